@@ -1,0 +1,43 @@
+"""What may be chosen about an audit, with the defaults."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Level(Enum):
+    """How exactly rows are compared; see `digest` for what each hashes."""
+
+    FAST = "fast"
+    EXACT = "exact"
+    STRONG = "strong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditOptions:
+    """Options of one audit; every duration is in seconds."""
+
+    level: Level = Level.EXACT
+    jobs: int = 2
+    """Lanes that work at the same time; each takes one connection per node."""
+    databases: tuple[str, ...] = ()
+    """Glob patterns of database names; empty means every database that accepts connections."""
+    tables: tuple[str, ...] = ()
+    """Glob patterns `relation`, `schema.relation` or `database.schema.relation`; empty means every relation."""
+    excludes: tuple[str, ...] = ()
+    """Glob patterns of the same form; what they match is listed as not checked by design."""
+    catalogs: bool = True
+    """Whether the system catalogs are compared too."""
+    max_snapshot_age_s: float = 60.0
+    """How long one snapshot may be held open on the primary."""
+    align_budget_s: float = 3.0
+    """How long a lane chases an exact alignment before it settles for the closest one."""
+    settle_budget_s: float = 60.0
+    """How long rows may stay in flight, relations be redefined or chunks be put off before they are given up."""
+    replay_wait_s: float = 30.0
+    """How long to wait for a replica to replay the primary's position before it is called too far behind."""
+    node_timeout_s: float = 30.0
+    """How long to wait for a node that went away to come back."""
+    chunk_target_s: float = 1.0
+    """How long one chunk should take on the slowest node."""
+    max_rows_listed: int = 10_000
+    """Differing rows listed per relation and replica; beyond it they are counted by chunk only."""

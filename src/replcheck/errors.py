@@ -1,0 +1,116 @@
+"""Every way replcheck can fail to look, split by what the operator can do next.
+
+A difference between two nodes is data, never an exception: an error here means that something could not be examined.
+Messages follow PostgreSQL's style (lowercase, no full stop, naming the object and the state); the hint is a sentence.
+No message may hold a row's value, a password or a connection string.
+
+    ReplcheckError
+      UsageError            a flag, a name or a pattern is wrong
+      ConfigurationError    the file is missing, malformed or says something impossible
+      NodeError             one node cannot be used; carries its name
+        NodeUnreachable       nothing answers at the address
+        AuthenticationRefused the server turned the role away
+        NodeUnfit             it answers, but no proof can be had through it (role, version, pooler, privilege)
+        ConnectionsExhausted  too few free connections for the lanes
+        NodeLost              it answered before and does not any more
+        NodeReplaced          another server answers under the same name
+        StatementFailed       the server refused one statement; carries its SQLSTATE
+          StatementCancelled    it ended one early: recovery conflict, time limit, lock not granted
+      ProgramError          a PostgreSQL program is missing or failed
+      LabError              the lab cluster cannot do what was asked
+      StoreError            the history cannot be read or written
+      Interrupted           the user or a signal ended the run
+"""
+
+
+class ReplcheckError(Exception):
+    """Say what failed and what to do next.
+
+    `message` is one line for people; `hint` is one sentence, empty where nothing useful can be said.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ReplcheckError):
+    """An argument names nothing, or contradicts another."""
+
+
+class ConfigurationError(ReplcheckError):
+    """The configuration cannot be read or does not make sense."""
+
+
+class NodeError(ReplcheckError):
+    """One node cannot be used; `node` is its name in the configuration."""
+
+    def __init__(self, message: str, *, node: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.node = node
+
+
+class NodeUnreachable(NodeError):
+    """Nothing answers at the node's address."""
+
+
+class AuthenticationRefused(NodeError):
+    """The server answered and refused the role or its password."""
+
+
+class NodeUnfit(NodeError):
+    """The node answers, but it cannot take part: wrong role, version, cluster, pooler or privilege."""
+
+
+class ConnectionsExhausted(NodeError):
+    """The node has fewer free connections than the run needs."""
+
+
+class NodeLost(NodeError):
+    """The connection broke in the middle of the run; `sqlstate` is None where the server said nothing."""
+
+    def __init__(self, message: str, *, node: str, sqlstate: str | None = None, hint: str = "") -> None:
+        super().__init__(message, node=node, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class NodeReplaced(NodeError):
+    """A connection opened under a node's name reached another server than the ones before it."""
+
+
+class StatementFailed(NodeError):
+    """The server refused one statement.
+
+    Server messages quote values, so only the SQLSTATE is kept, and `detail` (the server's own text) only for the
+    SQLSTATEs known to hold no value: I/O, checksum and missing-file errors. `block` is the block number such a text
+    names, or None.
+    """
+
+    def __init__(
+        self, message: str, *, node: str, sqlstate: str, detail: str = "", block: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, node=node, hint=hint)
+        self.sqlstate = sqlstate
+        self.detail = detail
+        self.block = block
+
+
+class StatementCancelled(StatementFailed):
+    """The server ended the statement early and it may be tried again: conflict, time limit or lock."""
+
+
+class ProgramError(ReplcheckError):
+    """A PostgreSQL program is missing, cannot be run or ended with an error."""
+
+
+class LabError(ReplcheckError):
+    """The lab cluster is in no state to do what was asked."""
+
+
+class StoreError(ReplcheckError):
+    """The history store cannot be opened, read or written."""
+
+
+class Interrupted(ReplcheckError):
+    """The run was ended by the user or by a signal."""

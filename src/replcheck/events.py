@@ -1,0 +1,156 @@
+"""What a run says while it works: one stream of frozen events, read by progress bars, JSON lines, screens and stores.
+
+An event is data, rendering is the last step. No event holds a row's value, a key or a connection string.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from replcheck.model.audit import Finding, NotChecked, RelationReport
+from replcheck.model.node import NodeReport
+from replcheck.model.outcome import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at `at` (aware, UTC)."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run began; `kind` is the use case (audit, drill ...)."""
+
+    run_id: str
+    kind: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeObserved(Event):
+    """A node answered and is fit to take part."""
+
+    node: NodeReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRaised(Event):
+    """A fact beside the rows was found."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePlanned(Event):
+    """The relations of one database are known; the totals are those of this database alone."""
+
+    database: str
+    relations: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligned(Event):
+    """A lane holds aligned snapshots of all nodes."""
+
+    lane: int
+    database: str
+    replicas: tuple[str, ...]
+    attempts: int
+    elapsed_s: float
+    unsettled: int
+    """The largest number of unsettled transactions over the replicas; 0 is exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationStarted(Event):
+    """The first chunk of a relation is being read."""
+
+    database: str
+    relation: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkCompared(Event):
+    """One chunk was read on every node of a lane."""
+
+    lane: int
+    database: str
+    relation: str
+    first_block: int
+    last_block: int | None
+    """None where the chunk has no upper bound."""
+    rows: int
+    size_bytes: int
+    elapsed_s: float
+    verdict: Verdict
+    """CONSISTENT: it matched everywhere; INCONCLUSIVE: it is to be read again; DIVERGED or UNCHECKED: settled so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDiffer(Event):
+    """Rows of a chunk differ under one alignment; no divergence yet: a second look follows."""
+
+    database: str
+    relation: str
+    node: str
+    differing: int
+    in_flight: int
+    look: int
+    """1 for the first look, 2 for the second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited(Event):
+    """The run held still for `elapsed_s` seconds, and why."""
+
+    node: str | None
+    reason: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWentAway(Event):
+    """A node stopped answering, or ceased to be what it was."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCameBack(Event):
+    """A node answers again."""
+
+    node: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped(Event):
+    """Something will not be checked."""
+
+    what: NotChecked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationFinished(Event):
+    """A relation has its verdict."""
+
+    relation: RelationReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """A run ended, whatever its outcome."""
+
+    run_id: str
+    outcome: Outcome
+    summary: str
+    """The verdict in one sentence."""
+
+
+Emit = Callable[[Event], None]
+"""A sink of events; it must not block and must not raise."""
