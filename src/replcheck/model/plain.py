@@ -1,0 +1,57 @@
+"""Turns the shared nouns into what JSON knows: one way for events, reports and records alike."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+from replcheck.model.wal import Lsn
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+def to_plain(value: object) -> Plain:
+    """Return the value as JSON has it: times in UTC, enums by their word, LSNs as PostgreSQL writes them.
+
+    Raises TypeError for what is no fact (a connection, a function), rather than writing its `repr`.
+
+    >>> to_plain((Lsn.parse("0/10"), None, 1.5))
+    ['0/10', None, 1.5]
+    """
+    match value:
+        case Enum():
+            return to_plain(value.value)
+        case Lsn():
+            return str(value)
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return utc_text(value)
+        case Mapping():
+            return {str(key): to_plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_plain(item) for item in value]
+        case set() | frozenset():
+            return sorted((to_plain(item) for item in value), key=repr)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    raise TypeError(f"{type(value).__name__} is no plain fact")
+
+
+def utc_text(moment: datetime) -> str:
+    """Return an aware time as machines read it.
+
+    >>> utc_text(datetime(2026, 3, 1, 12, 0, 0, 5000, tzinfo=UTC))
+    '2026-03-01T12:00:00.005Z'
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def snake_case(name: str) -> str:
+    """Return a class name as a JSON word.
+
+    >>> snake_case("ChunkCompared")
+    'chunk_compared'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,48 @@
+"""The record of one run: what every run ends in, whether it proved something, failed or was interrupted."""
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from replcheck.model.outcome import ExitStatus, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run has no result; holds nothing secret."""
+
+    error: str
+    """Name of the error class."""
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run, as the history keeps it."""
+
+    run_id: str
+    kind: str
+    """The use case: `audit`."""
+    cluster: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Outcome
+    verdict: str
+    """The use case's own word for the outcome, for instance `diverged`."""
+    exit_status: ExitStatus
+    summary: str
+    """The verdict, or the failure, in one sentence."""
+    tool_version: str
+    argument_digest: str
+    """SHA-256 over targets' names, scope and options: tells whether two runs were asked for the same."""
+    failure: Failure | None = None
+    """None where the run has a result."""
+
+
+def new_run_id(now: datetime) -> str:
+    """Return a UUID of version 7: run ids sort by the time the runs began (RFC 9562, section 5.7)."""
+    milliseconds = int(now.timestamp() * 1000) & ((1 << 48) - 1)
+    bits = milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=bits))

@@ -1,0 +1,61 @@
+"""Sizes and durations, read and written as PostgreSQL does (PostgreSQL manual, Setting Parameters: Names and Values)."""
+
+import re
+
+_SIZES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+
+
+def parse_size(text: object) -> int:
+    """Return bytes; raise ValueError where no unit of PostgreSQL's is given.
+
+    >>> parse_size("64MB"), parse_size("1.5 kB")
+    (67108864, 1536)
+    """
+    return round(_parse(text, _SIZES, "a size such as 64MB"))
+
+
+def parse_duration(text: object) -> float:
+    """Return seconds; raise ValueError where no unit of PostgreSQL's is given.
+
+    >>> parse_duration("5min"), parse_duration("500ms")
+    (300.0, 0.5)
+    """
+    return _parse(text, _DURATIONS, "a duration such as 5min")
+
+
+def format_size(size_bytes: int) -> str:
+    """Return a size for people, with one decimal below ten units.
+
+    >>> format_size(0), format_size(8192), format_size(1_500_000), format_size(67108864)
+    ('0B', '8kB', '1.4MB', '64MB')
+    """
+    unit, factor = next(
+        ((unit, factor) for unit, factor in reversed(_SIZES.items()) if abs(size_bytes) >= factor), ("B", 1)
+    )
+    amount = size_bytes / factor
+    return f"{amount:.1f}".removesuffix(".0") + unit if abs(amount) < 10 else f"{amount:.0f}{unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people, at most two units.
+
+    >>> format_duration(0.0034), format_duration(4.25), format_duration(90), format_duration(7260)
+    ('3ms', '4.2s', '1min 30s', '2h 1min')
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 10:
+        return f"{seconds:.1f}s".replace(".0s", "s")
+    whole = round(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(index for index, (amount, _) in enumerate(parts) if amount)
+    return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
+def _parse(text: object, units: dict[str, float] | dict[str, int], example: str) -> float:
+    match = _QUANTITY.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"must be {example} (units: {', '.join(units)})")
+    return float(match[1]) * units[match[2]]

@@ -1,0 +1,93 @@
+"""Connection strings as libpq reads them: URIs, key=value words and service names.
+
+A connection string may hold a password, and so may any part of a malformed one. No function here puts one, or the
+driver's complaint about one, into a message or a cause.
+"""
+
+from collections.abc import Mapping
+
+from psycopg import Error, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from replcheck.errors import ReplcheckError, UsageError
+
+_REASONS = {
+    "missing": "a word has no =",
+    "invalid connection option": "it names an option that libpq does not know",
+    "invalid URI query": "it names an option that libpq does not know",
+    "unterminated": "a quoted value does not end",
+    "unexpected spaces": "a space in a URI must be written as %20",
+    "invalid percent-encoded": "a percent sign in a URI must be written as %25",
+    "forbidden value %00": "a URI may not hold %00",
+    "end of string reached": "an IPv6 address lacks its closing bracket",
+}
+
+
+def parse(dsn: str, *, origin: str = "connection string", failure: type[ReplcheckError] = UsageError) -> dict[str, str]:
+    """Return the words of a connection string; raise `failure` where libpq cannot read it.
+
+    `origin` tells the reader which string it is (a flag, a configuration key). Nothing is looked up in the
+    environment, a service file or a password file: libpq does that when it connects.
+    """
+    try:
+        return {word: str(value) for word, value in conninfo_to_dict(dsn).items() if value is not None}
+    except (Error, UnicodeError, ValueError) as error:
+        reason = next((told for sign, told in _REASONS.items() if str(error).startswith(sign)), "libpq cannot read it")
+    # Outside the handler: the driver's error quotes parts of the string and must not become the cause of this one.
+    raise failure(
+        f"{origin} is malformed: {reason}",
+        hint='Write it as libpq reads it, for instance "host=db1 dbname=app user=replcheck" or postgresql://db1/app.',
+    )
+
+
+def merge(dsn: str, **words: str) -> str:
+    """Return the connection string with `words` put in, each replacing what the string said of it."""
+    return make_conninfo("", **(parse(dsn) | words))
+
+
+def inherit(dsn: Mapping[str, str], common: Mapping[str, str]) -> str:
+    """Return a connection string of a node's own words and, where it says nothing, of those common to all nodes.
+
+    A node that names its own host or service does not inherit a common `host` or `hostaddr`.
+    """
+    own_address = {"host", "hostaddr", "service"} & dsn.keys()
+    inherited = {word: value for word, value in common.items() if not (own_address and word in {"host", "hostaddr"})}
+    return make_conninfo("", **(inherited | dict(dsn)))
+
+
+def public_address(dsn: str) -> str:
+    """Return host or socket directory with the port, as it may be shown to anybody.
+
+    Takes what libpq would take from the environment; a service that hides the address is named instead.
+
+    >>> public_address("postgresql://auditor:secret@db1.internal:6432/app")
+    'db1.internal:6432'
+    >>> public_address("host=/run/postgresql port=5433 password=secret")
+    '/run/postgresql:5433'
+    """
+    words = parse(dsn)
+    defaults = _defaults()
+    hosts = words.get("host") or words.get("hostaddr")
+    service = words.get("service") or defaults.get("service")
+    if not hosts and service:
+        return f"service {service}"
+    hosts = hosts or defaults.get("host") or defaults.get("hostaddr") or "local socket"
+    ports = (words.get("port") or defaults.get("port") or "").split(",")
+    names = hosts.split(",")
+    if len(ports) != len(names):
+        ports = ports[:1] * len(names)
+    default_port = defaults.get("port") or "5432"
+    return ",".join(f"{_bracketed(name)}:{port or default_port}" for name, port in zip(names, ports, strict=True))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("/") else host
+
+
+def _defaults() -> dict[str, str]:
+    known = {"host", "hostaddr", "port", "service"}
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val and option.keyword.decode() in known
+    }
