@@ -1,4 +1,4 @@
-"""Sizes and durations, read and written as PostgreSQL does (PostgreSQL manual, Setting Parameters: Names and Values)."""
+"""Sizes and durations, read and written as PostgreSQL does (manual, Setting Parameters: Names and Values)."""
 
 import re
 

@@ -1,0 +1,143 @@
+"""Finds the configuration file and turns what is wrong with it into one line for people.
+
+No message quotes a value: a value can be a connection string.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ValidationError
+
+from replcheck.config.model import Configuration
+from replcheck.errors import ConfigurationError
+
+VARIABLE = "REPLCHECK_CONFIG"
+_FILE_NAME = "replcheck.toml"
+
+
+def lookup_places(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where a configuration is looked for when nobody names one, first match first; needs no HOME."""
+    user = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
+    system = environment.get("XDG_CONFIG_DIRS") or "/etc"
+    folders = [*([user] if user else []), *dict.fromkeys([*system.split(":"), "/etc"])]
+    return (Path(_FILE_NAME), *(Path(folder) / "replcheck" / _FILE_NAME for folder in folders if folder))
+
+
+def find_file(named: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Return the file to read: the one named by --config, the one named by REPLCHECK_CONFIG, or the first one found.
+
+    A named file is returned whether or not it exists, so that `load` can say so.
+    """
+    if named is not None:
+        return named
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE])
+    return next((place for place in lookup_places(environment) if _is_file(place)), None)
+
+
+def load(path: Path) -> Configuration:
+    """Read one file; raise ConfigurationError naming the file and the line or the key's path."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"{path}: line {line} is not UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read configuration {path}: {(error.strerror or 'unknown error').lower()}",
+            hint="Name another file with --config.",
+        ) from error
+    return _validated(_parsed(text, path), path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        told = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        what, line, column = told.groups() if told else (str(error), None, None)
+        where = f"line {line}, column {column}" if line else f"line {text.count(chr(10)) + 1}"
+    raise ConfigurationError(
+        f"{path}: {where}: {what[:1].lower()}{what[1:]}", hint="The file must be TOML; texts stand in double quotes."
+    )
+
+
+def _validated(tree: dict[str, Any], path: Path) -> Configuration:
+    try:
+        configuration = Configuration.model_validate(tree)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=True)
+    else:
+        _check_time_zone(configuration, path)
+        return configuration
+    # Outside the handler, since a validation error may quote what it refused.
+    message, hint = _told(problems[0])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise ConfigurationError(f"{path}: {message}{more}", hint=hint)
+
+
+def _told(problem: Mapping[str, Any]) -> tuple[str, str]:
+    location = tuple(str(part) for part in problem["loc"] if part != "[key]")
+    key = ".".join(location)
+    match problem["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.5)
+            return f"unknown key {key}", f'Did you mean "{near[0]}"?' if near else ""
+        case "missing":
+            return f"{key} is missing", ""
+        case "literal_error":
+            return f"{key} must be {problem['ctx']['expected']}", ""
+        case "value_error":
+            return f"{key} {problem['ctx']['error']}".strip(), ""
+        case "string_pattern_mismatch":
+            return f"{key} must be a name of letters, digits and . _ - (at most 63)", ""
+        case "too_short" if key == "nodes":
+            return "nodes must name a primary and at least one replica", ""
+    told = str(problem["msg"])
+    return f"{key}: {told[:1].lower()}{told[1:]}", ""
+
+
+def _known_keys(location: tuple[str, ...]) -> list[str]:
+    section: type[BaseModel] | None = Configuration
+    for part in location:
+        section = next(iter(_section_of(section, part)), None) if section else None
+    return [field.alias or name for name, field in section.model_fields.items()] if section else []
+
+
+def _section_of(section: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
+    named = {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+    if key not in named:
+        # A name of the user's own (a node, a backup): the section is what its table holds.
+        yield section
+        return
+    pending = [named[key]]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        pending.extend(getattr(annotation, "__args__", ()))
+
+
+def _check_time_zone(configuration: Configuration, path: Path) -> None:
+    name = configuration.output.time_zone
+    if name is None:
+        return
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(
+            f"{path}: output.time_zone is no zone that this machine knows",
+            hint="Use an IANA name such as Asia/Kolkata, and install the tzdata package where zones are missing.",
+        ) from error

@@ -1,0 +1,231 @@
+"""What a configuration file may say, key by key: the one place where each is explained.
+
+Durations are seconds and sizes bytes once read. The sections `backups`, `drill`, `policy` and `waivers` belong to
+commands beside `audit`: their shape is checked, so that one file serves a cluster's whole life.
+"""
+
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from replcheck.model.units import parse_duration, parse_size
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, and nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, hide_input_in_errors=True)
+
+
+class Node(Section):
+    """One server; its role is observed, never configured."""
+
+    dsn: str
+    """A libpq connection string; what it leaves out comes from `connect`."""
+    zone: str | None = None
+    """The rack or zone the server stands in, as its owner attests."""
+
+
+class PauseIf(Section):
+    """Limits beyond which an audit holds still."""
+
+    lag: Size | None = None
+    """WAL that a replica has not replayed yet."""
+    active_clients: int | None = Field(default=None, ge=1)
+    """Client backends that are active on any node."""
+    xmin_age: int | None = Field(default=None, ge=1)
+    """Transactions that the oldest snapshot of the primary holds back from vacuum."""
+    checkpoints_requested: float | None = Field(default=None, gt=0)
+    """Checkpoints forced by WAL volume, per minute."""
+
+
+class Audit(Section):
+    """How replicas are proven; every key has a flag of the same name, which wins."""
+
+    level: Literal["fast", "exact", "strong"] = "exact"
+    """How exactly rows are compared."""
+    jobs: int = Field(default=2, ge=1, le=64)
+    """Lanes that work at the same time; each takes one connection per node."""
+    databases: Patterns = ()
+    """Glob patterns of database names; empty means all."""
+    tables: Patterns = ()
+    """Glob patterns `relation`, `schema.relation` or `database.schema.relation`; empty means all."""
+    exclude: Patterns = ()
+    """Glob patterns of the same form; what they match is always named in the report."""
+    catalogs: bool = True
+    """Whether system catalogs are compared."""
+    pace: Literal["gentle", "default", "full"] = "default"
+    """How much of a server an audit may take."""
+    pause_if: PauseIf = PauseIf()
+    """When to hold still."""
+    max_snapshot_age: Duration = Field(default=60.0, ge=1, le=3600)
+    """How long one snapshot may hold back vacuum on the primary."""
+    node_timeout: Duration = Field(default=30.0, ge=1)
+    """How long to wait for a node that went away to come back."""
+    replay_wait: Duration = Field(default=30.0, ge=0)
+    """How long to wait for a replica to replay the primary's position."""
+    settle_budget: Duration = Field(default=60.0, ge=0)
+    """How long rows may stay in flight, or chunks be put off, before they are given up."""
+
+
+class Backup(Section):
+    """Where backups of one kind lie; its other keys depend on the kind."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    kind: Annotated[str, Field(min_length=1)]
+    """What made the backup, for instance `pgbackrest`."""
+
+
+class Drill(Section):
+    """How a trial restore is done."""
+
+    backup: str | None = None
+    """Name of a table under `backups`."""
+    target: str = "latest"
+    """A time, an LSN, a restore point's name, `latest`, or a seal."""
+    scratch: str | None = None
+    """Directory for scratch servers."""
+    assertions: dict[str, str] = {}
+    """Read-only boolean expressions that must hold on what was restored."""
+
+
+class Control(Section):
+    """One claim; `warn` is the limit from which it is at risk."""
+
+    claim: str | None = None
+    """The claim in the words of who makes it."""
+
+
+class CopiesControl(Control):
+    """How many copies run, and how many are proven."""
+
+    running: int = Field(default=3, ge=1)
+    proven: int = Field(default=2, ge=1)
+    window: Duration | None = None
+    share: float | None = Field(default=None, gt=0, le=100)
+    """Percent of the window in which it must hold."""
+
+
+class AgeControl(Control):
+    """How old a proof or a recovery point may be."""
+
+    max_age: Duration
+    warn: Duration | None = None
+
+
+class RestoreControl(Control):
+    """How often a restore must succeed, and how quickly."""
+
+    every: Duration
+    max_time: Duration | None = None
+    warn: Duration | None = None
+
+
+class TimeControl(Control):
+    """How long something may take."""
+
+    max_time: Duration
+    warn: Duration | None = None
+
+
+class FailoverControl(TimeControl):
+    """How long a failover may take, and how old its last exercise may be."""
+
+    exercised_every: Duration | None = None
+
+
+class PlacementControl(Control):
+    """What must differ between the copies."""
+
+    distinct: tuple[Literal["host", "zone"], ...] = ("host",)
+
+
+class Policy(Section):
+    """The controls that are asked; one left out is not."""
+
+    copies: CopiesControl | None = None
+    """Copies that run and are proven."""
+    consistency: AgeControl | None = None
+    """Age of the last proof."""
+    recovery_point: AgeControl | None = Field(default=None, alias="recovery-point")
+    """Distance of the newest point that a restore can reach."""
+    restore: RestoreControl | None = None
+    """Trial restores."""
+    failover: FailoverControl | None = None
+    """Failure of the primary."""
+    replacement: TimeControl | None = None
+    """Recreation of a lost copy."""
+    placement: PlacementControl | None = None
+    """Where the copies stand."""
+    integrity: Control | None = None
+    """Data checksums and manifests."""
+    evidence: Control | None = None
+    """The chain of evidence."""
+
+
+class Waiver(Section):
+    """Why a control may be breached for a while."""
+
+    reason: Annotated[str, Field(min_length=1)]
+    by: Annotated[str, Field(min_length=1)]
+    """Role of the one who decided."""
+    until: date
+
+
+class Output(Section):
+    """Where results go."""
+
+    time_zone: str | None = None
+    """IANA name, for people; machines get UTC. None is the zone of the machine."""
+    store: str | None = None
+    """File of the history. None is the user's state folder."""
+    metrics: str | None = None
+    """File for the node exporter."""
+    signing_key: str | None = None
+    """File of the key that signs evidence."""
+    ping_env: str | None = None
+    """Name of the environment variable that holds the address to ping."""
+
+
+class Configuration(Section):
+    """One cluster, as its users describe it."""
+
+    config_version: Literal[1] = 1
+    """Version of this file's keys."""
+    cluster: NodeName
+    """Name of the cluster in reports and in the history."""
+    connect: str = ""
+    """libpq words that every node inherits."""
+    nodes: dict[NodeName, Node] = Field(min_length=2)
+    """A primary and its replicas."""
+    audit: Audit = Audit()
+    backups: dict[NodeName, Backup] = {}
+    """Where backups lie, by name."""
+    drill: Drill = Drill()
+    policy: Policy = Policy()
+    waivers: dict[str, Waiver] = {}
+    """Controls that are excused, by name."""
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if self.drill.backup is not None and self.drill.backup not in self.backups:
+            raise ValueError(f'drill.backup names "{self.drill.backup}", which is not under backups')
+        controls = {field.alias or name for name, field in Policy.model_fields.items()}
+        for control in self.waivers.keys() - controls:
+            raise ValueError(f"waivers.{control} names no control (controls: {', '.join(sorted(controls))})")
+        return self
+
+    def without_effect(self) -> tuple[str, ...]:
+        """Return the keys that were set and that this version's audit does not act upon yet."""
+        asked: dict[str, Any] = {"audit.pace": self.audit.pace != "default"}
+        asked |= {"audit.pause_if": bool(self.audit.pause_if.model_fields_set)}
+        asked |= {f"output.{key}": getattr(self.output, key) for key in ("metrics", "signing_key", "ping_env")}
+        return tuple(key for key, is_set in asked.items() if is_set)

@@ -1,0 +1,190 @@
+"""Keeps runs in a database file that two processes may write at once and that survives being killed at any moment.
+
+A run is written when it begins and again when it ends, each in one transaction. Errors are told without the values
+that were being written.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, Row, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from replcheck.errors import StoreError
+from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.model.plain import Plain, to_plain, utc_text
+from replcheck.model.run import Failure, RunRecord
+from replcheck.store.tables import META, METADATA, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
+
+BUSY_TIMEOUT_S = 10
+_VERSION_KEY = "schema_version"
+_HINT = "Name a writable file with output.store, or run with --no-store."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run as it was asked for; `record` is None where it never ended."""
+
+    run_id: str
+    kind: str
+    cluster: str
+    started_at: datetime
+    tool_version: str
+    argument_digest: str
+    record: RunRecord | None
+
+
+def open_history(location: str | Path) -> "History":
+    """Open a history file, and create it with its folder where there is none; only its owner may read a new one.
+
+    Raises StoreError where it cannot be opened or written, is no history, or belongs to a newer replcheck.
+    """
+    if "://" in str(location):
+        raise StoreError("the history must be a file: an address is not supported by this version", hint=_HINT)
+    path = Path(location)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
+    history = History(_engine(path), str(path))
+    history.prepare()
+    return history
+
+
+class History:
+    """The runs of one history; every method raises StoreError where the database refuses."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def prepare(self) -> None:
+        """Create the tables in an empty database; refuse one that holds something else or is newer."""
+        with self._transaction() as connection:
+            tables = set(inspect(connection).get_table_names())
+            if META.name not in tables:
+                if tables:
+                    raise StoreError(f"{self.name} is a database of something else, not a history", hint=_HINT)
+                METADATA.create_all(connection)
+                connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
+            found = int(connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) or 0)
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"history {self.name} has schema version {found}, and this replcheck knows {SCHEMA_VERSION}",
+                hint="Use the newer replcheck that wrote it, or another file.",
+            )
+
+    def begin(self, run: StoredRun) -> None:
+        """Write that a run began, so that one that is killed leaves a trace."""
+        with self._transaction() as connection:
+            connection.execute(insert(RUNS).values(**_run_values(run)))
+
+    def finish(self, record: RunRecord, document: Plain = None) -> None:
+        """Write how a run ended, with its result where it has one; its beginning too where that is missing."""
+        with self._transaction() as connection:
+            known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
+            if known is None:
+                connection.execute(insert(RUNS).values(**_run_values(record)))
+            connection.execute(insert(RECORDS).values(**_record_values(record)))
+            if document is not None:
+                connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
+
+    def runs(self, *, limit: int = 100) -> list[StoredRun]:
+        """Return the newest runs, newest first."""
+        endings = (column for column in RECORDS.c if column.name != "run_id")
+        statement = select(RUNS, *endings).outerjoin(RECORDS).order_by(RUNS.c.run_id.desc()).limit(limit)
+        with self._transaction() as connection:
+            return [_stored_run(row) for row in connection.execute(statement)]
+
+    def result(self, run_id: str) -> Plain:
+        """Return the result of a run as its report had it; None where it has none."""
+        with self._transaction() as connection:
+            document: Plain = connection.scalar(select(RESULTS.c.document).where(RESULTS.c.run_id == run_id))
+            return document
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"history {self.name}: {str(error.orig).lower()}", hint=_HINT) from error
+        except SQLAlchemyError as error:
+            raise StoreError(f"history {self.name} cannot be read or written", hint=_HINT) from error
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+    )
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: a transaction that turns from reading to writing cannot wait
+    # for another writer (SQLite manual, Transactions).
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _run_values(run: StoredRun | RunRecord) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "cluster": run.cluster,
+        "started_at": utc_text(run.started_at),
+        "tool_version": run.tool_version,
+        "argument_digest": run.argument_digest,
+    }
+
+
+def _record_values(record: RunRecord) -> dict[str, Any]:
+    return {
+        "run_id": record.run_id,
+        "finished_at": utc_text(record.finished_at),
+        "outcome": record.outcome.value,
+        "verdict": record.verdict,
+        "exit_status": int(record.exit_status),
+        "summary": record.summary,
+        "failure": to_plain(record.failure),
+    }
+
+
+def _stored_run(row: Row[Any]) -> StoredRun:
+    run = {
+        "run_id": row.run_id,
+        "kind": row.kind,
+        "cluster": row.cluster,
+        "started_at": datetime.fromisoformat(row.started_at),
+        "tool_version": row.tool_version,
+        "argument_digest": row.argument_digest,
+    }
+    if row.outcome is None:
+        return StoredRun(**run, record=None)
+    record = RunRecord(
+        **run,
+        finished_at=datetime.fromisoformat(row.finished_at),
+        outcome=Outcome(row.outcome),
+        verdict=row.verdict,
+        exit_status=ExitStatus(row.exit_status),
+        summary=row.summary,
+        failure=Failure(**row.failure) if row.failure else None,
+    )
+    return StoredRun(**run, record=record)

@@ -1,0 +1,49 @@
+"""The tables of a history, portable between the databases that SQLAlchemy speaks to.
+
+Times are UTC texts that sort, as JSON has them. A run without a record was killed before it could end.
+"""
+
+from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 1
+"""Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
+
+METADATA = MetaData()
+
+META = Table(
+    "replcheck_meta",
+    METADATA,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("run_id", String(36), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("cluster", String(64), nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("tool_version", String(32), nullable=False),
+    Column("argument_digest", String(64), nullable=False),
+    Index("runs_by_cluster", "cluster", "started_at"),
+)
+
+RECORDS = Table(
+    "run_records",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("runs.run_id"), primary_key=True),
+    Column("finished_at", String(32), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("exit_status", Integer, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("failure", JSON(none_as_null=True)),
+)
+
+RESULTS = Table(
+    "results",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("runs.run_id"), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
