@@ -19,14 +19,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """One run, as the history keeps it."""
+class RunStart:
+    """What is known of a run when it begins."""
 
     run_id: str
     kind: str
     """The use case: `audit`."""
     cluster: str
     started_at: datetime
+    tool_version: str
+    argument_digest: str
+    """SHA-256 over the nodes' names, scope and options: tells whether two runs were asked for the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(RunStart):
+    """One run that ended, as the history keeps it."""
+
     finished_at: datetime
     outcome: Outcome
     verdict: str
@@ -34,9 +43,6 @@ class RunRecord:
     exit_status: ExitStatus
     summary: str
     """The verdict, or the failure, in one sentence."""
-    tool_version: str
-    argument_digest: str
-    """SHA-256 over targets' names, scope and options: tells whether two runs were asked for the same."""
     failure: Failure | None = None
     """None where the run has a result."""
 

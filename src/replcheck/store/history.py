@@ -7,7 +7,6 @@ that were being written.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from replcheck.errors import StoreError
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
-from replcheck.model.run import Failure, RunRecord
+from replcheck.model.run import Failure, RunRecord, RunStart
 from replcheck.store.tables import META, METADATA, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
 _VERSION_KEY = "schema_version"
 _HINT = "Name a writable file with output.store, or run with --no-store."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRun:
-    """A run as it was asked for; `record` is None where it never ended."""
-
-    run_id: str
-    kind: str
-    cluster: str
-    started_at: datetime
-    tool_version: str
-    argument_digest: str
-    record: RunRecord | None
 
 
 def open_history(location: str | Path) -> "History":
@@ -81,7 +67,7 @@ class History:
                 hint="Use the newer replcheck that wrote it, or another file.",
             )
 
-    def begin(self, run: StoredRun) -> None:
+    def begin(self, run: RunStart) -> None:
         """Write that a run began, so that one that is killed leaves a trace."""
         with self._transaction() as connection:
             connection.execute(insert(RUNS).values(**_run_values(run)))
@@ -96,8 +82,8 @@ class History:
             if document is not None:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
 
-    def runs(self, *, limit: int = 100) -> list[StoredRun]:
-        """Return the newest runs, newest first."""
+    def runs(self, *, limit: int = 100) -> list[RunStart]:
+        """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
         endings = (column for column in RECORDS.c if column.name != "run_id")
         statement = select(RUNS, *endings).outerjoin(RECORDS).order_by(RUNS.c.run_id.desc()).limit(limit)
         with self._transaction() as connection:
@@ -144,7 +130,7 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _run_values(run: StoredRun | RunRecord) -> dict[str, Any]:
+def _run_values(run: RunStart) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -167,8 +153,8 @@ def _record_values(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _stored_run(row: Row[Any]) -> StoredRun:
-    run = {
+def _stored_run(row: Row[Any]) -> RunStart:
+    start = {
         "run_id": row.run_id,
         "kind": row.kind,
         "cluster": row.cluster,
@@ -177,9 +163,9 @@ def _stored_run(row: Row[Any]) -> StoredRun:
         "argument_digest": row.argument_digest,
     }
     if row.outcome is None:
-        return StoredRun(**run, record=None)
-    record = RunRecord(
-        **run,
+        return RunStart(**start)
+    return RunRecord(
+        **start,
         finished_at=datetime.fromisoformat(row.finished_at),
         outcome=Outcome(row.outcome),
         verdict=row.verdict,
@@ -187,4 +173,3 @@ def _stored_run(row: Row[Any]) -> StoredRun:
         summary=row.summary,
         failure=Failure(**row.failure) if row.failure else None,
     )
-    return StoredRun(**run, record=record)

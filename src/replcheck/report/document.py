@@ -1,0 +1,87 @@
+"""An audit as one JSON document: the contract that machines read, described by schemas/audit.schema.json.
+
+Keys are only ever added; one that changes its meaning gets another `schema`.
+"""
+
+import json
+from importlib import resources
+from typing import Any
+
+from replcheck.model.audit import AlignmentReport, AuditResult, Divergence, RelationReport, ReplicaReport
+from replcheck.model.names import qualified
+from replcheck.model.plain import Plain, to_plain
+from replcheck.report.verdict import outcome_of, sentence, verdict_of
+
+SCHEMA = "replcheck/audit/1"
+
+
+def audit_document(result: AuditResult) -> dict[str, Plain]:
+    """Return the whole result as JSON has it."""
+    outcome = outcome_of(result)
+    return {
+        "schema": SCHEMA,
+        "kind": "audit",
+        "run_id": result.run_id,
+        "outcome": outcome.value,
+        "verdict": verdict_of(result).value,
+        "exit_code": int(outcome.exit_status),
+        "summary": sentence(result),
+        "started_at": to_plain(result.started_at),
+        "finished_at": to_plain(result.finished_at),
+        "tool_version": result.tool_version,
+        "encoding": result.encoding,
+        "level": result.level,
+        "cluster": result.cluster,
+        "scope": _object(result.scope) | {"whole": result.scope.whole},
+        "stopped": result.stopped,
+        "rows": result.rows,
+        "size_bytes": result.size_bytes,
+        "primary": to_plain(result.primary),
+        "replicas": [_replica(replica) for replica in result.replicas],
+        "odd_node": result.odd_node,
+        "relations": [_relation(relation) for relation in result.relations],
+        "divergences": [_divergence(divergence) for divergence in result.divergences],
+        "findings": to_plain(result.findings),
+        "not_checked": to_plain(result.not_checked),
+    }
+
+
+def audit_json(result: AuditResult) -> str:
+    """Return the document as text, in ASCII, with a line break at its end."""
+    return json.dumps(audit_document(result), indent=2) + "\n"
+
+
+def audit_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document."""
+    text = resources.files("replcheck.report").joinpath("schemas/audit.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _object(fact: object) -> dict[str, Plain]:
+    plain = to_plain(fact)
+    if not isinstance(plain, dict):
+        raise TypeError(f"{type(fact).__name__} is no object")
+    return plain
+
+
+def _replica(replica: ReplicaReport) -> dict[str, Plain]:
+    return _object(replica.node) | {
+        "verdict": replica.verdict.value,
+        "reason": replica.reason,
+        "alignments": [_alignment(alignment) for alignment in replica.alignments],
+    }
+
+
+def _alignment(alignment: AlignmentReport) -> dict[str, Plain]:
+    return _object(alignment) | {"exact": alignment.exact}
+
+
+def _relation(relation: RelationReport) -> dict[str, Plain]:
+    return _object(relation) | {"name": qualified(relation.schema, relation.name), "table": relation.name}
+
+
+def _divergence(divergence: Divergence) -> dict[str, Plain]:
+    plain = _object(divergence)
+    del plain["ranges"]
+    return plain | {"ctid_ranges": [str(found) for found in divergence.ranges]}

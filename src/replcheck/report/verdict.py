@@ -1,0 +1,159 @@
+"""The verdict of an audit in one sentence, and what to do next: the same words in every report."""
+
+from collections.abc import Sequence
+
+from replcheck.model.audit import AuditResult, RelationKind, ReplicaReport
+from replcheck.model.outcome import Outcome, Verdict, worst
+from replcheck.model.units import format_size
+
+_VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
+
+
+def outcome_of(result: AuditResult) -> Outcome:
+    """Return the outcome of the run: one that was stopped has left something unchecked."""
+    return worst([result.verdict.outcome, *([Outcome.UNCHECKED] if result.stopped else [])])
+
+
+def verdict_of(result: AuditResult) -> Verdict:
+    """Return the verdict that stands for `outcome_of`."""
+    return _VERDICT_OF[outcome_of(result)]
+
+
+def sentence(result: AuditResult) -> str:
+    """Return the verdict in one sentence, with what it rests on."""
+    told = {
+        Verdict.CONSISTENT: _consistent,
+        Verdict.DIVERGED: _diverged,
+        Verdict.INCONCLUSIVE: _inconclusive,
+        Verdict.UNCHECKED: _unchecked,
+    }[verdict_of(result)](result)
+    return f"{told}{_limits(result)}."
+
+
+def next_steps(result: AuditResult) -> tuple[str, ...]:
+    """Return what the reader should do now, most urgent first; nothing where all is well."""
+    verdict = verdict_of(result)
+    steps: list[str] = []
+    if verdict is Verdict.DIVERGED:
+        steps += _after_divergence(result)
+    if result.stopped:
+        steps.append("Run the audit again and let it finish: what was not compared is not proven.")
+    steps += dict.fromkeys(entry.hint for entry in result.not_checked if entry.hint and not entry.by_design)
+    if verdict is Verdict.UNCHECKED and not steps:
+        steps.append("Mend what is listed as not checked, or leave it out with --exclude, and run the audit again.")
+    if verdict is Verdict.INCONCLUSIVE:
+        steps.append("Run the audit again, at a quieter hour or with a longer audit.settle_budget.")
+    return tuple(steps)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> joined(["db1"]), joined(["db1", "db2", "db3"])
+    ('db1', 'db1, db2 and db3')
+    """
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "row"), counted(12000, "row")
+    ('1 row', '12,000 rows')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def _names(replicas: Sequence[ReplicaReport], verdict: Verdict) -> list[str]:
+    return [replica.node.name for replica in replicas if replica.verdict is verdict]
+
+
+def _consistent(result: AuditResult) -> str:
+    names = [replica.node.name for replica in result.replicas]
+    are = "is a consistent copy" if len(names) == 1 else "are consistent copies"
+    databases = len({relation.database for relation in result.relations})
+    return (
+        f"{joined(names)} {are} of {result.primary.name}: every row of {counted(len(result.relations), 'relation')}"
+        f" in {counted(databases, 'database')} was compared and matched"
+        f" ({counted(result.rows, 'row')}, {format_size(result.size_bytes)})"
+    )
+
+
+def _diverged(result: AuditResult) -> str:
+    diverged = _names(result.replicas, Verdict.DIVERGED)
+    relations = len({(found.database, found.relation) for found in result.divergences})
+    rows = sum(found.count for found in result.divergences if found.sqlstate is None)
+    unreadable = any(found.sqlstate is not None for found in result.divergences)
+    if not result.divergences:
+        what = next((f.what for f in result.findings if f.outcome is Outcome.REFUTED), "its state refutes it")
+        return f"{joined(diverged) or 'the replicas'} cannot be trusted as a copy of {result.primary.name}: {what}"
+    capped = "at least " if any(found.capped for found in result.divergences) else ""
+    parts = [f"{capped}{counted(rows, 'row')} {'differs' if rows == 1 else 'differ'}"] if rows else []
+    parts += ["data cannot be read"] if unreadable else []
+    where = f"in {counted(relations, 'relation')}"
+    if result.odd_node is not None and result.odd_node == result.primary.name:
+        agreeing = joined([replica.node.name for replica in result.replicas])
+        return (
+            f"the primary {result.odd_node} stands alone: {agreeing} agree with each other and not with it"
+            f" ({' and '.join(parts)} {where}), so the broken copy may be the original"
+        )
+    are = "is not a copy" if len(diverged) == 1 else "are not copies"
+    alone = f", and {result.odd_node} stands alone against the others" if result.odd_node else ""
+    return f"{joined(diverged)} {are} of {result.primary.name}: {' and '.join(parts)} {where}{alone}"
+
+
+def _inconclusive(result: AuditResult) -> str:
+    reasons = [
+        f"{replica.node.name}: {replica.reason}"
+        for replica in result.replicas
+        if replica.verdict is not Verdict.CONSISTENT and replica.reason
+    ]
+    reasons += [finding.what for finding in result.findings if finding.outcome is Outcome.PARTIAL]
+    why = f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
+    return f"no difference was proven, but not every row either{why}"
+
+
+def _unchecked(result: AuditResult) -> str:
+    missing = [entry for entry in result.not_checked if not entry.by_design]
+    finding = next((found.what for found in result.findings if found.outcome is Outcome.UNCHECKED), "")
+    if result.stopped:
+        why = f"the run was stopped ({result.stopped})"
+    elif missing:
+        why = f"{counted(len(missing), 'thing was', 'things were')} not checked"
+    else:
+        why = finding or "nothing was compared"
+    compared = [relation for relation in result.relations if relation.verdict is Verdict.CONSISTENT]
+    rest = f"; {counted(len(compared), 'relation')} compared whole, without a difference" if compared else ""
+    return f"the copies are not proven: {why}{rest}"
+
+
+def _limits(result: AuditResult) -> str:
+    scope = result.scope
+    given = {
+        "--database": scope.databases,
+        "--table": scope.tables,
+        "--exclude": scope.excludes,
+        "--no-catalogs": not scope.catalogs,
+    }
+    flags = [flag for flag, is_given in given.items() if is_given]
+    return f"; the audit was limited by {joined(flags)}" if flags else ""
+
+
+def _after_divergence(result: AuditResult) -> list[str]:
+    names = joined(_names(result.replicas, Verdict.DIVERGED)) or "the replica"
+    steps = []
+    if result.odd_node == result.primary.name:
+        steps.append(f"Do not fail over or rebuild anything yet: compare {result.primary.name} with a backup first.")
+    else:
+        steps.append(f"Take {names} out of service for reads and failover until it is rebuilt.")
+    if any(found.query for found in result.divergences):
+        steps.append("Look at the rows with the queries above, on each node, under your own role.")
+    if any(found.sqlstate for found in result.divergences):
+        steps.append("Look for I/O errors in the kernel log of the node that cannot read its data.")
+    if result.odd_node != result.primary.name:
+        steps.append(f"Rebuild {names} with pg_basebackup, then audit again.")
+    if any(
+        relation.kind is RelationKind.CATALOG and relation.verdict is Verdict.DIVERGED for relation in result.relations
+    ):
+        steps.append("A system catalog differs: trust no query on that node, not even its error messages.")
+    return steps

@@ -1,0 +1,177 @@
+"""The use case `audit`: one proof from request to record.
+
+Every run ends in one RunRecord, whether it proved something, failed or was interrupted. A history that cannot be
+written costs the record, never the verdict.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from replcheck import __version__
+from replcheck.audit.options import AuditOptions
+from replcheck.errors import ReplcheckError
+from replcheck.events import Emit, RunFinished, RunStarted
+from replcheck.model.audit import AuditResult
+from replcheck.model.node import NodeTarget
+from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.run import Failure, RunRecord, RunStart, new_run_id
+from replcheck.report.document import audit_document
+from replcheck.report.verdict import outcome_of, sentence, verdict_of
+from replcheck.runs.lock import only_run
+from replcheck.runs.recorder import Recorder
+from replcheck.runs.request import UNNAMED_CLUSTER, AuditRequest
+from replcheck.runs.signals import stop_on_signals
+from replcheck.runs.sinks import FanOut, Sink
+
+KIND = "audit"
+Tell = Callable[[str], None]
+"""Takes one line for people."""
+
+
+class Auditor(Protocol):
+    """What proves; raises a ReplcheckError where the audit cannot start."""
+
+    def __call__(
+        self,
+        targets: Sequence[NodeTarget],
+        options: AuditOptions,
+        *,
+        run_id: str,
+        cluster: str,
+        emit: Emit,
+        stop: asyncio.Event,
+    ) -> Coroutine[Any, Any, AuditResult]:
+        """Audit the targets until done or until `stop` is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedAudit:
+    """How an audit ended: with a result, or with the error that kept it from one."""
+
+    record: RunRecord
+    result: AuditResult | None
+    error: ReplcheckError | None
+    unrecorded: str = ""
+    """Why the history lacks this run; empty where it was kept or none was wanted."""
+
+
+def run_audit(
+    request: AuditRequest,
+    *,
+    sinks: Sequence[Sink] = (),
+    store: Path | None = None,
+    tell: Tell = lambda _: None,
+    auditor: Auditor | None = None,
+) -> FinishedAudit:
+    """Audit a cluster, keep the record, and return both.
+
+    `store` is the file of the history, None for none. A broken sink and a signal are told through `tell`. Raises
+    UsageError where another audit of the same cluster and store is running; every other ReplcheckError is returned.
+    Must not be called from a running event loop.
+    """
+    start = _start(request)
+    emit = FanOut(sinks, report_broken=tell)
+    with _lock(request, store):
+        recorder = Recorder(store)
+        recorder.begin(start)
+        emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
+        try:
+            finished = _succeeded(start, _proven(request, start.run_id, auditor or _default_auditor(), emit, tell))
+        except ReplcheckError as error:
+            finished = _failed(start, error)
+        except BaseException as defect:
+            recorder.finish(_failed(start, ReplcheckError(f"ended by {type(defect).__name__}")).record)
+            raise
+        record, result = finished.record, finished.result
+        recorder.finish(record, audit_document(result) if result else None)
+        emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
+    return replace(finished, unrecorded=recorder.problem)
+
+
+def _start(request: AuditRequest) -> RunStart:
+    now = datetime.now(UTC)
+    return RunStart(
+        run_id=new_run_id(now),
+        kind=KIND,
+        cluster=request.cluster,
+        started_at=now,
+        tool_version=__version__,
+        argument_digest=request.argument_digest,
+    )
+
+
+def _succeeded(start: RunStart, result: AuditResult) -> FinishedAudit:
+    record = _record(start, outcome_of(result), verdict_of(result).value, sentence(result))
+    return FinishedAudit(record=record, result=result, error=None)
+
+
+def _failed(start: RunStart, error: ReplcheckError) -> FinishedAudit:
+    failure = Failure(error=type(error).__name__, message=error.message, hint=error.hint)
+    record = _record(start, Outcome.UNCHECKED, Verdict.UNCHECKED.value, error.message, failure)
+    return FinishedAudit(record=record, result=None, error=error)
+
+
+def _record(start: RunStart, outcome: Outcome, verdict: str, summary: str, failure: Failure | None = None) -> RunRecord:
+    return RunRecord(
+        **asdict(start),
+        finished_at=datetime.now(UTC),
+        outcome=outcome,
+        verdict=verdict,
+        exit_status=outcome.exit_status,
+        summary=summary,
+        failure=failure,
+    )
+
+
+def _lock(request: AuditRequest, store: Path | None) -> AbstractContextManager[None]:
+    if store is None or request.cluster == UNNAMED_CLUSTER:
+        return nullcontext()
+    return only_run(store.with_name(f"{store.name}.audit.lock"), f'an audit of cluster "{request.cluster}"')
+
+
+def _default_auditor() -> Auditor:
+    from replcheck.audit.auditor import audit_cluster
+
+    return audit_cluster
+
+
+def _proven(request: AuditRequest, run_id: str, auditor: Auditor, emit: Emit, tell: Tell) -> AuditResult:
+    async def prove() -> AuditResult:
+        stop = asyncio.Event()
+        with stop_on_signals(stop, tell):
+            return await auditor(
+                request.targets,
+                request.options,
+                run_id=run_id,
+                cluster=request.cluster,
+                emit=emit,
+                stop=stop,
+            )
+
+    try:
+        return asyncio.run(prove())
+    except BaseExceptionGroup as group:
+        known = _known_failure(group)
+        if known is None:
+            raise
+        raise known from group
+
+
+def _known_failure(group: BaseExceptionGroup[BaseException]) -> ReplcheckError | None:
+    # Tasks that fail together arrive as one group; it is told as its first failure if there is no defect among them.
+    failures = [leaf for leaf in _leaves(group) if not isinstance(leaf, asyncio.CancelledError)]
+    known = [failure for failure in failures if isinstance(failure, ReplcheckError)]
+    return known[0] if known and len(known) == len(failures) else None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,42 @@
+"""Keeps a run's beginning and end in the history; what goes wrong with that is remembered and never raised."""
+
+from pathlib import Path
+
+from replcheck.errors import StoreError
+from replcheck.model.plain import Plain
+from replcheck.model.run import RunRecord, RunStart
+from replcheck.store import History, open_history
+
+
+class Recorder:
+    """Writes to a history while there is one; `problem` is why it stopped, empty while it works."""
+
+    def __init__(self, store: Path | None) -> None:
+        self.problem = ""
+        self._history: History | None = None
+        try:
+            self._history = open_history(store) if store else None
+        except StoreError as error:
+            self._give_up(error)
+
+    def begin(self, start: RunStart) -> None:
+        """Write that the run began."""
+        try:
+            if self._history:
+                self._history.begin(start)
+        except StoreError as error:
+            # The end is still worth a try: a full disk may have room again by then.
+            self.problem = error.message
+
+    def finish(self, record: RunRecord, document: Plain = None) -> None:
+        """Write how the run ended, and its result where it has one."""
+        try:
+            if self._history:
+                self._history.finish(record, document)
+                self.problem = ""
+        except StoreError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: StoreError) -> None:
+        self.problem = error.message
+        self._history = None

@@ -1,0 +1,152 @@
+"""What an audit is asked for: flags over environment over file, checked before anything connects."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from replcheck.audit.options import AuditOptions, Level
+from replcheck.config import Configuration
+from replcheck.errors import ConfigurationError, UsageError
+from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.model.plain import to_plain
+from replcheck.postgres import dsn
+
+UNNAMED_CLUSTER = "unnamed"
+"""The cluster of an audit whose nodes were given on the command line alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFlags:
+    """What the caller gave; None means that the configuration, or the default, decides. Durations are seconds."""
+
+    primary: str | None = None
+    """A connection string, or the name of a configured node."""
+    replicas: tuple[str, ...] = ()
+    level: Level | None = None
+    jobs: int | None = None
+    databases: tuple[str, ...] | None = None
+    tables: tuple[str, ...] | None = None
+    excludes: tuple[str, ...] | None = None
+    catalogs: bool | None = None
+    max_snapshot_age_s: float | None = None
+    node_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRequest:
+    """One audit, ready to run."""
+
+    cluster: str
+    targets: tuple[NodeTarget, ...]
+    options: AuditOptions
+
+    @property
+    def argument_digest(self) -> str:
+        """Return the SHA-256 of what was asked; of the nodes it covers the names, never a connection string."""
+        names = [target.name for target in self.targets]
+        asked = {"cluster": self.cluster, "nodes": names, "options": to_plain(self.options)}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def is_node_name(text: str) -> bool:
+    """Return whether --primary or --replica names a configured node; libpq reads no such word as a connection string.
+
+    >>> is_node_name("db1"), is_node_name("host=db1"), is_node_name("postgresql://db1/app")
+    (True, False, False)
+    """
+    return "=" not in text and "://" not in text
+
+
+def audit_request(flags: AuditFlags, configuration: Configuration | None) -> AuditRequest:
+    """Return what to audit and how.
+
+    Roles given by --primary and --replica are expectations; those of configured nodes are only observed. Raises
+    UsageError or ConfigurationError where the nodes make no cluster, and never quotes a connection string.
+    """
+    targets = _flag_targets(flags, configuration) or _configured_targets(configuration)
+    if not targets:
+        raise UsageError(
+            "no cluster to audit",
+            hint="Give --primary DSN and --replica DSN, or a configuration with --config FILE.",
+        )
+    return AuditRequest(
+        cluster=configuration.cluster if configuration else UNNAMED_CLUSTER,
+        targets=targets,
+        options=_options(flags, configuration),
+    )
+
+
+def _flag_targets(flags: AuditFlags, configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+    if flags.primary is None and not flags.replicas:
+        return ()
+    if flags.primary is None:
+        raise UsageError("--replica was given without --primary", hint="Name the primary with --primary DSN.")
+    if not flags.replicas:
+        raise UsageError("--primary was given without --replica", hint="Name each replica with --replica DSN.")
+    given = [("primary", "--primary", flags.primary, NodeRole.PRIMARY)]
+    for number, replica in enumerate(flags.replicas, start=1):
+        given.append((f"replica{number}", f"--replica (number {number})", replica, NodeRole.STANDBY))
+    targets = tuple(_flag_target(*node, configuration) for node in given)
+    _require_different([target.name for target in targets])
+    return targets
+
+
+def _flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: Configuration | None) -> NodeTarget:
+    if not is_node_name(text):
+        common = dsn.parse(configuration.connect, origin="connect") if configuration else {}
+        return NodeTarget(name=name, dsn=dsn.inherit(dsn.parse(text, origin=flag), common), expected_role=role)
+    configured = {target.name: target for target in _configured_targets(configuration)}
+    if text not in configured:
+        known = f"The configured nodes are {', '.join(configured)}." if configured else ""
+        hint = known or "Write a connection string such as host=db1, or name a configuration with --config."
+        raise UsageError(f"{flag} names no configured node", hint=hint)
+    target = configured[text]
+    return NodeTarget(name=target.name, dsn=target.dsn, expected_role=role, zone=target.zone)
+
+
+def _configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+    if configuration is None:
+        return ()
+    common = dsn.parse(configuration.connect, origin="configuration key connect", failure=ConfigurationError)
+    targets = []
+    for name, node in configuration.nodes.items():
+        own = dsn.parse(node.dsn, origin=f"configuration key nodes.{name}.dsn", failure=ConfigurationError)
+        targets.append(NodeTarget(name=name, dsn=dsn.inherit(own, common), zone=node.zone))
+    return tuple(targets)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f'node "{name}" is given twice', hint="Give each node once.")
+
+
+def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOptions:
+    chosen: dict[str, object] = {}
+    if configuration is not None:
+        audit = configuration.audit
+        chosen = {
+            "level": Level(audit.level),
+            "jobs": audit.jobs,
+            "databases": audit.databases,
+            "tables": audit.tables,
+            "excludes": audit.exclude,
+            "catalogs": audit.catalogs,
+            "max_snapshot_age_s": audit.max_snapshot_age,
+            "node_timeout_s": audit.node_timeout,
+            "replay_wait_s": audit.replay_wait,
+            "settle_budget_s": audit.settle_budget,
+        }
+    given = {
+        "level": flags.level,
+        "jobs": flags.jobs,
+        "databases": flags.databases,
+        "tables": flags.tables,
+        "excludes": flags.excludes,
+        "catalogs": flags.catalogs,
+        "max_snapshot_age_s": flags.max_snapshot_age_s,
+        "node_timeout_s": flags.node_timeout_s,
+    }
+    chosen |= {option: value for option, value in given.items() if value is not None}
+    return AuditOptions(**chosen)  # type: ignore[arg-type] # both tables above name AuditOptions' own fields

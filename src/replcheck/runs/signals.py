@@ -1,0 +1,47 @@
+"""Turns signals into a wish to stop: the first asks, the second ends the process at once.
+
+What the servers hold is released either way: their sessions notice a client that is gone within seconds.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from replcheck.model.outcome import ExitStatus
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def stop_on_signals(stop: asyncio.Event, tell: Callable[[str], None]) -> Iterator[None]:
+    """Set `stop` at SIGINT, SIGTERM or SIGHUP while the block runs; a second one exits with status 3.
+
+    Must be entered inside the running loop. Does nothing outside the main thread, where Python allows no handlers,
+    and leaves a signal alone that the caller's parent ignores (nohup).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def on_signal(name: str) -> None:
+        if stop.is_set():
+            sys.stderr.flush()
+            os._exit(ExitStatus.UNCHECKED)
+        tell(f"{name}: stopping; once more ends at once")
+        stop.set()
+
+    for number in taken:
+        loop.add_signal_handler(number, on_signal, number.name)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
