@@ -1,0 +1,57 @@
+"""The Typer application: which commands there are, and the options that stand before them."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from replcheck import __version__
+from replcheck.cli.audit import audit
+
+_EPILOG = (
+    "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
+)
+
+app = typer.Typer(
+    name="replcheck",
+    help="Prove that PostgreSQL replicas are copies.",
+    epilog=_EPILOG,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"replcheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - read by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[  # noqa: ARG001 - taken out of the arguments before they come here
+        bool, typer.Option("--debug", help="Show where an error came from; also REPLCHECK_DEBUG=1.")
+    ] = False,
+) -> None:
+    """Prove that PostgreSQL replicas are copies."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(short_help="See a real cluster audited, broken and audited again.")
+def demo() -> None:
+    """Start a real primary and two standbys, audit them, break one, audit again, and remove it all."""
+    from replcheck.runs.demo import run_demo
+
+    raise typer.Exit(int(run_demo()))
+
+
+app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
+if find_spec("replcheck.cli.lab") is not None:
+    app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

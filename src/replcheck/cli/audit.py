@@ -1,0 +1,133 @@
+"""The options of `replcheck audit`; what happens then is in `audit_run`, which is imported when it is needed."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from replcheck.audit.options import Level
+
+
+class Format(Enum):
+    """How the report is written."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditArguments:
+    """The options as they were given; None and empty mean that the configuration decides."""
+
+    primary: str | None
+    replicas: tuple[str, ...]
+    config: Path | None
+    level: Level | None
+    jobs: int | None
+    databases: tuple[str, ...]
+    tables: tuple[str, ...]
+    excludes: tuple[str, ...]
+    catalogs: bool | None
+    max_snapshot_age: str | None
+    node_timeout: str | None
+    format: Format
+    output: Path | None
+    events: Path | None
+    quiet: bool
+    verbose: bool
+    no_store: bool
+
+    def __repr__(self) -> str:
+        return "AuditArguments()"
+
+
+def audit(
+    primary: Annotated[
+        str | None,
+        typer.Option(metavar="DSN", help="The primary: a libpq connection string, or a configured node's name."),
+    ] = None,
+    replica: Annotated[
+        list[str] | None, typer.Option(metavar="DSN", help="A replica, written alike; once for each.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
+    ] = None,
+    level: Annotated[
+        Level | None,
+        typer.Option(envvar="REPLCHECK_LEVEL", help="How exactly rows are compared (exact)."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=64, envvar="REPLCHECK_JOBS", help="Connections per node at a time (2)."),
+    ] = None,
+    database: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only these databases; * and ? match.")
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only these: [[database.]schema.]relation; * and ? match."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Not these; named in the report.")
+    ] = None,
+    catalogs: Annotated[
+        bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are compared (yes).")
+    ] = None,
+    max_snapshot_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            envvar="REPLCHECK_MAX_SNAPSHOT_AGE",
+            help="How long one snapshot may hold back vacuum on the primary (60s).",
+        ),
+    ] = None,
+    node_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            envvar="REPLCHECK_NODE_TIMEOUT",
+            help="How long to wait for a node that went away (30s).",
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
+    ] = Format.HUMAN,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and only the verdict.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every relation and alignment.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no record of this run.")] = False,
+) -> None:
+    """Prove, row by row, that every replica is a consistent copy of its primary; only reads.
+
+    Nodes come from the configuration, or from --primary and --replica. Passwords belong in the password file.
+    """
+    from replcheck.cli.audit_run import audit_and_report
+
+    arguments = AuditArguments(
+        primary=primary,
+        replicas=tuple(replica or ()),
+        config=config,
+        level=level,
+        jobs=jobs,
+        databases=tuple(database or ()),
+        tables=tuple(table or ()),
+        excludes=tuple(exclude or ()),
+        catalogs=catalogs,
+        max_snapshot_age=max_snapshot_age,
+        node_timeout=node_timeout,
+        format=format,
+        output=output,
+        events=events,
+        quiet=quiet,
+        verbose=verbose,
+        no_store=no_store,
+    )
+    raise typer.Exit(int(audit_and_report(arguments)))

@@ -1,0 +1,187 @@
+"""`replcheck audit` from its options to its exit status: request, run, report, record.
+
+The verdict is printed before anything is said of the history, and no failure to write turns into another verdict than
+3, or 2 where a divergence was found.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+
+from replcheck.cli.audit import AuditArguments, Format
+from replcheck.cli.display import Display
+from replcheck.config import Configuration, find_file, load
+from replcheck.config.files import VARIABLE
+from replcheck.errors import UsageError
+from replcheck.model.audit import AuditResult
+from replcheck.model.outcome import ExitStatus, Outcome, worst
+from replcheck.model.units import parse_duration
+from replcheck.report.document import audit_json
+from replcheck.report.human import print_audit, print_verdict
+from replcheck.report.style import Style
+from replcheck.runs.audit import Auditor, FinishedAudit, run_audit
+from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, is_node_name
+from replcheck.runs.sinks import JsonLines, Sink, open_json_lines
+from replcheck.store import default_path
+
+
+def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = None) -> ExitStatus:
+    """Run one audit, print its report and return the exit status; raise the error that kept it from a result."""
+    configuration = _configuration(arguments)
+    request = audit_request(_flags(arguments), configuration)
+    _check_outputs(arguments)
+    display = Display(quiet=arguments.quiet)
+    for key in configuration.without_effect() if configuration else ():
+        display.note(f"note: {key} is set and has no effect on an audit in this version")
+    store = _store(arguments, configuration, request, display)
+    with _events(arguments.events) as sinks:
+        finished = _run(request, sinks, store, display, auditor)
+    if finished.error is not None:
+        _warn_unrecorded(finished, display)
+        raise finished.error
+    assert finished.result is not None  # noqa: S101 - a run without an error has a result
+    delivered = _deliver(finished.result, arguments, configuration)
+    _warn_unrecorded(finished, display)
+    if delivered is not None:
+        display.note(f"error: cannot write the report: {delivered}")
+        return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
+    return finished.record.exit_status
+
+
+def _configuration(arguments: AuditArguments) -> Configuration | None:
+    given = [text for text in (arguments.primary, *arguments.replicas) if text]
+    only_addresses = bool(given) and not any(is_node_name(text) for text in given)
+    if only_addresses and arguments.config is None and not os.environ.get(VARIABLE):
+        # A file found by chance describes another cluster than the one that was spelled out.
+        return None
+    path = find_file(arguments.config, os.environ)
+    return load(path) if path else None
+
+
+def _flags(arguments: AuditArguments) -> AuditFlags:
+    return AuditFlags(
+        primary=arguments.primary,
+        replicas=arguments.replicas,
+        level=arguments.level,
+        jobs=arguments.jobs,
+        databases=arguments.databases or None,
+        tables=arguments.tables or None,
+        excludes=arguments.excludes or None,
+        catalogs=arguments.catalogs,
+        max_snapshot_age_s=_seconds("--max-snapshot-age", arguments.max_snapshot_age, most=3600),
+        node_timeout_s=_seconds("--node-timeout", arguments.node_timeout),
+    )
+
+
+def _seconds(flag: str, text: str | None, *, least: float = 1, most: float = float("inf")) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{flag} {error}") from error
+    if not least <= seconds <= most:
+        bounds = f"at least {least:g}s" if most == float("inf") else f"between {least:g}s and {most:g}s"
+        raise UsageError(f"{flag} must be {bounds}")
+    return seconds
+
+
+def _check_outputs(arguments: AuditArguments) -> None:
+    if arguments.events is not None and str(arguments.events) == "-" and arguments.output is None:
+        raise UsageError(
+            "--events - and the report both want standard output", hint="Send the report to a file with --output."
+        )
+    if arguments.output is None:
+        return
+    try:
+        with arguments.output.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the report to {arguments.output}: {(error.strerror or 'unknown error').lower()}",
+            hint="Name a writable file with --output.",
+        ) from error
+
+
+def _store(
+    arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest, display: Display
+) -> Path | None:
+    if arguments.no_store:
+        return None
+    if configuration is not None and configuration.output.store is not None:
+        return Path(configuration.output.store)
+    path = default_path(request.cluster, os.environ)
+    if path is None:
+        display.note(
+            "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
+        )
+    return path
+
+
+@contextmanager
+def _events(path: Path | None) -> Iterator[tuple[JsonLines, ...]]:
+    sinks = (open_json_lines(path),) if path is not None else ()
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _run(
+    request: AuditRequest, sinks: Sequence[Sink], store: Path | None, display: Display, auditor: Auditor | None
+) -> FinishedAudit:
+    with display.progress() as progress:
+        return run_audit(request, sinks=[progress, *sinks], store=store, tell=display.note, auditor=auditor)
+
+
+def _deliver(result: AuditResult, arguments: AuditArguments, configuration: Configuration | None) -> str | None:
+    """Write the report and return None, or why it could not be written; a reader that went away has read enough."""
+    try:
+        if arguments.output is None:
+            sys.stdout.write(_rendered(result, arguments, configuration, sys.stdout))
+            sys.stdout.flush()
+        else:
+            with arguments.output.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(_rendered(result, arguments, configuration, file))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return (error.strerror or "unknown error").lower()
+    return None
+
+
+def _rendered(
+    result: AuditResult, arguments: AuditArguments, configuration: Configuration | None, target: TextIO
+) -> str:
+    if arguments.format is Format.JSON:
+        return audit_json(result)
+    zone = configuration.output.time_zone if configuration else None
+    like = Console(file=target)
+    page = io.StringIO()
+    style = Style(ascii_only=not like.encoding.startswith("utf"), zone=ZoneInfo(zone) if zone else None)
+    console = Console(
+        file=page,
+        force_terminal=like.is_terminal,
+        color_system=like.color_system,  # type: ignore[arg-type]
+        no_color=like.no_color,
+        width=max(like.width, 80),
+        highlight=False,
+    )
+    if arguments.quiet:
+        print_verdict(result, console, style)
+    else:
+        print_audit(result, console, style, verbose=arguments.verbose)
+    return page.getvalue()
+
+
+def _warn_unrecorded(finished: FinishedAudit, display: Display) -> None:
+    if finished.unrecorded:
+        display.note(f"warning: this run is not recorded: {finished.unrecorded}")

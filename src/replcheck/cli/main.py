@@ -1,0 +1,118 @@
+"""The entry point: runs the application and turns whatever happens into a line of text and an exit status.
+
+Typer's own statuses (1 and 2) would read as "partial" and "refuted", so they never leave this module.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from replcheck.cli.exits import exit_status_of, scrubbed, told, trace
+from replcheck.errors import Interrupted, ReplcheckError
+from replcheck.model.outcome import ExitStatus
+
+_DEBUG = "--debug"
+_COMPLETION_VARIABLE = "_REPLCHECK_COMPLETE"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit status; prints at most one error, and never a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _DEBUG in given or bool(os.environ.get("REPLCHECK_DEBUG"))
+    words = [word for word in given if word != _DEBUG]
+    _prepare_streams()
+    try:
+        status = _invoke(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        return ExitStatus.PROVEN
+    except KeyboardInterrupt as error:
+        return _report(Interrupted("interrupted"), error, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the last place where a defect can be kept from ending as a traceback
+        return _report(_understood(error, words), error, debug=debug)
+    return status
+
+
+def is_plain_ascii(environment: Mapping[str, str]) -> bool:
+    """Return whether the locale asks for ASCII.
+
+    Python itself replaces the C locale by C.UTF-8 (PEP 538), which says nothing of the terminal.
+    """
+    chosen = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
+    if chosen == "C.UTF-8" and not environment.get("LC_ALL"):
+        chosen = environment.get("LANG") or chosen
+    return chosen in {"C", "POSIX"}
+
+
+def _invoke(words: list[str]) -> int:
+    from typer.main import get_command
+
+    from replcheck.cli.app import app
+
+    command = get_command(app)
+    if _COMPLETION_VARIABLE in os.environ:
+        command.main(words, prog_name="replcheck", complete_var=_COMPLETION_VARIABLE)
+    try:
+        with command.make_context("replcheck", words) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except typer.Abort as error:
+        raise Interrupted("interrupted") from error
+    return ExitStatus.PROVEN
+
+
+def _prepare_streams() -> None:
+    # A name that the terminal cannot show must not end a run.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="ascii" if is_plain_ascii(os.environ) else None, errors="backslashreplace")
+
+
+def _understood(error: Exception, words: Sequence[str]) -> ReplcheckError:
+    if isinstance(error, ReplcheckError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return _usage_error(error, words)
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if isinstance(error.filename, str) else ""
+        return ReplcheckError(f"the system refused{where}: {(error.strerror or 'unknown error').lower()}")
+    return ReplcheckError(
+        f"internal error: {type(error).__name__}", hint="Please report it with what --debug shows; nothing was proven."
+    )
+
+
+def _usage_error(error: typer.TyperException, words: Sequence[str]) -> ReplcheckError:
+    context = getattr(error, "ctx", None)
+    usage = context.command_path if context else "replcheck"
+    message = error.format_message()
+    if message.startswith("Got unexpected extra argument"):
+        message = "unexpected argument: a connection string goes behind --primary or --replica"
+    message = scrubbed(message, words).rstrip(".")
+    return ReplcheckError(f"{message[:1].lower()}{message[1:]}", hint=f'Try "{usage} --help".')
+
+
+def _report(error: ReplcheckError, origin: BaseException, *, debug: bool) -> int:
+    try:
+        if debug:
+            sys.stderr.write(trace(origin) + "\n")
+        sys.stderr.write(told(error.message, error.hint) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _abandon_output()
+    return exit_status_of(error)
+
+
+def _abandon_output() -> None:
+    # The reader is gone; what is still buffered must not raise again when the interpreter ends.
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(null, stream.fileno())
+    os.close(null)
