@@ -1,0 +1,195 @@
+"""Where the lab's clusters live and what they are made of, kept in a marker file in each cluster's folder.
+
+The marker is written before anything else is made and removed last, so that whatever a crash leaves can be found. Its
+own path stands in it: a folder that was copied or moved is not ours, and nothing in it is deleted or signalled.
+"""
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Self
+
+from replcheck.errors import LabError
+from replcheck.postgres import processes
+
+MARKER = "replcheck-lab.json"
+_KIND = "replcheck lab"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """A node as it was made."""
+
+    name: str
+    port: int
+    upstream: str | None
+    """The node it was copied from and streams from, None for the first primary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """A process of ours that runs in the background; pid and start time together name one process for good."""
+
+    pid: int
+    started_at: int
+    """Clock ticks since boot."""
+    what: str
+
+    @classmethod
+    def of(cls, pid: int, what: str) -> Self | None:
+        """Describe a process, None where it is gone."""
+        started_at = processes.started_at(pid)
+        return None if started_at is None else cls(pid=pid, started_at=started_at, what=what)
+
+    @property
+    def alive(self) -> bool:
+        """Return whether this very process still runs."""
+        return processes.is_alive(self.pid) and processes.started_at(self.pid) == self.started_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabState:
+    """Everything needed to find a cluster again."""
+
+    name: str
+    directory: Path
+    socket_dir: Path
+    major: int
+    checksums: bool
+    nodes: tuple[NodeState, ...] = ()
+    load: ProcessState | None = None
+    """The background workload, None where none was started."""
+    created_by: ProcessState | None = None
+    """The process that made the cluster, where the cluster must not outlive it."""
+
+    def save(self) -> None:
+        """Write the marker file in one step."""
+        path = self.directory / MARKER
+        data = {"kind": _KIND, "format": _FORMAT} | asdict(self)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(data, default=str, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load_from(cls, directory: Path) -> Self:
+        """Read the marker of a folder; raise LabError where there is none, or it belongs to another folder."""
+        path = directory / MARKER
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            return cls._from_json(data, directory)
+        except FileNotFoundError as exc:
+            raise LabError(
+                f"there is no lab cluster in {directory}",
+                hint="List the clusters with: replcheck lab status. Make one with: replcheck lab up",
+            ) from exc
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise LabError(
+                f"marker file {path} is not one of a lab cluster in that folder",
+                hint="Nothing in it was touched; remove the folder yourself if you know that it is a lab's.",
+            ) from exc
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any], directory: Path) -> Self:
+        if data.pop("kind") != _KIND or data.pop("format") != _FORMAT:
+            raise ValueError(MARKER)
+        nodes = tuple(NodeState(**node) for node in data.pop("nodes"))
+        load = data.pop("load")
+        created_by = data.pop("created_by")
+        state = cls(
+            name=data["name"],
+            directory=Path(data["directory"]),
+            socket_dir=Path(data["socket_dir"]),
+            major=int(data["major"]),
+            checksums=bool(data["checksums"]),
+            nodes=nodes,
+            load=ProcessState(**load) if load else None,
+            created_by=ProcessState(**created_by) if created_by else None,
+        )
+        if state.directory.resolve() != directory.resolve():
+            raise ValueError(state.directory)
+        return state
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the state with changes, saved."""
+        state = replace(self, **changes)
+        state.save()
+        return state
+
+
+def default_root() -> Path:
+    """Return the folder that holds this user's clusters unless another is named.
+
+    For root a place that the servers' account can reach; otherwise the user's state folder, or one in the folder for
+    temporary files where there is no home.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/replcheck-lab")
+    state = os.environ.get("XDG_STATE_HOME") or (f"{home}/.local/state" if (home := os.environ.get("HOME")) else "")
+    if state and os.access(_nearest_existing(Path(state)), os.W_OK | os.X_OK):
+        return Path(state) / "replcheck" / "lab"
+    return Path(gettempdir()) / f"replcheck-lab-{os.geteuid()}"
+
+
+def make_root(root: Path) -> None:
+    """Make the folder that holds clusters, closed to other users but passable for the servers' account."""
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    try:
+        if not root.is_dir():
+            root.mkdir(mode=mode, parents=True)
+            root.chmod(mode)
+        status = root.stat()
+    except OSError as exc:
+        raise LabError(f"folder {root} cannot be made: {exc.strerror}", hint="Choose another one with --dir.") from exc
+    if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
+        raise LabError(
+            f"folder {root} is not safe: other users can change it", hint="Choose a folder of your own with --dir."
+        )
+
+
+def find_states(root: Path) -> Iterator[LabState]:
+    """Yield the clusters in a folder, whole or left by a crash, by name."""
+    for marker in sorted(root.glob(f"*/{MARKER}")):
+        try:
+            yield LabState.load_from(marker.parent)
+        except LabError:
+            continue
+
+
+def remove_files(state: LabState) -> None:
+    """Delete a cluster's folders; everything of it must have been stopped.
+
+    The marker is read again first, and goes last.
+    """
+    directory = LabState.load_from(state.directory).directory
+    if state.socket_dir.parent != directory and is_marked_socket_dir(state.socket_dir, directory):
+        shutil.rmtree(state.socket_dir)
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != MARKER:
+            entry.unlink()
+    (directory / MARKER).unlink()
+    directory.rmdir()
+
+
+def mark_socket_dir(socket_dir: Path, directory: Path) -> None:
+    """Leave a sign in a socket folder outside the cluster's own that it belongs to the cluster."""
+    (socket_dir / MARKER).write_text(str(directory), encoding="utf-8")
+
+
+def is_marked_socket_dir(socket_dir: Path, directory: Path) -> bool:
+    """Return whether a socket folder carries the sign of a cluster."""
+    try:
+        return (socket_dir / MARKER).read_text("utf-8") == str(directory)
+    except OSError:
+        return False
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(candidate for candidate in (path, *path.parents) if candidate.exists())

@@ -1,0 +1,56 @@
+"""SQL on servers that are ours: the lab's nodes and scratch servers.
+
+Everything here may write. It must never be used for an audited node: those are spoken to by read-only sessions alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from replcheck.errors import NodeUnreachable, StatementFailed
+
+__all__ = ["LocalConnection", "Statement", "connect", "execute", "sql", "translated"]
+
+Statement = LiteralString | sql.SQL | sql.Composed
+"""A statement: literal text, or composed by psycopg's sql module where names or values vary."""
+LocalConnection = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def connect(dsn: str, *, node: str, autocommit: bool = True) -> Iterator[LocalConnection]:
+    """Open a connection to a server of ours, closed at the end.
+
+    What the driver raises leaves as NodeUnreachable or StatementFailed under the node's name, chained to the original.
+    """
+    try:
+        connection = psycopg.connect(
+            dsn, autocommit=autocommit, connect_timeout=10, options="", application_name="replcheck lab"
+        )
+    except psycopg.Error as exc:
+        raise NodeUnreachable(
+            f"node {node} cannot be connected to", node=node, hint="Look at its log whether it is running."
+        ) from exc
+    with translated(node), connection:
+        yield connection
+
+
+@contextmanager
+def translated(node: str) -> Iterator[None]:
+    """Raise what the driver raises inside as StatementFailed; its SQLSTATE is 08006 where the server said nothing."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        sqlstate = exc.sqlstate or "08006"
+        raise StatementFailed(
+            f"node {node} refused a statement (SQLSTATE {sqlstate})", node=node, sqlstate=sqlstate
+        ) from exc
+
+
+def execute(dsn: str, statement: Statement, params: Sequence[Any] = (), *, node: str) -> list[tuple[Any, ...]]:
+    """Run one statement in its own connection and transaction, and return its rows, none where it has no result."""
+    with connect(dsn, node=node) as connection:
+        cursor = connection.execute(statement, params or None)
+        return cursor.fetchall() if cursor.description else []

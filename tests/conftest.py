@@ -1,0 +1,87 @@
+"""Fixtures that start real PostgreSQL clusters.
+
+`cluster` is shared by the session, one per major version: a test takes a database of its own from `database` and leaves
+the nodes as it found them. `fresh_cluster` is for tests that break or restart nodes.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from replcheck.lab.cluster import LabCluster
+from tests import labs
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that takes a cluster as one that needs PostgreSQL."""
+    for item in items:
+        if "clusters_root" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
+@pytest.fixture(scope="session")
+def clusters_root() -> Iterator[Path]:
+    """The folder that holds every cluster of the tests; what a killed run left there is removed first."""
+    root = labs.clusters_root()
+    yield root
+    labs.leave(root)
+
+
+@pytest.fixture(scope="session", params=labs.majors(), ids="pg{}".format)
+def major(request: pytest.FixtureRequest) -> int:
+    """Each major version whose programs are installed."""
+    version: int = request.param
+    return version
+
+
+@pytest.fixture(scope="session")
+def newest_major() -> int:
+    """The newest major version installed, for tests whose subject does not depend on it."""
+    return labs.majors()[0]
+
+
+@pytest.fixture(scope="session")
+def cluster(clusters_root: Path, major: int) -> Iterator[LabCluster]:
+    """A primary and two standbys of each major, shared by the session."""
+    with LabCluster.create(clusters_root, name=_cluster_name("shared"), major=major) as made:
+        yield made
+
+
+@pytest.fixture
+def database(cluster: LabCluster) -> Iterator[str]:
+    """An empty database of the shared cluster, the test's own; gone afterwards."""
+    name = cluster.create_database(f"test_{next(_numbers)}")
+    yield name
+    cluster.drop_database(name)
+
+
+MakeCluster = Callable[..., LabCluster]
+
+
+@pytest.fixture
+def make_cluster(clusters_root: Path) -> Iterator[MakeCluster]:
+    """A function that makes clusters of the test's own, with the options of LabCluster.create."""
+    with ExitStack() as stack:
+
+        def make(**options: object) -> LabCluster:
+            name = _cluster_name("own")
+            return stack.enter_context(LabCluster.create(clusters_root, name=name, **options))  # type: ignore[arg-type]
+
+        yield make
+
+
+@pytest.fixture
+def fresh_cluster(make_cluster: MakeCluster, major: int) -> LabCluster:
+    """A primary and two standbys of each major for this test alone, which may break them."""
+    return make_cluster(major=major)
+
+
+def _cluster_name(kind: str) -> str:
+    """Return a name that no other test process uses."""
+    return f"{kind}_{os.getpid()}_{next(_numbers)}"
