@@ -20,7 +20,7 @@ def majors() -> tuple[int, ...]:
 
 def clusters_root() -> Path:
     """Return the folder of this user's test clusters, after removing what killed test runs left in it."""
-    root = Path(gettempdir()) / f"replcheck-tests-{os.geteuid()}"
+    root = _quick_folder() / f"replcheck-tests-{os.geteuid()}"
     if root.is_dir() and root.stat().st_uid == os.geteuid() and not root.stat().st_mode & stat.S_IWOTH:
         remove_abandoned(root)
     return root
@@ -29,3 +29,13 @@ def clusters_root() -> Path:
 def leave(root: Path) -> None:
     """Remove the folder of test clusters unless another test run still uses it."""
     remove_root(root)
+
+
+def _quick_folder() -> Path:
+    """Return a folder in memory where the machine has plenty of it, else the one for temporary files."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK):
+        usage = os.statvfs(memory)
+        if usage.f_bavail * usage.f_frsize > 8 * 1024**3:
+            return memory
+    return Path(gettempdir())

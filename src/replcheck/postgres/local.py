@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from replcheck.errors import NodeUnreachable, StatementFailed
+from replcheck.errors import NodeLost, NodeUnreachable, StatementFailed
 
 __all__ = ["LocalConnection", "Statement", "connect", "execute", "sql", "translated"]
 
@@ -23,7 +23,7 @@ LocalConnection = psycopg.Connection[tuple[Any, ...]]
 def connect(dsn: str, *, node: str, autocommit: bool = True) -> Iterator[LocalConnection]:
     """Open a connection to a server of ours, closed at the end.
 
-    What the driver raises leaves as NodeUnreachable or StatementFailed under the node's name, chained to the original.
+    What the driver raises leaves as NodeUnreachable, NodeLost or StatementFailed under the node's name, chained to it.
     """
     try:
         connection = psycopg.connect(
@@ -39,14 +39,20 @@ def connect(dsn: str, *, node: str, autocommit: bool = True) -> Iterator[LocalCo
 
 @contextmanager
 def translated(node: str) -> Iterator[None]:
-    """Raise what the driver raises inside as StatementFailed; its SQLSTATE is 08006 where the server said nothing."""
+    """Raise what the driver raises inside as StatementFailed, or as NodeLost where the connection broke.
+
+    The driver's own complaints about how it is used are mistakes of ours and pass unchanged.
+    """
     try:
         yield
     except psycopg.Error as exc:
-        sqlstate = exc.sqlstate or "08006"
-        raise StatementFailed(
-            f"node {node} refused a statement (SQLSTATE {sqlstate})", node=node, sqlstate=sqlstate
-        ) from exc
+        if exc.sqlstate is not None:
+            raise StatementFailed(
+                f"node {node} refused a statement (SQLSTATE {exc.sqlstate})", node=node, sqlstate=exc.sqlstate
+            ) from exc
+        if isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
+            raise NodeLost(f"the connection to node {node} broke", node=node) from exc
+        raise
 
 
 def execute(dsn: str, statement: Statement, params: Sequence[Any] = (), *, node: str) -> list[tuple[Any, ...]]:
