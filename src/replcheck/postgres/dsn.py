@@ -19,6 +19,7 @@ _REASONS = {
     "unexpected spaces": "a space in a URI must be written as %20",
     "invalid percent-encoded": "a percent sign in a URI must be written as %25",
     "forbidden value %00": "a URI may not hold %00",
+    "zero byte": "it holds a zero byte, at which libpq would stop reading",
     "end of string reached": "an IPv6 address lacks its closing bracket",
 }
 
@@ -30,6 +31,8 @@ def parse(dsn: str, *, origin: str = "connection string", failure: type[Replchec
     environment, a service file or a password file: libpq does that when it connects.
     """
     try:
+        if "\0" in dsn:
+            raise ValueError("zero byte")
         return {word: str(value) for word, value in conninfo_to_dict(dsn).items() if value is not None}
     except (Error, UnicodeError, ValueError) as error:
         reason = next((told for sign, told in _REASONS.items() if str(error).startswith(sign)), "libpq cannot read it")
@@ -78,6 +81,13 @@ def public_address(dsn: str) -> str:
         ports = ports[:1] * len(names)
     default_port = defaults.get("port") or "5432"
     return ",".join(f"{_bracketed(name)}:{port or default_port}" for name, port in zip(names, ports, strict=True))
+
+
+def hosts(dsn: str) -> tuple[str, ...]:
+    """Return the host names, addresses and socket directories that a connection string names."""
+    words = parse(dsn)
+    named = [*words.get("host", "").split(","), *words.get("hostaddr", "").split(",")]
+    return tuple(host for host in named if host)
 
 
 def _bracketed(host: str) -> str:

@@ -23,7 +23,7 @@ from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration, format_size
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
-from replcheck.report.verdict import counted, next_steps, sentence, verdict_of
+from replcheck.report.verdict import counted, joined, next_steps, sentence, verdict_of
 
 _RANGES_SHOWN = 5
 _EXAMPLES_SHOWN = 3
@@ -89,10 +89,19 @@ def _print_nodes(result: AuditResult, console: Console, style: Style) -> None:
     console.print(table)
     for node, _ in rows:
         source = f", streams from {node.upstream}" if node.upstream else ""
-        line(console, f"{node.name} at {node.address}, system {node.system_identifier}{source}")
+        line(console, f"{node.name} at {node.address}{source}")
+    for system, names in _systems([node for node, _ in rows]).items():
+        line(console, f"system identifier {system}: {joined(names)}")
     for replica in result.replicas:
         if replica.reason:
             line(console, f"{replica.node.name} is {replica.verdict.value}: {replica.reason}")
+
+
+def _systems(nodes: list[NodeReport]) -> dict[str, list[str]]:
+    systems: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        systems[node.system_identifier].append(node.name)
+    return systems
 
 
 def _print_alignments(result: AuditResult, console: Console, style: Style, *, verbose: bool) -> None:
@@ -192,6 +201,8 @@ def _print_divergences(result: AuditResult, console: Console, style: Style) -> N
 
 
 def _how_many(divergence: Divergence) -> str:
+    if divergence.what:
+        return divergence.what
     at_least = "at least " if divergence.capped else ""
     if divergence.sqlstate is None:
         return f"{at_least}{counted(divergence.count, 'row')}"
@@ -234,7 +245,7 @@ def _print_groups(entries: list[NotChecked], console: Console, *, limit: int | N
         shown = ", ".join(places[:limit])
         rest = len(places) - len(places[:limit])
         more = f" and {rest:,} more" if rest else ""
-        line(console, f"{len(places):,} {reason}: {shown}{more}")
+        line(console, f"{reason} ({len(places):,}): {shown}{more}")
 
 
 def _place(entry: NotChecked) -> str:

@@ -82,14 +82,14 @@ def _consistent(result: AuditResult) -> str:
 def _diverged(result: AuditResult) -> str:
     diverged = _names(result.replicas, Verdict.DIVERGED)
     relations = len({(found.database, found.relation) for found in result.divergences})
-    rows = sum(found.count for found in result.divergences if found.sqlstate is None)
-    unreadable = any(found.sqlstate is not None for found in result.divergences)
+    rows = sum(found.count for found in result.divergences if found.sqlstate is None and not found.what)
     if not result.divergences:
         what = next((f.what for f in result.findings if f.outcome is Outcome.REFUTED), "its state refutes it")
         return f"{joined(diverged) or 'the replicas'} cannot be trusted as a copy of {result.primary.name}: {what}"
     capped = "at least " if any(found.capped for found in result.divergences) else ""
     parts = [f"{capped}{counted(rows, 'row')} {'differs' if rows == 1 else 'differ'}"] if rows else []
-    parts += ["data cannot be read"] if unreadable else []
+    parts += ["data cannot be read"] if any(found.sqlstate for found in result.divergences) else []
+    parts += sorted({found.what for found in result.divergences if found.what})
     where = f"in {counted(relations, 'relation')}"
     if result.odd_node is not None and result.odd_node == result.primary.name:
         agreeing = joined([replica.node.name for replica in result.replicas])
@@ -136,7 +136,11 @@ def _limits(result: AuditResult) -> str:
         "--no-catalogs": not scope.catalogs,
     }
     flags = [flag for flag, is_given in given.items() if is_given]
-    return f"; the audit was limited by {joined(flags)}" if flags else ""
+    missing = sum(not entry.by_design for entry in result.not_checked)
+    parts = [f"the audit was limited by {joined(flags)}"] if flags else []
+    if missing and verdict_of(result) is not Verdict.UNCHECKED:
+        parts.append(f"{counted(missing, 'thing was', 'things were')} not checked")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _after_divergence(result: AuditResult) -> list[str]:

@@ -94,7 +94,7 @@ def run_audit(
 
 
 def _start(request: AuditRequest) -> RunStart:
-    now = datetime.now(UTC)
+    now = _now()
     return RunStart(
         run_id=new_run_id(now),
         kind=KIND,
@@ -103,6 +103,12 @@ def _start(request: AuditRequest) -> RunStart:
         tool_version=__version__,
         argument_digest=request.argument_digest,
     )
+
+
+def _now() -> datetime:
+    # Milliseconds are what the history and every document keep.
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _succeeded(start: RunStart, result: AuditResult) -> FinishedAudit:
@@ -119,7 +125,7 @@ def _failed(start: RunStart, error: ReplcheckError) -> FinishedAudit:
 def _record(start: RunStart, outcome: Outcome, verdict: str, summary: str, failure: Failure | None = None) -> RunRecord:
     return RunRecord(
         **asdict(start),
-        finished_at=datetime.now(UTC),
+        finished_at=_now(),
         outcome=outcome,
         verdict=verdict,
         exit_status=outcome.exit_status,

@@ -1,0 +1,139 @@
+"""The configuration file: found, read, checked, and told what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from replcheck.config import find_file, load, lookup_places
+from replcheck.errors import ConfigurationError
+
+SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*.toml"))
+NODES = 'cluster = "c"\n[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+
+
+def refused(tmp_path: Path, text: str | bytes) -> ConfigurationError:
+    path = tmp_path / "replcheck.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert "\n" not in caught.value.message
+    assert str(path) in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_every_sample_loads(path):
+    assert load(path).nodes
+
+
+def test_there_are_samples():
+    assert len(SAMPLES) >= 3
+
+
+def test_the_clinic_sample_says_what_the_design_says():
+    clinic = load(next(path for path in SAMPLES if path.name == "clinic.toml"))
+    assert clinic.audit.pause_if.lag == 64 << 20
+    assert clinic.policy.recovery_point is not None
+    assert clinic.policy.recovery_point.max_age == 300
+    assert clinic.nodes["db2"].zone == "rack-b"
+    assert clinic.output.time_zone == "Asia/Kolkata"
+
+
+def test_units_are_read_into_seconds(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(NODES + '[audit]\nmax_snapshot_age = "2min"\nnode_timeout = "1500ms"\n')
+    audit = load(path).audit
+    assert (audit.max_snapshot_age, audit.node_timeout) == (120.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (NODES + '[audit]\nlevl = "fast"', "unknown key audit.levl", 'Did you mean "level"?'),
+        (NODES + "[audits]", "unknown key audits", 'Did you mean "audit"?'),
+        (NODES + "[nodes.c]\nhost = 1\ndsn='x=y'", "unknown key nodes.c.host", ""),
+        (NODES + "[nodes.c]\ndns = 'x=y'", "nodes.c.dsn is missing (and 1 more)", ""),
+        (NODES + '[policy]\nrecovery_point = {max_age="1h"}', "unknown key policy.recovery_point", "recovery-point"),
+        (NODES + "[policy.copies]\nprooven = 2", "unknown key policy.copies.prooven", 'Did you mean "proven"?'),
+        (NODES + '[audit]\nlevel = "quick"', "audit.level must be 'fast', 'exact' or 'strong'", ""),
+        (NODES + '[audit]\nmax_snapshot_age = "60"', "audit.max_snapshot_age must be a duration such as 5min", ""),
+        (NODES + '[audit]\nmax_snapshot_age = "2d"', "audit.max_snapshot_age: input should be less than", ""),
+        (NODES + "[audit]\njobs = 0", "audit.jobs: input should be greater than or equal to 1", ""),
+        (NODES + '[audit.pause_if]\nlag = "64mb"', "audit.pause_if.lag must be a size such as 64MB", ""),
+        (NODES + '[drill]\nbackup = "weekly"', 'drill.backup names "weekly"', ""),
+        (NODES + '[waivers]\nfailovr = {reason="x", by="y", until=2027-01-31}', "waivers.failovr names no control", ""),
+        (NODES + '[output]\ntime_zone = "Mars/Olympus"', "output.time_zone is no zone", "IANA"),
+        ("config_version = 2\n" + NODES, "config_version must be 1", ""),
+        ('cluster = "c"\n[nodes]\na = { dsn = "host=a" }', "nodes must name a primary and at least one replica", ""),
+        ('cluster = "../c"\n' + NODES.partition("\n")[2], "cluster must be a name of letters", ""),
+        ("", "cluster is missing", ""),
+    ],
+)
+def test_a_wrong_key_is_named_by_its_path(tmp_path, text, message, hint):
+    error = refused(tmp_path, text)
+    assert message in error.message
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('cluster = "c"\nnodes = = 1\n', "line 2, column 9"),
+        ('cluster = "c"\n\n[nodes\n', "line 3"),
+        ('cluster = "c', "line 1"),
+        (b'cluster = "c"\nconnect = "\xff"\n', "line 2 is not UTF-8"),
+    ],
+)
+def test_a_syntax_error_names_the_line(tmp_path, text, where):
+    assert where in refused(tmp_path, text).message
+
+
+def test_no_message_quotes_a_value(tmp_path):
+    for text in (
+        NODES.replace('"host=a"', "['password=canary']"),
+        NODES + "connect = 'password=canary'\n[audit]\nlevel = 'canary'",
+        "connect = 'password=canary\n" + NODES,
+        NODES + "[audit]\nmax_snapshot_age = 'canary'",
+    ):
+        error = refused(tmp_path, text)
+        assert "canary" not in error.message + error.hint + str(error.__cause__) + str(error.__context__)
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"cannot read configuration .*: no such file or directory") as caught:
+        load(tmp_path / "none.toml")
+    assert "--config" in caught.value.hint
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("\ufeff" + NODES, encoding="utf-8")
+    assert load(path).cluster == "c"
+
+
+def test_a_named_file_beats_the_environment_and_every_folder(tmp_path):
+    assert find_file(Path("a.toml"), {"REPLCHECK_CONFIG": "b.toml"}) == Path("a.toml")
+    assert find_file(None, {"REPLCHECK_CONFIG": "b.toml"}) == Path("b.toml")
+
+
+def test_folders_are_searched_from_the_nearest_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "XDG_CONFIG_DIRS": str(tmp_path / "system")}
+    found = []
+    for place in reversed(lookup_places(environment)[:3]):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("")
+        found.append(find_file(None, environment) == place)
+    assert found == [True, True, True]
+
+
+def test_no_home_is_needed():
+    assert lookup_places({}) == (Path("replcheck.toml"), Path("/etc/replcheck/replcheck.toml"))
+
+
+def test_keys_that_do_nothing_yet_are_known(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(NODES + '[audit]\npace = "gentle"\n[output]\nmetrics = "m"\n')
+    assert load(path).without_effect() == ("audit.pace", "output.metrics")
+    path.write_text(NODES)
+    assert load(path).without_effect() == ()

@@ -1,0 +1,169 @@
+"""One audit from request to record, whatever becomes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from replcheck.errors import NodeUnreachable, UsageError
+from replcheck.events import RunFinished, RunStarted
+from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.model.run import RunRecord, RunStart
+from replcheck.report.document import audit_document
+from replcheck.runs.audit import run_audit
+from replcheck.store import open_history
+from tests.factories import consistent, diverged, unchecked
+from tests.fakes import REQUEST, raising, returning, waiting_for_stop
+
+ROOT = Path(__file__).parents[2]
+UNREACHABLE = NodeUnreachable('node "db2" cannot be reached at db2:5432', node="db2", hint="Start it.")
+
+
+def test_a_finished_audit_is_recorded_with_its_result(tmp_path):
+    store = tmp_path / "clinic.db"
+    finished = run_audit(REQUEST, store=store, auditor=returning(diverged()))
+    assert finished.record.exit_status is ExitStatus.REFUTED
+    assert open_history(store).runs() == [finished.record]
+    assert open_history(store).result(finished.record.run_id) == audit_document(diverged())
+
+
+def test_a_run_begins_and_ends_with_an_event():
+    events = []
+    finished = run_audit(REQUEST, sinks=[events.append], auditor=returning(consistent()))
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    assert len(events) == 3
+    assert events[0].run_id == events[-1].run_id == finished.record.run_id
+    assert events[-1].summary == finished.record.summary
+
+
+def test_an_audit_that_cannot_start_is_recorded_as_a_failure(tmp_path):
+    events, store = [], tmp_path / "clinic.db"
+    finished = run_audit(REQUEST, sinks=[events.append], store=store, auditor=raising(UNREACHABLE))
+    assert finished.error is UNREACHABLE
+    assert finished.result is None
+    (record,) = open_history(store).runs()
+    assert isinstance(record, RunRecord)
+    assert record.failure is not None
+    assert (record.failure.error, record.failure.hint) == ("NodeUnreachable", "Start it.")
+    assert record.exit_status is ExitStatus.UNCHECKED
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].outcome is Outcome.UNCHECKED
+
+
+def test_failures_of_several_tasks_are_told_as_the_first():
+    group = ExceptionGroup("tasks", [ExceptionGroup("more", [UNREACHABLE]), UNREACHABLE])
+    assert run_audit(REQUEST, auditor=raising(group)).error is UNREACHABLE
+
+
+def test_a_defect_is_recorded_by_its_class_alone_and_raised(tmp_path):
+    store = tmp_path / "clinic.db"
+    with pytest.raises(KeyError):
+        run_audit(REQUEST, store=store, auditor=raising(KeyError("a row's value")))
+    (record,) = open_history(store).runs()
+    assert isinstance(record, RunRecord)
+    assert record.summary == "ended by KeyError"
+
+
+def test_a_defect_beside_a_failure_is_not_hidden_by_it():
+    with pytest.raises(ExceptionGroup):
+        run_audit(REQUEST, auditor=raising(ExceptionGroup("tasks", [UNREACHABLE, KeyError()])))
+
+
+def test_a_run_is_in_the_history_while_it_works(tmp_path):
+    seen, store = [], tmp_path / "clinic.db"
+    run_audit(
+        REQUEST,
+        sinks=[lambda event: seen.extend(open_history(store).runs())],
+        store=store,
+        auditor=returning(consistent()),
+    )
+    assert type(seen[0]) is RunStart
+
+
+def test_a_history_that_cannot_be_written_costs_the_record_and_not_the_verdict(tmp_path):
+    finished = run_audit(REQUEST, store=tmp_path / "f" / "x.db", auditor=returning(consistent()))
+    assert finished.unrecorded == ""
+    (tmp_path / "file").write_text("")
+    finished = run_audit(REQUEST, store=tmp_path / "file" / "x.db", auditor=returning(consistent()))
+    assert finished.record.exit_status is ExitStatus.PROVEN
+    assert "cannot open history" in finished.unrecorded
+
+
+def test_a_stopped_run_is_never_proven():
+    finished = run_audit(REQUEST, auditor=returning(consistent(stopped="interrupted")))
+    assert finished.record.exit_status is ExitStatus.UNCHECKED
+    assert finished.record.verdict == "unchecked"
+
+
+def test_a_stopped_run_with_a_divergence_stays_refuted():
+    finished = run_audit(REQUEST, auditor=returning(diverged(stopped="interrupted")))
+    assert finished.record.exit_status is ExitStatus.REFUTED
+
+
+def test_something_unchecked_is_status_3():
+    assert run_audit(REQUEST, auditor=returning(unchecked())).record.exit_status is ExitStatus.UNCHECKED
+
+
+def test_one_audit_of_a_cluster_at_a_time(tmp_path):
+    store, refusals = tmp_path / "clinic.db", []
+
+    def second(event):
+        try:
+            run_audit(REQUEST, store=store, auditor=returning(consistent()))
+        except UsageError as error:
+            refusals.append(error.message)
+
+    run_audit(REQUEST, sinks=[second], store=store, auditor=returning(consistent()))
+    assert set(refusals) == {'an audit of cluster "clinic" is already running'}
+    assert run_audit(REQUEST, store=store, auditor=returning(consistent())).error is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_audit_and_handlers_come_back(number):
+    before, told = signal.getsignal(number), []
+    finished = run_audit(REQUEST, tell=told.append, auditor=waiting_for_stop(lambda: os.kill(os.getpid(), number)))
+    assert finished.record.exit_status is ExitStatus.UNCHECKED
+    assert told == [f"{number.name}: stopping; once more ends at once"]
+    assert signal.getsignal(number) is before
+
+
+def test_an_audit_runs_outside_the_main_thread_too():
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(run_audit(REQUEST, auditor=returning(consistent())).record.exit_status)
+    )
+    thread.start()
+    thread.join()
+    assert results == [ExitStatus.PROVEN]
+
+
+_IGNORES_STOP = """
+import asyncio, sys
+from replcheck.runs.audit import run_audit
+from tests.fakes import REQUEST
+
+async def stubborn(targets, options, *, run_id, cluster, emit, stop):
+    sys.stdout.write("ready\\n"); sys.stdout.flush()
+    await stop.wait()
+    sys.stdout.write("stopping\\n"); sys.stdout.flush()
+    await asyncio.sleep(60)
+
+run_audit(REQUEST, auditor=stubborn)
+"""
+
+
+def test_a_second_signal_ends_at_once_with_status_3():
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _IGNORES_STOP], stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in ("ready\n", "stopping\n"):
+            assert process.stdout.readline() == line
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 3

@@ -1,0 +1,199 @@
+"""Facts for tests, each with sensible defaults; none needs a server."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from replcheck.model.audit import (
+    AlignmentReport,
+    AuditResult,
+    CtidRange,
+    DifferenceKind,
+    Divergence,
+    Finding,
+    NotChecked,
+    RelationKind,
+    RelationReplica,
+    RelationReport,
+    ReplicaReport,
+    Scope,
+)
+from replcheck.model.node import NodeReport, NodeRole
+from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.wal import Lsn
+
+BEGUN = datetime(2026, 3, 1, 6, 30, 0, tzinfo=UTC)
+WHOLE = Scope(databases=(), tables=(), excludes=(), catalogs=True)
+
+
+def node(name: str, role: NodeRole = NodeRole.STANDBY, **changes: Any) -> NodeReport:
+    primary = role is NodeRole.PRIMARY
+    report = NodeReport(
+        name=name,
+        role=role,
+        server_version="18.1",
+        server_version_num=180001,
+        system_identifier="7412345678901234567",
+        timeline=1,
+        lsn=Lsn.parse("16/B374D848"),
+        lag_bytes=None if primary else 8192,
+        address=f"{name}.internal:5432",
+        upstream=None if primary else "db1",
+    )
+    return replace(report, **changes)
+
+
+def alignment(**changes: Any) -> AlignmentReport:
+    report = AlignmentReport(
+        lane=1,
+        database="clinic",
+        taken_at=BEGUN,
+        lsn=Lsn.parse("16/B3740000"),
+        attempts=2,
+        elapsed_s=0.003,
+        unsettled=0,
+        chunks=40,
+    )
+    return replace(report, **changes)
+
+
+def replica(name: str, verdict: Verdict = Verdict.CONSISTENT, **changes: Any) -> ReplicaReport:
+    alignments = (alignment(), alignment(lane=2, attempts=75, elapsed_s=1.4, unsettled=3))
+    return replace(ReplicaReport(node=node(name), verdict=verdict, reason="", alignments=alignments), **changes)
+
+
+def relation(name: str = "visit", verdict: Verdict = Verdict.CONSISTENT, **changes: Any) -> RelationReport:
+    report = RelationReport(
+        database="clinic",
+        schema="public",
+        name=name,
+        kind=RelationKind.TABLE,
+        verdict=verdict,
+        rows=4_000_000,
+        chunks=12,
+        size_bytes=512 << 20,
+        replicas=(
+            RelationReplica(node="db2", verdict=Verdict.CONSISTENT),
+            RelationReplica(node="db3", verdict=verdict),
+        ),
+    )
+    return replace(report, **changes)
+
+
+def divergence(kind: DifferenceKind = DifferenceKind.MISSING, **changes: Any) -> Divergence:
+    found = Divergence(
+        database="clinic",
+        relation="public.visit",
+        node="db3",
+        kind=kind,
+        ranges=(CtidRange(first_block=12, first_offset=3, last_block=12, last_offset=19),),
+        count=17,
+        capped=False,
+        sqlstate=None,
+        block=None,
+        query="SELECT ctid, xmin, xmax, * FROM public.visit WHERE ctid >= '(12,3)' AND ctid <= '(12,19)';",
+    )
+    return replace(found, **changes)
+
+
+def not_checked(**changes: Any) -> NotChecked:
+    entry = NotChecked(
+        database="clinic",
+        relation="public.secret_notes",
+        node=None,
+        code="row-security",
+        reason="row-level security hides rows from this role",
+        by_design=False,
+        hint="ALTER ROLE replcheck BYPASSRLS;",
+    )
+    return replace(entry, **changes)
+
+
+def unlogged(name: str) -> NotChecked:
+    return not_checked(
+        relation=f"public.{name}", code="unlogged", reason="unlogged: not replicated", by_design=True, hint=""
+    )
+
+
+def finding(outcome: Outcome = Outcome.PROVEN, **changes: Any) -> Finding:
+    what = "work_mem is 4MB here and 64MB on the primary"
+    return replace(Finding(code="setting", node="db2", what=what, outcome=outcome), **changes)
+
+
+def consistent(**changes: Any) -> AuditResult:
+    """Two replicas, two relations, nothing wrong."""
+    result = AuditResult(
+        run_id="019535d9-3df7-79fb-b466-fa907fa17f9e",
+        started_at=BEGUN,
+        finished_at=BEGUN + timedelta(seconds=4.2),
+        tool_version="0.1.0",
+        encoding="exact/1",
+        level="exact",
+        cluster="clinic",
+        scope=WHOLE,
+        verdict=Verdict.CONSISTENT,
+        primary=node("db1", NodeRole.PRIMARY),
+        replicas=(replica("db2"), replica("db3")),
+        odd_node=None,
+        relations=(relation(), relation("patient", rows=1200, size_bytes=8192, chunks=1)),
+        divergences=(),
+        findings=(),
+        not_checked=(),
+        stopped="",
+        rows=4_001_200,
+        size_bytes=(512 << 20) + 8192,
+    )
+    return replace(result, **changes)
+
+
+def diverged(**changes: Any) -> AuditResult:
+    """One replica of two misses rows, and a relation of it cannot be read."""
+    differing = relation(
+        verdict=Verdict.DIVERGED,
+        replicas=(
+            RelationReplica(node="db2", verdict=Verdict.CONSISTENT),
+            RelationReplica(node="db3", verdict=Verdict.DIVERGED, rows_differing=17, rows_in_flight=2),
+        ),
+    )
+    unreadable = divergence(
+        DifferenceKind.UNREADABLE, relation='public."Notes"', ranges=(), count=1, sqlstate="XX001", block=7, query=""
+    )
+    result = consistent(
+        verdict=Verdict.DIVERGED,
+        replicas=(
+            replica("db2"),
+            replica("db3", Verdict.DIVERGED, reason="rows differ in 2 relations"),
+        ),
+        odd_node="db3",
+        relations=(differing, relation("Notes", Verdict.DIVERGED), relation("patient", rows=1200)),
+        divergences=(divergence(), unreadable),
+        findings=(
+            finding(),
+            finding(Outcome.REFUTED, code="checksum-failures", node="db3", what="2 data pages failed their checksum"),
+        ),
+        not_checked=tuple(unlogged(f"cache_{number}") for number in range(5)),
+    )
+    return replace(result, **changes)
+
+
+def unchecked(**changes: Any) -> AuditResult:
+    """One relation could not be looked at, for want of a privilege."""
+    return consistent(verdict=Verdict.UNCHECKED, not_checked=(not_checked(), unlogged("cache")), **changes)
+
+
+def inconclusive(**changes: Any) -> AuditResult:
+    """Rows stayed in flight on one replica until the budget ended."""
+    busy = replica("db3", Verdict.INCONCLUSIVE, reason="12 rows stayed in flight")
+    in_flight = relation(
+        verdict=Verdict.INCONCLUSIVE,
+        replicas=(
+            RelationReplica(node="db2", verdict=Verdict.CONSISTENT),
+            RelationReplica(node="db3", verdict=Verdict.INCONCLUSIVE, rows_in_flight=12),
+        ),
+    )
+    return consistent(
+        verdict=Verdict.INCONCLUSIVE,
+        replicas=(replica("db2"), busy),
+        relations=(in_flight, relation("patient")),
+        **changes,
+    )
