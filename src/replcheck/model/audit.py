@@ -67,6 +67,8 @@ class Divergence:
     block: int | None
     query: str
     """SQL with which an engineer looks at the rows under their own role; empty where none helps."""
+    what: str = ""
+    """How the relation itself differs, where it is not its rows; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,396 @@
+"""The comparison of one chunk between the primary and its replicas, as a generator without I/O.
+
+It yields requests and is sent replies: what each node answered. A node that was lost or cancelled is absent from the
+reply and counts as not looked at from then on. Whoever drives the generator decides how nodes are asked.
+"""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from replcheck.audit.digest import added
+from replcheck.audit.explanation import Ctid, RowDifference, RowVersion, explain, questionable_multixacts
+from replcheck.audit.visibility import Unsettled
+from replcheck.model.audit import DifferenceKind
+from replcheck.postgres.digests import LAST_BLOCK, Digest
+
+LISTED_BLOCKS = 16
+"""Blocks whose rows are listed at once; also the width of the parts that a chunk is digested in."""
+_TAIL_BLOCKS = 16_384
+_SPLIT = 8
+_UNREADABLE_LIMIT = 16
+"""Unreadable ranges told apart in one chunk; a missing file would otherwise cost a statement a block."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BlockRange:
+    """Heap blocks `first` to `end` - 1; without an upper bound where `end` is LAST_BLOCK."""
+
+    first: int
+    end: int
+
+    @property
+    def open_ended(self) -> bool:
+        """Return whether the range has no upper bound."""
+        return self.end == LAST_BLOCK
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def overlaps(self, other: "BlockRange") -> bool:
+        """Return whether the two share a block."""
+        return self.first < other.end and other.first < self.end
+
+    def holds(self, ctid: Ctid) -> bool:
+        """Return whether a tuple position lies inside."""
+        return self.first <= ctid[0] < self.end
+
+
+WHOLE = BlockRange(0, LAST_BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRequest:
+    """Digest the whole relation in one plain scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """Digest the whole relation in one plain scan, cut at each of `bounds` (block numbers)."""
+
+    bounds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartsRequest:
+    """Digest a range in parts of `width` blocks."""
+
+    blocks: BlockRange
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRequest:
+    """List the rows of a range of at most LISTED_BLOCKS blocks."""
+
+    blocks: BlockRange
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatersRequest:
+    """Tell the updating members of multixact ids, per node."""
+
+    multixacts: Mapping[str, frozenset[int]]
+
+
+Request = WholeRequest | SweepRequest | PartsRequest | RowsRequest | UpdatersRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A node cannot read what was asked for because its files are damaged."""
+
+    sqlstate: str
+    block: int | None = None
+
+
+Answer = tuple[Digest, ...] | tuple[RowVersion, ...] | Mapping[int, frozenset[int]] | Unreadable
+Reply = Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRange:
+    """Blocks that `node` cannot read."""
+
+    node: str
+    blocks: BlockRange
+    sqlstate: str
+    block: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFinding:
+    """What one chunk showed of one replica, against the primary."""
+
+    seen: bool = True
+    """False where the replica, or the primary, could not be asked to the end."""
+    rows: tuple[RowDifference, ...] = ()
+    unlisted: tuple[tuple[BlockRange, int], ...] = ()
+    """Ranges that differ but were not listed, with the least number of rows that differ."""
+    unreadable: tuple[UnreadableRange, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Return whether every row matched."""
+        return self.seen and not (self.rows or self.unlisted or self.unreadable)
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of rows that an unsettled transaction explains."""
+        return sum(row.in_flight for row in self.rows)
+
+    @property
+    def unexplained(self) -> bool:
+        """Return whether anything differs that no unsettled transaction explains."""
+        return bool(self.unlisted or self.unreadable) or any(not row.in_flight for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFinding:
+    """What one chunk showed."""
+
+    digest: Digest | None
+    """The primary's, None where it could not read the chunk whole."""
+    replicas: Mapping[str, ReplicaFinding]
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What a comparison has gathered so far."""
+
+    primary: str
+    replicas: tuple[str, ...]
+    unsettled: Mapping[str, Unsettled]
+    rows_left: int
+    seen: set[str] = field(default_factory=set)
+    rows: dict[str, list[RowDifference]] = field(default_factory=dict)
+    unlisted: dict[str, list[tuple[BlockRange, int]]] = field(default_factory=dict)
+    unreadable: list[UnreadableRange] = field(default_factory=list)
+
+    def hear(self, reply: Reply) -> None:
+        self.seen &= reply.keys()
+
+    @property
+    def present(self) -> list[str]:
+        return [replica for replica in self.replicas if replica in self.seen]
+
+
+Comparison = Generator[Request, Reply, ChunkFinding]
+
+
+def compare(
+    request: WholeRequest | SweepRequest | PartsRequest,
+    *,
+    primary: str,
+    unsettled: Mapping[str, Unsettled],
+    known_blocks: int,
+    rows_limit: int,
+) -> Comparison:
+    """Compare one chunk and return what it showed of each replica in `unsettled`.
+
+    `known_blocks` is the relation's size in blocks, the larger of the nodes', for cutting it where it differs.
+    `rows_limit` bounds the rows listed per replica; what lies beyond is counted by range.
+    """
+    notes = _Notes(primary, tuple(unsettled), unsettled, rows_limit, seen={primary, *unsettled})
+    reply = yield request
+    notes.hear(reply)
+    ranges = _ranges_of(request)
+    digest = _digest_of(reply.get(primary))
+    if any(isinstance(answer, Unreadable) for answer in reply.values()):
+        for part in _cut(ranges[0].first, ranges[-1].end, known_blocks):
+            yield from _narrow(notes, part)
+    else:
+        for run in _runs(ranges, _differing_parts(notes, reply)):
+            for part in _cut(run.first, run.end, known_blocks):
+                yield from _narrow(notes, part)
+    return _finding(notes, digest)
+
+
+def _ranges_of(request: WholeRequest | SweepRequest | PartsRequest) -> list[BlockRange]:
+    if isinstance(request, PartsRequest):
+        return list(_parts(request.blocks, request.width))
+    edges = [0, *request.bounds, LAST_BLOCK] if isinstance(request, SweepRequest) else [0, LAST_BLOCK]
+    return [BlockRange(first, end) for first, end in zip(edges, edges[1:], strict=False)]
+
+
+def _parts(blocks: BlockRange, width: int) -> Iterable[BlockRange]:
+    if blocks.open_ended:
+        yield blocks
+        return
+    for first in range(blocks.first, blocks.end, width):
+        yield BlockRange(first, min(first + width, blocks.end))
+
+
+def _cut(first: int, end: int, known_blocks: int) -> list[BlockRange]:
+    """Cut an open-ended range where the known blocks end: what lies beyond is listed as one."""
+    if end != LAST_BLOCK or first >= known_blocks:
+        return [BlockRange(first, end)]
+    return [BlockRange(first, known_blocks), BlockRange(known_blocks, end)]
+
+
+def _differing_parts(notes: _Notes, reply: Reply) -> set[int]:
+    there = reply.get(notes.primary)
+    if not isinstance(there, tuple):
+        return set()
+    differing: set[int] = set()
+    for replica in notes.present:
+        here = reply[replica]
+        if isinstance(here, tuple):
+            differing |= {n for n, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1]}
+    return differing
+
+
+def _runs(ranges: Sequence[BlockRange], numbers: set[int]) -> list[BlockRange]:
+    """Join adjacent parts, so that each run of differing ones is asked for once."""
+    runs: list[BlockRange] = []
+    for number in sorted(numbers):
+        part = ranges[number]
+        if runs and runs[-1].end == part.first:
+            runs[-1] = BlockRange(runs[-1].first, part.end)
+        else:
+            runs.append(part)
+    return runs
+
+
+def _narrow(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
+    if not blocks.open_ended:
+        yield from _list(notes, blocks) if len(blocks) <= LISTED_BLOCKS else _examine(notes, blocks, LISTED_BLOCKS)
+        return
+    while notes.present and notes.primary in notes.seen:
+        yield from _examine(notes, BlockRange(blocks.first, blocks.first + _TAIL_BLOCKS), LISTED_BLOCKS)
+        blocks = BlockRange(blocks.first + _TAIL_BLOCKS, LAST_BLOCK)
+        reply = yield PartsRequest(blocks, LISTED_BLOCKS)
+        notes.hear(reply)
+        _note_unreadable(notes, _damaged(reply), blocks)
+        if not _differing_parts(notes, reply):
+            return
+
+
+def _examine(notes: _Notes, blocks: BlockRange, width: int) -> Generator[Request, Reply, None]:
+    if not notes.present or notes.primary not in notes.seen:
+        return
+    reply = yield PartsRequest(blocks, width)
+    notes.hear(reply)
+    damaged = _damaged(reply)
+    if damaged and _divisible(notes, blocks):
+        step = max(1, -(-len(blocks) // _SPLIT))
+        for part in _parts(blocks, step):
+            yield from _examine(notes, part, min(width, step))
+        return
+    _note_unreadable(notes, damaged, blocks)
+    parts = list(_parts(blocks, width))
+    for number in sorted(_differing_parts(notes, reply)):
+        yield from _listed_or_counted(notes, parts[number], reply, number)
+
+
+def _listed_or_counted(notes: _Notes, blocks: BlockRange, reply: Reply, number: int) -> Generator[Request, Reply, None]:
+    if notes.rows_left > 0:
+        yield from _list(notes, blocks)
+        return
+    there = reply[notes.primary]
+    for replica in notes.present:
+        here = reply.get(replica)
+        if isinstance(there, tuple) and isinstance(here, tuple) and there[number] != here[number]:
+            least = max(1, abs(_rows(there[number]) - _rows(here[number])))
+            notes.unlisted.setdefault(replica, []).append((blocks, least))
+
+
+def _list(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
+    if not notes.present or notes.primary not in notes.seen:
+        return
+    reply = yield RowsRequest(blocks)
+    notes.hear(reply)
+    damaged = _damaged(reply)
+    if damaged and _divisible(notes, blocks):
+        for part in _parts(blocks, 1):
+            yield from _examine(notes, part, 1)
+        return
+    _note_unreadable(notes, damaged, blocks)
+    rows = {node: _row_versions(answer) for node, answer in reply.items() if not isinstance(answer, Unreadable)}
+    if notes.primary not in rows:
+        return
+    updaters = yield from _ask_updaters(notes, rows)
+    lone = lone_nodes(rows)
+    for replica in notes.present:
+        if replica in rows:
+            known = {**updaters.get(notes.primary, {}), **updaters.get(replica, {})}
+            found = explain(rows[notes.primary], rows[replica], notes.unsettled[replica], known)
+            marked = [_marked(row, lone.get(row.ctid)) for row in found]
+            notes.rows.setdefault(replica, []).extend(marked)
+            notes.rows_left -= len(marked)
+
+
+def _ask_updaters(
+    notes: _Notes, rows: Mapping[str, Sequence[RowVersion]]
+) -> Generator[Request, Reply, dict[str, Mapping[int, frozenset[int]]]]:
+    wanted: dict[str, frozenset[int]] = {}
+    for replica in notes.present:
+        if replica in rows:
+            ids = questionable_multixacts(rows[notes.primary], rows[replica], notes.unsettled[replica])
+            for node in (notes.primary, replica):
+                wanted[node] = wanted.get(node, frozenset()) | ids
+    wanted = {node: ids for node, ids in wanted.items() if ids}
+    if not wanted:
+        return {}
+    reply = yield UpdatersRequest(wanted)
+    return {node: answer for node, answer in reply.items() if isinstance(answer, Mapping)}
+
+
+def lone_nodes(rows: Mapping[str, Sequence[RowVersion]]) -> dict[Ctid, str]:
+    """Return, for each position where exactly one of three or more nodes differs from all others, that node."""
+    if len(rows) < 3:
+        return {}
+    digests = {node: {row.ctid: row.digest for row in listed} for node, listed in rows.items()}
+    positions = {ctid for by_ctid in digests.values() for ctid in by_ctid}
+    lone: dict[Ctid, str] = {}
+    for ctid in positions:
+        groups: dict[tuple[int, ...] | None, list[str]] = {}
+        for node, by_ctid in digests.items():
+            groups.setdefault(by_ctid.get(ctid), []).append(node)
+        single = [members[0] for members in groups.values() if len(members) == 1]
+        if len(groups) == 2 and len(single) == 1:
+            lone[ctid] = single[0]
+    return lone
+
+
+def _marked(row: RowDifference, lone: str | None) -> RowDifference:
+    return RowDifference(ctid=row.ctid, kind=row.kind, in_flight=row.in_flight, lone=lone)
+
+
+def _divisible(notes: _Notes, blocks: BlockRange) -> bool:
+    return not blocks.open_ended and len(blocks) > 1 and len(notes.unreadable) < _UNREADABLE_LIMIT
+
+
+def _damaged(reply: Reply) -> dict[str, Unreadable]:
+    return {node: answer for node, answer in reply.items() if isinstance(answer, Unreadable)}
+
+
+def _note_unreadable(notes: _Notes, damaged: Mapping[str, Unreadable], blocks: BlockRange) -> None:
+    for node, answer in damaged.items():
+        notes.unreadable.append(
+            UnreadableRange(node=node, blocks=blocks, sqlstate=answer.sqlstate, block=answer.block)
+        )
+
+
+def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:
+    return ChunkFinding(
+        digest=digest,
+        replicas={
+            replica: ReplicaFinding(
+                seen=replica in notes.seen and notes.primary in notes.seen,
+                rows=tuple(notes.rows.get(replica, ())),
+                unlisted=tuple(notes.unlisted.get(replica, ())),
+                unreadable=tuple(part for part in notes.unreadable if part.node in (replica, notes.primary)),
+            )
+            for replica in notes.replicas
+        },
+    )
+
+
+def _digest_of(answer: Answer | None) -> Digest | None:
+    if not isinstance(answer, tuple) or not all(isinstance(part, Digest) for part in answer):
+        return None
+    return added(part for part in answer if isinstance(part, Digest))
+
+
+def _row_versions(answer: Answer) -> tuple[RowVersion, ...]:
+    return tuple(row for row in answer if isinstance(row, RowVersion)) if isinstance(answer, tuple) else ()
+
+
+def _rows(part: Digest | RowVersion) -> int:
+    return part.rows if isinstance(part, Digest) else 1
+
+
+def kinds_of(finding: ReplicaFinding) -> set[DifferenceKind]:
+    """Return the kinds of unexplained difference in a finding."""
+    kinds = {row.kind for row in finding.rows if not row.in_flight}
+    return kinds | ({DifferenceKind.UNREADABLE} if finding.unreadable else set())

@@ -1,0 +1,85 @@
+"""Digest levels, seeds and fingerprints.
+
+A digest is the row count and the sum of the rows' hashes. Digests of different encodings are never compared. The seed
+is random per run, so that a collision can be neither prepared nor lasting, and is kept out of every report.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import xxhash
+
+from replcheck.audit.options import Level
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.digests import Digest, RowHash
+
+FINGERPRINT_MINIMUM_ROWS = 1_000
+"""No digest of fewer rows leaves a run: those of a few low-entropy rows could be guessed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How a level turns rows into numbers. Once released, an encoding stays computable under its name."""
+
+    name: str
+    seeds: int
+    """How many 64-bit hashes a row gets."""
+    by_equality: bool
+    """Whether rows are compared by their types' equality rather than byte by byte."""
+
+
+ENCODINGS: Mapping[Level, Encoding] = {
+    Level.FAST: Encoding(name="fast/1", seeds=1, by_equality=True),
+    Level.EXACT: Encoding(name="exact/1", seeds=1, by_equality=False),
+    Level.STRONG: Encoding(name="strong/1", seeds=2, by_equality=False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hasher:
+    """The encoding and the seeds of one run."""
+
+    encoding: Encoding
+    seeds: tuple[int, ...]
+
+    def for_relation(self, relation: Relation, *, by_column: bool = False) -> RowHash:
+        """Return how to hash the rows of a relation.
+
+        At the level `fast` a relation with a column that has no hash function is hashed byte by byte. `by_column` is
+        for rows that exceed the server's largest value.
+        """
+        by_equality = self.encoding.by_equality and relation.hashable and not by_column
+        return RowHash(seeds=self.seeds, by_equality=by_equality, by_column=by_column)
+
+
+def new_hasher(level: Level) -> Hasher:
+    """Draw the seeds of a run."""
+    encoding = ENCODINGS[level]
+    seeds = tuple(secrets.randbits(63) for _ in range(encoding.seeds))
+    return Hasher(encoding=encoding, seeds=seeds)
+
+
+def added(digests: Iterable[Digest]) -> Digest:
+    """Return the digest of several parts together.
+
+    >>> added([Digest(1, (5,)), Digest(2, (-7,))])
+    Digest(rows=3, sums=(-2,))
+    """
+    parts = list(digests)
+    sums = zip(*(part.sums for part in parts), strict=True)
+    return Digest(sum(part.rows for part in parts), tuple(sum(values) for values in sums))
+
+
+def fingerprint(chunks: Iterable[tuple[int, Digest]]) -> str | None:
+    """Fold chunk digests, ordered by their first block, into one number (xxh3-128, hexadecimal).
+
+    None where the chunks hold too few rows to let a digest of them leave the run.
+    """
+    ordered = sorted(chunks, key=lambda chunk: chunk[0])
+    if sum(digest.rows for _, digest in ordered) < FINGERPRINT_MINIMUM_ROWS:
+        return None
+    folded = xxhash.xxh3_128()
+    for first, digest in ordered:
+        folded.update(f"{first}:{digest.rows}:{','.join(map(str, digest.sums))};".encode())
+    return folded.hexdigest()

@@ -1,0 +1,403 @@
+"""What is proven of one relation so far: its chunks, the looks at what differed, and the verdict per replica.
+
+Pure: time comes in as seconds of a monotonic clock. The invariants: a chunk counts as proven for a replica only after
+a clean comparison under a settled alignment; nothing is called diverged before two independent alignments showed it;
+whatever is given up is recorded with its reason.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange
+from replcheck.audit.explanation import RowDifference
+from replcheck.model.outcome import Verdict, worst_verdict
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.digests import LAST_BLOCK, Digest
+
+MAX_LOOKS = 5
+"""Looks at a chunk that differs in another place each time, before it is called inconclusive."""
+MAX_LOSSES = 4
+"""Times a node may be lost while reading one chunk: a damaged page can crash a server, and must not do so for ever."""
+MAX_REPLANS = 20
+"""Times a relation may be redefined while it is read."""
+MIN_TRIES = 10
+"""Times a chunk is tried at the least, however long ago the first was."""
+WHOLE_BLOCKS = 512
+"""Relations up to this size are read in one statement."""
+_FIRST_RETRY_S = 0.05
+_LAST_RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A part of a relation that is to be read on the primary and on the replicas in `needed`."""
+
+    oid: int
+    epoch: int
+    """Which plan of the relation it belongs to; a chunk of an older plan is void."""
+    blocks: BlockRange
+    sweep: bool = False
+    """Read the whole relation in one plain scan, cut into parts on the way."""
+    needed: frozenset[str]
+    looks: Mapping[str, tuple[ReplicaFinding, ...]] = field(default_factory=dict)
+    """Earlier looks that differed, per replica."""
+    losses: int = 0
+    """Times a node was lost while it was read."""
+    tries: int = 0
+    """Times a node that was asked for it could not answer."""
+    trouble: "Shortfall | None" = None
+    """Why it could not be read the last time."""
+    first: bool = True
+    """False for a chunk that was read before."""
+    by_column: bool = False
+    """Hash column by column: a row exceeds the server's largest value."""
+    last_alignment: int | None = None
+    not_before: float = 0.0
+    deferred_since: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Return whether it covers the relation."""
+        return self.blocks == WHOLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """Why a part of a relation was not proven on a replica."""
+
+    code: str
+    reason: str
+    verdict: Verdict
+    """INCONCLUSIVE or UNCHECKED."""
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of one relation on one replica."""
+
+    rows: list[RowDifference] = field(default_factory=list)
+    """Differing rows, seen twice."""
+    unlisted: list[tuple[BlockRange, int]] = field(default_factory=list)
+    unreadable: list[UnreadableRange] = field(default_factory=list)
+    shortfalls: dict[str, Shortfall] = field(default_factory=dict)
+    """By code; the first of each."""
+    in_flight: int = 0
+    """Rows that were still in flight when they were given up."""
+    different_definition: str = ""
+    """How the relation itself differs, seen twice; empty where it does not."""
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether a difference was confirmed."""
+        return bool(self.rows or self.unlisted or self.unreadable or self.different_definition)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return the verdict, provided that all chunks are settled."""
+        if self.diverged:
+            return Verdict.DIVERGED
+        return worst_verdict([Verdict.CONSISTENT, *(lack.verdict for lack in self.shortfalls.values())])
+
+    @property
+    def rows_differing(self) -> int:
+        """Return the least number of rows that differ."""
+        return len(self.rows) + sum(least for _, least in self.unlisted)
+
+    def fall_short(self, lack: Shortfall) -> None:
+        """Record that something was not proven."""
+        self.shortfalls.setdefault(lack.code, lack)
+
+
+class RelationProof:
+    """The proof of one relation on several replicas, from its plan to its verdicts."""
+
+    def __init__(self, relation: Relation, replicas: Iterable[str], *, known_blocks: int, sweep: bool) -> None:
+        self.relation = relation
+        self.epoch = 0
+        self.replans = 0
+        self.tallies = {replica: Tally() for replica in replicas}
+        self._begin(known_blocks, sweep)
+
+    def _begin(self, known_blocks: int, sweep: bool) -> None:
+        self.known_blocks = known_blocks
+        self.sweep = sweep
+        self.started = False
+        self.blocks_per_s: float | None = None
+        self._open: Counter[str] = Counter()
+        self._cursor: int | None = 0
+        self._digests: dict[int, Digest] = {}
+        self.rows_known = True
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Return the replicas on which the relation can still be proven."""
+        return frozenset(name for name, tally in self.tallies.items() if not _hopeless(tally))
+
+    @property
+    def finished(self) -> bool:
+        """Return whether nothing is left to read."""
+        return all(self.finished_for(replica) for replica in self.active) and (self._cursor is None or not self.active)
+
+    def finished_for(self, replica: str) -> bool:
+        """Return whether nothing is left to read on one replica."""
+        return self._cursor is None and self._open[replica] == 0
+
+    @property
+    def rows(self) -> int | None:
+        """Return the primary's rows, None where some chunk of it could not be read."""
+        return sum(digest.rows for digest in self._digests.values()) if self.rows_known else None
+
+    @property
+    def chunks(self) -> int:
+        """Return the number of chunks that were read."""
+        return len(self._digests)
+
+    @property
+    def digests(self) -> list[tuple[int, Digest]]:
+        """Return the primary's chunk digests with their first blocks."""
+        return list(self._digests.items())
+
+    def fresh(self, blocks_wanted: int) -> Chunk | None:
+        """Return the next part that was never read, None where all were."""
+        chunk = self._next(blocks_wanted)
+        if chunk is not None:
+            self.started = True
+            self._account(chunk, +1)
+        return chunk
+
+    def _next(self, blocks_wanted: int) -> Chunk | None:
+        if self._cursor is None:
+            return None
+        if not self.active:
+            self.rows_known = False
+            self._cursor = None
+            return None
+        if self._cursor == 0 and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
+            self._cursor = None
+            sweep = self.sweep and self.known_blocks > WHOLE_BLOCKS
+            return Chunk(oid=self.relation.oid, epoch=self.epoch, blocks=WHOLE, sweep=sweep, needed=self.active)
+        first = self._cursor
+        end = min(first + blocks_wanted, self.known_blocks) if first < self.known_blocks else LAST_BLOCK
+        self._cursor = end if end != LAST_BLOCK else None
+        return Chunk(oid=self.relation.oid, epoch=self.epoch, blocks=BlockRange(first, end), needed=self.active)
+
+    def read_in_ranges(self) -> None:
+        """Give up reading the relation in one scan and begin again by block ranges."""
+        self.epoch += 1
+        self._begin(self.known_blocks, False)
+
+    def replan(self, relation: Relation, *, known_blocks: int, sweep: bool) -> None:
+        """Begin again with a new definition; what was proven of the old one is void, what differed is forgotten."""
+        self.relation = relation
+        self.epoch += 1
+        for tally in self.tallies.values():
+            tally.rows.clear()
+            tally.unlisted.clear()
+            tally.unreadable.clear()
+            tally.in_flight = 0
+        self._begin(known_blocks, sweep)
+
+    def give_up(self, replica: str, lack: Shortfall) -> None:
+        """Record that what is left of the relation will not be proven on a replica; nothing where nothing is left."""
+        if not self.finished_for(replica):
+            self.tallies[replica].fall_short(lack)
+
+    def absorb(self, chunk: Chunk, finding: ChunkFinding, *, alignment: int, now: float, budget_s: float) -> list[Chunk]:
+        """Take in what a chunk showed under a settled alignment; return what is to be read again, under another one.
+
+        A chunk of an older plan changes nothing. `budget_s` bounds how long rows may stay in flight.
+        """
+        if chunk.epoch != self.epoch:
+            return []
+        self._count(chunk, finding)
+        again: list[Chunk] = []
+        unasked, unanswered = set(), set()
+        for replica in sorted(chunk.needed & self.active):
+            shown = finding.replicas.get(replica)
+            if shown is None:
+                unasked.add(replica)
+            elif not shown.seen:
+                unanswered.add(replica)
+            elif not shown.clean:
+                again += self._look_again(chunk, replica, shown, now, budget_s)
+        again += self._ask_again(chunk, finding, unasked, unanswered, now, budget_s)
+        settled = [replace(rest, last_alignment=alignment, not_before=_retry_at(rest, now)) for rest in again]
+        self._account(chunk, -1)
+        for rest in settled:
+            self._account(rest, +1)
+        return settled
+
+    def _ask_again(
+        self, chunk: Chunk, finding: ChunkFinding, unasked: set[str], unanswered: set[str], now: float, budget_s: float
+    ) -> list[Chunk]:
+        since = chunk.deferred_since if chunk.deferred_since is not None else now
+        rest = replace(chunk, first=chunk.first and finding.digest is None, deferred_since=since)
+        again = [replace(rest, needed=frozenset(unasked))] if unasked else []
+        if not unanswered:
+            return again
+        tried = replace(rest, needed=frozenset(unanswered), tries=chunk.tries + 1)
+        if not _hopeless_chunk(tried, now, budget_s):
+            return [*again, tried]
+        for replica in unanswered:
+            self.tallies[replica].fall_short(chunk.trouble or _UNANSWERED)
+        return again
+
+    def put_off(self, chunk: Chunk, lack: Shortfall, *, now: float, budget_s: float) -> list[Chunk]:
+        """Take back a chunk that the primary could not read now; return it for later, or give it up.
+
+        `lack` is recorded for every replica that still needs it, once it was tried often enough for `budget_s` seconds,
+        or a node was lost too often.
+        """
+        if chunk.epoch != self.epoch:
+            return []
+        since = chunk.deferred_since if chunk.deferred_since is not None else now
+        later = replace(chunk, deferred_since=since, tries=chunk.tries + 1)
+        if _hopeless_chunk(later, now, budget_s):
+            for replica in chunk.needed & self.active:
+                self.tallies[replica].fall_short(lack)
+            self.rows_known = False
+            self._account(chunk, -1)
+            return []
+        return [replace(later, not_before=_retry_at(later, now))]
+
+    def halve(self, chunk: Chunk) -> list[Chunk]:
+        """Cut a chunk that takes too long; nothing where it can't be cut."""
+        if chunk.epoch != self.epoch or chunk.blocks.open_ended or len(chunk.blocks) < 2:
+            return []
+        middle = chunk.blocks.first + len(chunk.blocks) // 2
+        halves = BlockRange(chunk.blocks.first, middle), BlockRange(middle, chunk.blocks.end)
+        self._account(chunk, +1)
+        return [replace(chunk, blocks=half) for half in halves]
+
+    def drop(self, chunk: Chunk) -> None:
+        """Take a chunk back for good; whoever calls this has recorded why."""
+        if chunk.epoch == self.epoch:
+            self.rows_known = self.rows_known and not chunk.first
+            self._account(chunk, -1)
+
+    def _account(self, chunk: Chunk, change: int) -> None:
+        for replica in chunk.needed:
+            self._open[replica] += change
+
+    def _count(self, chunk: Chunk, finding: ChunkFinding) -> None:
+        if chunk.first and finding.digest is not None:
+            self._digests[chunk.blocks.first] = finding.digest
+        elif chunk.first and finding.digest is None and any(f.seen for f in finding.replicas.values()):
+            self.rows_known = False
+
+    def _look_again(
+        self, chunk: Chunk, replica: str, shown: ReplicaFinding, now: float, budget_s: float
+    ) -> list[Chunk]:
+        tally = self.tallies[replica]
+        earlier = chunk.looks.get(replica, ())
+        confirmed = [look for look in (confirm(past, shown) for past in earlier) if look.unexplained]
+        if confirmed:
+            _record(tally, confirmed[-1])
+            return []
+        since = chunk.deferred_since if chunk.deferred_since is not None else now
+        looks = (*earlier, shown) if shown.unexplained else earlier
+        if len(looks) >= MAX_LOOKS:
+            tally.fall_short(_UNSTEADY)
+            return []
+        if now - since > budget_s:
+            tally.in_flight += shown.in_flight
+            tally.fall_short(_STILL_IN_FLIGHT if not shown.unexplained else _UNSTEADY)
+            return []
+        return [
+            replace(
+                chunk,
+                blocks=blocks,
+                sweep=False,
+                needed=frozenset({replica}),
+                looks={replica: looks},
+                first=False,
+                deferred_since=since,
+            )
+            for blocks in _differing_blocks(shown)
+        ]
+
+
+_UNSTEADY = Shortfall(
+    code="unsteady",
+    reason="rows differ, but in other places at each look",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when the relation is written less.",
+)
+_UNANSWERED = Shortfall(
+    code="unanswered",
+    reason="the replica could not answer, however often it was asked",
+    verdict=Verdict.UNCHECKED,
+    hint="Look at that server's log and audit again.",
+)
+_STILL_IN_FLIGHT = Shortfall(
+    code="in_flight",
+    reason="rows were still in flight when the time to settle them was over",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when the transactions that hold them have ended.",
+)
+
+
+def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
+    """Return what of the present look's unexplained differences an earlier look showed too."""
+    known = {row.ctid for row in earlier.rows if not row.in_flight}
+    vague = [blocks for blocks, _ in earlier.unlisted]
+    damaged = [(part.node, part.blocks) for part in earlier.unreadable]
+    return ReplicaFinding(
+        rows=tuple(
+            row
+            for row in now.rows
+            if not row.in_flight and (row.ctid in known or any(blocks.holds(row.ctid) for blocks in vague))
+        ),
+        unlisted=tuple(
+            (blocks, least)
+            for blocks, least in now.unlisted
+            if any(blocks.overlaps(other) for other in vague) or any(blocks.holds(ctid) for ctid in known)
+        ),
+        unreadable=tuple(
+            part
+            for part in now.unreadable
+            if any(part.node == node and part.blocks.overlaps(blocks) for node, blocks in damaged)
+        ),
+    )
+
+
+def _record(tally: Tally, confirmed: ReplicaFinding) -> None:
+    tally.rows += confirmed.rows
+    tally.unlisted += confirmed.unlisted
+    tally.unreadable += confirmed.unreadable
+
+
+def _differing_blocks(shown: ReplicaFinding) -> list[BlockRange]:
+    """Return the blocks that are to be read again, adjacent ones joined."""
+    ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
+    ranges += [blocks for blocks, _ in shown.unlisted]
+    ranges += [part.blocks for part in shown.unreadable]
+    joined: list[BlockRange] = []
+    for blocks in sorted(ranges):
+        if joined and blocks.first <= joined[-1].end:
+            joined[-1] = BlockRange(joined[-1].first, max(joined[-1].end, blocks.end))
+        else:
+            joined.append(blocks)
+    return joined
+
+
+def _retry_at(chunk: Chunk, now: float) -> float:
+    waited = now - chunk.deferred_since if chunk.deferred_since is not None else 0.0
+    return now + min(_LAST_RETRY_S, _FIRST_RETRY_S + waited / 4)
+
+
+def _hopeless_chunk(chunk: Chunk, now: float, budget_s: float) -> bool:
+    waited = now - chunk.deferred_since if chunk.deferred_since is not None else 0.0
+    return chunk.losses >= MAX_LOSSES or (chunk.tries >= MIN_TRIES and waited > budget_s)
+
+
+def _hopeless(tally: Tally) -> bool:
+    return bool(tally.different_definition) or any(
+        lack.code in _FINAL_CODES for lack in tally.shortfalls.values()
+    )
+
+
+_FINAL_CODES = frozenset({"node_lost", "stopped", "redefined", "left_behind", "dropped", "primary_lost"})
+"""Shortfalls of the whole relation on a replica, after which none of its chunks is read there."""

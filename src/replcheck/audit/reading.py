@@ -1,0 +1,119 @@
+"""Answer a comparison's requests from a lane's sessions: every node is asked for the same thing at the same time.
+
+A difference is data; what could not be read is told apart here: damaged files are an answer, everything else is trouble
+that the caller decides about.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from replcheck.audit.comparison import (
+    Answer,
+    ChunkFinding,
+    Comparison,
+    PartsRequest,
+    Reply,
+    Request,
+    RowsRequest,
+    SweepRequest,
+    Unreadable,
+    UpdatersRequest,
+    WholeRequest,
+)
+from replcheck.audit.explanation import RowVersion
+from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.digests import (
+    Digest,
+    PartDigests,
+    RowHash,
+    digest_range,
+    digest_sweep,
+    digest_whole,
+    list_rows,
+    multixact_updaters,
+)
+from replcheck.postgres.failures import is_corruption
+from replcheck.postgres.session import Session
+
+
+class HeapRewritten(StatementFailed):
+    """The relation has another file node than planned: an old snapshot would see nothing of its rows."""
+
+
+class RoleChanged(NodeLost):
+    """The node was promoted, or demoted, under the snapshot."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Readers:
+    """The sessions a comparison is answered from, and what went wrong with them."""
+
+    relation: Relation
+    how: RowHash
+    sessions: Mapping[str, Session]
+    primary: str
+    troubles: dict[str, NodeError] = field(default_factory=dict)
+    """The first trouble of each node; it is not asked again for this chunk."""
+
+
+async def drive(comparison: Comparison, readers: Readers) -> ChunkFinding:
+    """Run a comparison to its end."""
+    try:
+        request = next(comparison)
+        while True:
+            request = comparison.send(await _ask(request, readers))
+    except StopIteration as finished:
+        finding: ChunkFinding = finished.value
+        return finding
+
+
+async def _ask(request: Request, readers: Readers) -> Reply:
+    names = [name for name in readers.sessions if name not in readers.troubles]
+    if readers.primary in readers.troubles:
+        return {}
+    answers = await asyncio.gather(*(_answer(request, name, readers) for name in names))
+    return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
+
+
+async def _answer(request: Request, name: str, readers: Readers) -> Answer | None:
+    session, relation, how = readers.sessions[name], readers.relation, readers.how
+    try:
+        match request:
+            case WholeRequest():
+                return _digests(await digest_whole(session, relation, how), name, readers)
+            case SweepRequest(bounds=bounds):
+                return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
+            case PartsRequest(blocks=blocks, width=width):
+                parts = await digest_range(session, relation, how, blocks.first, blocks.end, width)
+                return _digests(parts, name, readers)
+            case RowsRequest(blocks=blocks):
+                filenode, rows = await list_rows(session, relation, how, blocks.first, blocks.end)
+                _same_heap(filenode, name, readers)
+                return tuple(RowVersion((row.block, row.offset), row.xmin, row.xmax, row.sums) for row in rows)
+            case UpdatersRequest(multixacts=multixacts):
+                return await multixact_updaters(session, sorted(multixacts.get(name, ())))
+    except StatementCancelled as error:
+        readers.troubles[name] = error
+    except StatementFailed as error:
+        if is_corruption(error):
+            return Unreadable(sqlstate=error.sqlstate, block=error.block)
+        readers.troubles[name] = error
+    except NodeError as error:
+        readers.troubles[name] = error
+    return None
+
+
+def _digests(parts: PartDigests, name: str, readers: Readers) -> tuple[Digest, ...]:
+    _same_heap(parts.filenode, name, readers)
+    if parts.in_recovery == (name == readers.primary):
+        raise RoleChanged(f'node "{name}" changed its role in the middle of the audit', node=name)
+    return parts.digests
+
+
+def _same_heap(filenode: int | None, name: str, readers: Readers) -> None:
+    if filenode != readers.relation.filenode_now:
+        raise HeapRewritten(
+            f'a relation was rewritten on node "{name}" while it was read', node=name, sqlstate="55000"
+        )

@@ -1,0 +1,188 @@
+"""Sequences: bracketed, since no snapshot holds them still.
+
+S0 is read on the primary, then R on each replica once it has replayed that moment, then S1 on the primary. R must lie
+between S0 and S1 plus the values that S1 may have logged ahead. The judging is pure.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from replcheck.audit.handles import NodeHandle
+from replcheck.audit.options import AuditOptions
+from replcheck.errors import NodeError, StatementFailed
+from replcheck.model.outcome import Verdict
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.failures import is_corruption
+from replcheck.postgres.sequences import SequenceState, read_sequences
+from replcheck.postgres.session import Session
+from replcheck.postgres.wal import flush_lsn, insert_lsn, wait_replayed, writer_delay_s
+
+LOGGED_AHEAD = 32
+"""Values a nextval() logs ahead (PostgreSQL source, SEQ_LOG_VALS in commands/sequence.c)."""
+_LOOKS = 6
+_CONFIRMING_LOOKS = 2
+_CONFIRMING_LOOKS_MOVING = 4
+"""A sequence that is moved all the time may be set back and forth between the two reads."""
+_PAUSE_S = 0.2
+
+
+class Bracket(Enum):
+    """What one bracket showed of a sequence on a replica."""
+
+    INSIDE = "inside"
+    OUTSIDE = "outside"
+    UNSTEADY = "unsteady"
+    """It was set back or went round in between: read again."""
+
+
+def judge(before: SequenceState, replica: SequenceState, after: SequenceState) -> Bracket:
+    """Tell whether a replica's sequence lies where the primary's went through.
+
+    A sequence that was not moved in between must lie within what was logged ahead of it; `setval` backwards and cycling
+    make a bracket meaningless.
+    """
+    if _definition(before) != _definition(after):
+        return Bracket.UNSTEADY
+    if _definition(replica) != _definition(before):
+        return Bracket.OUTSIDE if before == after else Bracket.UNSTEADY
+    sign = 1 if before.increment > 0 else -1
+    low, high = sign * _next(before), sign * (_next(after) + _ahead(after) * after.increment)
+    if sign * _next(after) < low:
+        return Bracket.UNSTEADY
+    if low <= sign * _next(replica) <= high:
+        return Bracket.INSIDE
+    moved = before != after
+    return Bracket.UNSTEADY if moved and before.cycles else Bracket.OUTSIDE
+
+
+def _definition(state: SequenceState) -> tuple[int, int, int, int, bool]:
+    return state.increment, state.minimum, state.maximum, state.cache, state.cycles
+
+
+def _next(state: SequenceState) -> int:
+    return state.last_value + (state.increment if state.called else 0)
+
+
+def _ahead(state: SequenceState) -> int:
+    return max(state.log_count, LOGGED_AHEAD + state.cache)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceVerdict:
+    """One sequence on one replica."""
+
+    verdict: Verdict
+    reason: str = ""
+    sqlstate: str | None = None
+
+
+async def bracket_sequences(
+    sequences: Sequence[Relation],
+    *,
+    primary: NodeHandle,
+    replica: NodeHandle,
+    sessions: Callable[[NodeHandle], Awaitable[Session]],
+    options: AuditOptions,
+) -> Mapping[int, SequenceVerdict]:
+    """Bracket every sequence on one replica, again where one lies outside; return the verdicts by oid.
+
+    Raises NodeError where the primary or the replica fails.
+    """
+    verdicts: dict[int, SequenceVerdict] = {}
+    outside: dict[int, int] = {}
+    left = list(sequences)
+    for look in range(_LOOKS):
+        if look:
+            await asyncio.sleep(_PAUSE_S * look)
+        left = await _one_look(left, verdicts, outside, primary, replica, sessions, options)
+        if not left:
+            break
+    for sequence in left:
+        verdicts[sequence.oid] = SequenceVerdict(
+            verdict=Verdict.INCONCLUSIVE, reason="it was set back or went round during each look"
+        )
+    return verdicts
+
+
+async def _one_look(
+    sequences: list[Relation],
+    verdicts: dict[int, SequenceVerdict],
+    outside: dict[int, int],
+    primary: NodeHandle,
+    replica: NodeHandle,
+    sessions: Callable[[NodeHandle], Awaitable[Session]],
+    options: AuditOptions,
+) -> list[Relation]:
+    there, here = await sessions(primary), await sessions(replica)
+    before = await read_sequences(there, sequences)
+    target = await insert_lsn(there)
+    waited = await wait_replayed(
+        here,
+        target,
+        primary_flush=lambda: flush_lsn(there),
+        writer_delay=await writer_delay_s(there),
+        timeout_s=options.replay_wait_s,
+    )
+    if not waited.reached:
+        for sequence in sequences:
+            verdicts[sequence.oid] = SequenceVerdict(verdict=Verdict.INCONCLUSIVE, reason="the replica lags")
+        return []
+    shown = await read_sequences(here, sequences)
+    after = await read_sequences(there, sequences)
+    left = []
+    for sequence in sequences:
+        oid = sequence.oid
+        verdict = _weigh(before.get(oid), shown.get(oid), after.get(oid))
+        if verdict is None:
+            left.append(sequence)
+        elif verdict.verdict is not Verdict.DIVERGED or outside.get(oid, 0) + 1 >= _looks_needed(before, after, oid):
+            verdicts[oid] = verdict
+        else:
+            outside[oid] = outside.get(oid, 0) + 1
+            left.append(sequence)
+    return left
+
+
+def _looks_needed(before: Mapping[int, object], after: Mapping[int, object], oid: int) -> int:
+    return _CONFIRMING_LOOKS if before.get(oid) == after.get(oid) else _CONFIRMING_LOOKS_MOVING
+
+
+def _weigh(
+    before: SequenceState | StatementFailed | None,
+    replica: SequenceState | StatementFailed | None,
+    after: SequenceState | StatementFailed | None,
+) -> SequenceVerdict | None:
+    """Return the verdict of one look, None where it must be looked at again."""
+    if before is None or after is None or _gone(before) or _gone(after):
+        return SequenceVerdict(verdict=Verdict.CONSISTENT, reason="dropped while the audit ran")
+    for state in (before, after, replica):
+        if isinstance(state, StatementFailed):
+            corrupt = is_corruption(state)
+            return SequenceVerdict(
+                verdict=Verdict.DIVERGED if corrupt and state is replica else Verdict.UNCHECKED,
+                reason=state.message,
+                sqlstate=state.sqlstate,
+            )
+    if not isinstance(before, SequenceState) or not isinstance(after, SequenceState):
+        return None
+    if not isinstance(replica, SequenceState):
+        return SequenceVerdict(verdict=Verdict.DIVERGED, reason="the sequence is missing")
+    match judge(before, replica, after):
+        case Bracket.INSIDE:
+            return SequenceVerdict(verdict=Verdict.CONSISTENT)
+        case Bracket.OUTSIDE:
+            return SequenceVerdict(verdict=Verdict.DIVERGED, reason="its position lies outside the primary's")
+        case Bracket.UNSTEADY:
+            return None
+
+
+def _gone(state: SequenceState | StatementFailed) -> bool:
+    return isinstance(state, StatementFailed) and state.sqlstate == "42P01"
+
+
+def failed(error: NodeError, sequences: Sequence[Relation]) -> Mapping[int, SequenceVerdict]:
+    """Return the verdicts where a node failed before the brackets were closed."""
+    lack = SequenceVerdict(verdict=Verdict.UNCHECKED, reason=error.message)
+    return {sequence.oid: lack for sequence in sequences}

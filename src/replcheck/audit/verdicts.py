@@ -1,0 +1,255 @@
+"""Fold what was proven into reports and verdicts.
+
+Pure. What was not checked never counts as passed: a relation, a replica or a run is consistent only where every part in
+scope was compared and matched.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from replcheck.audit.explanation import Ctid, RowDifference
+from replcheck.audit.proof import RelationProof, Shortfall, Tally
+from replcheck.model.audit import (
+    CtidRange,
+    DifferenceKind,
+    Divergence,
+    NotChecked,
+    RelationKind,
+    RelationReplica,
+    RelationReport,
+)
+from replcheck.model.outcome import Verdict, worst_verdict
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.digests import rows_query
+
+MAX_RANGES = 50
+"""Ranges of tuple positions told per divergence; the rest is counted."""
+_SEEN_FROM_PRIMARY = {
+    DifferenceKind.MISSING: DifferenceKind.EXTRA,
+    DifferenceKind.EXTRA: DifferenceKind.MISSING,
+    DifferenceKind.CHANGED: DifferenceKind.CHANGED,
+}
+NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost"})
+"""Shortfalls of a whole node or run: told once, not once a relation."""
+
+
+def relation_report(database: str, proof: RelationProof) -> RelationReport:
+    """Return the report of one relation."""
+    replicas = tuple(
+        RelationReplica(
+            node=name,
+            verdict=tally.verdict,
+            rows_differing=tally.rows_differing,
+            rows_in_flight=tally.in_flight,
+            capped=bool(tally.unlisted),
+        )
+        for name, tally in proof.tallies.items()
+    )
+    relation = proof.relation
+    return RelationReport(
+        database=database,
+        schema=relation.schema,
+        name=relation.name,
+        kind=relation.kind or RelationKind.TABLE,
+        verdict=worst_verdict(replica.verdict for replica in replicas),
+        rows=proof.rows,
+        chunks=proof.chunks,
+        size_bytes=relation.size_bytes + relation.toast_bytes,
+        replicas=replicas,
+    )
+
+
+def relation_divergences(database: str, proof: RelationProof, primary: str) -> list[Divergence]:
+    """Return what diverged in one relation, by node and kind.
+
+    A row that differs on the primary alone, while the replicas agree, is told once, of the primary.
+    """
+    found: list[Divergence] = []
+    primary_rows: dict[Ctid, RowDifference] = {}
+    for name, tally in proof.tallies.items():
+        own = [row for row in tally.rows if row.lone != primary]
+        primary_rows |= {row.ctid: row for row in tally.rows if row.lone == primary}
+        found += _row_divergences(database, proof.relation, name, own, tally)
+        found += _unreadable_divergences(database, proof.relation, primary, name, tally)
+        if tally.different_definition:
+            found.append(
+                _divergence(database, proof.relation, name, DifferenceKind.CHANGED, what=tally.different_definition)
+            )
+    odd = [
+        RowDifference(ctid=row.ctid, kind=_SEEN_FROM_PRIMARY[row.kind], in_flight=False, lone=primary)
+        for row in primary_rows.values()
+    ]
+    found += _row_divergences(database, proof.relation, primary, odd, None)
+    return list(dict.fromkeys(found))
+
+
+def odd_node(divergences: Iterable[Divergence], lone: Iterable[str | None], voters: int) -> str | None:
+    """Return the one node that all divergences accuse against at least two others that agree; None where there is none.
+
+    `lone` names, for each differing row of every replica, the node that stood alone; `voters` is the number of nodes
+    that vote independently, the primary included.
+    """
+    accused = set(lone)
+    nodes = {divergence.node for divergence in divergences}
+    if voters < 3 or not nodes or None in accused or len(accused | nodes) != 1:
+        return None
+    return next(iter(nodes))
+
+
+def shortfalls(database: str, proofs: Iterable[RelationProof]) -> list[NotChecked]:
+    """Return what was not proven, once a relation and node; what concerns a whole node once a database."""
+    by_node: dict[tuple[str, str], tuple[Shortfall, int]] = {}
+    notes = []
+    for proof in proofs:
+        for name, tally in proof.tallies.items():
+            for lack in tally.shortfalls.values():
+                if lack.verdict is Verdict.CONSISTENT:
+                    continue
+                if lack.code in NODE_CODES:
+                    _, count = by_node.get((name, lack.code), (lack, 0))
+                    by_node[name, lack.code] = (lack, count + 1)
+                else:
+                    notes.append(_note(database, proof.relation.label, name, lack, lack.reason))
+    for (name, _), (lack, count) in by_node.items():
+        notes.append(_note(database, None, name, lack, f"{count} relations not proven: {lack.reason}"))
+    return notes
+
+
+def replica_verdict(relations: Sequence[Verdict], *, lack: Shortfall | None, unread: bool) -> Verdict:
+    """Return a replica's verdict from its relations' ones.
+
+    `lack` is why the node took no further part, `unread` whether something in scope was left out for every node.
+    """
+    verdicts = [*relations]
+    if lack is not None:
+        verdicts.append(lack.verdict)
+    if unread:
+        verdicts.append(Verdict.UNCHECKED)
+    return worst_verdict(verdicts)
+
+
+def _note(database: str, relation: str | None, node: str, lack: Shortfall, reason: str) -> NotChecked:
+    return NotChecked(
+        database=database,
+        relation=relation,
+        node=node,
+        code=lack.code,
+        reason=reason,
+        by_design=False,
+        hint=lack.hint,
+    )
+
+
+def _row_divergences(
+    database: str, relation: Relation, node: str, rows: Sequence[RowDifference], tally: Tally | None
+) -> list[Divergence]:
+    found = []
+    for kind in (DifferenceKind.MISSING, DifferenceKind.EXTRA, DifferenceKind.CHANGED):
+        ctids = sorted(row.ctid for row in rows if row.kind is kind)
+        if ctids:
+            ranges = ctid_ranges(ctids)
+            found.append(_divergence(database, relation, node, kind, ranges=ranges, count=len(ctids)))
+    if tally is not None and tally.unlisted:
+        least = sum(count for _, count in tally.unlisted)
+        ranges = tuple(
+            CtidRange(first_block=blocks.first, first_offset=1, last_block=blocks.end - 1, last_offset=65535)
+            for blocks, _ in tally.unlisted[:MAX_RANGES]
+        )
+        found.append(
+            _divergence(database, relation, node, DifferenceKind.CHANGED, ranges=ranges, count=least, capped=True)
+        )
+    return found
+
+
+def _unreadable_divergences(
+    database: str, relation: Relation, primary: str, replica: str, tally: Tally
+) -> list[Divergence]:
+    found = []
+    for node in (primary, replica):
+        parts = [part for part in tally.unreadable if part.node == node]
+        for sqlstate in sorted({part.sqlstate for part in parts}):
+            here = [part for part in parts if part.sqlstate == sqlstate]
+            ranges = tuple(
+                CtidRange(
+                    first_block=part.blocks.first,
+                    first_offset=1,
+                    last_block=part.blocks.end - 1,
+                    last_offset=65535,
+                )
+                for part in here[:MAX_RANGES]
+            )
+            found.append(
+                _divergence(
+                    database,
+                    relation,
+                    node,
+                    DifferenceKind.UNREADABLE,
+                    ranges=ranges,
+                    count=len(here),
+                    sqlstate=sqlstate,
+                    block=here[0].block if here[0].block is not None else here[0].blocks.first,
+                )
+            )
+    return found
+
+
+def _divergence(
+    database: str,
+    relation: Relation,
+    node: str,
+    kind: DifferenceKind,
+    *,
+    ranges: tuple[CtidRange, ...] = (),
+    count: int = 0,
+    capped: bool = False,
+    sqlstate: str | None = None,
+    block: int | None = None,
+    what: str = "",
+) -> Divergence:
+    shown = ranges[:MAX_RANGES]
+    positions = [(_tid(r.first_block, r.first_offset), _tid(r.last_block, r.last_offset)) for r in shown]
+    return Divergence(
+        database=database,
+        relation=relation.label,
+        node=node,
+        kind=kind,
+        ranges=shown,
+        count=count,
+        capped=capped,
+        sqlstate=sqlstate,
+        block=block,
+        query=rows_query(relation, positions) if positions else "",
+        what=what,
+    )
+
+
+def ctid_ranges(ctids: Sequence[Ctid]) -> tuple[CtidRange, ...]:
+    """Join neighbouring tuple positions of one block, given in order.
+
+    >>> [str(r) for r in ctid_ranges([(0, 1), (0, 2), (0, 4), (3, 1)])]
+    ['(0,1)..(0,2)', '(0,4)', '(3,1)']
+    """
+    ranges: list[list[Ctid]] = []
+    for ctid in ctids:
+        if ranges and ranges[-1][1][0] == ctid[0] and ranges[-1][1][1] + 1 == ctid[1]:
+            ranges[-1][1] = ctid
+        else:
+            ranges.append([ctid, ctid])
+    return tuple(
+        CtidRange(first_block=first[0], first_offset=first[1], last_block=last[0], last_offset=last[1])
+        for first, last in ranges
+    )
+
+
+def lone_votes(proofs: Iterable[RelationProof]) -> list[str | None]:
+    """Return, for each differing row of every replica, the node that stood alone there."""
+    votes: list[str | None] = []
+    for proof in proofs:
+        for name, tally in proof.tallies.items():
+            votes += [row.lone for row in tally.rows]
+            votes += [part.node for part in tally.unreadable]
+            votes += [name for _ in tally.unlisted[:1]] if not tally.rows else []
+    return votes
+
+
+def _tid(block: int, offset: int) -> str:
+    return f"({block},{offset})"

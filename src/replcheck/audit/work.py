@@ -1,0 +1,106 @@
+"""What a lane does next: the fresh and the returned chunks of one database's relations.
+
+Pure but for the clock's value, which comes in. A returned chunk is never given to the alignment it came from: a second
+look must be an independent one.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from replcheck.audit.proof import Chunk, RelationProof
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing can be done before `until` (monotonic seconds), or before another lane is done."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Realign:
+    """There is work, but not under this alignment."""
+
+    wanted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Nothing is left to do."""
+
+
+Step = Chunk | Pause | Realign | Finished
+
+
+class WorkQueue:
+    """The chunks of one database; shared by its lanes."""
+
+    def __init__(self, proofs: Iterable[RelationProof], chunk_blocks: Callable[[RelationProof], int]) -> None:
+        self.proofs = {proof.relation.oid: proof for proof in proofs}
+        self._order = list(self.proofs)
+        self._chunk_blocks = chunk_blocks
+        self._returned: list[Chunk] = []
+        self.at_work = 0
+        """Chunks that lanes have taken and not given back; their findings may bring more work."""
+
+    def put_back(self, chunks: Iterable[Chunk]) -> None:
+        """Take chunks that are to be read again."""
+        self._returned.extend(chunks)
+
+    def next(self, alignment: int | None, replicas: frozenset[str], now: float) -> Step:
+        """Return what a lane does that holds this alignment with these replicas (None and empty: with none)."""
+        self._forget_void()
+        wanted: set[str] = set()
+        wake = float("inf")
+        for number, chunk in enumerate(self._returned):
+            open_for = chunk.needed & self.proofs[chunk.oid].active
+            if chunk.not_before > now:
+                wake = min(wake, chunk.not_before)
+            elif alignment is not None and chunk.last_alignment != alignment and open_for & replicas:
+                self.at_work += 1
+                return self._returned.pop(number)
+            else:
+                wanted |= open_for
+        fresh = self._fresh(replicas) if alignment is not None else None
+        if fresh is not None:
+            self.at_work += 1
+            return fresh
+        wanted |= self._wanted_fresh()
+        if wanted:
+            return Realign(frozenset(wanted))
+        if self._returned or self.at_work:
+            return Pause(wake if self._returned else now + 0.05)
+        return Finished()
+
+    def done(self) -> None:
+        """Tell that a chunk taken with `next` was given back, whatever came of it."""
+        self.at_work -= 1
+
+    def _forget_void(self) -> None:
+        kept = []
+        for chunk in self._returned:
+            proof = self.proofs[chunk.oid]
+            if chunk.epoch == proof.epoch and chunk.needed & proof.active:
+                kept.append(chunk)
+            else:
+                proof.drop(chunk)
+        self._returned = kept
+
+    def _fresh(self, replicas: frozenset[str]) -> Chunk | None:
+        for oid in list(self._order):
+            proof = self.proofs[oid]
+            if not proof.active & replicas and proof.active:
+                continue
+            chunk = proof.fresh(self._chunk_blocks(proof))
+            if chunk is not None:
+                return chunk
+            self._order.remove(oid)
+        return None
+
+    def _wanted_fresh(self) -> set[str]:
+        return {name for oid in self._order for name in self.proofs[oid].active}
+
+    def reopen(self, oid: int) -> None:
+        """Offer a relation's fresh chunks again, after it was planned anew."""
+        if oid not in self._order:
+            self._order.append(oid)

@@ -1,0 +1,292 @@
+"""Which relations a database holds, what they are made of, and whether that has changed.
+
+Lists are read inside a lane's snapshot, so that both sides of a comparison list the same moment. Names travel as raw
+bytes, because they need not fit any codec.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg import sql
+
+from replcheck.errors import StatementFailed
+from replcheck.model.audit import RelationKind
+from replcheck.postgres.nodes import raw_name, text
+from replcheck.postgres.session import Row, Session, Statement
+
+# Purpose: every relation that holds rows, as of the snapshot, with the file nodes then and now. TOAST tables are left
+# out: their values are read with the rows they belong to. PostgreSQL 14+, no privilege.
+_RELATIONS: Statement = """
+    SELECT c.oid::bigint, pg_catalog.textsend(n.nspname::text), pg_catalog.textsend(c.relname::text),
+           ascii(c.relkind::text), ascii(c.relpersistence::text),
+           c.relfilenode::bigint, pg_catalog.pg_relation_filenode(c.oid)::bigint,
+           c.relisshared, pg_catalog.textsend(coalesce(am.amname::text, '')),
+           pg_catalog.row_security_active(c.oid), pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+           pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+           c.relispopulated
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
+    WHERE c.relkind IN ('r', 'm', 'S', 'f') AND (%s::bigint[] IS NULL OR c.oid = ANY (%s::bigint[]::oid[]))
+    ORDER BY c.oid
+"""
+
+# Purpose: bytes of relations and of their TOAST tables. Takes each relation's lock for a moment, so it can meet DDL.
+# PostgreSQL 14+, no privilege.
+_SIZES = """
+    SELECT c.oid::bigint, coalesce(pg_catalog.pg_relation_size(c.oid), 0),
+           CASE WHEN c.reltoastrelid <> 0 THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
+    FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({oids}::bigint[]::oid[])
+"""
+
+# Purpose: the same as vacuum last saw it, where a lock is in the way. PostgreSQL 14+, no privilege.
+_ESTIMATED_SIZES = """
+    SELECT c.oid::bigint, greatest(c.relpages, 0) * pg_catalog.current_setting('block_size')::bigint, 0::bigint
+    FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ({oids}::bigint[]::oid[])
+"""
+
+# Purpose: the columns of relations, with what their types can do. A type can be sent where it and everything inside it
+# has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. Hashable likewise, for the
+# `fast` level. Virtual generated columns hold nothing. PostgreSQL 14+, no privilege.
+_COLUMNS: Statement = """
+    WITH RECURSIVE wanted AS (
+        SELECT a.attrelid, a.attnum, a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
+    ), part (root, typid) AS (
+        SELECT DISTINCT w.atttypid, w.atttypid FROM wanted AS w
+        UNION
+        SELECT p.root, i.typid
+        FROM part AS p
+        JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem WHERE t.typelem <> 0 AND t.typlen = -1 AND t.typtype = 'b'
+                AND t.typoutput = 'pg_catalog.array_out'::regproc
+            UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
+            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
+                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range AS r WHERE r.rngtypid = t.oid
+            UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid
+        ) AS i (typid)
+    ), can AS (
+        SELECT p.root,
+               bool_and(t.typsend <> 0 AND t.typtype <> 'p') AS sent,
+               bool_and(t.typtype IN ('c', 'd', 'r', 'm', 'e')
+                   OR t.typoutput = 'pg_catalog.array_out'::regproc
+                   OR EXISTS (SELECT FROM pg_catalog.pg_opclass AS o
+                              JOIN pg_catalog.pg_amproc AS f ON f.amprocfamily = o.opcfamily
+                                  AND f.amproclefttype = o.opcintype AND f.amprocnum = 2
+                              WHERE o.opcmethod = 405 AND o.opcdefault AND o.opcintype = CASE
+                                  WHEN t.oid = 'pg_catalog.varchar'::regtype THEN 'pg_catalog.text'::regtype
+                                  ELSE t.oid END)) AS hashed
+        FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
+        GROUP BY p.root
+    )
+    SELECT w.attrelid::bigint, array_agg(pg_catalog.textsend(w.attname::text) ORDER BY w.attnum),
+           array_agg(can.sent ORDER BY w.attnum), bool_and(can.hashed)
+    FROM wanted AS w JOIN can ON can.root = w.atttypid
+    GROUP BY w.attrelid
+"""
+
+# Purpose: one number per relation that changes with anything that alters what its rows send: columns, their types,
+# missing values, enum labels, parts of composites. The rows' xmin is in it, so that a change and its reversal show, and
+# a physical replica has the same. PostgreSQL 14+, no privilege.
+_TOKENS: Statement = """
+    WITH RECURSIVE part (rel, typid) AS (
+        SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0 AND a.atttypid >= 16384
+        UNION
+        SELECT p.rel, i.typid
+        FROM part AS p
+        JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem WHERE t.typelem >= 16384
+            UNION ALL SELECT t.typbasetype WHERE t.typbasetype >= 16384
+            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
+                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND a.atttypid >= 16384
+            UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range AS r
+                WHERE r.rngtypid = t.oid AND r.rngsubtype >= 16384
+            UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid
+        ) AS i (typid)
+    ), fact (rel, what) AS (
+        SELECT c.oid, 'c ' || c.relnamespace::text || ' ' || c.relkind::text || c.relpersistence::text || ' '
+               || pg_catalog.encode(pg_catalog.textsend(c.relname::text), 'hex')
+        FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::bigint[]::oid[])
+        UNION ALL
+        SELECT a.attrelid, 'a ' || a.attnum::text || ' ' || a.atttypid::text || ' ' || a.xmin::text
+        FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[])
+        UNION ALL
+        SELECT p.rel, 't ' || t.oid::text || ' ' || t.xmin::text
+        FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
+        UNION ALL
+        SELECT p.rel, 'e ' || e.oid::text || ' ' || e.xmin::text
+        FROM part AS p JOIN pg_catalog.pg_enum AS e ON e.enumtypid = p.typid
+        UNION ALL
+        SELECT p.rel, 'f ' || a.attrelid::text || ' ' || a.attnum::text || ' ' || a.xmin::text
+        FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid AND t.typtype = 'c'
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid
+    )
+    SELECT rel::bigint, pg_catalog.hashtextextended(string_agg(what, E'\\n' ORDER BY what COLLATE "C"), 0)
+    FROM fact GROUP BY rel
+"""
+
+# Purpose: the newest file node of relations, whatever the snapshot: a rewrite gives a new one, and none comes back.
+# PostgreSQL 14+, no privilege.
+_FILENODES: Statement = """
+    SELECT o.oid, pg_catalog.pg_relation_filenode(o.oid::oid)::bigint FROM unnest(%s::bigint[]) AS o (oid)
+"""
+
+_KINDS = {"r": RelationKind.TABLE, "m": RelationKind.MATERIALIZED_VIEW, "S": RelationKind.SEQUENCE}
+FIRST_USER_OID = 16384
+"""Oids below are assigned by initdb (PostgreSQL source, access/transam.h)."""
+
+UPDATED_IN_PLACE = {
+    "pg_class": (
+        "relpages",
+        "reltuples",
+        "relallvisible",
+        "relallfrozen",
+        "relhasindex",
+        "relhasrules",
+        "relhastriggers",
+        "relfrozenxid",
+        "relminmxid",
+    ),
+    "pg_database": ("datfrozenxid", "datminmxid", "dathasloginevt", "datconnlimit"),
+}
+"""Catalog columns that the server overwrites outside transactions (PostgreSQL source, heap_inplace_update callers):
+no snapshot decides what they show, so they are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column that holds data."""
+
+    name: bytes
+    sent: bool
+    """Whether its type, and everything inside it, has a binary send function."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A relation as one node's snapshot lists it."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: RelationKind | None
+    """None for a foreign table."""
+    persistence: str
+    """`p` permanent, `u` unlogged, `t` temporary."""
+    filenode: int
+    """As of the snapshot; 0 for a mapped catalog."""
+    filenode_now: int | None
+    shared: bool
+    access_method: str
+    row_security: bool
+    readable: bool
+    schema_usable: bool
+    populated: bool
+    size_bytes: int = 0
+    toast_bytes: int = 0
+    columns: tuple[Column, ...] = ()
+    hashable: bool = False
+    token: int = 0
+
+    @property
+    def label(self) -> str:
+        """Return the schema-qualified name, quoted where SQL needs it."""
+        return f"{_quoted(self.schema)}.{_quoted(self.name)}"
+
+    @property
+    def raw_path(self) -> tuple[bytes, bytes]:
+        """Return schema and name in the bytes of the database."""
+        return raw_name(self.schema), raw_name(self.name)
+
+    @property
+    def is_catalog(self) -> bool:
+        """Return whether initdb made it."""
+        return self.oid < FIRST_USER_OID
+
+
+async def read_relations(session: Session, oids: Sequence[int] | None = None) -> dict[int, Relation]:
+    """List relations by oid, all or some, with their columns, sizes and definition tokens.
+
+    The session must be in a transaction: everything is as of its snapshot, except `filenode_now` and the sizes.
+    """
+    wanted = None if oids is None else list(oids)
+    listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted])]
+    known = [relation.oid for relation in listed]
+    stored = [relation.oid for relation in listed if relation.kind is not None]
+    columns = {oid: rest for oid, *rest in await session.read(_COLUMNS, [stored])}
+    sizes = await _read_sizes(session, stored)
+    tokens = await read_tokens(session, known)
+    return {
+        relation.oid: replace(
+            relation,
+            columns=_columns(relation, *columns[relation.oid][:2]) if relation.oid in columns else (),
+            hashable=columns[relation.oid][2] if relation.oid in columns else True,
+            size_bytes=sizes.get(relation.oid, (0, 0))[0],
+            toast_bytes=sizes.get(relation.oid, (0, 0))[1],
+            token=tokens.get(relation.oid, 0),
+        )
+        for relation in listed
+    }
+
+
+async def read_tokens(session: Session, oids: Sequence[int]) -> dict[int, int]:
+    """Return the definition token of each relation; one that is gone is absent."""
+    wanted = list(oids)
+    return {oid: token for oid, token in await session.read(_TOKENS, [wanted, wanted, wanted])}
+
+
+async def read_filenodes(session: Session, oids: Sequence[int]) -> dict[int, int | None]:
+    """Return the newest file node of each relation, None for one that is gone."""
+    return {oid: filenode for oid, filenode in await session.read(_FILENODES, [list(oids)])}
+
+
+async def _read_sizes(session: Session, oids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    literal = sql.Literal(list(oids))
+    try:
+        rows = await session.in_savepoint(sql.SQL(_SIZES).format(oids=literal))
+    except StatementFailed:
+        rows = await session.in_savepoint(sql.SQL(_ESTIMATED_SIZES).format(oids=literal))
+    return {oid: (heap, toast) for oid, heap, toast in rows}
+
+
+def _relation(row: Row) -> Relation:
+    (
+        oid, schema, name, kind, persistence, filenode, filenode_now, shared, method,
+        row_security, readable, usable, populated,
+    ) = row  # fmt: skip
+    return Relation(
+        oid=oid,
+        schema=text(schema),
+        name=text(name),
+        kind=_kind(chr(kind), oid, text(name)),
+        persistence=chr(persistence),
+        filenode=filenode,
+        filenode_now=filenode_now,
+        shared=shared,
+        access_method=text(method),
+        row_security=row_security,
+        readable=readable,
+        schema_usable=usable,
+        populated=populated,
+    )
+
+
+def _kind(letter: str, oid: int, name: str) -> RelationKind | None:
+    if letter == "r" and oid < FIRST_USER_OID:
+        return RelationKind.LARGE_OBJECTS if name.startswith("pg_largeobject") else RelationKind.CATALOG
+    return _KINDS.get(letter)
+
+
+def _columns(relation: Relation, names: list[bytes], sent: list[bool]) -> tuple[Column, ...]:
+    skipped = UPDATED_IN_PLACE.get(relation.name, ()) if relation.is_catalog else ()
+    pairs = zip(names, sent, strict=True)
+    return tuple(Column(name=bytes(name), sent=can) for name, can in pairs if text(name) not in skipped)
+
+
+def _quoted(name: str) -> str:
+    plain = name.isascii() and name.replace("_", "a").isalnum() and name == name.lower() and not name[0].isdigit()
+    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,241 @@
+"""The statements that digest and list the rows of a relation, all from one builder.
+
+Each tells the relation's newest file node beside its answer, read under the very lock that the rows are read under: an
+old snapshot sees a rewritten heap as empty, on both nodes alike, so a digest counts only where that file node is the
+planned one. Statements name their columns, take no parameters, and run inside a savepoint.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+
+from psycopg import sql
+
+from replcheck.errors import StatementFailed
+from replcheck.postgres.catalog import Column, Relation
+from replcheck.postgres.nodes import text
+from replcheck.postgres.session import Name, Row, Session
+
+LAST_BLOCK = 0xFFFFFFFF
+"""Above every block number (PostgreSQL source, storage/block.h): a range up to here has no upper bound."""
+_UPDATERS = ("nokeyupd", "upd")
+_NO_SEQUENTIAL_SCAN = "SELECT pg_catalog.set_config('enable_seqscan', 'off', true)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowHash:
+    """How a row becomes one or more 64-bit numbers inside the server."""
+
+    seeds: tuple[int, ...]
+    by_equality: bool = False
+    """Hash the values by their types' own hash functions instead of their bytes: faster, and blind to 1.0 and 1.00."""
+    by_column: bool = False
+    """Hash each column by itself first, for rows whose bytes exceed the server's 1 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Rows of a part of a relation: how many, and the sum of their hashes for each seed.
+
+    A sum, never XOR: two equal rows would cancel.
+    """
+
+    rows: int
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartDigests:
+    """Digests of consecutive parts, as one node's snapshot sees them."""
+
+    filenode: int | None
+    """The newest file node, read under the lock of the rows; None where the relation is gone."""
+    in_recovery: bool
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRow:
+    """A row by position, header and hash; xids are 32-bit as the header holds them."""
+
+    block: int
+    offset: int
+    xmin: int
+    xmax: int
+    sums: tuple[int, ...]
+
+
+async def digest_whole(session: Session, relation: Relation, how: RowHash) -> PartDigests:
+    """Digest a relation in one plain scan, as a single part."""
+    rows = _sub_select(relation, how, sql.SQL(""))
+    return _parts(await session.in_savepoint(_collected(relation, how, rows)), how)
+
+
+async def digest_sweep(session: Session, relation: Relation, how: RowHash, bounds: Sequence[int]) -> PartDigests:
+    """Digest a relation in one plain scan, in parts that begin at block 0 and at each of `bounds`.
+
+    A plain scan of a large relation goes through a small ring of buffers, which leaves the hot set in memory.
+    """
+    hashes = _hashes(relation, how)
+    tids = sql.SQL(", ").join(sql.Literal(f"({block},0)") for block in bounds)
+    grouped = sql.SQL(
+        "SELECT pg_catalog.width_bucket(t.ctid, ARRAY[{tids}]::tid[]) AS part, count(*) AS n, {sums}"
+        " FROM ONLY {path} AS t GROUP BY 1"
+    ).format(tids=tids, sums=_summed(hashes), path=Name(*relation.raw_path))
+    filled = sql.SQL(
+        "SELECT p.part, coalesce(g.n, 0) AS n, {sums} FROM generate_series(0, {last}) AS p (part)"
+        " LEFT JOIN ({grouped}) AS g ON g.part = p.part"
+    ).format(sums=_named(how, "coalesce(g.{0}, 0) AS {0}"), last=sql.Literal(len(bounds)), grouped=grouped)
+    return _parts(await session.in_savepoint(_collected(relation, how, filled)), how)
+
+
+async def digest_range(
+    session: Session, relation: Relation, how: RowHash, first: int, end: int, width: int
+) -> PartDigests:
+    """Digest the blocks `first` to `end` - 1 in parts of `width` blocks, by TID range scans.
+
+    The last part has no upper bound where `end` is LAST_BLOCK; `width` then covers the blocks that are known of.
+    """
+    count = 1 if end == LAST_BLOCK else -(-(end - first) // width)
+    edge = "('(' || least({first} + (p.part + {step}) * {width}::bigint, {end}::bigint)::text || ',0)')::tid"
+    numbers = {"first": sql.Literal(first), "end": sql.Literal(end), "width": sql.Literal(width)}
+    low = sql.SQL(edge).format(step=sql.Literal(0), **numbers)
+    high = sql.SQL(edge).format(step=sql.Literal(1), **numbers) if end != LAST_BLOCK else _tid(LAST_BLOCK)
+    bounded = sql.SQL(" WHERE t.ctid >= {low} AND t.ctid < {high}").format(low=low, high=high)
+    parts = sql.SQL(
+        "SELECT p.part, d.n, {sums} FROM generate_series(0, {last}) AS p (part) CROSS JOIN LATERAL ({digest}) AS d"
+    ).format(
+        sums=_named(how, "d.{0}"),
+        last=sql.Literal(count - 1),
+        digest=_sub_select(relation, how, bounded),
+    )
+    return _parts(await session.in_savepoint(_collected(relation, how, parts), before=_NO_SEQUENTIAL_SCAN), how)
+
+
+async def list_rows(
+    session: Session, relation: Relation, how: RowHash, first: int, end: int
+) -> tuple[int | None, list[ListedRow]]:
+    """List the rows of the blocks `first` to `end` - 1, after the newest file node."""
+    hashes = _hashes(relation, how)
+    rows = sql.SQL(
+        "SELECT (t.ctid::text::point)[0]::bigint AS block, (t.ctid::text::point)[1]::int AS place,"
+        " t.xmin::text::bigint AS xmin, t.xmax::text::bigint AS xmax, {hashes}"
+        " FROM ONLY {path} AS t WHERE t.ctid >= {low} AND t.ctid < {high}"
+    ).format(
+        hashes=sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(expression, _column(number)) for number, expression in enumerate(hashes)
+        ),
+        path=Name(*relation.raw_path),
+        low=_tid(first),
+        high=_tid(end),
+    )
+    gathered = sql.SQL(
+        "SELECT pg_catalog.pg_relation_filenode({oid})::bigint, array_agg(r.block), array_agg(r.place),"
+        " array_agg(r.xmin), array_agg(r.xmax), {hashes} FROM ({rows}) AS r"
+    ).format(
+        oid=sql.Literal(relation.oid),
+        hashes=sql.SQL(", ").join(sql.SQL("array_agg(r.{})").format(_column(n)) for n in range(len(hashes))),
+        rows=rows,
+    )
+    ((filenode, blocks, *columns),) = await session.in_savepoint(gathered, before=_NO_SEQUENTIAL_SCAN)
+    if blocks is None:
+        return filenode, []
+    listed = zip(blocks, *columns, strict=True)
+    return filenode, [ListedRow(block, place, xmin, xmax, tuple(sums)) for block, place, xmin, xmax, *sums in listed]
+
+
+async def multixact_updaters(session: Session, multixacts: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Return the updating members (32-bit xids) of each multixact id; what is none, or is gone, is absent."""
+    found = {}
+    for multixact in multixacts:
+        statement = sql.SQL(
+            "SELECT m.xid::text::bigint, pg_catalog.textsend(m.mode)"
+            " FROM pg_catalog.pg_get_multixact_members({}::text::xid) AS m"
+        ).format(sql.Literal(str(multixact)))
+        try:
+            members = await session.in_savepoint(statement)
+        except StatementFailed:
+            continue
+        found[multixact] = frozenset(xid for xid, mode in members if text(mode) in _UPDATERS)
+    return found
+
+
+def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
+    """Return SQL with which an engineer looks at the rows between pairs of tuple positions, ends included."""
+    conditions = [
+        sql.SQL("ctid = {}").format(sql.Literal(first))
+        if first == last
+        else sql.SQL("ctid BETWEEN {} AND {}").format(sql.Literal(first), sql.Literal(last))
+        for first, last in ranges
+    ]
+    where = sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("")
+    statement = sql.SQL("SELECT ctid, xmin, xmax, * FROM ONLY {}{};").format(Name(*relation.raw_path), where)
+    return text(statement.as_bytes())
+
+
+def _hashes(relation: Relation, how: RowHash) -> list[sql.Composed]:
+    if how.by_equality:
+        inner = _row(sql.SQL("t.{}").format(Name(column.name)) for column in relation.columns)
+    elif how.by_column:
+        inner = _row(
+            sql.SQL("pg_catalog.hash_record_extended(ROW(pg_catalog.record_send(ROW({}))), {})").format(
+                _value(column), sql.Literal(how.seeds[0])
+            )
+            for column in relation.columns
+        )
+    else:
+        inner = sql.SQL("ROW(pg_catalog.record_send({}))").format(_row(map(_value, relation.columns)))
+    return [
+        sql.SQL("pg_catalog.hash_record_extended({}, {}::bigint)").format(inner, sql.Literal(seed))
+        for seed in how.seeds
+    ]
+
+
+def _row(values: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL("ROW({})").format(sql.SQL(", ").join(values))
+
+
+def _value(column: Column) -> sql.Composed:
+    return sql.SQL("t.{}" if column.sent else "t.{}::text").format(Name(column.name))
+
+
+def _sub_select(relation: Relation, how: RowHash, where: sql.Composable) -> sql.Composed:
+    return sql.SQL("SELECT 0 AS part, count(*) AS n, {sums} FROM ONLY {path} AS t{where}").format(
+        sums=_summed(_hashes(relation, how)), path=Name(*relation.raw_path), where=where
+    )
+
+
+def _summed(hashes: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("coalesce(sum({}), 0) AS {}").format(expression, _column(number))
+        for number, expression in enumerate(hashes)
+    )
+
+
+def _named(how: RowHash, template: LiteralString) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(template).format(_column(number)) for number in range(len(how.seeds)))
+
+
+def _collected(relation: Relation, how: RowHash, parts: sql.Composable) -> sql.Composed:
+    return sql.SQL(
+        "SELECT pg_catalog.pg_relation_filenode({oid})::bigint, pg_catalog.pg_is_in_recovery(),"
+        " array_agg(d.n ORDER BY d.part), {sums} FROM ({parts}) AS d"
+    ).format(oid=sql.Literal(relation.oid), sums=_named(how, "array_agg(d.{} ORDER BY d.part)"), parts=parts)
+
+
+def _parts(rows: list[Row], how: RowHash) -> PartDigests:
+    ((filenode, in_recovery, counts, *sums),) = rows
+    by_part = zip(counts, *sums, strict=True)
+    return PartDigests(
+        filenode=filenode,
+        in_recovery=in_recovery,
+        digests=tuple(Digest(count, tuple(int(value) for value in values)) for count, *values in by_part),
+    )
+
+
+def _column(number: int) -> sql.Identifier:
+    return sql.Identifier(f"h{number}")
+
+
+def _tid(block: int) -> sql.Composed:
+    return sql.SQL("{}::tid").format(sql.Literal(f"({block},0)"))

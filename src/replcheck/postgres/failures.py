@@ -1,0 +1,117 @@
+"""Translate the driver's exceptions into replcheck's own, in one place.
+
+Server messages quote values, so a message is kept only where its SQLSTATE and its wording are known to hold none;
+everywhere else the SQLSTATE alone is told. Source of the codes: PostgreSQL manual, Appendix A.
+"""
+
+import re
+
+import psycopg
+
+from replcheck.errors import (
+    AuthenticationRefused,
+    ConnectionsExhausted,
+    NodeError,
+    NodeLost,
+    NodeUnfit,
+    NodeUnreachable,
+    StatementCancelled,
+    StatementFailed,
+)
+
+CORRUPTION_SQLSTATES = frozenset({"XX001", "XX002", "58P01", "58030"})
+"""data_corrupted, index_corrupted, undefined_file, io_error: the server could not read its own files."""
+
+_CANCELLED_SQLSTATES = frozenset({"57014", "55P03", "40001", "40P01", "55006"})
+_CORRUPTION_TEXT = re.compile(
+    r"(missing chunk number|unexpected chunk|invalid memory alloc request size|compressed \w+ data is corrupt"
+    r"|could not (open|read|access|find|fstat|stat|seek)|invalid page|found xm(in|ax)|toast value|unrecognized"
+    r"|invalid (attribute|varlena|tuple|compression)|MultiXactId \d+ (has|does)|unexpected zero page|corrupt"
+    r"|tuple (already|offset|concurrently)|variable not found|cache lookup failed)",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(r"\bblocks? (\d+)")
+
+
+def is_corruption(error: StatementFailed) -> bool:
+    """Return whether the error says that a node cannot read its own rows, rather than that it refused to.
+
+    XX000 (internal error) counts only where its wording is one that damaged pages are known to cause.
+    """
+    return error.sqlstate in CORRUPTION_SQLSTATES or (error.sqlstate == "XX000" and bool(error.detail))
+
+
+def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeError:
+    """Translate what `connect` raised; `address` is host and port, never a connection string."""
+    state, text = error.sqlstate or "", str(error)
+    if state.startswith("28") or _says(text, "password authentication failed", "no pg_hba.conf entry", "fe_sendauth"):
+        return AuthenticationRefused(
+            f'node "{node}" at {address} refuses the role or its password',
+            node=node,
+            hint="Check the user, the password file and pg_hba.conf of that server.",
+        )
+    if state == "53300" or _says(text, "too many clients", "too many connections", "remaining connection slots"):
+        return ConnectionsExhausted(
+            f'node "{node}" at {address} has no free connection',
+            node=node,
+            hint="Try again with fewer --jobs, or raise max_connections there.",
+        )
+    if state.startswith("3D") or (_says(text, "database") and _says(text, "does not exist")):
+        return NodeUnfit(f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=.")
+    if state == "57P03" or _says(text, "starting up", "shutting down", "recovery mode", "not accepting connections"):
+        return NodeUnreachable(
+            f'node "{node}" at {address} is not accepting connections (it is starting, stopping or recovering)',
+            node=node,
+            hint="Wait until the server is up, or look at its log.",
+        )
+    return NodeUnreachable(
+        f'node "{node}" does not answer at {address}{_cause(text)}',
+        node=node,
+        hint="Check that the server runs and that host, port and firewall let this machine in.",
+    )
+
+
+def statement_failure(error: psycopg.Error, *, node: str, broken: bool) -> NodeError:
+    """Translate what a statement raised; `broken` says that the connection is gone with it."""
+    state = error.sqlstate
+    if broken or state is None:
+        return NodeLost(f'the connection to node "{node}" was lost', node=node, sqlstate=state)
+    detail = _harmless_text(state, error)
+    if state in _CANCELLED_SQLSTATES:
+        return StatementCancelled(
+            f'node "{node}" cancelled a statement (SQLSTATE {state})', node=node, sqlstate=state, detail=detail
+        )
+    block = _BLOCK.search(detail)
+    return StatementFailed(
+        f'node "{node}" refused a statement (SQLSTATE {state}){": " + detail if detail else ""}',
+        node=node,
+        sqlstate=state,
+        detail=detail,
+        block=int(block.group(1)) if block else None,
+    )
+
+
+def _harmless_text(state: str, error: psycopg.Error) -> str:
+    text = (error.diag.message_primary or "").split("\n")[0]
+    if state in CORRUPTION_SQLSTATES or state == "XX000":
+        return text if _CORRUPTION_TEXT.search(text) else ""
+    return ""
+
+
+def _says(text: str, *phrases: str) -> bool:
+    return any(phrase in text for phrase in phrases)
+
+
+def _cause(text: str) -> str:
+    causes = {
+        "Connection refused": "connection refused",
+        "No such file or directory": "no such socket",
+        "timeout": "timed out",
+        "could not translate host name": "unknown host name",
+        "failed to resolve host": "unknown host name",
+        "Name or service not known": "unknown host name",
+        "certificate": "certificate not accepted",
+        "SSL": "TLS could not be agreed",
+        "Permission denied": "permission denied",
+    }
+    return next((f" ({cause})" for phrase, cause in causes.items() if phrase in text), "")

@@ -1,0 +1,272 @@
+"""One read-only connection to an audited node, pinned so that no setting can reach a digest.
+
+A session never writes, never exports or imports a snapshot, and leaves no lock or snapshot behind: the server itself
+ends it when the client is stopped or cut off. Names travel as raw bytes, because the client encoding is the
+database's own: text is sent without any conversion and digests cannot depend on it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.abc import AdaptContext
+
+from replcheck.errors import NodeError, NodeUnfit
+from replcheck.model.node import NodeTarget
+from replcheck.postgres import dsn
+from replcheck.postgres.failures import connect_failure, statement_failure
+
+MINIMUM_VERSION = 140000
+"""The first version with TID range scans and hash_record_extended."""
+CONNECT_TIMEOUT_S = 10
+_UNCONVERTED = "SQL_ASCII"
+
+Row = tuple[Any, ...]
+Statement = LiteralString | sql.SQL | sql.Composed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Time limits that the server enforces on a session, in seconds."""
+
+    statement_s: float = 60.0
+    transaction_s: float = 60.0
+    """How long a transaction, and so a snapshot, may live; from PostgreSQL 17 on even while it is busy."""
+    lock_s: float = 0.2
+
+
+class Name(sql.Composable):
+    """An identifier in the bytes of its database, for databases whose names fit no codec."""
+
+    def __init__(self, *parts: bytes) -> None:
+        super().__init__(parts)
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """Quote each part by the rules of the connection; raise ValueError without one."""
+        connection = context.connection if context else None
+        if connection is None:
+            return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in self._obj)
+        escaping = pq.Escaping(connection.pgconn)
+        return b".".join(bytes(escaping.escape_identifier(part)) for part in self._obj)
+
+
+class Session:
+    """A pinned connection; use `open_session` to get one.
+
+    Every method raises NodeLost where the connection breaks, StatementCancelled where the server ends a statement
+    early, and StatementFailed where it refuses one.
+    """
+
+    def __init__(self, node: str, connection: psycopg.AsyncConnection[Row]) -> None:
+        self.node = node
+        self._connection = connection
+
+    @property
+    def server_version_num(self) -> int:
+        """Return the version as the server reports it, for instance 180006."""
+        return self._connection.info.server_version
+
+    @property
+    def advertised_pid(self) -> int:
+        """Return the backend pid told at connection time; a pooler tells one of its own."""
+        return self._connection.info.backend_pid
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the connection was usable when it was last used."""
+        return not self._connection.closed
+
+    async def fetch(self, statement: Statement, parameters: Sequence[object] | None = None) -> list[Row]:
+        """Run one statement and return its rows; none where it returns no rows."""
+        try:
+            cursor = await self._connection.execute(statement, parameters, prepare=False)
+            return await cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def fetch_batch(self, batches: Sequence[Sequence[tuple[Statement, Sequence[object] | None]]]) -> list[Row]:
+        """Run several statements in one round trip and return the first row of each that returns rows.
+
+        Each inner sequence ends with a synchronization point, so that an autocommitted statement and the BEGIN that
+        follows it do not become one implicit transaction (PostgreSQL manual, libpq Pipeline Mode).
+        """
+        try:
+            cursors = []
+            async with self._connection.pipeline() as pipeline:
+                for batch in batches:
+                    for statement, parameters in batch:
+                        cursors.append(await self._connection.execute(statement, parameters, prepare=False))
+                    await pipeline.sync()
+            return [row for cursor in cursors if cursor.description and (row := await cursor.fetchone())]
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def read(self, statement: Statement, parameters: Sequence[object] | None = None) -> list[Row]:
+        """Run one statement, inside a transaction within a savepoint, so that it leaves no lock there either."""
+        if self._connection.info.transaction_status == pq.TransactionStatus.IDLE:
+            return await self.fetch(statement, parameters)
+        return await self.in_savepoint(statement, parameters)
+
+    async def in_savepoint(
+        self,
+        statement: Statement,
+        parameters: Sequence[object] | None = None,
+        *,
+        before: LiteralString | None = None,
+    ) -> list[Row]:
+        """Run a statement inside a savepoint that is rolled back, so that its relation locks go and the snapshot stays.
+
+        `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a refused
+        statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
+        """
+        connection = self._connection
+        try:
+            async with connection.pipeline():
+                await connection.execute("SAVEPOINT chunk", prepare=False)
+                if before is not None:
+                    await connection.execute(before, prepare=False)
+                cursor = await connection.execute(statement, parameters, prepare=False)
+            rows = await cursor.fetchall()
+        except psycopg.Error as error:
+            failure = self._translated(error)
+            if self.alive:
+                await self._leave_savepoint()
+            raise failure from error
+        await self._leave_savepoint()
+        return rows
+
+    async def _leave_savepoint(self) -> None:
+        # Released as well: a savepoint that was rolled back to stays, and the next one would nest in it.
+        try:
+            async with self._connection.pipeline():
+                await self._connection.execute("ROLLBACK TO SAVEPOINT chunk", prepare=False)
+                await self._connection.execute("RELEASE SAVEPOINT chunk", prepare=False)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def rollback(self) -> None:
+        """End the transaction, if there is one and the connection still stands; never raises."""
+        if self.alive and self._connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            try:
+                await self._connection.execute("ROLLBACK", prepare=False)
+            except psycopg.Error:
+                await self._connection.close()
+
+    async def cancel(self) -> None:
+        """Ask the server to end the running statement; never raises."""
+        if self.alive:
+            try:
+                await self._connection.cancel_safe(timeout=CONNECT_TIMEOUT_S)
+            except psycopg.Error:
+                await self._connection.close()
+
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+        await self._connection.close()
+
+    def _translated(self, error: psycopg.Error) -> NodeError:
+        broken = self._connection.broken or self._connection.closed
+        return statement_failure(error, node=self.node, broken=broken)
+
+
+async def open_session(target: NodeTarget, *, database: str | None = None, purpose: str, limits: Limits) -> Session:
+    """Connect to a node and pin the session.
+
+    `database` None keeps that of the DSN. Raises NodeUnreachable, AuthenticationRefused, ConnectionsExhausted or
+    NodeUnfit; no message holds the connection string.
+    """
+    address = dsn.public_address(target.dsn)
+    words = dsn.merge(
+        target.dsn,
+        **({"dbname": database} if database else {}),
+        application_name=f"replcheck {purpose}",
+        connect_timeout=str(CONNECT_TIMEOUT_S),
+        keepalives_idle="10",
+        keepalives_interval="5",
+        keepalives_count="3",
+    )
+    try:
+        connection = await psycopg.AsyncConnection.connect(words, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise connect_failure(error, node=target.name, address=address) from error
+    except (OSError, UnicodeError) as error:
+        raise connect_failure(psycopg.OperationalError(str(error)), node=target.name, address=address) from error
+    session = Session(target.name, connection)
+    try:
+        await _pin(session, connection, limits)
+    except (NodeError, asyncio.CancelledError):
+        await session.close()
+        raise
+    return session
+
+
+_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "search_path": "",
+    "row_security": "off",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "lc_messages": "C",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "client_connection_check_interval": "2s",
+    "client_min_messages": "error",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
+    "plan_cache_mode": "auto",
+}
+"""What a session is pinned to. Index scans are off for the reads of relations: an index can be corrupt on one node
+only; catalog look-ups inside the server do not depend on it."""
+
+
+async def _pin(session: Session, connection: psycopg.AsyncConnection[Row], limits: Limits) -> None:
+    version = session.server_version_num
+    if version < MINIMUM_VERSION:
+        raise NodeUnfit(
+            f'node "{session.node}" runs PostgreSQL {version // 10000}, which is too old',
+            node=session.node,
+            hint=f"PostgreSQL {MINIMUM_VERSION // 10000} or newer is needed.",
+        )
+    settings = _SETTINGS | {
+        "statement_timeout": _milliseconds(limits.statement_s),
+        "lock_timeout": _milliseconds(limits.lock_s),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.transaction_s + 5),
+    }
+    if version >= 170000:
+        settings["transaction_timeout"] = _milliseconds(limits.transaction_s + 5)
+    await session.fetch(
+        "SELECT count(pg_catalog.set_config(s.name, s.value, false))"
+        " FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+        [list(settings), list(settings.values())],
+    )
+    await _keep_encoding(session, connection)
+
+
+async def _keep_encoding(session: Session, connection: psycopg.AsyncConnection[Row]) -> None:
+    # The database's own encoding means no conversion. Where the driver has no codec for it, SQL_ASCII means the same.
+    own = connection.info.parameter_status("server_encoding") or _UNCONVERTED
+    try:
+        await session.fetch("SELECT pg_catalog.set_config('client_encoding', %s, false) IS NOT NULL", [own])
+        _ = connection.info.encoding
+    except psycopg.NotSupportedError:
+        connection.pgconn.exec_(b"SET client_encoding TO 'SQL_ASCII'")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"

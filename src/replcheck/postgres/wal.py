@@ -1,0 +1,110 @@
+"""Positions in the WAL: read them, and wait until a standby has replayed one.
+
+All waiting happens here, on a session without a snapshot, so that it can never hold up replay.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from replcheck.model.wal import Lsn
+from replcheck.postgres.session import Session, Statement
+
+# Purpose: how far a primary's WAL is inserted and flushed. PostgreSQL 10+, no privilege.
+_PRIMARY: Statement = """
+    SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint,
+           (pg_catalog.pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint
+"""
+
+# Purpose: how far a standby has received and replayed. NULL where nothing streams. PostgreSQL 10+, no privilege.
+_STANDBY: Statement = """
+    SELECT (pg_catalog.pg_last_wal_receive_lsn() - '0/0'::pg_lsn)::bigint,
+           (pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint,
+           CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END
+"""
+
+# Purpose: how long a commit can stay unflushed with synchronous_commit off (three times this). PostgreSQL 14+.
+_WRITER_DELAY: Statement = "SELECT setting::float8 / 1000 FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay'"
+
+_FIRST_POLL_S = 0.002
+_LAST_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayState:
+    """Where a standby stands; `received` is None where no WAL receiver ever ran."""
+
+    received: Lsn | None
+    replayed: Lsn
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWait:
+    """How waiting for a replay position ended."""
+
+    reached: bool
+    state: ReplayState
+
+
+async def replay_state(session: Session) -> ReplayState:
+    """Read where a standby stands."""
+    ((received, replayed, paused),) = await session.fetch(_STANDBY)
+    return ReplayState(
+        received=None if received is None else Lsn(received), replayed=Lsn(replayed or 0), paused=bool(paused)
+    )
+
+
+async def insert_lsn(session: Session) -> Lsn:
+    """Read a primary's insert position."""
+    ((inserted, _),) = await session.fetch(_PRIMARY)
+    return Lsn(inserted)
+
+
+async def flush_lsn(session: Session) -> Lsn:
+    """Read a primary's flush position."""
+    ((_, flushed),) = await session.fetch(_PRIMARY)
+    return Lsn(flushed)
+
+
+async def writer_delay_s(session: Session) -> float:
+    """Read wal_writer_delay in seconds."""
+    ((delay,),) = await session.fetch(_WRITER_DELAY)
+    return float(delay)
+
+
+async def wait_replayed(
+    standby: Session,
+    target: Lsn,
+    *,
+    primary_flush: Callable[[], Awaitable[Lsn]],
+    writer_delay: float,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> ReplayWait:
+    """Wait until a standby has replayed `target`, at most `timeout_s` seconds.
+
+    On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Where replay equals
+    the flush position and both stand still for longer than three `writer_delay`s the target counts as reached: every
+    commit would have been flushed by then (PostgreSQL manual, Asynchronous Commit). Raises what the session raises.
+    """
+    started, pause = clock(), _FIRST_POLL_S
+    still_at: Lsn | None = None
+    still_since = started
+    while True:
+        state = await replay_state(standby)
+        if state.replayed >= target:
+            return ReplayWait(reached=True, state=state)
+        now = clock()
+        if now - started > timeout_s:
+            return ReplayWait(reached=False, state=state)
+        if now - started > writer_delay:
+            flushed = await primary_flush()
+            if flushed != state.replayed or still_at != state.replayed:
+                still_at, still_since = (state.replayed if flushed == state.replayed else None), now
+            elif now - still_since > 3 * writer_delay:
+                return ReplayWait(reached=True, state=state)
+        await sleep(pause)
+        pause = min(pause * 1.5, _LAST_POLL_S)
