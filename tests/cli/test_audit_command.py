@@ -1,0 +1,293 @@
+"""`replcheck audit` as a caller sees it: streams, exit statuses, files; the auditor is a fake."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from replcheck.cli.main import main
+from replcheck.errors import Interrupted, NodeUnfit, NodeUnreachable
+from replcheck.runs import audit as audit_use_case
+from replcheck.store import open_history
+from tests.factories import consistent, diverged, inconclusive, unchecked
+from tests.fakes import raising, returning
+
+NODES = ("--primary", "host=db1 password=canary", "--replica", "host=db2 password=canary")
+DATA = Path(__file__).parents[1] / "data"
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run one command in an empty folder, with an auditor that answers as told."""
+    for variable in ("REPLCHECK_CONFIG", "REPLCHECK_DEBUG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("LANG", "en_US.UTF-8")
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+    def ended(*arguments: str, auditor=None) -> Ended:
+        monkeypatch.setattr(audit_use_case, "_default_auditor", lambda: auditor or returning(consistent()))
+        status = main(arguments)
+        streams = capsys.readouterr()
+        assert "canary" not in streams.out + streams.err
+        assert "Traceback" not in streams.err
+        return Ended(int(status), streams.out, streams.err)
+
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [(consistent(), 0), (inconclusive(), 1), (diverged(), 2), (unchecked(), 3)]
+)
+def test_the_exit_status_is_the_verdicts(run, result, status):
+    ended = run("audit", *NODES, auditor=returning(result))
+    assert ended.status == status
+    assert result.verdict.value.upper() in ended.out
+    assert ended.err == ""
+
+
+def test_the_report_goes_to_standard_output_as_agreed(run):
+    ended = run("audit", *NODES, auditor=returning(diverged()))
+    body = ended.out.split("\n", 2)[2]
+    assert body == (DATA / "audit-diverged.txt").read_text(encoding="utf-8").split("\n", 2)[2]
+
+
+def test_json_is_nothing_but_json(run):
+    ended = run("audit", *NODES, "--format", "json", auditor=returning(diverged()))
+    assert json.loads(ended.out)["exit_code"] == ended.status == 2
+
+
+def test_quiet_leaves_the_verdict(run):
+    ended = run("audit", *NODES, "--quiet")
+    assert "CONSISTENT" in ended.out
+    assert "Nodes" not in ended.out
+
+
+def test_verbose_lists_every_relation(run):
+    assert "clinic.public.patient" in run("audit", *NODES, "-v").out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NodeUnreachable('node "db2" cannot be reached at db2:5432', node="db2", hint="Start it."),
+        NodeUnfit('node "db1" is a standby', node="db1"),
+        Interrupted("interrupted before anything was compared"),
+        KeyError("a row's canary value"),
+    ],
+)
+def test_an_error_is_one_line_and_status_3(run, error):
+    ended = run("audit", *NODES, auditor=raising(error))
+    assert ended.status == 3
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert lines[0].startswith("replcheck: error: ")
+    assert all(line.startswith("hint: ") for line in lines[1:])
+    assert len(lines) <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("audit",), "no cluster to audit"),
+        (("audit", "--primary", "host=canary"), "--primary was given without --replica"),
+        (("audit", "--primary", "host='canary", "--replica", "x=y"), "--primary is malformed: a quoted value"),
+        (("audit", "host=db1 password=canary"), "a connection string goes behind --primary or --replica"),
+        (("audit", *NODES, "--jobs", "many"), "invalid value for '--jobs'"),
+        (("audit", *NODES, "--jobs", "postgresql://u:canary@h"), "invalid value for '--jobs'"),
+        (("audit", *NODES, "--jobs=password=canary"), "invalid value for '--jobs'"),
+        (("audit", *NODES, "--level", "quick"), "invalid value for '--level'"),
+        (("audit", *NODES, "--max-snapshot-age", "60"), "--max-snapshot-age must be a duration such as 5min"),
+        (("audit", *NODES, "--max-snapshot-age", "2h"), "--max-snapshot-age must be between 1s and 3600s"),
+        (("audit", *NODES, "--node-timeout", "1ms"), "--node-timeout must be at least 1s"),
+        (("audit", *NODES, "--config", "none.toml"), "cannot read configuration none.toml: no such file"),
+        (("audit", *NODES, "--output", "none/report"), "cannot write the report to none/report"),
+        (("audit", *NODES, "--events", "none/events"), "cannot write events to none/events"),
+        (("audit", *NODES, "--events", "-"), "--events - and the report both want standard output"),
+        (("audit", "--databse", "x"), "no such option: --databse"),
+        (("audti",), "no such command 'audti'"),
+        (("--nonsense",), "no such option: --nonsense"),
+    ],
+)
+def test_bad_usage_is_one_line_with_a_hint_and_status_3(run, arguments, message):
+    ended = run(*arguments)
+    assert ended.status == 3
+    assert ended.out == ""
+    first, *rest = ended.err.splitlines()
+    assert message in first
+    assert len(rest) <= 1
+
+
+def test_debug_traces_our_own_and_foreign_errors(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    error = NodeUnreachable("nothing answers", node="db2")
+    error.__cause__ = ValueError("password=canary")
+    monkeypatch.setattr(audit_use_case, "_default_auditor", lambda: raising(error))
+    assert main(["--debug", "audit", *NODES, "--no-store"]) == 3
+    told = capsys.readouterr().err
+    assert "caused by:\nValueError\n" in told
+    assert "audit_run.py" in told
+    assert "canary" not in told
+
+
+def test_every_run_is_recorded_unless_told_not_to(run, tmp_path):
+    store = tmp_path / "state" / "replcheck" / "unnamed.db"
+    run("audit", *NODES, "--no-store")
+    assert not store.exists()
+    run("audit", *NODES)
+    run("audit", *NODES, auditor=raising(Interrupted("interrupted")))
+    assert [run.exit_status for run in open_history(store).runs()] == [3, 0]  # type: ignore[attr-defined]
+    assert b"canary" not in store.read_bytes()
+
+
+def test_without_a_home_there_is_a_warning_and_no_record(run, monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    ended = run("audit", *NODES)
+    assert ended.status == 0
+    assert "warning: no record of this run is kept" in ended.err
+
+
+def test_a_history_that_cannot_be_written_is_a_warning_after_the_verdict(run, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    ended = run("audit", *NODES)
+    assert ended.status == 0
+    assert "CONSISTENT" in ended.out
+    assert "warning: this run is not recorded" in ended.err
+
+
+def test_a_configuration_names_the_nodes_and_the_store(run, tmp_path):
+    (tmp_path / "replcheck.toml").write_text(
+        'cluster = "shop"\n[nodes]\na = {dsn="host=a"}\nb = {dsn="host=b"}\n'
+        f'[audit]\npace = "gentle"\n[output]\nstore = "{tmp_path}/shop.db"\ntime_zone = "Asia/Kolkata"\n'
+    )
+    ended = run("audit")
+    assert ended.status == 0
+    assert "12:00:00+05:30" in ended.out
+    assert ended.err == "replcheck: note: audit.pace is set and has no effect on an audit in this version\n"
+    assert open_history(tmp_path / "shop.db").runs()[0].cluster == "shop"
+
+
+def test_a_file_found_by_chance_is_ignored_where_addresses_are_spelled_out(run, tmp_path):
+    (tmp_path / "replcheck.toml").write_text("this is no TOML")
+    assert run("audit", *NODES).status == 0
+    assert run("audit").status == 3
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file(run, monkeypatch, tmp_path):
+    seen = []
+
+    async def recording(targets, options, *, run_id, cluster, emit, stop):
+        seen.append(options.jobs)
+        return consistent()
+
+    (tmp_path / "c.toml").write_text(
+        'cluster = "shop"\n[nodes]\na = {dsn="host=a"}\nb = {dsn="host=b"}\n[audit]\njobs = 7\n'
+    )
+    run("audit", "--config", "c.toml", auditor=recording)
+    monkeypatch.setenv("REPLCHECK_JOBS", "8")
+    run("audit", "--config", "c.toml", auditor=recording)
+    run("audit", "--config", "c.toml", "--jobs", "9", auditor=recording)
+    assert seen == [7, 8, 9]
+
+
+def test_the_report_and_the_events_can_go_to_files(run, tmp_path):
+    ended = run("audit", *NODES, "--output", "report.json", "--format", "json", "--events", "events.jsonl")
+    assert (ended.status, ended.out) == (0, "")
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "consistent"
+    events = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert events == ["run_started", "waited", "run_finished"]
+
+
+def test_events_can_be_the_standard_output(run):
+    ended = run("audit", *NODES, "--events", "-", "--output", "report.txt")
+    assert [json.loads(line)["event"] for line in ended.out.splitlines()] == ["run_started", "waited", "run_finished"]
+
+
+@pytest.mark.parametrize(("result", "status"), [(consistent(), 3), (diverged(), 2)])
+def test_a_report_that_cannot_be_delivered_is_never_proven(run, result, status):
+    ended = run("audit", *NODES, "--output", "/dev/full", auditor=returning(result))
+    assert ended.status == status
+    assert "cannot write the report: no space left on device" in ended.err
+
+
+def test_color_only_where_wanted(run, monkeypatch):
+    assert "\x1b[" not in run("audit", *NODES).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run("audit", *NODES).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in run("audit", *NODES).out
+
+
+_COMMAND = """
+import sys
+from replcheck.cli.main import main
+from replcheck.runs import audit
+from tests.fakes import returning
+from tests.factories import diverged
+audit._default_auditor = lambda: returning(diverged())
+sys.exit(main())
+"""
+
+
+def piped(*, out, **environment):
+    base = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    return subprocess.run(
+        [sys.executable, "-c", _COMMAND, "audit", *NODES, "--no-store"],
+        stdout=out,
+        stderr=subprocess.PIPE,
+        env=base | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | environment,
+        check=False,
+    )
+
+
+def test_a_reader_that_goes_away_changes_no_exit_status():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = piped(out=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LANG": "C"}, {"LANG": "POSIX"}])
+def test_a_plain_locale_gets_plain_ascii(environment):
+    done = piped(out=subprocess.PIPE, **environment)
+    assert done.stdout.isascii()
+    assert b"x DIVERGED" in done.stdout
+
+
+def test_a_utf8_locale_gets_signs():
+    assert "✘ DIVERGED".encode() in piped(out=subprocess.PIPE, LANG="C.UTF-8", LC_ALL="C.UTF-8").stdout
+
+
+def test_progress_is_quiet_when_nobody_watches():
+    assert piped(out=subprocess.PIPE).stderr == b""
+
+
+def test_a_terminal_sees_progress_and_still_gets_the_report(run, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "CONSISTENT" in run("audit", *NODES).out
+    assert "rows/s" in terminal.getvalue()
+    terminal.truncate(0)
+    run("audit", *NODES, "--quiet")
+    assert "rows/s" not in terminal.getvalue()

@@ -1,0 +1,72 @@
+"""What stands around the commands: help, version, and the table of exit statuses."""
+
+import inspect
+
+import pytest
+
+from replcheck import __version__, errors
+from replcheck.cli.exits import EXIT_STATUS_OF, exit_status_of, scrubbed, told
+from replcheck.cli.main import is_plain_ascii, main
+from replcheck.model.outcome import ExitStatus
+
+ERRORS = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.ReplcheckError) and kind is not errors.ReplcheckError
+]
+
+
+def test_version_is_one_line(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"replcheck {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["audit", "--help"]])
+def test_help_is_data_and_names_the_exit_statuses(arguments, capsys):
+    assert main(arguments) == 0
+    streams = capsys.readouterr()
+    assert "2 refuted" in streams.out
+    assert streams.err == ""
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_has_a_place_in_the_table_beside_the_base(kind):
+    nearest = next(parent for parent in kind.__mro__ if parent in EXIT_STATUS_OF)
+    assert nearest is not errors.ReplcheckError
+
+
+@pytest.mark.parametrize("kind", [*ERRORS, KeyError, KeyboardInterrupt, OSError])
+def test_no_error_reads_as_a_verdict(kind):
+    assert exit_status_of(kind.__new__(kind)) is ExitStatus.UNCHECKED
+
+
+def test_an_error_is_told_in_one_line_and_its_hint_in_another():
+    assert told("a\nb\x1b[2J", "Do\nthis.") == "replcheck: error: a b\\x1b[2J\nhint: Do this."
+
+
+@pytest.mark.parametrize(
+    "argument", ["host=a password=canary", "--jobs=postgresql://u:canary@h/d", "postgresql://u:canary@h/d"]
+)
+def test_arguments_that_may_hold_secrets_are_scrubbed(argument):
+    value = argument.removeprefix("--jobs=")
+    assert "canary" not in scrubbed(f"invalid value for x: '{value}'", ["audit", argument])
+
+
+def test_other_arguments_are_told():
+    assert scrubbed("no such command 'audti'", ["audti"]) == "no such command 'audti'"
+
+
+@pytest.mark.parametrize(
+    ("environment", "plain"),
+    [
+        ({}, False),
+        ({"LANG": "C"}, True),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True),
+        ({"LC_CTYPE": "C.UTF-8"}, False),
+        ({"LC_ALL": "C.UTF-8", "LANG": "C"}, False),
+        ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, True),
+        ({"LANG": "de_DE.UTF-8"}, False),
+    ],
+)
+def test_the_locale_decides_about_ascii(environment, plain):
+    assert is_plain_ascii(environment) is plain
