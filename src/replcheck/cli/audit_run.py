@@ -179,7 +179,7 @@ def _rendered(
         print_verdict(result, console, style)
     else:
         print_audit(result, console, style, verbose=arguments.verbose)
-    return page.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
 
 
 def _warn_unrecorded(finished: FinishedAudit, display: Display) -> None:

@@ -1,0 +1,102 @@
+"""What the README promises exists, and what exists is in the README."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+from replcheck.cli.app import app
+from replcheck.config import Configuration, load
+from replcheck.model.outcome import Outcome, Verdict
+from replcheck.report.document import audit_schema
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def section(title: str) -> str:
+    """Return a section of the README by its heading."""
+    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert match, f"README has no section {title!r}"
+    return match[1]
+
+
+def keys_of(section_type: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield every key of the configuration by its path; a name of the user's own is `*`."""
+    for name, field in section_type.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        below = [part for part in inner if isinstance(part, type) and issubclass(part, BaseModel)]
+        if below:
+            named = getattr(field.annotation, "__origin__", None) is dict
+            yield from keys_of(below[0], f"{path}.*." if named else f"{path}.")
+        else:
+            yield path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command):
+    assert f"`replcheck {command}" in README
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["audit"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_audit_is_documented(parameter):
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Using it")
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_exit_status_is_documented(outcome):
+    verdict = next(verdict for verdict in Verdict if verdict.outcome is outcome)
+    assert re.search(
+        rf"\| {int(outcome.exit_status)} +\| `{outcome.value}` +\| `{verdict.value}`", section("Exit statuses")
+    )
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "c", "n"))]
+)
+def test_every_configuration_key_of_an_audit_is_documented(key):
+    assert f"`{key}`" in section("Configuration")
+
+
+@pytest.mark.parametrize("name", ["backups", "drill", "policy", "waivers"])
+def test_the_sections_of_other_commands_are_named(name):
+    assert f"`[{name}" in section("Configuration")
+
+
+@pytest.mark.parametrize("key", audit_schema()["properties"])
+def test_every_json_key_is_documented(key):
+    assert f"`{key}`" in section("JSON")
+
+
+def test_the_configuration_in_the_readme_loads(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        path = tmp_path / "replcheck.toml"
+        path.write_text(block, encoding="utf-8")
+        load(path)
+
+
+def test_every_make_target_is_explained():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("demo", "test", "test-all", "check", "clean"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        assert f"make {target}" in README
+
+
+def test_no_document_holds_a_download_address():
+    texts = [README, (ROOT / "CHANGELOG.md").read_text(), (ROOT / "Makefile").read_text()]
+    assert not [text for text in texts if re.search(r"https?://", text)]
+
+
+def test_the_changelog_has_something_unreleased():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^- (.+?)(?=^- |^#|\Z)", text.partition("## Unreleased")[2], re.MULTILINE | re.DOTALL)
+    assert entries
+    assert [entry for entry in entries if not entry.strip().endswith(".")] == []
