@@ -42,6 +42,6 @@ def waiting_for_stop(on_started=lambda: None) -> Auditor:
     async def audit(targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event) -> AuditResult:
         on_started()
         await stop.wait()
-        return consistent(stopped="interrupted")
+        return consistent(stopped="the run was stopped")
 
     return audit

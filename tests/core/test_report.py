@@ -24,7 +24,7 @@ RESULTS = {
     "diverged": factories.diverged(),
     "unchecked": factories.unchecked(),
     "inconclusive": factories.inconclusive(),
-    "stopped": factories.consistent(stopped="interrupted by SIGINT"),
+    "stopped": factories.consistent(stopped="the run was stopped"),
     "odd-primary": factories.diverged(
         odd_node="db1",
         replicas=(factories.replica("db2", Verdict.DIVERGED), factories.replica("db3", Verdict.DIVERGED)),

@@ -95,7 +95,7 @@ def test_a_history_that_cannot_be_written_costs_the_record_and_not_the_verdict(t
 
 
 def test_a_stopped_run_is_never_proven():
-    finished = run_audit(REQUEST, auditor=returning(consistent(stopped="interrupted")))
+    finished = run_audit(REQUEST, auditor=returning(consistent(stopped="the run was stopped")))
     assert finished.record.exit_status is ExitStatus.UNCHECKED
     assert finished.record.verdict == "unchecked"
 

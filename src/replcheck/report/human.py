@@ -28,7 +28,6 @@ from replcheck.report.verdict import counted, joined, next_steps, sentence, verd
 _RANGES_SHOWN = 5
 _EXAMPLES_SHOWN = 3
 _FINDING_WORDS = {
-    Outcome.PROVEN: "note",
     Outcome.PARTIAL: "warning",
     Outcome.REFUTED: "broken",
     Outcome.UNCHECKED: "unproven",
@@ -221,7 +220,8 @@ def _print_findings(result: AuditResult, console: Console, style: Style) -> None
         return
     heading(console, "Findings")
     for finding in result.findings:
-        word = style.outcome(finding.outcome, _FINDING_WORDS[finding.outcome])
+        known = _FINDING_WORDS.get(finding.outcome)
+        word = style.outcome(finding.outcome, known) if known else Text("- note")
         where = f"{finding.node}: " if finding.node else ""
         line(console, word, f"  {where}{finding.what} ({finding.code})")
 

@@ -106,7 +106,8 @@ def draw(progress: AuditProgress, elapsed_s: float) -> RenderableType:
         f"{format_duration(left)} left" if left is not None else f"{format_duration(elapsed_s)} so far",
     ]
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=1.0, completed=progress.share, width=20), Text("  ".join(figures), no_wrap=True))
+    bar = ProgressBar(total=1.0, completed=progress.share, width=20, complete_style="cyan", finished_style="cyan")
+    grid.add_row(bar, Text("  ".join(figures), no_wrap=True))
     doing = "; ".join([f"{node} is away: {reason}" for node, reason in progress.away.items()] or [progress.doing])
     rows = Table.grid()
     rows.add_row(grid)

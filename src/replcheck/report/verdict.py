@@ -117,7 +117,7 @@ def _unchecked(result: AuditResult) -> str:
     missing = [entry for entry in result.not_checked if not entry.by_design]
     finding = next((found.what for found in result.findings if found.outcome is Outcome.UNCHECKED), "")
     if result.stopped:
-        why = f"the run was stopped ({result.stopped})"
+        why = result.stopped
     elif missing:
         why = f"{counted(len(missing), 'thing was', 'things were')} not checked"
     else:
