@@ -46,7 +46,7 @@ clean:
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
-	@set -e; \
+	@set -e; found=; \
 	for python in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	    test -n "$$python" || continue; \
 	    if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
