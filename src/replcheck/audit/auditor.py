@@ -25,7 +25,7 @@ from replcheck.audit.verdicts import (
     shortfalls,
 )
 from replcheck.errors import UsageError
-from replcheck.events import Emit, FindingRaised, NodeObserved, RunFinished, RunStarted, Skipped
+from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
@@ -78,7 +78,6 @@ async def audit_cluster(
     set meanwhile, what was not proven by then is unchecked and `stopped` says why.
     """
     audit = _Audit(options, run_id=run_id, cluster=cluster, emit=emit, stop=stop)
-    emit(RunStarted(at=audit.started_at, run_id=run_id, kind="audit", cluster=cluster))
     nodes = await connect_nodes(targets, options, emit)
     try:
         return await audit.run(nodes)
@@ -115,7 +114,9 @@ class _Audit:
         patterns = self._options.databases
         for pattern in patterns:
             if not any(fnmatchcase(database.name, pattern) for database in listed):
-                raise UsageError(f'no database matches "{pattern}"', hint="Names are matched as the server spells them.")
+                raise UsageError(
+                    f'no database matches "{pattern}"', hint="Names are matched as the server spells them."
+                )
         asked = [db for db in listed if not patterns or any(fnmatchcase(db.name, pattern) for pattern in patterns)]
         if self._options.tables:
             asked = [db for db in asked if any(_may_match(db.name, pattern) for pattern in self._options.tables)]
@@ -157,9 +158,7 @@ class _Audit:
 
     def _gather(self, audit: DatabaseAudit, name: str, nodes: list[NodeHandle], besides: "_Besides") -> None:
         gathered, primary = self._gathered, nodes[0].name
-        proofs = [
-            proof for oid, proof in audit.queue.proofs.items() if oid not in {gone.oid for gone in audit.dropped}
-        ]
+        proofs = [proof for oid, proof in audit.queue.proofs.items() if oid not in {gone.oid for gone in audit.dropped}]
         gathered.in_scope += len(audit.plan.digested) + len(audit.plan.sequences) + len(audit.plan.not_checked)
         for proof in proofs:
             gathered.relations.append(relation_report(name, proof))
@@ -255,15 +254,17 @@ class _Audit:
         gathered, finished = self._gathered, datetime.now(UTC)
         for node in nodes:
             if node.restarts:
-                what = "it was restarted while the audit ran" if node.restarts == 1 else (
-                    f"it was restarted {node.restarts} times while the audit ran"
+                what = (
+                    "it was restarted while the audit ran"
+                    if node.restarts == 1
+                    else (f"it was restarted {node.restarts} times while the audit ran")
                 )
                 self._find(Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN))
         replicas = tuple(self._replica(node, nodes) for node in nodes[1:])
         stopped = "the run was stopped" if self._stop.is_set() else ""
         verdict = _run_verdict(replicas, gathered, stopped=bool(stopped))
         compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
-        result = AuditResult(
+        return AuditResult(
             run_id=self._run_id,
             started_at=self.started_at,
             finished_at=finished,
@@ -289,10 +290,6 @@ class _Audit:
             rows=sum(relation.rows or 0 for relation in compared),
             size_bytes=sum(relation.size_bytes for relation in compared),
         )
-        self._emit(
-            RunFinished(at=finished, run_id=self._run_id, outcome=verdict.outcome, summary=verdict.value)
-        )
-        return result
 
     def _replica(self, node: NodeHandle, nodes: list[NodeHandle]) -> ReplicaReport:
         gathered = self._gathered
@@ -363,9 +360,7 @@ def _left_over(primary: NodeHandle, *, stopped: bool) -> Shortfall:
     return Shortfall(code="unfinished", reason="the audit ended before it was read", verdict=Verdict.UNCHECKED)
 
 
-def _sequence_report(
-    database: str, sequence: Relation, replicas: tuple[RelationReplica, ...]
-) -> RelationReport:
+def _sequence_report(database: str, sequence: Relation, replicas: tuple[RelationReplica, ...]) -> RelationReport:
     return RelationReport(
         database=database,
         schema=sequence.schema,

@@ -15,6 +15,7 @@ from replcheck.postgres.digests import LAST_BLOCK, Digest
 
 LISTED_BLOCKS = 16
 """Blocks whose rows are listed at once; also the width of the parts that a chunk is digested in."""
+_LISTED_AT_ONCE = 32
 _TAIL_BLOCKS = 16_384
 _SPLIT = 8
 _UNREADABLE_LIMIT = 16
@@ -35,6 +36,12 @@ class BlockRange:
 
     def __len__(self) -> int:
         return self.end - self.first
+
+    def cut(self, width: int) -> "list[BlockRange]":
+        """Return parts of at most `width` blocks; a range without an upper bound is not cut."""
+        if self.open_ended:
+            return [self]
+        return [BlockRange(first, min(first + width, self.end)) for first in range(self.first, self.end, width)]
 
     def overlaps(self, other: "BlockRange") -> bool:
         """Return whether the two share a block."""
@@ -62,17 +69,22 @@ class SweepRequest:
 
 @dataclass(frozen=True, slots=True)
 class PartsRequest:
-    """Digest a range in parts of `width` blocks."""
+    """Digest ranges, each in parts of `width` blocks; one without an upper bound is a single part."""
 
-    blocks: BlockRange
+    ranges: tuple[BlockRange, ...]
     width: int
+
+    @property
+    def parts(self) -> list[BlockRange]:
+        """Return the parts in the order of the answer's digests."""
+        return [part for blocks in self.ranges for part in blocks.cut(self.width)]
 
 
 @dataclass(frozen=True, slots=True)
 class RowsRequest:
-    """List the rows of a range of at most LISTED_BLOCKS blocks."""
+    """List the rows of a few small ranges."""
 
-    blocks: BlockRange
+    ranges: tuple[BlockRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,38 +195,51 @@ def compare(
     notes = _Notes(primary, tuple(unsettled), unsettled, rows_limit, seen={primary, *unsettled})
     reply = yield request
     notes.hear(reply)
-    ranges = _ranges_of(request)
+    parts = _parts_of(request)
     digest = _digest_of(reply.get(primary))
-    if any(isinstance(answer, Unreadable) for answer in reply.values()):
-        for part in _cut(ranges[0].first, ranges[-1].end, known_blocks):
-            yield from _narrow(notes, part)
+    if _damaged(reply):
+        suspects = list(request.ranges) if isinstance(request, PartsRequest) else [WHOLE]
     else:
-        for run in _runs(ranges, _differing_parts(notes, reply)):
-            for part in _cut(run.first, run.end, known_blocks):
-                yield from _narrow(notes, part)
+        suspects = [parts[number] for number in sorted(_differing_parts(notes, reply))]
+    bounded, tail = _cut_at(_joined(suspects), known_blocks)
+    if not _damaged(reply) and all(len(part) <= LISTED_BLOCKS for part in suspects if not part.open_ended):
+        yield from _list_in_batches(notes, [part for part in suspects if not part.open_ended])
+    elif bounded:
+        yield from _examine(notes, tuple(bounded), LISTED_BLOCKS)
+    if tail is not None:
+        yield from _examine_tail(notes, tail)
     return _finding(notes, digest)
 
 
-def _ranges_of(request: WholeRequest | SweepRequest | PartsRequest) -> list[BlockRange]:
+def _parts_of(request: WholeRequest | SweepRequest | PartsRequest) -> list[BlockRange]:
     if isinstance(request, PartsRequest):
-        return list(_parts(request.blocks, request.width))
+        return request.parts
     edges = [0, *request.bounds, LAST_BLOCK] if isinstance(request, SweepRequest) else [0, LAST_BLOCK]
     return [BlockRange(first, end) for first, end in zip(edges, edges[1:], strict=False)]
 
 
-def _parts(blocks: BlockRange, width: int) -> Iterable[BlockRange]:
-    if blocks.open_ended:
-        yield blocks
-        return
-    for first in range(blocks.first, blocks.end, width):
-        yield BlockRange(first, min(first + width, blocks.end))
+def _cut_at(ranges: Iterable[BlockRange], known_blocks: int) -> tuple[list[BlockRange], BlockRange | None]:
+    """Part the last range where the known blocks end, if it has no upper bound of its own."""
+    bounded: list[BlockRange] = []
+    tail = None
+    for blocks in ranges:
+        if not blocks.open_ended:
+            bounded.append(blocks)
+            continue
+        if blocks.first < known_blocks:
+            bounded.append(BlockRange(blocks.first, known_blocks))
+        tail = BlockRange(max(blocks.first, known_blocks), LAST_BLOCK)
+    return bounded, tail
 
 
-def _cut(first: int, end: int, known_blocks: int) -> list[BlockRange]:
-    """Cut an open-ended range where the known blocks end: what lies beyond is listed as one."""
-    if end != LAST_BLOCK or first >= known_blocks:
-        return [BlockRange(first, end)]
-    return [BlockRange(first, known_blocks), BlockRange(known_blocks, end)]
+def _joined(ranges: Iterable[BlockRange]) -> list[BlockRange]:
+    joined: list[BlockRange] = []
+    for blocks in sorted(ranges):
+        if joined and blocks.first <= joined[-1].end:
+            joined[-1] = BlockRange(joined[-1].first, max(joined[-1].end, blocks.end))
+        else:
+            joined.append(blocks)
+    return joined
 
 
 def _differing_parts(notes: _Notes, reply: Reply) -> set[int]:
@@ -229,53 +254,49 @@ def _differing_parts(notes: _Notes, reply: Reply) -> set[int]:
     return differing
 
 
-def _runs(ranges: Sequence[BlockRange], numbers: set[int]) -> list[BlockRange]:
-    """Join adjacent parts, so that each run of differing ones is asked for once."""
-    runs: list[BlockRange] = []
-    for number in sorted(numbers):
-        part = ranges[number]
-        if runs and runs[-1].end == part.first:
-            runs[-1] = BlockRange(runs[-1].first, part.end)
-        else:
-            runs.append(part)
-    return runs
-
-
-def _narrow(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
-    if not blocks.open_ended:
-        yield from _list(notes, blocks) if len(blocks) <= LISTED_BLOCKS else _examine(notes, blocks, LISTED_BLOCKS)
+def _examine(notes: _Notes, ranges: tuple[BlockRange, ...], width: int) -> Generator[Request, Reply, None]:
+    """Digest ranges in small parts and list the rows of those that differ."""
+    if not notes.present or notes.primary not in notes.seen:
         return
+    request = PartsRequest(ranges, width)
+    reply = yield request
+    notes.hear(reply)
+    if _damaged(reply) and _divisible(notes, ranges):
+        for group in _split(ranges):
+            yield from _examine(notes, group, min(width, LISTED_BLOCKS))
+        return
+    _note_unreadable(notes, reply, ranges)
+    parts, differing = request.parts, sorted(_differing_parts(notes, reply))
+    affordable = differing if notes.rows_left > 0 else []
+    yield from _list_in_batches(notes, [parts[number] for number in affordable])
+    for number in differing[len(affordable) :]:
+        _count_unlisted(notes, parts[number], reply, number)
+
+
+def _examine_tail(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
+    """Go through what lies beyond the known blocks, a stretch at a time, for as long as it differs."""
     while notes.present and notes.primary in notes.seen:
-        yield from _examine(notes, BlockRange(blocks.first, blocks.first + _TAIL_BLOCKS), LISTED_BLOCKS)
-        blocks = BlockRange(blocks.first + _TAIL_BLOCKS, LAST_BLOCK)
-        reply = yield PartsRequest(blocks, LISTED_BLOCKS)
+        stretch = BlockRange(blocks.first, blocks.first + _TAIL_BLOCKS)
+        yield from _examine(notes, (stretch,), LISTED_BLOCKS)
+        blocks = BlockRange(stretch.end, LAST_BLOCK)
+        reply = yield PartsRequest((blocks,), LISTED_BLOCKS)
         notes.hear(reply)
-        _note_unreadable(notes, _damaged(reply), blocks)
+        _note_unreadable(notes, reply, (blocks,))
         if not _differing_parts(notes, reply):
             return
 
 
-def _examine(notes: _Notes, blocks: BlockRange, width: int) -> Generator[Request, Reply, None]:
-    if not notes.present or notes.primary not in notes.seen:
-        return
-    reply = yield PartsRequest(blocks, width)
-    notes.hear(reply)
-    damaged = _damaged(reply)
-    if damaged and _divisible(notes, blocks):
-        step = max(1, -(-len(blocks) // _SPLIT))
-        for part in _parts(blocks, step):
-            yield from _examine(notes, part, min(width, step))
-        return
-    _note_unreadable(notes, damaged, blocks)
-    parts = list(_parts(blocks, width))
-    for number in sorted(_differing_parts(notes, reply)):
-        yield from _listed_or_counted(notes, parts[number], reply, number)
+def _list_in_batches(notes: _Notes, parts: Sequence[BlockRange]) -> Generator[Request, Reply, None]:
+    for start in range(0, len(parts), _LISTED_AT_ONCE):
+        batch = parts[start : start + _LISTED_AT_ONCE]
+        if notes.rows_left > 0:
+            yield from _list(notes, tuple(batch))
+        else:
+            for replica in notes.present:
+                notes.unlisted.setdefault(replica, []).extend((part, 1) for part in batch)
 
 
-def _listed_or_counted(notes: _Notes, blocks: BlockRange, reply: Reply, number: int) -> Generator[Request, Reply, None]:
-    if notes.rows_left > 0:
-        yield from _list(notes, blocks)
-        return
+def _count_unlisted(notes: _Notes, blocks: BlockRange, reply: Reply, number: int) -> None:
     there = reply[notes.primary]
     for replica in notes.present:
         here = reply.get(replica)
@@ -284,17 +305,16 @@ def _listed_or_counted(notes: _Notes, blocks: BlockRange, reply: Reply, number: 
             notes.unlisted.setdefault(replica, []).append((blocks, least))
 
 
-def _list(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
+def _list(notes: _Notes, ranges: tuple[BlockRange, ...]) -> Generator[Request, Reply, None]:
     if not notes.present or notes.primary not in notes.seen:
         return
-    reply = yield RowsRequest(blocks)
+    reply = yield RowsRequest(ranges)
     notes.hear(reply)
-    damaged = _damaged(reply)
-    if damaged and _divisible(notes, blocks):
-        for part in _parts(blocks, 1):
-            yield from _examine(notes, part, 1)
+    if _damaged(reply) and _divisible(notes, ranges):
+        for group in _split(ranges):
+            yield from _examine(notes, group, 1)
         return
-    _note_unreadable(notes, damaged, blocks)
+    _note_unreadable(notes, reply, ranges)
     rows = {node: _row_versions(answer) for node, answer in reply.items() if not isinstance(answer, Unreadable)}
     if notes.primary not in rows:
         return
@@ -346,19 +366,38 @@ def _marked(row: RowDifference, lone: str | None) -> RowDifference:
     return RowDifference(ctid=row.ctid, kind=row.kind, in_flight=row.in_flight, lone=lone)
 
 
-def _divisible(notes: _Notes, blocks: BlockRange) -> bool:
-    return not blocks.open_ended and len(blocks) > 1 and len(notes.unreadable) < _UNREADABLE_LIMIT
+def _divisible(notes: _Notes, ranges: Sequence[BlockRange]) -> bool:
+    bounded = not any(blocks.open_ended for blocks in ranges)
+    return bounded and sum(map(len, ranges)) > 1 and len(notes.unreadable) < _UNREADABLE_LIMIT
+
+
+def _split(ranges: Sequence[BlockRange]) -> list[tuple[BlockRange, ...]]:
+    """Cut ranges into at most `_SPLIT` groups of about as many blocks each."""
+    step = max(1, -(-sum(map(len, ranges)) // _SPLIT))
+    groups: list[list[BlockRange]] = [[]]
+    room = step
+    for blocks in ranges:
+        first = blocks.first
+        while first < blocks.end:
+            if room == 0:
+                groups.append([])
+                room = step
+            end = min(blocks.end, first + room)
+            groups[-1].append(BlockRange(first, end))
+            room -= end - first
+            first = end
+    return [tuple(group) for group in groups if group]
 
 
 def _damaged(reply: Reply) -> dict[str, Unreadable]:
     return {node: answer for node, answer in reply.items() if isinstance(answer, Unreadable)}
 
 
-def _note_unreadable(notes: _Notes, damaged: Mapping[str, Unreadable], blocks: BlockRange) -> None:
-    for node, answer in damaged.items():
-        notes.unreadable.append(
-            UnreadableRange(node=node, blocks=blocks, sqlstate=answer.sqlstate, block=answer.block)
-        )
+def _note_unreadable(notes: _Notes, reply: Reply, ranges: Sequence[BlockRange]) -> None:
+    for node, answer in _damaged(reply).items():
+        notes.unreadable += [
+            UnreadableRange(node=node, blocks=blocks, sqlstate=answer.sqlstate, block=answer.block) for blocks in ranges
+        ]
 
 
 def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:

@@ -213,9 +213,7 @@ class DatabaseAudit:
         there = listed[self.primary.name]
         for name, relations in listed.items():
             for oid, relation in relations.items():
-                if oid not in there and in_scope(
-                    relation, self._options, self.database, shared_here=self._shared_here
-                ):
+                if oid not in there and in_scope(relation, self._options, self.database, shared_here=self._shared_here):
                     looks = self._extra_looks.get((name, oid), 0) + 1
                     self._extra_looks[name, oid] = looks
                     if looks > 1:
@@ -306,6 +304,7 @@ class DatabaseAudit:
         if not present or self.primary.away or not any(self.replicas[name].usable for name in present):
             await asyncio.sleep(_IDLE_S)
             return False
+        self.queue.aligning += 1
         try:
             if await lane.align(present) is None:
                 await asyncio.sleep(_IDLE_S)
@@ -315,6 +314,8 @@ class DatabaseAudit:
             self.primary.report(error)
             await asyncio.sleep(_IDLE_S)
             return False
+        finally:
+            self.queue.aligning -= 1
         await self._second_definitions(lane)
         return lane.alignment is not None
 
@@ -382,11 +383,9 @@ class DatabaseAudit:
         if chunk.sweep:
             step = max(LISTED_BLOCKS, -(-proof.known_blocks // _SWEEP_PARTS))
             return SweepRequest(tuple(range(step, proof.known_blocks, step)))
-        return WholeRequest() if chunk.whole else PartsRequest(chunk.blocks, LISTED_BLOCKS)
+        return WholeRequest() if chunk.whole else PartsRequest(chunk.ranges, LISTED_BLOCKS)
 
-    async def _handle_troubles(
-        self, lane: Lane, proof: RelationProof, chunk: Chunk, readers: Readers
-    ) -> Chunk | None:
+    async def _handle_troubles(self, lane: Lane, proof: RelationProof, chunk: Chunk, readers: Readers) -> Chunk | None:
         """Deal with the nodes that could not answer; return what of the chunk its finding stands for."""
         lost = False
         for name, error in readers.troubles.items():

@@ -32,6 +32,8 @@ _PAUSED_WAIT_S = 5.0
 _REMOTE_APPLY_LIFETIME_S = 1.0
 _NO_FEEDBACK_LIFETIME_S = 5.0
 _BLOCKED_CHECK_S = 0.5
+_LAST_ROUND_S = 1.0
+_MOST_CANDIDATES = 100
 
 _alignment_numbers = itertools.count(1)
 
@@ -62,13 +64,13 @@ class Anchors:
     """The newest anchor of the audit; each alignment advances it, so that its candidates stay few."""
 
     latest: Anchor | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    chasing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the lane that chases: two at once would only slow each other down."""
 
     async def advance(self, primary: NodeHandle) -> Anchor:
         """Take a new anchor, from the one before it."""
-        async with self.lock:
-            self.latest = await read_anchor(await primary.control(), self.latest)
-            return self.latest
+        self.latest = await read_anchor(await primary.control(), self.latest)
+        return self.latest
 
 
 class Lane:
@@ -117,16 +119,17 @@ class Lane:
         Raises NodeError where the primary fails. A replica that fails, or that does not replay far enough, is left out
         and its handle told.
         """
-        began = self._clock()
-        primary = await self.session(self.primary)
-        anchor = await self._anchors.advance(self.primary)
-        ready = await self._ready_replicas(wanted, anchor)
-        if not ready:
-            return None
-        chase = _Chase(self, primary, ready, anchor, deadline=self._clock() + self._options.align_budget_s)
-        if not await chase.run():
-            await self.release()
-            return None
+        async with self._anchors.chasing:
+            began = self._clock()
+            primary = await self.session(self.primary)
+            anchor = await self._anchors.advance(self.primary)
+            ready = await self._ready_replicas(wanted, anchor)
+            if not ready:
+                return None
+            chase = _Chase(self, primary, ready, anchor, deadline=self._clock() + self._options.align_budget_s)
+            if not await chase.run():
+                await self.release()
+                return None
         self.alignment = Alignment(
             number=next(_alignment_numbers),
             taken_at=datetime.now(UTC),
@@ -289,6 +292,7 @@ class _Chase:
         self._anchor = anchor
         self._deadline = deadline
         self._overshot = False
+        self._newest_xmax = anchor.xmax
         self.attempts = 0
         self.taken = 0.0
         self.lsn = Lsn(0)
@@ -299,6 +303,7 @@ class _Chase:
         while self._ready:
             last = self._lane._clock() >= self._deadline
             self.attempts += 1
+            await self._renew_anchor()
             self.taken = self._lane._clock()
             there = await self._look(self._lane.primary, self._primary)
             self.lsn = there[0].lsn
@@ -311,36 +316,61 @@ class _Chase:
                 return True
         return False
 
+    async def _renew_anchor(self) -> None:
+        """Advance an anchor that has grown old: each look asks the status of every transaction since."""
+        if self._newest_xmax - self._anchor.xmax <= _MOST_CANDIDATES:
+            return
+        await asyncio.gather(self._primary.rollback(), *(session.rollback() for session in self._ready.values()))
+        self._anchor = await self._lane._anchors.advance(self._lane.primary)
+        self._ready = await self._lane._ready_replicas(frozenset(self._ready), self._anchor)
+
     async def _follow(self, name: str, there: tuple[SnapshotReading, View], *, last: bool) -> None:
         handle, session = self._lane.replicas[name], self._ready[name]
         try:
-            if last:
-                await session.rollback()
-                if not await self._lane._wait(handle, there[0].lsn):
-                    await session.rollback()
-                    del self._ready[name]
-                    return
             await self._pursue(handle, session, there, last=last)
+            if last and not await self._replayed(handle, session, there[0].lsn):
+                await session.rollback()
+                self.unsettled.pop(name, None)
+                del self._ready[name]
         except NodeError as error:
             handle.report(error)
-            del self._ready[name]
+            self.unsettled.pop(name, None)
+            self._ready.pop(name, None)
 
     async def _pursue(
         self, handle: NodeHandle, session: Session, there: tuple[SnapshotReading, View], *, last: bool
     ) -> None:
-        while not self._overshot:
+        """Open snapshots on a replica until one is aligned; on the last round keep the first that is not merely behind."""
+        patience = self._lane._clock() + _LAST_ROUND_S
+        while last or not self._overshot:
             reading, view = await self._look(handle, session)
             difference = unsettled(there[1], view)
             where = position(difference)
-            if last or where is Position.ALIGNED:
+            late = self._lane._clock() >= (patience if last else self._deadline)
+            if where is Position.ALIGNED or (last and (where is Position.AHEAD or late)):
                 self.unsettled[handle.name] = difference
                 return
-            if where is Position.AHEAD or self._lane._clock() >= self._deadline:
+            if where is Position.AHEAD or late:
                 self._overshot = True
                 return
             self.attempts += 1
             if there[0].lsn - reading.lsn > _NEAR_BYTES:
                 await self._approach(handle, session, there[0].lsn)
+
+    async def _replayed(self, handle: NodeHandle, session: Session, target: Lsn) -> bool:
+        """Make sure that a kept snapshot's node replays past the primary's position: a deleter shows in xmax only then.
+
+        Waits a moment with the snapshot open; where replay does not come on, the snapshot may be what blocks it.
+        """
+        if not len(self.unsettled.get(handle.name, Unsettled())):
+            return True
+        control = await handle.control()
+        patience = self._lane._clock() + _LAST_ROUND_S
+        while (await replay_state(control)).replayed < target:
+            if self._lane._clock() > patience:
+                return False
+            await asyncio.sleep(0.005)
+        return True
 
     async def _approach(self, handle: NodeHandle, session: Session, target: Lsn) -> None:
         await session.rollback()
@@ -353,6 +383,7 @@ class _Chase:
 
     async def _look(self, handle: NodeHandle, session: Session) -> tuple[SnapshotReading, View]:
         reading = await open_snapshot(session, self._anchor)
+        self._newest_xmax = max(self._newest_xmax, reading.xmax)
         backend = reading.backend
         if backend.pid != session.advertised_pid:
             raise NodeUnfit(f'node "{handle.name}" is reached through a connection pooler', node=handle.name)

@@ -29,7 +29,7 @@ class AuditOptions:
     """Whether the system catalogs are compared too."""
     max_snapshot_age_s: float = 60.0
     """How long one snapshot may be held open on the primary."""
-    align_budget_s: float = 3.0
+    align_budget_s: float = 5.0
     """How long a lane chases an exact alignment before it settles for the closest one."""
     settle_budget_s: float = 60.0
     """How long rows may stay in flight, relations be redefined or chunks be put off before they are given up."""

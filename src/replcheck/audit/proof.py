@@ -36,7 +36,7 @@ class Chunk:
     oid: int
     epoch: int
     """Which plan of the relation it belongs to; a chunk of an older plan is void."""
-    blocks: BlockRange
+    ranges: tuple[BlockRange, ...]
     sweep: bool = False
     """Read the whole relation in one plain scan, cut into parts on the way."""
     needed: frozenset[str]
@@ -59,7 +59,12 @@ class Chunk:
     @property
     def whole(self) -> bool:
         """Return whether it covers the relation."""
-        return self.blocks == WHOLE
+        return self.ranges == (WHOLE,)
+
+    @property
+    def blocks(self) -> BlockRange:
+        """Return the smallest range that holds all of its ranges."""
+        return BlockRange(self.ranges[0].first, self.ranges[-1].end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +182,11 @@ class RelationProof:
         if self._cursor == 0 and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
             self._cursor = None
             sweep = self.sweep and self.known_blocks > WHOLE_BLOCKS
-            return Chunk(oid=self.relation.oid, epoch=self.epoch, blocks=WHOLE, sweep=sweep, needed=self.active)
+            return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(WHOLE,), sweep=sweep, needed=self.active)
         first = self._cursor
         end = min(first + blocks_wanted, self.known_blocks) if first < self.known_blocks else LAST_BLOCK
         self._cursor = end if end != LAST_BLOCK else None
-        return Chunk(oid=self.relation.oid, epoch=self.epoch, blocks=BlockRange(first, end), needed=self.active)
+        return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(BlockRange(first, end),), needed=self.active)
 
     def read_in_ranges(self) -> None:
         """Give up reading the relation in one scan and begin again by block ranges."""
@@ -204,7 +209,9 @@ class RelationProof:
         if not self.finished_for(replica):
             self.tallies[replica].fall_short(lack)
 
-    def absorb(self, chunk: Chunk, finding: ChunkFinding, *, alignment: int, now: float, budget_s: float) -> list[Chunk]:
+    def absorb(
+        self, chunk: Chunk, finding: ChunkFinding, *, alignment: int, now: float, budget_s: float
+    ) -> list[Chunk]:
         """Take in what a chunk showed under a settled alignment; return what is to be read again, under another one.
 
         A chunk of an older plan changes nothing. `budget_s` bounds how long rows may stay in flight.
@@ -264,12 +271,18 @@ class RelationProof:
 
     def halve(self, chunk: Chunk) -> list[Chunk]:
         """Cut a chunk that takes too long; nothing where it can't be cut."""
-        if chunk.epoch != self.epoch or chunk.blocks.open_ended or len(chunk.blocks) < 2:
+        blocks = [part for part in chunk.ranges if not part.open_ended]
+        if chunk.epoch != self.epoch or len(blocks) < len(chunk.ranges) or sum(map(len, blocks)) < 2:
             return []
-        middle = chunk.blocks.first + len(chunk.blocks) // 2
-        halves = BlockRange(chunk.blocks.first, middle), BlockRange(middle, chunk.blocks.end)
+        middle = sum(map(len, blocks)) // 2
+        first: list[BlockRange] = []
+        second: list[BlockRange] = []
+        for part in blocks:
+            taken = max(0, min(len(part), middle - sum(map(len, first))))
+            first += [BlockRange(part.first, part.first + taken)] if taken else []
+            second += [BlockRange(part.first + taken, part.end)] if taken < len(part) else []
         self._account(chunk, +1)
-        return [replace(chunk, blocks=half) for half in halves]
+        return [replace(chunk, ranges=tuple(half)) for half in (first, second)]
 
     def drop(self, chunk: Chunk) -> None:
         """Take a chunk back for good; whoever calls this has recorded why."""
@@ -308,14 +321,13 @@ class RelationProof:
         return [
             replace(
                 chunk,
-                blocks=blocks,
+                ranges=_differing_blocks(shown),
                 sweep=False,
                 needed=frozenset({replica}),
                 looks={replica: looks},
                 first=False,
                 deferred_since=since,
             )
-            for blocks in _differing_blocks(shown)
         ]
 
 
@@ -369,7 +381,7 @@ def _record(tally: Tally, confirmed: ReplicaFinding) -> None:
     tally.unreadable += confirmed.unreadable
 
 
-def _differing_blocks(shown: ReplicaFinding) -> list[BlockRange]:
+def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
     """Return the blocks that are to be read again, adjacent ones joined."""
     ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
     ranges += [blocks for blocks, _ in shown.unlisted]
@@ -380,7 +392,7 @@ def _differing_blocks(shown: ReplicaFinding) -> list[BlockRange]:
             joined[-1] = BlockRange(joined[-1].first, max(joined[-1].end, blocks.end))
         else:
             joined.append(blocks)
-    return joined
+    return tuple(joined)
 
 
 def _retry_at(chunk: Chunk, now: float) -> float:
@@ -394,9 +406,7 @@ def _hopeless_chunk(chunk: Chunk, now: float, budget_s: float) -> bool:
 
 
 def _hopeless(tally: Tally) -> bool:
-    return bool(tally.different_definition) or any(
-        lack.code in _FINAL_CODES for lack in tally.shortfalls.values()
-    )
+    return bool(tally.different_definition) or any(lack.code in _FINAL_CODES for lack in tally.shortfalls.values())
 
 
 _FINAL_CODES = frozenset({"node_lost", "stopped", "redefined", "left_behind", "dropped", "primary_lost"})

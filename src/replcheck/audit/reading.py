@@ -5,11 +5,12 @@ that the caller decides about.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from replcheck.audit.comparison import (
     Answer,
+    BlockRange,
     ChunkFinding,
     Comparison,
     PartsRequest,
@@ -28,7 +29,7 @@ from replcheck.postgres.digests import (
     Digest,
     PartDigests,
     RowHash,
-    digest_range,
+    digest_ranges,
     digest_sweep,
     digest_whole,
     list_rows,
@@ -85,11 +86,10 @@ async def _answer(request: Request, name: str, readers: Readers) -> Answer | Non
                 return _digests(await digest_whole(session, relation, how), name, readers)
             case SweepRequest(bounds=bounds):
                 return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
-            case PartsRequest(blocks=blocks, width=width):
-                parts = await digest_range(session, relation, how, blocks.first, blocks.end, width)
-                return _digests(parts, name, readers)
-            case RowsRequest(blocks=blocks):
-                filenode, rows = await list_rows(session, relation, how, blocks.first, blocks.end)
+            case PartsRequest(ranges=ranges, width=width):
+                return _digests(await digest_ranges(session, relation, how, _pairs(ranges), width), name, readers)
+            case RowsRequest(ranges=ranges):
+                filenode, rows = await list_rows(session, relation, how, _pairs(ranges))
                 _same_heap(filenode, name, readers)
                 return tuple(RowVersion((row.block, row.offset), row.xmin, row.xmax, row.sums) for row in rows)
             case UpdatersRequest(multixacts=multixacts):
@@ -105,6 +105,10 @@ async def _answer(request: Request, name: str, readers: Readers) -> Answer | Non
     return None
 
 
+def _pairs(ranges: Iterable[BlockRange]) -> list[tuple[int, int]]:
+    return [(blocks.first, blocks.end) for blocks in ranges]
+
+
 def _digests(parts: PartDigests, name: str, readers: Readers) -> tuple[Digest, ...]:
     _same_heap(parts.filenode, name, readers)
     if parts.in_recovery == (name == readers.primary):
@@ -114,6 +118,4 @@ def _digests(parts: PartDigests, name: str, readers: Readers) -> tuple[Digest, .
 
 def _same_heap(filenode: int | None, name: str, readers: Readers) -> None:
     if filenode != readers.relation.filenode_now:
-        raise HeapRewritten(
-            f'a relation was rewritten on node "{name}" while it was read', node=name, sqlstate="55000"
-        )
+        raise HeapRewritten(f'a relation was rewritten on node "{name}" while it was read', node=name, sqlstate="55000")

@@ -4,7 +4,7 @@ Pure. What was not checked never counts as passed: a relation, a replica or a ru
 scope was compared and matched.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from replcheck.audit.explanation import Ctid, RowDifference
 from replcheck.audit.proof import RelationProof, Shortfall, Tally

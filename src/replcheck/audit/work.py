@@ -42,6 +42,8 @@ class WorkQueue:
         self._returned: list[Chunk] = []
         self.at_work = 0
         """Chunks that lanes have taken and not given back; their findings may bring more work."""
+        self.aligning = 0
+        """Lanes that are looking for an alignment."""
 
     def put_back(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks that are to be read again."""
@@ -65,9 +67,11 @@ class WorkQueue:
         if fresh is not None:
             self.at_work += 1
             return fresh
-        wanted |= self._wanted_fresh()
+        unread = self._wanted_fresh()
+        if unread or (wanted and not self.aligning):
+            return Realign(frozenset(wanted | unread))
         if wanted:
-            return Realign(frozenset(wanted))
+            return Pause(now + 0.05)
         if self._returned or self.at_work:
             return Pause(wake if self._returned else now + 0.05)
         return Finished()

@@ -6,6 +6,7 @@ settings, which favour a quick start over durability (fsync is off).
 
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Self
 from replcheck.errors import LabError
 from replcheck.lab import state as lab_state
 from replcheck.lab import templates
-from replcheck.lab.state import LabState, NodeState, ProcessState
+from replcheck.lab.state import FaultState, LabState, NodeState, ProcessState
 from replcheck.model.wal import Lsn
 from replcheck.postgres import processes
 from replcheck.postgres.local import sql
@@ -80,7 +81,7 @@ class LabCluster:
         self._account = account
 
     @classmethod
-    def create(  # noqa: PLR0913  each is an option of its own, and all but the folder have defaults
+    def create(
         cls,
         root: Path,
         *,
@@ -209,9 +210,10 @@ class LabCluster:
                     raise LabError(f"node {node.name} does not stream", hint=f"See the end of {node.log_file}.")
                 time.sleep(0.02)
 
-    def catch_up(self, timeout_s: float = 30) -> Lsn:
-        """Wait until every running standby has replayed all that the primary had written, and return that position.
+    def catch_up(self, timeout_s: float = 30, *, only: str | None = None) -> Lsn:
+        """Wait until the running standbys have replayed all that the primary had written, and return that position.
 
+        All of them, or the one named by `only`.
         The primary commits a message in its WAL first, so that everything before it is flushed and sent even where
         nobody writes. Raise LabError where a standby is not there after `timeout_s` seconds.
         """
@@ -219,7 +221,7 @@ class LabCluster:
         primary.execute("select pg_logical_emit_message(true, 'replcheck lab', '')")
         [(flushed,)] = primary.execute("select pg_current_wal_flush_lsn()::text")
         deadline = time.monotonic() + timeout_s
-        for node in self.standbys:
+        for node in [standby for standby in self.standbys if only in (None, standby.name)]:
             while node.running and not _replayed(node, flushed):
                 if time.monotonic() > deadline:
                     raise LabError(
@@ -232,6 +234,25 @@ class LabCluster:
     def set_load(self, load: ProcessState | None) -> None:
         """Note the background workload in the state file."""
         self._state = self._state.changed(load=load)
+
+    def set_faults(self, faults: tuple[FaultState, ...]) -> None:
+        """Note the faults that are not healed in the state file."""
+        self._state = self._state.changed(faults=faults)
+
+    def copy_anew(self, name: str) -> None:
+        """Throw a node's data away and copy it again from its upstream, whatever it has become; it streams then."""
+        node, source = self.node(name), self.node(self.upstream(name) or self.primary.name)
+        if source.name == name:
+            raise LabError(f"node {name} has nothing to be copied from")
+        processes.kill_all_in(node.data_dir)
+        processes.remove_shared_memory(node.data_dir)
+        shutil.rmtree(node.data_dir, ignore_errors=True)
+        source.execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s", [name]
+        )
+        node.configure(recovery_min_apply_delay=None)
+        _copy_and_follow(node, source)
+        self.wait_streaming()
 
     def destroy(self) -> None:
         """Stop everything of the cluster and delete its folder; what a crash left too."""
@@ -376,6 +397,10 @@ def _make_socket_dir(state: LabState, account: Account | None) -> None:
 
 def _make_standby(node: LocalServer, source: LocalServer, settings: Mapping[str, str]) -> None:
     node.prepare(settings=settings, access=_ACCESS)
+    _copy_and_follow(node, source)
+
+
+def _copy_and_follow(node: LocalServer, source: LocalServer) -> None:
     node.copy_from(source, slot=node.name)
     node.follow(source, slot=node.name)
     node.start()

@@ -54,6 +54,16 @@ class ProcessState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaultState:
+    """A fault that was done to a node and not healed yet."""
+
+    fault: str
+    node: str
+    cure: str
+    """Name of the cure that heals it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabState:
     """Everything needed to find a cluster again."""
 
@@ -63,6 +73,7 @@ class LabState:
     major: int
     checksums: bool
     nodes: tuple[NodeState, ...] = ()
+    faults: tuple[FaultState, ...] = ()
     load: ProcessState | None = None
     """The background workload, None where none was started."""
     created_by: ProcessState | None = None
@@ -108,6 +119,7 @@ class LabState:
             major=int(data["major"]),
             checksums=bool(data["checksums"]),
             nodes=nodes,
+            faults=tuple(FaultState(**fault) for fault in data["faults"]),
             load=ProcessState(**load) if load else None,
             created_by=ProcessState(**created_by) if created_by else None,
         )

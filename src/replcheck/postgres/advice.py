@@ -15,7 +15,11 @@ def grant_monitor(role: str) -> str:
 
 def grant_connect(role: str, database: str) -> str:
     """Return the grant that lets a role enter a database."""
-    return sql.SQL("GRANT CONNECT ON DATABASE {} TO {};").format(sql.Identifier(database), sql.Identifier(role)).as_string()
+    return (
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {};")
+        .format(sql.Identifier(database), sql.Identifier(role))
+        .as_string()
+    )
 
 
 def bypass_row_security(role: str) -> str:

@@ -89,52 +89,42 @@ async def digest_sweep(session: Session, relation: Relation, how: RowHash, bound
     return _parts(await session.in_savepoint(_collected(relation, how, filled)), how)
 
 
-async def digest_range(
-    session: Session, relation: Relation, how: RowHash, first: int, end: int, width: int
+async def digest_ranges(
+    session: Session, relation: Relation, how: RowHash, ranges: Sequence[tuple[int, int]], width: int
 ) -> PartDigests:
-    """Digest the blocks `first` to `end` - 1 in parts of `width` blocks, by TID range scans.
+    """Digest ranges of blocks, each `first` to `end` - 1 in parts of `width` blocks, by TID range scans.
 
-    The last part has no upper bound where `end` is LAST_BLOCK; `width` then covers the blocks that are known of.
+    A range that ends at LAST_BLOCK has no upper bound and is one part.
     """
-    count = 1 if end == LAST_BLOCK else -(-(end - first) // width)
-    edge = "('(' || least({first} + (p.part + {step}) * {width}::bigint, {end}::bigint)::text || ',0)')::tid"
-    numbers = {"first": sql.Literal(first), "end": sql.Literal(end), "width": sql.Literal(width)}
-    low = sql.SQL(edge).format(step=sql.Literal(0), **numbers)
-    high = sql.SQL(edge).format(step=sql.Literal(1), **numbers) if end != LAST_BLOCK else _tid(LAST_BLOCK)
-    bounded = sql.SQL(" WHERE t.ctid >= {low} AND t.ctid < {high}").format(low=low, high=high)
-    parts = sql.SQL(
-        "SELECT p.part, d.n, {sums} FROM generate_series(0, {last}) AS p (part) CROSS JOIN LATERAL ({digest}) AS d"
-    ).format(
-        sums=_named(how, "d.{0}"),
-        last=sql.Literal(count - 1),
-        digest=_sub_select(relation, how, bounded),
+    bounded = sql.SQL(" WHERE t.ctid >= p.low AND t.ctid < p.high")
+    parts = sql.SQL("SELECT p.part, d.n, {sums} FROM ({bounds}) AS p CROSS JOIN LATERAL ({digest}) AS d").format(
+        sums=_named(how, "d.{0}"), bounds=_bounds(ranges, width), digest=_sub_select(relation, how, bounded)
     )
     return _parts(await session.in_savepoint(_collected(relation, how, parts), before=_NO_SEQUENTIAL_SCAN), how)
 
 
 async def list_rows(
-    session: Session, relation: Relation, how: RowHash, first: int, end: int
+    session: Session, relation: Relation, how: RowHash, ranges: Sequence[tuple[int, int]]
 ) -> tuple[int | None, list[ListedRow]]:
-    """List the rows of the blocks `first` to `end` - 1, after the newest file node."""
+    """List the rows of ranges of blocks, each `first` to `end` - 1, after the newest file node."""
     hashes = _hashes(relation, how)
     rows = sql.SQL(
         "SELECT (t.ctid::text::point)[0]::bigint AS block, (t.ctid::text::point)[1]::int AS place,"
         " t.xmin::text::bigint AS xmin, t.xmax::text::bigint AS xmax, {hashes}"
-        " FROM ONLY {path} AS t WHERE t.ctid >= {low} AND t.ctid < {high}"
+        " FROM ONLY {path} AS t WHERE t.ctid >= p.low AND t.ctid < p.high OFFSET 0"
     ).format(
         hashes=sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(expression, _column(number)) for number, expression in enumerate(hashes)
         ),
         path=Name(*relation.raw_path),
-        low=_tid(first),
-        high=_tid(end),
     )
     gathered = sql.SQL(
         "SELECT pg_catalog.pg_relation_filenode({oid})::bigint, array_agg(r.block), array_agg(r.place),"
-        " array_agg(r.xmin), array_agg(r.xmax), {hashes} FROM ({rows}) AS r"
+        " array_agg(r.xmin), array_agg(r.xmax), {hashes} FROM ({bounds}) AS p CROSS JOIN LATERAL ({rows}) AS r"
     ).format(
         oid=sql.Literal(relation.oid),
         hashes=sql.SQL(", ").join(sql.SQL("array_agg(r.{})").format(_column(n)) for n in range(len(hashes))),
+        bounds=_bounds(ranges, LAST_BLOCK),
         rows=rows,
     )
     ((filenode, blocks, *columns),) = await session.in_savepoint(gathered, before=_NO_SEQUENTIAL_SCAN)
@@ -237,5 +227,16 @@ def _column(number: int) -> sql.Identifier:
     return sql.Identifier(f"h{number}")
 
 
-def _tid(block: int) -> sql.Composed:
-    return sql.SQL("{}::tid").format(sql.Literal(f"({block},0)"))
+def _bounds(ranges: Sequence[tuple[int, int]], width: int) -> sql.Composed:
+    """Return rows of (part, low, high): tuple positions between which each part lies."""
+    step = sql.SQL("CASE WHEN r.last = {} THEN r.last ELSE {} END").format(sql.Literal(LAST_BLOCK), sql.Literal(width))
+    return sql.SQL(
+        "SELECT row_number() OVER (ORDER BY b.block) AS part, ('(' || b.block::text || ',0)')::tid AS low,"
+        " ('(' || least(b.block + {step}, r.last)::text || ',0)')::tid AS high"
+        " FROM unnest({firsts}::bigint[], {ends}::bigint[]) AS r (first, last)"
+        " CROSS JOIN LATERAL generate_series(r.first, r.last - 1, {step}) AS b (block)"
+    ).format(
+        step=step,
+        firsts=sql.Literal([first for first, _ in ranges]),
+        ends=sql.Literal([end for _, end in ranges]),
+    )

@@ -17,7 +17,9 @@ _IDENTITY: Statement = """
 """
 
 # Purpose: the cluster's system identifier. PostgreSQL 9.6+, executable by everyone unless revoked.
-_SYSTEM_IDENTIFIER: Statement = "SELECT pg_catalog.textsend(system_identifier::text) FROM pg_catalog.pg_control_system()"
+_SYSTEM_IDENTIFIER: Statement = (
+    "SELECT pg_catalog.textsend(system_identifier::text) FROM pg_catalog.pg_control_system()"
+)
 
 # Purpose: timeline and position. The timeline of a primary is in its WAL file name, that of a standby at its receiver;
 # pg_control_checkpoint lags and is the last resort. The receiver's columns are NULL without pg_read_all_stats.

@@ -98,7 +98,7 @@ class Session:
             async with self._connection.pipeline() as pipeline:
                 for batch in batches:
                     for statement, parameters in batch:
-                        cursors.append(await self._connection.execute(statement, parameters, prepare=False))
+                        cursors.append(await self._connection.execute(statement, parameters, prepare=True))
                     await pipeline.sync()
             return [row for cursor in cursors if cursor.description and (row := await cursor.fetchone())]
         except psycopg.Error as error:
