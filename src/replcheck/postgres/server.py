@@ -227,13 +227,14 @@ class LocalServer:
         PostgreSQL takes a zombie for a running server (miscinit.c, CreateLockFile), and in a container whose first
         process reaps nobody it would stay one.
         """
-        lines = self._pid_file()
-        if lines and lines[0].isdigit() and not processes.processes_in(self.data_dir):
-            pid = int(lines[0])
-            if processes.process_state(pid) is not None and not processes.is_alive(pid):
-                processes.remove_shared_memory(self.data_dir)
-                (self.data_dir / "postmaster.pid").unlink()
-                (self.socket_dir / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
+        if processes.processes_in(self.data_dir):
+            return
+        processes.remove_shared_memory(self.data_dir)
+        socket_lock = self.socket_dir / f".s.PGSQL.{self.port}.lock"
+        for lock in (self.data_dir / "postmaster.pid", socket_lock):
+            first = next(iter(_lines(lock)), "").strip()
+            if first.isdigit() and processes.process_state(int(first)) and not processes.is_alive(int(first)):
+                lock.unlink()
 
     def _own_settings(self) -> dict[str, str]:
         return {
@@ -265,13 +266,18 @@ class LocalServer:
                 os.fchown(file.fileno(), self.account.uid, self.account.gid)
 
     def _pid_file(self) -> list[str]:
-        try:
-            return (self.data_dir / "postmaster.pid").read_text("utf-8").splitlines()
-        except OSError:
-            return []
+        return _lines(self.data_dir / "postmaster.pid")
 
     def _log_hint(self) -> str:
         return f"See the end of {self.log_file}."
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file that comes and goes, none where it is not there."""
+    try:
+        return path.read_text("utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def initialize_data(programs: Programs, data_dir: Path, *, account: Account | None, checksums: bool) -> None:

@@ -1,0 +1,87 @@
+"""Faults of a whole node: it stops, falls behind, loses its connection or believes to be the primary."""
+
+from replcheck.errors import LabError
+from replcheck.lab.planted import Cure, PlantedFault
+from replcheck.lab.rows import prepared
+from replcheck.lab.surgery import Site
+from replcheck.model.audit import DifferenceKind
+from replcheck.postgres.local import sql
+
+_NOWHERE = "host=/nonexistent port=1 user=nobody"
+_DELAY = "1h"
+
+
+def pause_replay(site: Site) -> PlantedFault:
+    """Pause the replay of a standby; it goes on receiving."""
+    _require_standby(site)
+    site.node.execute("select pg_wal_replay_pause()")
+    return _done(site, "its replay was paused", Cure.RESUME)
+
+
+def cut_connection(site: Site) -> PlantedFault:
+    """Point a standby at an upstream that does not answer: its receiver ends and does not come back."""
+    _require_standby(site)
+    site.node.configure(primary_conninfo=_NOWHERE)
+    site.node.reload()
+    return _done(site, "its connection to the upstream was cut", Cure.RECONNECT)
+
+
+def delay_apply(site: Site) -> PlantedFault:
+    """Have a standby replay every commit an hour late."""
+    _require_standby(site)
+    site.node.configure(recovery_min_apply_delay=_DELAY)
+    site.node.reload()
+    return _done(site, f"it was told to replay {_DELAY} late", Cure.HURRY)
+
+
+def kill_server(site: Site) -> PlantedFault:
+    """Kill every process of a node."""
+    site.node.kill()
+    return _done(site, "all its processes were killed", Cure.START)
+
+
+def stop_server(site: Site) -> PlantedFault:
+    """Stop a node in an orderly way."""
+    site.node.stop()
+    return _done(site, "it was stopped", Cure.START)
+
+
+def promote(site: Site) -> PlantedFault:
+    """Promote a standby while its primary lives on: two primaries, not yet written to differently."""
+    _require_standby(site)
+    site.node.promote()
+    return _done(site, "it was promoted while the primary lives on", Cure.COPY)
+
+
+def split_brain(site: Site) -> PlantedFault:
+    """Promote a standby while its primary lives on, and delete some rows on it."""
+    _require_standby(site)
+    stored = prepared(site)
+    site.node.promote()
+    table = sql.Identifier(stored.schema, stored.relation)
+    gone = site.node.execute(
+        sql.SQL("delete from {} where ctid = any (array(select ctid from {} limit 3)) returning 1").format(
+            table, table
+        ),
+        [],
+        site.database,
+    )
+    return PlantedFault(
+        fault="",
+        node=site.node.name,
+        what="it was promoted while the primary lives on, and rows were deleted on it",
+        cure=Cure.COPY,
+        database=site.database,
+        relation=stored.name,
+        kind=DifferenceKind.MISSING,
+        rows=len(gone),
+    )
+
+
+def _require_standby(site: Site) -> None:
+    if site.on_primary:
+        raise LabError(f"node {site.node.name} is a primary, and this is a fault of standbys", hint="Choose a standby.")
+
+
+def _done(site: Site, what: str, cure: Cure) -> PlantedFault:
+    return PlantedFault(fault="", node=site.node.name, what=what, cure=cure)
