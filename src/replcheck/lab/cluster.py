@@ -4,7 +4,6 @@ Standbys are copied by pg_basebackup and stream through replication slots. Nothi
 settings, which favour a quick start over durability (fsync is off).
 """
 
-import re
 import secrets
 import shutil
 import socket
@@ -40,7 +39,6 @@ PRIMARY = "primary"
 
 _PASSFILE = "audit.pgpass"
 _FIRST_PORT = 5432
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _ACCESS = f"""\
 local all {AUDIT_ROLE} scram-sha-256
 local replication {AUDIT_ROLE} reject
@@ -170,8 +168,12 @@ class LabCluster:
 
     def audit_dsn(self, node: str, dbname: str = "postgres") -> str:
         """Return a connection string for the audit role; the password is in the password file it names."""
+        return f"{self.node(node).address} {self.audit_words(dbname)}"
+
+    def audit_words(self, dbname: str = "postgres") -> str:
+        """Return what the connection strings of the audit role have in common, whichever the node."""
         password_file = libpq_quoted(str(self.directory / _PASSFILE))
-        return f"{self.node(node).dsn(dbname, AUDIT_ROLE)} passfile={password_file}"
+        return f"user={AUDIT_ROLE} dbname={libpq_quoted(dbname)} passfile={password_file}"
 
     def create_database(self, name: str) -> str:
         """Create a database on the primary and return its name."""
@@ -277,7 +279,7 @@ class LabCluster:
         )
 
     def _add_node(self, name: str, upstream: str | None, *, tcp: bool) -> LocalServer:
-        if not _NAME.fullmatch(name) or name in self.nodes:
+        if not lab_state.NAME.fullmatch(name) or name in self.nodes:
             raise LabError(f"{name!r} cannot be the name of a new node", hint="Use small letters, digits and _.")
         port = _free_port() if tcp else _FIRST_PORT + len(self._state.nodes)
         node = NodeState(name=name, port=port, upstream=upstream)
@@ -349,7 +351,7 @@ def _end_server(data_dir: Path) -> None:
 
 def _new_state(root: Path, name: str, major: int, account: Account | None, *, checksums: bool) -> LabState:
     """Make the cluster's folder with its marker, and the folder for its sockets."""
-    if not _NAME.fullmatch(name):
+    if not lab_state.NAME.fullmatch(name):
         raise LabError(
             f"{name!r} cannot be the name of a cluster",
             hint="Use small letters, digits and _, beginning with a letter.",

@@ -35,7 +35,7 @@ class Fault:
 
 _ALL = (
     Fault(name="flip-row-bytes", plant=row_faults.flip_row_bytes),
-    Fault(name="flip-on-primary", plant=row_faults.flip_row_bytes, on_primary=True),
+    Fault(name="flip-on-primary", plant=row_faults.flip_on_primary, on_primary=True),
     Fault(name="flip-page-bytes", plant=row_faults.flip_page_bytes),
     Fault(name="zero-page", plant=file_faults.zero_page),
     Fault(name="break-page-header", plant=file_faults.break_page_header),
@@ -107,7 +107,7 @@ def heal(cluster: LabCluster, node: str | None = None) -> list[str]:
             continue
         for cure in [Cure.COPY] if Cure.COPY in cures else sorted(cures, key=list(Cure).index):
             _CURES[cure](cluster, cluster.node(name))
-            done.append(f"node {name} was {cure.value}")
+            done.append(f"node {name} {cure.value}")
         cluster.set_faults(tuple(fault for fault in cluster.state.faults if fault.node != name))
     if cluster.state.faults and node is None:
         raise LabError(

@@ -9,11 +9,11 @@ from replcheck.model.audit import DifferenceKind
 class Cure(Enum):
     """How a fault is healed."""
 
-    COPY = "copied anew from its upstream"
-    RESUME = "its replay resumed"
-    RECONNECT = "connected to its upstream again"
-    START = "started again"
-    HURRY = "told to replay without delay"
+    COPY = "was copied anew from its upstream"
+    RESUME = "had its replay resumed"
+    RECONNECT = "was connected to its upstream again"
+    START = "was started again"
+    HURRY = "was told to replay without delay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,11 @@ def flip_row_bytes(site: Site) -> PlantedFault:
     return _flip(site, mend_checksum=True)
 
 
+def flip_on_primary(site: Site) -> PlantedFault:
+    """Flip one bit of a column's value in one live row of the primary, silently: the broken copy is the original."""
+    return _flip(site, mend_checksum=True)
+
+
 def flip_page_bytes(site: Site) -> PlantedFault:
     """Flip one bit of a column's value in one live row and leave the page checksum: unreadable where there is one."""
     return _flip(site, mend_checksum=False)

@@ -6,8 +6,10 @@ own path stands in it: a folder that was copied or moved is not ours, and nothin
 
 import json
 import os
+import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from replcheck.errors import LabError
 from replcheck.postgres import processes
 
 MARKER = "replcheck-lab.json"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""What clusters and nodes may be called."""
 _KIND = "replcheck lab"
 _FORMAT = 1
 
@@ -92,6 +96,8 @@ class LabState:
         """Read the marker of a folder; raise LabError where there is none, or it belongs to another folder."""
         path = directory / MARKER
         try:
+            if path.stat().st_uid != os.geteuid():
+                raise LabError(f"the lab cluster in {directory} belongs to another user")
             data = json.loads(path.read_text("utf-8"))
             return cls._from_json(data, directory)
         except FileNotFoundError as exc:
@@ -123,7 +129,8 @@ class LabState:
             load=ProcessState(**load) if load else None,
             created_by=ProcessState(**created_by) if created_by else None,
         )
-        if state.directory.resolve() != directory.resolve():
+        names = (state.name, *(node.name for node in state.nodes))
+        if state.directory.resolve() != directory.resolve() or not all(NAME.fullmatch(name) for name in names):
             raise ValueError(state.directory)
         return state
 
@@ -183,11 +190,20 @@ def remove_files(state: LabState) -> None:
         shutil.rmtree(state.socket_dir)
     for entry in directory.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            _remove_tree(entry)
         elif entry.name != MARKER:
             entry.unlink()
     (directory / MARKER).unlink()
     directory.rmdir()
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder, again where something that was about to end still wrote to it."""
+    for last in (False, False, True):
+        shutil.rmtree(folder, ignore_errors=not last)
+        if not folder.exists():
+            return
+        time.sleep(0.2)
 
 
 def mark_socket_dir(socket_dir: Path, directory: Path) -> None:

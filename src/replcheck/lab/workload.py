@@ -40,6 +40,8 @@ _SESSION = (
     "set client_min_messages = error",
 )
 _RETRY_S = 0.2
+_BACKLOG_S = 5.0
+"""How far a writer that was held up may fall behind its rate and still catch up with it."""
 
 
 class MixedWorkload:
@@ -145,7 +147,7 @@ class MixedWorkload:
             while not self._stopping.is_set():
                 [action] = rng.choices(list(ACTIONS), weights=list(ACTIONS.values()))
                 self._act(writer, action.__name__, primary.name)
-                due = max(due + self._pause_s, time.monotonic() - 1)
+                due = max(due + self._pause_s, time.monotonic() - _BACKLOG_S)
                 self._stopping.wait(max(0.0, due - time.monotonic()))
             writer.settle()
 

@@ -6,8 +6,9 @@ there (PostgreSQL miscinit.c, ChangeToDataDir), and nobody else does.
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import CDLL, c_int, c_void_p
 from pathlib import Path
 
@@ -51,6 +52,24 @@ def wait_gone(pid: int, *, timeout_s: float) -> bool:
             return False
         time.sleep(_POLL_S)
     return True
+
+
+def start_detached(command: Sequence[str], log_file: Path) -> int:
+    """Start a program of ours that outlives us, in a session of its own, and return its process id.
+
+    Everything it says goes to the end of `log_file`. It keeps the caller's environment and folder.
+    """
+    with log_file.open("ab") as log:
+        done = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+            text=True,
+        )
+    return int(done.stdout)
 
 
 def end(pid: int, *, timeout_s: float = 15) -> None:

@@ -173,6 +173,45 @@ def run_program(
     return output
 
 
+class RunningProgram:
+    """A program that runs beside us in a session of its own, its output thrown away."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    @property
+    def exit_status(self) -> int | None:
+        """Return the status it ended with, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def end(self, *, timeout_s: float = 30) -> None:
+        """Ask it to end, wait for that, and kill it where it has not after `timeout_s` seconds."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_program(
+    programs: Programs, name: str, arguments: Sequence[str], *, account: Account | None = None
+) -> RunningProgram:
+    """Start a program; whoever asked for it must end it. Raise ProgramError where it is missing or cannot be run."""
+    try:
+        process = subprocess.Popen(
+            [str(programs.path(name)), *arguments],
+            **process_options(account),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as exc:
+        raise ProgramError(f"{name} cannot be run: {exc.strerror}") from exc
+    return RunningProgram(process)
+
+
 def _complaint(text: str) -> str:
     r"""Return the line of a program's standard error that says why it failed.
 

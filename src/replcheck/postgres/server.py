@@ -88,10 +88,14 @@ class LocalServer:
         lines = self._pid_file()
         return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready" and self.running
 
+    @property
+    def address(self) -> str:
+        """Return the words of a libpq connection string that say where the server listens."""
+        return f"host={libpq_quoted(str(self.socket_dir))} port={self.port}"
+
     def dsn(self, dbname: str = "postgres", user: str | None = None) -> str:
         """Return a libpq connection string for the socket, without a password; the superuser by default."""
-        words = {"host": self.socket_dir, "port": self.port, "dbname": dbname, "user": user or SUPERUSER}
-        return " ".join(f"{word}={libpq_quoted(str(value))}" for word, value in words.items())
+        return f"{self.address} dbname={libpq_quoted(dbname)} user={libpq_quoted(user or SUPERUSER)}"
 
     def execute(
         self, statement: Statement, params: Sequence[Any] = (), dbname: str = "postgres"
