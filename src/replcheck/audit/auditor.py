@@ -7,21 +7,25 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from replcheck import __version__
+from replcheck.audit.cluster import Cluster
 from replcheck.audit.database import DatabaseAudit
-from replcheck.audit.digest import Hasher, new_hasher
+from replcheck.audit.digest import new_hasher
 from replcheck.audit.handles import NodeHandle
-from replcheck.audit.lanes import Anchors
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
-from replcheck.audit.proof import Shortfall
 from replcheck.audit.sequences import SequenceVerdict
+from replcheck.audit.shortfalls import DROPPED, Shortfall
 from replcheck.audit.verdicts import (
+    extra_divergences,
     lone_votes,
+    not_checked,
     odd_node,
     relation_divergences,
     relation_report,
     replica_verdict,
+    sequence_divergence,
+    sequence_report,
     shortfalls,
 )
 from replcheck.errors import UsageError
@@ -29,21 +33,18 @@ from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
-    DifferenceKind,
     Divergence,
     Finding,
     NotChecked,
     RelationKind,
-    RelationReplica,
     RelationReport,
     ReplicaReport,
     Scope,
 )
 from replcheck.model.node import NodeTarget
-from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
+from replcheck.model.outcome import Outcome, Verdict, worst
 from replcheck.postgres import advice
 from replcheck.postgres.catalog import Relation
-from replcheck.postgres.digests import rows_query
 from replcheck.postgres.nodes import Database, read_databases
 
 _TEMPLATE0 = "template0"
@@ -77,37 +78,43 @@ async def audit_cluster(
     Raises a ReplcheckError where the audit cannot begin. Once it has begun it always returns a result; where `stop` is
     set meanwhile, what was not proven by then is unchecked and `stopped` says why.
     """
-    audit = _Audit(options, run_id=run_id, cluster=cluster, emit=emit, stop=stop)
+    started_at = datetime.now(UTC)
     nodes = await connect_nodes(targets, options, emit)
+    cluster_ = Cluster(
+        primary=nodes[0],
+        replicas={node.name: node for node in nodes[1:]},
+        hasher=new_hasher(options.level),
+        options=options,
+        emit=emit,
+    )
     try:
-        return await audit.run(nodes)
+        return await _Audit(cluster_, run_id=run_id, name=cluster, stop=stop, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
 
 
 class _Audit:
-    def __init__(self, options: AuditOptions, *, run_id: str, cluster: str, emit: Emit, stop: asyncio.Event) -> None:
-        self._options = options
-        self._run_id = run_id
+    def __init__(self, cluster: Cluster, *, run_id: str, name: str, stop: asyncio.Event, started_at: datetime) -> None:
         self._cluster = cluster
-        self._emit = emit
+        self._options = cluster.options
+        self._run_id = run_id
+        self._name = name
         self._stop = stop
-        self._hasher: Hasher = new_hasher(options.level)
-        self._anchors = Anchors()
+        self._started_at = started_at
         self._gathered = _Gathered()
-        self.started_at = datetime.now(UTC)
 
-    async def run(self, nodes: list[NodeHandle]) -> AuditResult:
+    async def run(self) -> AuditResult:
+        nodes = self._cluster.nodes
         for node in nodes:
-            self._emit(NodeObserved(at=datetime.now(UTC), node=node_report(node, nodes)))
+            self._cluster.emit(NodeObserved(at=datetime.now(UTC), node=node_report(node, nodes)))
         for finding in compare_nodes(nodes[0].facts, [node.facts for node in nodes[1:]]):
             self._find(finding)
         databases = await self._databases(nodes[0])
         shared_in = next((database.name for database in databases), None)
         for database in databases:
-            await self._audit_database(database.name, nodes, shared_here=database.name == shared_in)
+            await self._audit_database(database.name, shared_here=database.name == shared_in)
         self._check_patterns_matched()
-        return self._result(nodes)
+        return self._result()
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
         listed = await read_databases(await primary.control())
@@ -129,17 +136,8 @@ class _Audit:
                 self._skip(note)
         return able
 
-    async def _audit_database(self, name: str, nodes: list[NodeHandle], *, shared_here: bool) -> None:
-        audit = DatabaseAudit(
-            name,
-            nodes[0],
-            {node.name: node for node in nodes[1:]},
-            hasher=self._hasher,
-            anchors=self._anchors,
-            options=self._options,
-            emit=self._emit,
-            shared_here=shared_here,
-        )
+    async def _audit_database(self, name: str, *, shared_here: bool) -> None:
+        audit = DatabaseAudit(name, self._cluster, shared_here=shared_here)
         work = asyncio.create_task(_whole(audit))
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -148,92 +146,59 @@ class _Audit:
                 await audit.cancel()
                 work.cancel()
             besides = (await asyncio.gather(work, return_exceptions=True))[0]
-            if isinstance(besides, Exception):
-                raise besides
         finally:
             stopping.cancel()
             await audit.close()
-        audit.stop(_left_over(nodes[0], stopped=self._stop.is_set()))
-        self._gather(audit, name, nodes, besides if isinstance(besides, _Besides) else _Besides({}, []))
+        if isinstance(besides, Exception) and not self._stop.is_set():
+            raise besides
+        audit.finish(self._cluster.left_over(stopped=self._stop.is_set()))
+        self._gather(audit, besides if isinstance(besides, _Besides) else _Besides({}, []))
 
-    def _gather(self, audit: DatabaseAudit, name: str, nodes: list[NodeHandle], besides: "_Besides") -> None:
-        gathered, primary = self._gathered, nodes[0].name
-        proofs = [proof for oid, proof in audit.queue.proofs.items() if oid not in {gone.oid for gone in audit.dropped}]
-        gathered.in_scope += len(audit.plan.digested) + len(audit.plan.sequences) + len(audit.plan.not_checked)
-        for proof in proofs:
+    def _gather(self, audit: DatabaseAudit, besides: "_Besides") -> None:
+        gathered, name = self._gathered, audit.database
+        for proof in audit.proofs:
             gathered.relations.append(relation_report(name, proof))
-            gathered.divergences += relation_divergences(name, proof, primary)
-        gathered.votes += lone_votes(proofs)
-        gathered.not_checked += audit.plan.not_checked
+            gathered.divergences += relation_divergences(name, proof, self._cluster.primary.name)
+        gathered.votes += lone_votes(audit.proofs)
         for dropped in audit.dropped:
-            self._skip(_note(name, dropped.label, None, "dropped", "dropped while the audit ran", by_design=True))
-        for note in shortfalls(name, proofs):
+            self._skip(not_checked(name, dropped.label, None, DROPPED.code, DROPPED.reason, by_design=True))
+        for note in shortfalls(name, audit.proofs):
             self._skip(note)
-        self._gather_sequences(audit, name, nodes, besides.sequences)
-        self._gather_extras(audit, name)
+        gathered.divergences += extra_divergences(name, audit.extras)
         for finding in besides.findings:
             self._find(finding)
         for replica, reports in audit.alignments.items():
             gathered.alignments.setdefault(replica, []).extend(reports)
-        if not audit.planned:
-            lack = _left_over(nodes[0], stopped=self._stop.is_set())
-            for node in nodes[1:]:
-                reason = (node.gone or lack).reason
-                self._skip(_note(name, None, node.name, (node.gone or lack).code, f"the database: {reason}"))
+        if audit.plan is None:
+            self._skip_database(name)
+        else:
+            gathered.in_scope += audit.plan.relations
+            gathered.not_checked += audit.plan.not_checked
+            for sequence in audit.plan.sequences:
+                self._gather_sequence(name, sequence, besides.sequences)
 
-    def _gather_sequences(
-        self,
-        audit: DatabaseAudit,
-        database: str,
-        nodes: Sequence[NodeHandle],
-        verdicts: Mapping[str, Mapping[int, SequenceVerdict]],
+    def _skip_database(self, name: str) -> None:
+        lack = self._cluster.left_over(stopped=self._stop.is_set())
+        for node in self._cluster.replicas.values():
+            why = node.gone or lack
+            self._skip(not_checked(name, None, node.name, why.code, f"the whole database: {why.reason}", hint=why.hint))
+
+    def _gather_sequence(
+        self, database: str, sequence: Relation, verdicts: Mapping[str, Mapping[int, SequenceVerdict]]
     ) -> None:
-        for sequence in audit.plan.sequences:
-            replicas = []
-            for node in nodes[1:]:
-                lack = node.gone or _left_over(nodes[0], stopped=self._stop.is_set())
-                unread = SequenceVerdict(verdict=lack.verdict, reason=lack.reason)
-                found = verdicts.get(node.name, {}).get(sequence.oid, unread)
-                replicas.append(RelationReplica(node=node.name, verdict=found.verdict))
-                if found.verdict is Verdict.DIVERGED:
-                    self._gathered.votes.append(None)
-                    self._gathered.divergences.append(
-                        Divergence(
-                            database=database,
-                            relation=sequence.label,
-                            node=node.name,
-                            kind=DifferenceKind.UNREADABLE if found.sqlstate else DifferenceKind.CHANGED,
-                            ranges=(),
-                            count=1,
-                            capped=False,
-                            sqlstate=found.sqlstate,
-                            block=None,
-                            query=rows_query(sequence, ()),
-                            what=found.reason,
-                        )
-                    )
-                elif found.verdict is not Verdict.CONSISTENT:
-                    self._skip(_note(database, sequence.label, node.name, "sequence", found.reason))
-            self._gathered.relations.append(_sequence_report(database, sequence, tuple(replicas)))
-
-    def _gather_extras(self, audit: DatabaseAudit, database: str) -> None:
-        for node, relations in audit.extras.items():
-            for relation in relations.values():
-                self._gathered.divergences.append(
-                    Divergence(
-                        database=database,
-                        relation=relation.label,
-                        node=node,
-                        kind=DifferenceKind.EXTRA,
-                        ranges=(),
-                        count=0,
-                        capped=False,
-                        sqlstate=None,
-                        block=None,
-                        query="",
-                        what="the relation exists only there",
-                    )
-                )
+        left_over = self._cluster.left_over(stopped=self._stop.is_set())
+        found: dict[str, SequenceVerdict] = {}
+        for node in self._cluster.replicas.values():
+            lack = node.gone or left_over
+            unread = SequenceVerdict(verdict=lack.verdict, reason=lack.reason)
+            found[node.name] = verdicts.get(node.name, {}).get(sequence.oid, unread)
+        self._gathered.relations.append(sequence_report(database, sequence, found))
+        for name, verdict in found.items():
+            if verdict.verdict is Verdict.DIVERGED:
+                self._gathered.votes.append(None)
+                self._gathered.divergences.append(sequence_divergence(database, sequence, name, verdict))
+            elif verdict.verdict is not Verdict.CONSISTENT:
+                self._skip(not_checked(database, sequence.label, name, "sequence", verdict.reason))
 
     def _check_patterns_matched(self) -> None:
         if self._options.tables and not self._gathered.in_scope and not self._stop.is_set():
@@ -244,14 +209,14 @@ class _Audit:
 
     def _find(self, finding: Finding) -> None:
         self._gathered.findings.append(finding)
-        self._emit(FindingRaised(at=datetime.now(UTC), finding=finding))
+        self._cluster.emit(FindingRaised(at=datetime.now(UTC), finding=finding))
 
     def _skip(self, note: NotChecked) -> None:
         self._gathered.not_checked.append(note)
-        self._emit(Skipped(at=datetime.now(UTC), what=note))
+        self._cluster.emit(Skipped(at=datetime.now(UTC), what=note))
 
-    def _result(self, nodes: list[NodeHandle]) -> AuditResult:
-        gathered, finished = self._gathered, datetime.now(UTC)
+    def _result(self) -> AuditResult:
+        gathered, nodes = self._gathered, self._cluster.nodes
         for node in nodes:
             if node.restarts:
                 what = (
@@ -260,18 +225,18 @@ class _Audit:
                     else (f"it was restarted {node.restarts} times while the audit ran")
                 )
                 self._find(Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN))
-        replicas = tuple(self._replica(node, nodes) for node in nodes[1:])
+        replicas = tuple(self._replica(node) for node in nodes[1:])
         stopped = "the run was stopped" if self._stop.is_set() else ""
         verdict = _run_verdict(replicas, gathered, stopped=bool(stopped))
         compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
         return AuditResult(
             run_id=self._run_id,
-            started_at=self.started_at,
-            finished_at=finished,
+            started_at=self._started_at,
+            finished_at=datetime.now(UTC),
             tool_version=__version__,
-            encoding=self._hasher.encoding.name,
+            encoding=self._cluster.hasher.encoding.name,
             level=self._options.level.value,
-            cluster=self._cluster,
+            cluster=self._name,
             scope=Scope(
                 databases=self._options.databases,
                 tables=self._options.tables,
@@ -291,8 +256,8 @@ class _Audit:
             size_bytes=sum(relation.size_bytes for relation in compared),
         )
 
-    def _replica(self, node: NodeHandle, nodes: list[NodeHandle]) -> ReplicaReport:
-        gathered = self._gathered
+    def _replica(self, node: NodeHandle) -> ReplicaReport:
+        gathered, nodes = self._gathered, self._cluster.nodes
         mine = [
             replica.verdict
             for relation in gathered.relations
@@ -347,64 +312,24 @@ def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdic
     return f"{count} relations are {verdict.value}" if count else "something in scope could not be checked"
 
 
-def _left_over(primary: NodeHandle, *, stopped: bool) -> Shortfall:
-    if stopped:
-        return Shortfall(code="stopped", reason="the run was stopped", verdict=Verdict.UNCHECKED)
-    if primary.gone is not None:
-        return Shortfall(
-            code="primary_lost",
-            reason=f"the primary: {primary.gone.reason}",
-            verdict=Verdict.UNCHECKED,
-            hint=primary.gone.hint,
-        )
-    return Shortfall(code="unfinished", reason="the audit ended before it was read", verdict=Verdict.UNCHECKED)
-
-
-def _sequence_report(database: str, sequence: Relation, replicas: tuple[RelationReplica, ...]) -> RelationReport:
-    return RelationReport(
-        database=database,
-        schema=sequence.schema,
-        name=sequence.name,
-        kind=RelationKind.SEQUENCE,
-        verdict=worst_verdict(replica.verdict for replica in replicas),
-        rows=1,
-        chunks=1,
-        size_bytes=sequence.size_bytes,
-        replicas=replicas,
-    )
-
-
 def _why_not(database: Database, role: str, excludes: Sequence[str]) -> NotChecked | None:
     name = database.name
     if any(fnmatchcase(f"{name}.*.*", pattern) for pattern in excludes):
-        return _note(name, None, None, "excluded", "excluded by the user", by_design=True)
+        return not_checked(name, None, None, "excluded", "excluded by the user", by_design=True)
     if name == _TEMPLATE0 and not database.allows_connections:
-        return _note(name, None, None, "template", "the pristine template, which lets nobody in", by_design=True)
+        return not_checked(name, None, None, "template", "the pristine template, which lets nobody in", by_design=True)
     if not database.allows_connections:
-        return _note(name, None, None, "no_connections", "the database lets nobody in")
+        return not_checked(name, None, None, "no_connections", "the database lets nobody in")
     if not database.valid:
-        return _note(name, None, None, "invalid_database", "the database is half dropped", hint="Drop it.")
+        return not_checked(
+            name, None, None, "invalid_database", "a DROP DATABASE of it was cut off", hint="Drop it again."
+        )
     if not database.may_connect:
         hint = advice.grant_connect(role, name)
-        return _note(name, None, None, "privilege", "the role may not connect to the database", hint=hint)
+        return not_checked(name, None, None, "privilege", "the role may not connect to the database", hint=hint)
     return None
 
 
 def _may_match(database: str, pattern: str) -> bool:
     parts = pattern.split(".")
     return len(parts) < 3 or fnmatchcase(database, parts[0])
-
-
-def _note(
-    database: str,
-    relation: str | None,
-    node: str | None,
-    code: str,
-    reason: str,
-    *,
-    by_design: bool = False,
-    hint: str = "",
-) -> NotChecked:
-    return NotChecked(
-        database=database, relation=relation, node=node, code=code, reason=reason, by_design=by_design, hint=hint
-    )

@@ -6,11 +6,11 @@ reply and counts as not looked at from then on. Whoever drives the generator dec
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from replcheck.audit.digest import added
 from replcheck.audit.explanation import Ctid, RowDifference, RowVersion, explain, questionable_multixacts
 from replcheck.audit.visibility import Unsettled
-from replcheck.model.audit import DifferenceKind
 from replcheck.postgres.digests import LAST_BLOCK, Digest
 
 LISTED_BLOCKS = 16
@@ -141,6 +141,11 @@ class ReplicaFinding:
         return sum(row.in_flight for row in self.rows)
 
     @property
+    def differing(self) -> int:
+        """Return the number of rows, or of ranges where rows could not be told apart, that nothing explains."""
+        return sum(not row.in_flight for row in self.rows) + len(self.unlisted) + len(self.unreadable)
+
+    @property
     def unexplained(self) -> bool:
         """Return whether anything differs that no unsettled transaction explains."""
         return bool(self.unlisted or self.unreadable) or any(not row.in_flight for row in self.rows)
@@ -215,7 +220,7 @@ def _parts_of(request: WholeRequest | SweepRequest | PartsRequest) -> list[Block
     if isinstance(request, PartsRequest):
         return request.parts
     edges = [0, *request.bounds, LAST_BLOCK] if isinstance(request, SweepRequest) else [0, LAST_BLOCK]
-    return [BlockRange(first, end) for first, end in zip(edges, edges[1:], strict=False)]
+    return [BlockRange(first, end) for first, end in pairwise(edges)]
 
 
 def _cut_at(ranges: Iterable[BlockRange], known_blocks: int) -> tuple[list[BlockRange], BlockRange | None]:
@@ -427,9 +432,3 @@ def _row_versions(answer: Answer) -> tuple[RowVersion, ...]:
 
 def _rows(part: Digest | RowVersion) -> int:
     return part.rows if isinstance(part, Digest) else 1
-
-
-def kinds_of(finding: ReplicaFinding) -> set[DifferenceKind]:
-    """Return the kinds of unexplained difference in a finding."""
-    kinds = {row.kind for row in finding.rows if not row.in_flight}
-    return kinds | ({DifferenceKind.UNREADABLE} if finding.unreadable else set())

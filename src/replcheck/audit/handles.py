@@ -10,11 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from replcheck.audit.options import AuditOptions
-from replcheck.audit.proof import Shortfall
+from replcheck.audit.shortfalls import Shortfall, node_lost
 from replcheck.errors import NodeError, NodeLost, NodeReplaced, NodeUnfit, NodeUnreachable
 from replcheck.events import Emit, NodeCameBack, NodeWentAway
 from replcheck.model.node import NodeTarget
-from replcheck.model.outcome import Verdict
 from replcheck.postgres.nodes import NodeFacts, NodeIdentity, read_identity
 from replcheck.postgres.session import Limits, Session, open_session
 
@@ -157,14 +156,7 @@ class NodeHandle:
             self._control = session
 
     def _leave(self, reason: str) -> None:
-        self.leave_behind(
-            Shortfall(
-                code="node_lost",
-                reason=reason,
-                verdict=Verdict.UNCHECKED,
-                hint=f'Bring node "{self.name}" back and audit again.',
-            )
-        )
+        self.leave_behind(node_lost(self.name, reason))
 
 
 def _changed_role(node: str, in_recovery: bool) -> str:

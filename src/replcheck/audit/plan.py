@@ -25,6 +25,11 @@ class Plan:
     sequences: tuple[Relation, ...]
     not_checked: tuple[NotChecked, ...]
 
+    @property
+    def relations(self) -> int:
+        """Return how many relations the user asked for, checked or not."""
+        return len(self.digested) + len(self.sequences) + len(self.not_checked)
+
 
 def plan_relations(
     relations: Iterable[Relation], options: AuditOptions, *, database: str, shared_here: bool, role: str
@@ -44,7 +49,7 @@ def plan_relations(
             sequences.append(relation)
         else:
             digested.append(relation)
-    digested.sort(key=lambda relation: relation.size_bytes + relation.toast_bytes, reverse=True)
+    digested.sort(key=lambda relation: relation.total_bytes, reverse=True)
     return Plan(digested=tuple(digested), sequences=tuple(sequences), not_checked=tuple(left_out))
 
 

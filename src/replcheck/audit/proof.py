@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from replcheck.audit import shortfalls
 from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange
 from replcheck.audit.explanation import RowDifference
+from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
 from replcheck.model.outcome import Verdict, worst_verdict
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import LAST_BLOCK, Digest
@@ -46,7 +48,7 @@ class Chunk:
     """Times a node was lost while it was read."""
     tries: int = 0
     """Times a node that was asked for it could not answer."""
-    trouble: "Shortfall | None" = None
+    trouble: Shortfall | None = None
     """Why it could not be read the last time."""
     first: bool = True
     """False for a chunk that was read before."""
@@ -65,17 +67,6 @@ class Chunk:
     def blocks(self) -> BlockRange:
         """Return the smallest range that holds all of its ranges."""
         return BlockRange(self.ranges[0].first, self.ranges[-1].end)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortfall:
-    """Why a part of a relation was not proven on a replica."""
-
-    code: str
-    reason: str
-    verdict: Verdict
-    """INCONCLUSIVE or UNCHECKED."""
-    hint: str = ""
 
 
 @dataclass(slots=True)
@@ -123,9 +114,9 @@ class RelationProof:
         self.epoch = 0
         self.replans = 0
         self.tallies = {replica: Tally() for replica in replicas}
-        self._begin(known_blocks, sweep)
+        self._begin(known_blocks, sweep=sweep)
 
-    def _begin(self, known_blocks: int, sweep: bool) -> None:
+    def _begin(self, known_blocks: int, *, sweep: bool) -> None:
         self.known_blocks = known_blocks
         self.sweep = sweep
         self.started = False
@@ -153,6 +144,11 @@ class RelationProof:
     def rows(self) -> int | None:
         """Return the primary's rows, None where some chunk of it could not be read."""
         return sum(digest.rows for digest in self._digests.values()) if self.rows_known else None
+
+    @property
+    def rows_listed(self) -> int:
+        """Return the most differing rows that are recorded of a replica."""
+        return max(len(tally.rows) for tally in self.tallies.values())
 
     @property
     def chunks(self) -> int:
@@ -191,10 +187,11 @@ class RelationProof:
     def read_in_ranges(self) -> None:
         """Give up reading the relation in one scan and begin again by block ranges."""
         self.epoch += 1
-        self._begin(self.known_blocks, False)
+        self._begin(self.known_blocks, sweep=False)
 
     def replan(self, relation: Relation, *, known_blocks: int, sweep: bool) -> None:
         """Begin again with a new definition; what was proven of the old one is void, what differed is forgotten."""
+        self.replans += 1
         self.relation = relation
         self.epoch += 1
         for tally in self.tallies.values():
@@ -202,7 +199,7 @@ class RelationProof:
             tally.unlisted.clear()
             tally.unreadable.clear()
             tally.in_flight = 0
-        self._begin(known_blocks, sweep)
+        self._begin(known_blocks, sweep=sweep)
 
     def give_up(self, replica: str, lack: Shortfall) -> None:
         """Record that what is left of the relation will not be proven on a replica; nothing where nothing is left."""
@@ -248,7 +245,7 @@ class RelationProof:
         if not _hopeless_chunk(tried, now, budget_s):
             return [*again, tried]
         for replica in unanswered:
-            self.tallies[replica].fall_short(chunk.trouble or _UNANSWERED)
+            self.tallies[replica].fall_short(chunk.trouble or shortfalls.UNANSWERED)
         return again
 
     def put_off(self, chunk: Chunk, lack: Shortfall, *, now: float, budget_s: float) -> list[Chunk]:
@@ -284,6 +281,13 @@ class RelationProof:
         self._account(chunk, +1)
         return [replace(chunk, ranges=tuple(half)) for half in (first, second)]
 
+    def refuse(self, chunk: Chunk, lack: Shortfall) -> None:
+        """Give a chunk up for every replica that needs it, and say why."""
+        if chunk.epoch == self.epoch:
+            for replica in chunk.needed & self.active:
+                self.tallies[replica].fall_short(lack)
+        self.drop(chunk)
+
     def drop(self, chunk: Chunk) -> None:
         """Take a chunk back for good; whoever calls this has recorded why."""
         if chunk.epoch == self.epoch:
@@ -312,11 +316,11 @@ class RelationProof:
         since = chunk.deferred_since if chunk.deferred_since is not None else now
         looks = (*earlier, shown) if shown.unexplained else earlier
         if len(looks) >= MAX_LOOKS:
-            tally.fall_short(_UNSTEADY)
+            tally.fall_short(shortfalls.UNSTEADY)
             return []
         if now - since > budget_s:
             tally.in_flight += shown.in_flight
-            tally.fall_short(_STILL_IN_FLIGHT if not shown.unexplained else _UNSTEADY)
+            tally.fall_short(shortfalls.STILL_IN_FLIGHT if not shown.unexplained else shortfalls.UNSTEADY)
             return []
         return [
             replace(
@@ -329,26 +333,6 @@ class RelationProof:
                 deferred_since=since,
             )
         ]
-
-
-_UNSTEADY = Shortfall(
-    code="unsteady",
-    reason="rows differ, but in other places at each look",
-    verdict=Verdict.INCONCLUSIVE,
-    hint="Audit again when the relation is written less.",
-)
-_UNANSWERED = Shortfall(
-    code="unanswered",
-    reason="the replica could not answer, however often it was asked",
-    verdict=Verdict.UNCHECKED,
-    hint="Look at that server's log and audit again.",
-)
-_STILL_IN_FLIGHT = Shortfall(
-    code="in_flight",
-    reason="rows were still in flight when the time to settle them was over",
-    verdict=Verdict.INCONCLUSIVE,
-    hint="Audit again when the transactions that hold them have ended.",
-)
 
 
 def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
@@ -406,8 +390,4 @@ def _hopeless_chunk(chunk: Chunk, now: float, budget_s: float) -> bool:
 
 
 def _hopeless(tally: Tally) -> bool:
-    return bool(tally.different_definition) or any(lack.code in _FINAL_CODES for lack in tally.shortfalls.values())
-
-
-_FINAL_CODES = frozenset({"node_lost", "stopped", "redefined", "left_behind", "dropped", "primary_lost"})
-"""Shortfalls of the whole relation on a replica, after which none of its chunks is read there."""
+    return bool(tally.different_definition) or any(lack.code in FINAL_CODES for lack in tally.shortfalls.values())

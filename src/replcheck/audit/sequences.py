@@ -96,7 +96,7 @@ async def bracket_sequences(
     for look in range(_LOOKS):
         if look:
             await asyncio.sleep(_PAUSE_S * look)
-        left = await _one_look(left, verdicts, outside, primary, replica, sessions, options)
+        left = await _one_look(left, verdicts, outside, await sessions(primary), await sessions(replica), options)
         if not left:
             break
     for sequence in left:
@@ -110,12 +110,10 @@ async def _one_look(
     sequences: list[Relation],
     verdicts: dict[int, SequenceVerdict],
     outside: dict[int, int],
-    primary: NodeHandle,
-    replica: NodeHandle,
-    sessions: Callable[[NodeHandle], Awaitable[Session]],
+    there: Session,
+    here: Session,
     options: AuditOptions,
 ) -> list[Relation]:
-    there, here = await sessions(primary), await sessions(replica)
     before = await read_sequences(there, sequences)
     target = await insert_lsn(there)
     waited = await wait_replayed(

@@ -4,10 +4,12 @@ Pure. What was not checked never counts as passed: a relation, a replica or a ru
 scope was compared and matched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from replcheck.audit.explanation import Ctid, RowDifference
-from replcheck.audit.proof import RelationProof, Shortfall, Tally
+from replcheck.audit.proof import RelationProof, Tally
+from replcheck.audit.sequences import SequenceVerdict
+from replcheck.audit.shortfalls import NODE_CODES, Shortfall
 from replcheck.model.audit import (
     CtidRange,
     DifferenceKind,
@@ -28,8 +30,6 @@ _SEEN_FROM_PRIMARY = {
     DifferenceKind.EXTRA: DifferenceKind.MISSING,
     DifferenceKind.CHANGED: DifferenceKind.CHANGED,
 }
-NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost"})
-"""Shortfalls of a whole node or run: told once, not once a relation."""
 
 
 def relation_report(database: str, proof: RelationProof) -> RelationReport:
@@ -53,7 +53,7 @@ def relation_report(database: str, proof: RelationProof) -> RelationReport:
         verdict=worst_verdict(replica.verdict for replica in replicas),
         rows=proof.rows,
         chunks=proof.chunks,
-        size_bytes=relation.size_bytes + relation.toast_bytes,
+        size_bytes=relation.total_bytes,
         replicas=replicas,
     )
 
@@ -108,9 +108,11 @@ def shortfalls(database: str, proofs: Iterable[RelationProof]) -> list[NotChecke
                     _, count = by_node.get((name, lack.code), (lack, 0))
                     by_node[name, lack.code] = (lack, count + 1)
                 else:
-                    notes.append(_note(database, proof.relation.label, name, lack, lack.reason))
+                    label = proof.relation.label
+                    notes.append(not_checked(database, label, name, lack.code, lack.reason, hint=lack.hint))
     for (name, _), (lack, count) in by_node.items():
-        notes.append(_note(database, None, name, lack, f"{count} relations not proven: {lack.reason}"))
+        reason = f"{count} relations not proven: {lack.reason}"
+        notes.append(not_checked(database, None, name, lack.code, reason, hint=lack.hint))
     return notes
 
 
@@ -127,15 +129,61 @@ def replica_verdict(relations: Sequence[Verdict], *, lack: Shortfall | None, unr
     return worst_verdict(verdicts)
 
 
-def _note(database: str, relation: str | None, node: str, lack: Shortfall, reason: str) -> NotChecked:
-    return NotChecked(
+def sequence_report(database: str, sequence: Relation, found: Mapping[str, SequenceVerdict]) -> RelationReport:
+    """Return the report of one sequence; `found` holds its verdicts by replica."""
+    replicas = tuple(RelationReplica(node=name, verdict=verdict.verdict) for name, verdict in found.items())
+    return RelationReport(
         database=database,
-        relation=relation,
+        schema=sequence.schema,
+        name=sequence.name,
+        kind=RelationKind.SEQUENCE,
+        verdict=worst_verdict(replica.verdict for replica in replicas),
+        rows=1,
+        chunks=1,
+        size_bytes=sequence.size_bytes,
+        replicas=replicas,
+    )
+
+
+def sequence_divergence(database: str, sequence: Relation, node: str, found: SequenceVerdict) -> Divergence:
+    """Return what diverged in a sequence on a replica."""
+    return Divergence(
+        database=database,
+        relation=sequence.label,
         node=node,
-        code=lack.code,
-        reason=reason,
-        by_design=False,
-        hint=lack.hint,
+        kind=DifferenceKind.UNREADABLE if found.sqlstate else DifferenceKind.CHANGED,
+        ranges=(),
+        count=1,
+        capped=False,
+        sqlstate=found.sqlstate,
+        block=None,
+        query=rows_query(sequence, ()),
+        what=found.reason,
+    )
+
+
+def extra_divergences(database: str, extras: Mapping[str, Mapping[int, Relation]]) -> list[Divergence]:
+    """Return the relations that only a replica has."""
+    return [
+        _divergence(database, relation, node, DifferenceKind.EXTRA, what="the relation exists only there")
+        for node, relations in extras.items()
+        for relation in relations.values()
+    ]
+
+
+def not_checked(
+    database: str,
+    relation: str | None,
+    node: str | None,
+    code: str,
+    reason: str,
+    *,
+    by_design: bool = False,
+    hint: str = "",
+) -> NotChecked:
+    """Return a note of what was not looked at, and why."""
+    return NotChecked(
+        database=database, relation=relation, node=node, code=code, reason=reason, by_design=by_design, hint=hint
     )
 
 
@@ -192,7 +240,7 @@ def _unreadable_divergences(
     return found
 
 
-def _divergence(
+def _divergence(  # noqa: PLR0913 - each is a field of the record
     database: str,
     relation: Relation,
     node: str,

@@ -45,6 +45,11 @@ class WorkQueue:
         self.aligning = 0
         """Lanes that are looking for an alignment."""
 
+    def add(self, proof: RelationProof) -> None:
+        """Take a relation in."""
+        self.proofs[proof.relation.oid] = proof
+        self._order.append(proof.relation.oid)
+
     def put_back(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks that are to be read again."""
         self._returned.extend(chunks)

@@ -203,6 +203,11 @@ class Relation:
         return raw_name(self.schema), raw_name(self.name)
 
     @property
+    def total_bytes(self) -> int:
+        """Return the bytes of its rows, with the values stored outside of them."""
+        return self.size_bytes + self.toast_bytes
+
+    @property
     def is_catalog(self) -> bool:
         """Return whether initdb made it."""
         return self.oid < FIRST_USER_OID
@@ -236,12 +241,12 @@ async def read_relations(session: Session, oids: Sequence[int] | None = None) ->
 async def read_tokens(session: Session, oids: Sequence[int]) -> dict[int, int]:
     """Return the definition token of each relation; one that is gone is absent."""
     wanted = list(oids)
-    return {oid: token for oid, token in await session.read(_TOKENS, [wanted, wanted, wanted])}
+    return {row[0]: row[1] for row in await session.read(_TOKENS, [wanted, wanted, wanted])}
 
 
 async def read_filenodes(session: Session, oids: Sequence[int]) -> dict[int, int | None]:
     """Return the newest file node of each relation, None for one that is gone."""
-    return {oid: filenode for oid, filenode in await session.read(_FILENODES, [list(oids)])}
+    return {row[0]: row[1] for row in await session.read(_FILENODES, [list(oids)])}
 
 
 async def _read_sizes(session: Session, oids: Sequence[int]) -> dict[int, tuple[int, int]]:

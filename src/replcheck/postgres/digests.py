@@ -68,7 +68,7 @@ class ListedRow:
 async def digest_whole(session: Session, relation: Relation, how: RowHash) -> PartDigests:
     """Digest a relation in one plain scan, as a single part."""
     rows = _sub_select(relation, how, sql.SQL(""))
-    return _parts(await session.in_savepoint(_collected(relation, how, rows)), how)
+    return _parts(await session.in_savepoint(_collected(relation, how, rows)))
 
 
 async def digest_sweep(session: Session, relation: Relation, how: RowHash, bounds: Sequence[int]) -> PartDigests:
@@ -86,7 +86,7 @@ async def digest_sweep(session: Session, relation: Relation, how: RowHash, bound
         "SELECT p.part, coalesce(g.n, 0) AS n, {sums} FROM generate_series(0, {last}) AS p (part)"
         " LEFT JOIN ({grouped}) AS g ON g.part = p.part"
     ).format(sums=_named(how, "coalesce(g.{0}, 0) AS {0}"), last=sql.Literal(len(bounds)), grouped=grouped)
-    return _parts(await session.in_savepoint(_collected(relation, how, filled)), how)
+    return _parts(await session.in_savepoint(_collected(relation, how, filled)))
 
 
 async def digest_ranges(
@@ -100,7 +100,7 @@ async def digest_ranges(
     parts = sql.SQL("SELECT p.part, d.n, {sums} FROM ({bounds}) AS p CROSS JOIN LATERAL ({digest}) AS d").format(
         sums=_named(how, "d.{0}"), bounds=_bounds(ranges, width), digest=_sub_select(relation, how, bounded)
     )
-    return _parts(await session.in_savepoint(_collected(relation, how, parts), before=_NO_SEQUENTIAL_SCAN), how)
+    return _parts(await session.in_savepoint(_collected(relation, how, parts), before=_NO_SEQUENTIAL_SCAN))
 
 
 async def list_rows(
@@ -213,7 +213,7 @@ def _collected(relation: Relation, how: RowHash, parts: sql.Composable) -> sql.C
     ).format(oid=sql.Literal(relation.oid), sums=_named(how, "array_agg(d.{} ORDER BY d.part)"), parts=parts)
 
 
-def _parts(rows: list[Row], how: RowHash) -> PartDigests:
+def _parts(rows: list[Row]) -> PartDigests:
     ((filenode, in_recovery, counts, *sums),) = rows
     by_part = zip(counts, *sums, strict=True)
     return PartDigests(

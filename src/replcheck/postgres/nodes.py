@@ -26,7 +26,8 @@ _SYSTEM_IDENTIFIER: Statement = (
 _POSITION: Statement = """
     SELECT CASE WHEN r.in_recovery THEN coalesce(
                     (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() AS w), c.timeline_id)
-                ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int
+                ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
+                     )::bit(32)::int
            END,
            (CASE WHEN r.in_recovery THEN pg_catalog.pg_last_wal_replay_lsn()
                  ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint
@@ -40,7 +41,8 @@ _UPSTREAM: Statement = """
 
 # Purpose: settings that matter to an audit or to the likeness of two nodes. PostgreSQL 14+, no privilege.
 _SETTINGS: Statement = """
-    SELECT pg_catalog.textsend(name), pg_catalog.textsend(coalesce(setting, '')) FROM pg_catalog.pg_settings WHERE name = ANY (%s::text[])
+    SELECT pg_catalog.textsend(name), pg_catalog.textsend(coalesce(setting, ''))
+    FROM pg_catalog.pg_settings WHERE name = ANY (%s::text[])
 """
 
 # Purpose: what the role may do. PostgreSQL 14+, no privilege.
@@ -64,7 +66,8 @@ _CONNECTIONS: Statement = """
 
 # Purpose: databases and whether this role can enter them. PostgreSQL 14+, no privilege.
 _DATABASES: Statement = """
-    SELECT pg_catalog.textsend(datname::text), datallowconn, datconnlimit, pg_catalog.has_database_privilege(oid, 'CONNECT'),
+    SELECT pg_catalog.textsend(datname::text), datallowconn, datconnlimit,
+           pg_catalog.has_database_privilege(oid, 'CONNECT'),
            pg_catalog.textsend(pg_catalog.pg_encoding_to_char(encoding)::text), datistemplate, oid::bigint
     FROM pg_catalog.pg_database ORDER BY datname
 """

@@ -119,8 +119,8 @@ class Session:
     ) -> list[Row]:
         """Run a statement inside a savepoint that is rolled back, so that its relation locks go and the snapshot stays.
 
-        `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a refused
-        statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
+        `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a
+        refused statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
         """
         connection = self._connection
         try:

@@ -6,7 +6,6 @@ inside its first statement. What was completed before is visible, what is in pro
 is ambiguous. No snapshot is ever exported or imported here: on a standby that can damage hint bits.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +17,7 @@ from replcheck.postgres.session import Row, Session, Statement
 # Purpose: which candidates are still in progress, and where the present ends. PostgreSQL 14+, no privilege,
 # microseconds per candidate. pg_xact_status raises on an xid in the future, hence the bound.
 _CANDIDATES = """
-    present AS MATERIALIZED (
+    WITH present AS MATERIALIZED (
         SELECT s.snapshot, pg_catalog.pg_snapshot_xmin(s.snapshot)::text::bigint AS xmin,
                pg_catalog.pg_snapshot_xmax(s.snapshot)::text::bigint AS xmax
         FROM (SELECT pg_catalog.pg_current_snapshot() AS snapshot) AS s
@@ -30,20 +29,13 @@ _CANDIDATES = """
         SELECT xid, pg_catalog.pg_xact_status(xid::text::xid8) AS status FROM candidate
     )
 """
-BEFORE = sql.SQL(
-    "WITH"
-    + _CANDIDATES
-    + """
+BEFORE = sql.SQL(_CANDIDATES) + sql.SQL("""
     SELECT (SELECT xmax FROM present), coalesce(array_agg(xid) FILTER (WHERE status = 'in progress'), '{}') FROM status
-    """
-)
+""")
 
 # Purpose: the first statement of a lane's transaction: it takes the snapshot, tells what it does not see, and which
 # server took it. PostgreSQL 14+, no privilege (pg_control_system is executable by everyone).
-AFTER = sql.SQL(
-    "WITH"
-    + _CANDIDATES
-    + """
+AFTER = sql.SQL(_CANDIDATES) + sql.SQL("""
     , seen AS MATERIALIZED (
         SELECT coalesce(array_agg(xid) FILTER (WHERE status = 'in progress'), '{}') AS in_progress,
                coalesce(array_agg(xid) FILTER (WHERE status = 'aborted'), '{}') AS aborted
@@ -54,8 +46,7 @@ AFTER = sql.SQL(
            (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                  ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint
     FROM present, seen
-    """
-)
+""")
 
 BEGIN: Statement = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 ROLLBACK: Statement = "ROLLBACK"
@@ -109,7 +100,7 @@ class SnapshotReading:
 
 
 async def read_anchor(session: Session, previous: Anchor | None = None) -> Anchor:
-    """Take an anchor on the primary: first where the present ends, then who is open before it, then the insert position.
+    """Take an anchor on the primary: where the present ends, who is open before it, then the insert position.
 
     Without a `previous` anchor every xid since the oldest running transaction is asked: about half a second for a
     million. With one, only what was open there and what came since.
@@ -127,9 +118,9 @@ async def read_anchor(session: Session, previous: Anchor | None = None) -> Ancho
 async def open_snapshot(session: Session, anchor: Anchor) -> SnapshotReading:
     """Roll back what the session holds and open a new repeatable-read snapshot, in one round trip."""
     window = [sorted(anchor.open_xids), anchor.xmax]
-    rolled_back: list[Sequence[tuple[Statement, Sequence[object] | None]]] = [[(ROLLBACK, None)]]
-    batches = rolled_back + [[(BEFORE, window)], [(BEGIN, None), (AFTER, window)]]
-    before, after = await session.fetch_batch(batches)
+    before, after = await session.fetch_batch(
+        [[(ROLLBACK, None)], [(BEFORE, window)], [(BEGIN, None), (AFTER, window)]]
+    )
     return _reading(before, after)
 
 

@@ -1,0 +1,86 @@
+"""How much to read at once: chunk sizes from the measured rate, and which relations are read in one plain scan.
+
+Pure. A plain scan of a large relation goes through a small ring of buffers and leaves the hot set in memory, but it
+must end within the life of a snapshot; TID ranges can be of any size.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from replcheck.audit.comparison import LISTED_BLOCKS, PartsRequest, SweepRequest, WholeRequest
+from replcheck.audit.options import AuditOptions
+from replcheck.audit.proof import Chunk, RelationProof
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.nodes import NodeFacts
+
+_FIRST_CHUNK_BLOCKS = 4096
+_SMALLEST_CHUNK_BLOCKS = 256
+_LARGEST_CHUNK_BLOCKS = 131_072
+_SWEEP_PARTS = 512
+_ASSUMED_BYTES_PER_S = 100_000_000
+_NO_FEEDBACK_LIFETIME_S = 5.0
+
+
+def standby_lifetime_s(settings: Mapping[str, str]) -> float:
+    """Return how many seconds a snapshot may live on a standby without holding up its replay for long.
+
+    With hot_standby_feedback the primary keeps the rows the snapshot needs; without it, replay waits for the snapshot
+    at the first conflict (PostgreSQL manual, Handling Query Conflicts).
+
+    >>> standby_lifetime_s({"hot_standby_feedback": "off", "max_standby_streaming_delay": "8000"})
+    2.0
+    """
+    if settings.get("hot_standby_feedback") == "on":
+        return float("inf")
+    delay_ms = int(settings.get("max_standby_streaming_delay") or 30_000)
+    return _NO_FEEDBACK_LIFETIME_S if delay_ms < 0 else max(0.5, min(_NO_FEEDBACK_LIFETIME_S, delay_ms / 4000))
+
+
+class Pace:
+    """Sizes of what is read from one set of nodes."""
+
+    def __init__(self, options: AuditOptions, primary: NodeFacts, replicas: Iterable[NodeFacts]) -> None:
+        nodes = [primary, *replicas]
+        life_s = min([options.max_snapshot_age_s, *(standby_lifetime_s(node.settings) for node in nodes[1:])])
+        self._block_size = primary.block_size
+        self._smallest_buffers = min(node.shared_buffers for node in nodes)
+        self._sweep_s = life_s / 2
+        self._chunk_s = min(options.chunk_target_s, life_s / 3)
+        self._bytes_per_s = float(_ASSUMED_BYTES_PER_S)
+
+    def blocks(self, size_bytes: int) -> int:
+        """Return the number of blocks of so many bytes."""
+        return -(-size_bytes // self._block_size)
+
+    def sweeps(self, relation: Relation) -> bool:
+        """Tell whether to read a relation in one plain scan: it is large for some node's buffers, and soon read."""
+        large = relation.size_bytes > self._smallest_buffers / 4
+        return large and relation.total_bytes / self._bytes_per_s <= self._sweep_s
+
+    def chunk_blocks(self, proof: RelationProof) -> int:
+        """Return how many blocks of a relation take about as long as a chunk should on the slowest node."""
+        if proof.blocks_per_s is None:
+            return _FIRST_CHUNK_BLOCKS
+        return max(_SMALLEST_CHUNK_BLOCKS, min(_LARGEST_CHUNK_BLOCKS, int(proof.blocks_per_s * self._chunk_s)))
+
+    def request(self, proof: RelationProof, chunk: Chunk) -> WholeRequest | SweepRequest | PartsRequest:
+        """Return how to begin the comparison of a chunk."""
+        if chunk.sweep:
+            step = max(LISTED_BLOCKS, -(-proof.known_blocks // _SWEEP_PARTS))
+            return SweepRequest(tuple(range(step, proof.known_blocks, step)))
+        return WholeRequest() if chunk.whole else PartsRequest(chunk.ranges, LISTED_BLOCKS)
+
+    def measure(self, proof: RelationProof, chunk: Chunk, elapsed_s: float) -> None:
+        """Learn from how long a fresh chunk took."""
+        blocks = min(chunk.blocks.end, proof.known_blocks) - chunk.blocks.first
+        if elapsed_s > 0 and chunk.first and blocks >= _SMALLEST_CHUNK_BLOCKS:
+            proof.blocks_per_s = blocks / elapsed_s
+            self._bytes_per_s += (chunk_bytes(proof, chunk) / elapsed_s - self._bytes_per_s) / 4
+
+
+def chunk_bytes(proof: RelationProof, chunk: Chunk) -> int:
+    """Return the bytes of the relation that a fresh chunk stands for, values stored outside included; 0 for another."""
+    if not chunk.first:
+        return 0
+    known = max(proof.known_blocks, 1)
+    last = min(chunk.blocks.end, max(known, chunk.blocks.first))
+    return proof.relation.total_bytes * (last - chunk.blocks.first) // known

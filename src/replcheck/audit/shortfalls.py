@@ -1,0 +1,136 @@
+"""Why something was not proven: the reasons an audit gives, each with a code that scripts may rely on.
+
+What can be tried again with hope is inconclusive, what could not be looked at is unchecked.
+"""
+
+from dataclasses import dataclass
+
+from replcheck.errors import StatementCancelled, StatementFailed
+from replcheck.model.outcome import Verdict
+from replcheck.postgres import advice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """Why a part of a relation, a relation or a node was not proven."""
+
+    code: str
+    reason: str
+    verdict: Verdict
+    """INCONCLUSIVE or UNCHECKED; CONSISTENT where nothing is left to prove."""
+    hint: str = ""
+
+
+UNSTEADY = Shortfall(
+    code="unsteady",
+    reason="rows differ, but in other places at each look",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when the relation is written less.",
+)
+STILL_IN_FLIGHT = Shortfall(
+    code="in_flight",
+    reason="rows were still in flight when the time to settle them was over",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when the transactions that hold them have ended.",
+)
+UNANSWERED = Shortfall(
+    code="unanswered",
+    reason="the replica could not answer, however often it was asked",
+    verdict=Verdict.UNCHECKED,
+    hint="Look at that server's log and audit again.",
+)
+REDEFINED = Shortfall(
+    code="redefined",
+    reason="it was redefined again and again while it was read",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit it when no DDL runs.",
+)
+LOCKED = Shortfall(
+    code="locked",
+    reason="a lock kept the audit out",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Look for a session that holds ACCESS EXCLUSIVE on it (pg_locks) and audit it again.",
+)
+TOO_SLOW = Shortfall(
+    code="too_slow",
+    reason="a single block takes longer to read than a snapshot may live",
+    verdict=Verdict.UNCHECKED,
+    hint="Raise --max-snapshot-age.",
+)
+DROPPED = Shortfall(code="dropped", reason="dropped while the audit ran", verdict=Verdict.CONSISTENT)
+STOPPED = Shortfall(
+    code="stopped", reason="the run was stopped", verdict=Verdict.UNCHECKED, hint="Run the audit again to its end."
+)
+UNFINISHED = Shortfall(
+    code="unfinished", reason="the audit ended before it was read", verdict=Verdict.UNCHECKED, hint="Audit again."
+)
+
+NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost", "unfinished"})
+"""Shortfalls of a whole node or run: told once, not once a relation."""
+FINAL_CODES = NODE_CODES | {"redefined", "dropped"}
+"""Shortfalls of a whole relation on a replica, after which none of its chunks is read there."""
+
+
+def node_lost(node: str, reason: str) -> Shortfall:
+    """Say that a node takes no further part."""
+    return Shortfall(
+        code="node_lost",
+        reason=reason,
+        verdict=Verdict.UNCHECKED,
+        hint=f'Bring node "{node}" back and audit again.',
+    )
+
+
+def primary_lost(lack: Shortfall) -> Shortfall:
+    """Say that nothing more can be compared because the primary is gone."""
+    return Shortfall(
+        code="primary_lost", reason=f"the primary: {lack.reason}", verdict=Verdict.UNCHECKED, hint=lack.hint
+    )
+
+
+def left_behind(node: str, distance_bytes: int, waited_s: float, *, paused: bool, delayed: bool) -> Shortfall:
+    """Say that a replica does not replay far enough to be compared."""
+    cause = "its replay is paused" if paused else "it is delayed on purpose" if delayed else "it lags"
+    hint = (
+        f'Run SELECT pg_wal_replay_resume() on node "{node}" and audit again.'
+        if paused
+        else "Audit it when it has caught up."
+    )
+    return Shortfall(
+        code="left_behind",
+        reason=f"{cause}: {distance_bytes} bytes of WAL behind after {waited_s:.0f} s",
+        verdict=Verdict.INCONCLUSIVE,
+        hint=hint,
+    )
+
+
+def lost_while_reading(node: str, first_block: int, last_block: int | None) -> Shortfall:
+    """Say that a node's connection broke each time the same blocks were read."""
+    last = "the end" if last_block is None else str(last_block)
+    return Shortfall(
+        code="lost_while_reading",
+        reason=f"{node} was lost each time while blocks {first_block} to {last} were read",
+        verdict=Verdict.UNCHECKED,
+        hint="Look at that server's log: a damaged page can crash a server.",
+    )
+
+
+def conflict(node: str, error: StatementCancelled) -> Shortfall:
+    """Say that a node cancelled the read again and again."""
+    return Shortfall(
+        code="conflict",
+        reason=f"{node} cancelled the read each time (SQLSTATE {error.sqlstate})",
+        verdict=Verdict.INCONCLUSIVE,
+        hint="Turn on hot_standby_feedback there, or raise max_standby_streaming_delay.",
+    )
+
+
+def refusal(error: StatementFailed, role: str) -> Shortfall:
+    """Say that a node refused to read a relation."""
+    privilege = error.sqlstate == "42501"
+    return Shortfall(
+        code="privilege" if privilege else f"sqlstate_{error.sqlstate}",
+        reason="the role may not read it" if privilege else error.message,
+        verdict=Verdict.UNCHECKED,
+        hint=advice.grant_read_all_data(role) if privilege else "Look the SQLSTATE up in that server's log.",
+    )

@@ -1,0 +1,406 @@
+"""One lane at work: it takes chunks, reads them on all its nodes, and settles what it found.
+
+A finding counts only after its alignment was given back and the relation's definition and file node were found
+unchanged on every node since the plan: then they were the same all the time, since neither ever comes back.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from replcheck.audit import shortfalls
+from replcheck.audit.cluster import Cluster
+from replcheck.audit.comparison import ChunkFinding, compare
+from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
+from replcheck.audit.lanes import Alignment, Lane
+from replcheck.audit.pace import Pace, chunk_bytes
+from replcheck.audit.proof import MAX_LOSSES, MAX_REPLANS, Chunk, RelationProof
+from replcheck.audit.reading import HeapRewritten, Readers, drive
+from replcheck.audit.verdicts import relation_report
+from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
+from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
+from replcheck.events import ChunkCompared, RelationFinished, RelationStarted, RowsDiffer
+from replcheck.model.audit import AlignmentReport
+from replcheck.model.outcome import Verdict
+from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
+
+_IDLE_S = 0.1
+_DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
+"""What a statement is refused with whose relation was dropped, renamed or redefined since it was planned."""
+_TOO_WIDE = "54000"
+_QUERY_CANCELED = "57014"
+
+Definition = tuple[int, int | None]
+"""Token and newest file node."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A finding that waits for its alignment to be settled."""
+
+    chunk: Chunk
+    relation: Relation
+    finding: ChunkFinding
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the workers of one database share."""
+
+    queue: WorkQueue
+    watch: DefinitionWatch
+    pace: Pace
+    dropped: list[Relation]
+    alignments: dict[str, list[AlignmentReport]]
+    announced: set[int]
+    reported: set[int]
+
+
+class LaneWorker:
+    """Works one lane until nothing is left to do."""
+
+    def __init__(self, lane: Lane, cluster: Cluster, job: Job) -> None:
+        self.lane = lane
+        self._cluster = cluster
+        self._job = job
+        self._pending: list[_Pending] = []
+
+    async def work(self) -> None:
+        """Take chunk after chunk; returns when all are settled, or when nobody is left to compare."""
+        lane, queue = self.lane, self._job.queue
+        while not self._cluster.over:
+            if lane.alignment is not None and (lane.expired or await lane.holds_up_replay()):
+                await self.settle()
+                continue
+            number = lane.alignment.number if lane.alignment else None
+            covered = lane.alignment.replicas if lane.alignment else frozenset()
+            step = queue.next(number, covered, self._cluster.clock())
+            match step:
+                case Chunk():
+                    await self._take(step)
+                case Realign(wanted=wanted):
+                    await self.settle()
+                    await self.align(wanted)
+                case Pause(until=until):
+                    await self.settle()
+                    await asyncio.sleep(min(max(until - self._cluster.clock(), 0.01), _IDLE_S))
+                case Finished():
+                    await self.settle()
+                    if queue.next(None, frozenset(), self._cluster.clock()) == Finished():
+                        return
+        await self.settle()
+
+    async def align(self, wanted: frozenset[str]) -> bool:
+        """Align the lane with those of `wanted` that can be, and look again at what was redefined; False where none."""
+        self.retire_gone()
+        present = frozenset(name for name in wanted if self._cluster.replicas[name].gone is None)
+        usable = any(self._cluster.replicas[name].usable for name in present)
+        if not usable or self._cluster.primary.away or not await self._aligned(present):
+            await asyncio.sleep(_IDLE_S)
+            return False
+        await self._look_at_definitions()
+        return self.lane.alignment is not None
+
+    async def _aligned(self, present: frozenset[str]) -> bool:
+        self._job.queue.aligning += 1
+        try:
+            return await self.lane.align(present) is not None
+        except NodeError as error:
+            await self.lane.close()
+            self._cluster.primary.report(error)
+            return False
+        finally:
+            self._job.queue.aligning -= 1
+
+    async def list_relations(self, oids: list[int] | None) -> Listing:
+        """List relations under the lane's alignment; a node that could not is absent."""
+        alignment = self.lane.alignment
+        names = [self._cluster.primary.name, *sorted(alignment.replicas if alignment else ())]
+        listed = await asyncio.gather(*(self._list_on(name, oids) for name in names))
+        return {name: relations for name, relations in zip(names, listed, strict=True) if relations is not None}
+
+    async def _list_on(self, name: str, oids: list[int] | None) -> Mapping[int, Relation] | None:
+        try:
+            return await read_relations(self.lane.sessions[name], oids)
+        except NodeError as error:
+            await self.failed(name, error)
+            return None
+
+    async def failed(self, name: str, error: NodeError) -> None:
+        """Forget a session that failed outside a chunk, and tell the node's handle what that means for the node."""
+        node = self._cluster.node(name)
+        session = self.lane.sessions.pop(name, None)
+        if session is not None:
+            await session.close()
+        if not isinstance(error, StatementFailed):
+            node.report(error)
+        elif not isinstance(error, StatementCancelled):
+            node.leave_behind(shortfalls.node_lost(name, error.message))
+
+    def retire_gone(self) -> None:
+        """Give up what is left on replicas that take no further part."""
+        for name, node in self._cluster.replicas.items():
+            if node.gone is not None:
+                for proof in self._job.queue.proofs.values():
+                    proof.give_up(name, node.gone)
+
+    async def _look_at_definitions(self) -> None:
+        """Look again, under this alignment, at relations that were redefined or that a replica defines otherwise."""
+        alignment = self.lane.alignment
+        suspects = self._job.watch.suspects(alignment.replicas) if alignment else []
+        if not suspects:
+            return
+        listing = await self.list_relations(suspects)
+        if self._cluster.primary.name in listing:
+            for oid in suspects:
+                self._replan(self._job.queue.proofs[oid], listing)
+
+    def _replan(self, proof: RelationProof, listing: Listing) -> None:
+        now = listing[self._cluster.primary.name].get(proof.relation.oid)
+        if now is None:
+            self._job.dropped.append(proof.relation)
+            self._job.watch.forget(proof.relation.oid)
+            for name in proof.tallies:
+                proof.give_up(name, shortfalls.DROPPED)
+            return
+        if redefined(proof.relation, now):
+            proof.replan(now, known_blocks=known_blocks(now, listing, self._job.pace), sweep=self._job.pace.sweeps(now))
+            self._job.queue.reopen(now.oid)
+            if proof.replans > MAX_REPLANS:
+                for name in proof.active:
+                    proof.give_up(name, shortfalls.REDEFINED)
+        self._job.watch.compare(proof, listing)
+
+    async def _take(self, chunk: Chunk) -> None:
+        try:
+            await self._read(chunk)
+        finally:
+            self._job.queue.done()
+
+    async def _read(self, chunk: Chunk) -> None:
+        lane, alignment, primary = self.lane, self.lane.alignment, self._cluster.primary.name
+        assert alignment is not None  # noqa: S101 - the queue gives chunks to aligned lanes only
+        proof = self._job.queue.proofs[chunk.oid]
+        self._announce(proof)
+        asked = sorted(alignment.replicas if chunk.looks else alignment.replicas & chunk.needed & proof.active)
+        readers = Readers(
+            relation=proof.relation,
+            how=self._cluster.hasher.for_relation(proof.relation, by_column=chunk.by_column),
+            sessions={name: lane.sessions[name] for name in (primary, *asked)},
+            primary=primary,
+        )
+        comparison = compare(
+            self._job.pace.request(proof, chunk),
+            primary=primary,
+            unsettled={name: alignment.unsettled[name] for name in asked},
+            known_blocks=proof.known_blocks,
+            rows_limit=self._cluster.options.max_rows_listed - proof.rows_listed,
+        )
+        began = self._cluster.clock()
+        finding = await drive(comparison, readers)
+        elapsed = self._cluster.clock() - began
+        self._tell(proof, chunk, finding, elapsed)
+        if finding.digest is not None:
+            self._job.pace.measure(proof, chunk, elapsed)
+        alignment.chunks += 1
+        await self._conclude(proof, chunk, finding, readers.troubles)
+
+    async def _conclude(
+        self, proof: RelationProof, chunk: Chunk, finding: ChunkFinding, troubles: Mapping[str, NodeError]
+    ) -> None:
+        """Keep a finding until its alignment is settled, after dealing with the nodes that could not answer."""
+        lost = [name for name, error in troubles.items() if isinstance(error, NodeLost)]
+        for name in lost:
+            await self.failed(name, troubles[name])
+        there = troubles.get(self._cluster.primary.name)
+        if there is not None:
+            self._primary_failed(proof, chunk, there)
+            if isinstance(there, NodeLost):
+                await self.settle()
+            return
+        for name, error in troubles.items():
+            chunk = self._replica_failed(proof, chunk, name, error)
+        self._pending.append(_Pending(chunk, proof.relation, finding))
+        if lost and self.lane.alignment is not None:
+            self.lane.alignment.leave_out(lost)
+
+    def _primary_failed(self, proof: RelationProof, chunk: Chunk, error: NodeError) -> None:
+        """Put a chunk off that the primary could not read, or give it up."""
+        if not isinstance(error, StatementFailed):
+            lost = replace(chunk, losses=chunk.losses + 1)
+            self._put_off(proof, lost, shortfalls.lost_while_reading(error.node, *_ends(chunk)))
+        elif isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
+            self._job.watch.suspect(proof)
+            self._put_off(proof, chunk, shortfalls.REDEFINED)
+        elif isinstance(error, StatementCancelled) and error.sqlstate == _QUERY_CANCELED:
+            self._too_slow(proof, chunk)
+        elif isinstance(error, StatementCancelled):
+            self._put_off(proof, chunk, shortfalls.LOCKED)
+        elif error.sqlstate == _TOO_WIDE and not chunk.by_column:
+            self._job.queue.put_back([replace(chunk, by_column=True)])
+        else:
+            proof.refuse(chunk, shortfalls.refusal(error, self._cluster.primary.facts.privileges.role))
+
+    def _replica_failed(self, proof: RelationProof, chunk: Chunk, name: str, error: NodeError) -> Chunk:
+        """Take note of what a replica answered instead of rows; return the chunk as it is to be settled."""
+        if not isinstance(error, StatementFailed):
+            lack = shortfalls.lost_while_reading(name, *_ends(chunk))
+            return replace(chunk, losses=chunk.losses + 1, trouble=lack)
+        if isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
+            self._job.watch.suspect(proof)
+            return replace(chunk, trouble=shortfalls.REDEFINED)
+        if error.sqlstate == _TOO_WIDE and not chunk.by_column:
+            return replace(chunk, by_column=True)
+        if isinstance(error, StatementCancelled):
+            return replace(chunk, trouble=shortfalls.conflict(name, error))
+        role = self._cluster.replicas[name].facts.privileges.role
+        return replace(chunk, losses=MAX_LOSSES, trouble=shortfalls.refusal(error, role))
+
+    def _put_off(self, proof: RelationProof, chunk: Chunk, lack: shortfalls.Shortfall) -> None:
+        now, budget_s = self._cluster.clock(), self._cluster.options.settle_budget_s
+        self._job.queue.put_back(proof.put_off(chunk, lack, now=now, budget_s=budget_s))
+
+    def _too_slow(self, proof: RelationProof, chunk: Chunk) -> None:
+        if chunk.whole:
+            proof.read_in_ranges()
+            self._job.queue.reopen(chunk.oid)
+            return
+        halves = proof.halve(chunk)
+        if halves:
+            self._job.queue.put_back(halves)
+        else:
+            proof.refuse(chunk, shortfalls.TOO_SLOW)
+
+    async def settle(self) -> None:
+        """Give the lane's snapshots back, make sure nothing was redefined meanwhile, and take its findings in."""
+        alignment, pending = self.lane.alignment, self._pending
+        self._pending = []
+        if alignment is None:
+            return
+        await self.lane.release()
+        names = [self._cluster.primary.name, *sorted(alignment.replicas)]
+        oids = sorted({item.chunk.oid for item in pending})
+        states = await asyncio.gather(*(self._definitions(name, oids) for name in names))
+        known = {name: state for name, state in zip(names, states, strict=True) if state is not None}
+        clean = [name for item in pending for name in self._take_in(item, alignment, known)]
+        self._record(alignment, clean)
+        self._report_finished(oids)
+
+    async def _definitions(self, name: str, oids: list[int]) -> dict[int, Definition] | None:
+        if not oids:
+            return {}
+        try:
+            session = await self.lane.session(self._cluster.node(name))
+            tokens = await read_tokens(session, oids)
+            filenodes = await read_filenodes(session, oids)
+        except NodeError as error:
+            await self.failed(name, error)
+            return None
+        return {oid: (tokens.get(oid, 0), filenodes.get(oid)) for oid in oids}
+
+    def _take_in(
+        self, item: _Pending, alignment: Alignment, known: Mapping[str, Mapping[int, Definition]]
+    ) -> list[str]:
+        """Give a finding to its proof; return the replicas on which the chunk was clean."""
+        proof, relation, finding = self._job.queue.proofs[item.chunk.oid], item.relation, item.finding
+        planned = (relation.token, relation.filenode_now)
+        if any(state[relation.oid] != planned for state in known.values()):
+            self._job.watch.suspect(proof)
+            self._put_off(proof, item.chunk, shortfalls.REDEFINED)
+            return []
+        shown = {name: found for name, found in finding.replicas.items() if name in known}
+        if self._cluster.primary.name not in known:
+            shown, finding = {}, ChunkFinding(digest=None, replicas={})
+        cancelled = item.chunk.trouble is not None and item.chunk.trouble.code == "conflict"
+        halves = proof.halve(item.chunk) if cancelled and not any(found.seen for found in shown.values()) else []
+        if halves:
+            self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
+            return []
+        rest = proof.absorb(
+            item.chunk,
+            ChunkFinding(digest=finding.digest, replicas=shown),
+            alignment=alignment.number,
+            now=self._cluster.clock(),
+            budget_s=self._cluster.options.settle_budget_s,
+        )
+        self._job.queue.put_back(rest)
+        return [name for name, found in shown.items() if found.clean]
+
+    def _record(self, alignment: Alignment, clean: list[str]) -> None:
+        for name, difference in alignment.unsettled.items():
+            self._job.alignments[name].append(
+                AlignmentReport(
+                    lane=self.lane.number,
+                    database=self.lane.database,
+                    taken_at=alignment.taken_at,
+                    lsn=alignment.lsn,
+                    attempts=alignment.attempts,
+                    elapsed_s=alignment.elapsed_s,
+                    unsettled=len(difference),
+                    chunks=clean.count(name),
+                )
+            )
+
+    def _report_finished(self, oids: Iterable[int]) -> None:
+        for oid in oids:
+            proof = self._job.queue.proofs[oid]
+            if proof.finished and oid not in self._job.reported:
+                self._job.reported.add(oid)
+                report = relation_report(self.lane.database, proof)
+                self._cluster.emit(RelationFinished(at=datetime.now(UTC), relation=report))
+
+    def _announce(self, proof: RelationProof) -> None:
+        relation = proof.relation
+        if relation.oid not in self._job.announced:
+            self._job.announced.add(relation.oid)
+            self._cluster.emit(
+                RelationStarted(
+                    at=datetime.now(UTC),
+                    database=self.lane.database,
+                    relation=relation.label,
+                    size_bytes=relation.total_bytes,
+                )
+            )
+
+    def _tell(self, proof: RelationProof, chunk: Chunk, finding: ChunkFinding, elapsed: float) -> None:
+        now, relation = datetime.now(UTC), proof.relation
+        needed = {name: shown for name, shown in finding.replicas.items() if name in chunk.needed}
+        for name, shown in needed.items():
+            if shown.seen and not shown.clean:
+                self._cluster.emit(
+                    RowsDiffer(
+                        at=now,
+                        database=self.lane.database,
+                        relation=relation.label,
+                        node=name,
+                        differing=shown.differing,
+                        in_flight=shown.in_flight,
+                        look=len(chunk.looks.get(name, ())) + 1,
+                    )
+                )
+        clean = bool(needed) and all(shown.clean for shown in needed.values())
+        self._cluster.emit(
+            ChunkCompared(
+                at=now,
+                lane=self.lane.number,
+                database=self.lane.database,
+                relation=relation.label,
+                first_block=chunk.blocks.first,
+                last_block=None if chunk.blocks.open_ended else chunk.blocks.end - 1,
+                rows=finding.digest.rows if finding.digest else 0,
+                size_bytes=chunk_bytes(proof, chunk),
+                elapsed_s=elapsed,
+                verdict=Verdict.CONSISTENT if clean else Verdict.INCONCLUSIVE,
+            )
+        )
+
+
+def known_blocks(relation: Relation, listing: Listing, pace: Pace) -> int:
+    """Return a relation's size in blocks, the largest of the nodes' in a listing."""
+    sizes = [relations[relation.oid].size_bytes for relations in listing.values() if relation.oid in relations]
+    return pace.blocks(max([relation.size_bytes, *sizes]))
+
+
+def _ends(chunk: Chunk) -> tuple[int, int | None]:
+    return chunk.blocks.first, None if chunk.blocks.open_ended else chunk.blocks.end - 1
