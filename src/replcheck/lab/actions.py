@@ -263,6 +263,16 @@ class Writer:
             )
             self.connection.execute("update clinic.tariff set price = price + 1 where id = %s", [self._number(200)])
 
+    def adopt(self) -> None:
+        """Take over what a broken connection of this writer, or a killed load with the same seed, left prepared."""
+        found = self.connection.execute(
+            "select gid from pg_prepared_xacts where starts_with(gid, %s) and database = current_database()",
+            [self.gid_prefix],
+        ).fetchall()
+        self.prepared = [gid for (gid,) in found]
+        numbers = [int(gid.removeprefix(self.gid_prefix)) for gid in self.prepared]
+        self.prepared_so_far = max(numbers, default=-1) + 1
+
     def settle(self) -> None:
         """Finish what is still prepared."""
         while self.prepared:

@@ -337,10 +337,10 @@ def remove_abandoned(root: Path) -> list[str]:
 
 
 def remove_root(root: Path) -> None:
-    """Remove the templates and the folder of clusters itself where no cluster and nothing else is left in it."""
-    if root.is_dir() and not any(entry.name != templates.FOLDER for entry in root.iterdir()):
+    """Remove the templates where no cluster is left, and the folder itself where we made it and it is empty."""
+    if not any(root.glob(f"*/{lab_state.MARKER}")):
         templates.remove_templates(root)
-        root.rmdir()
+        lab_state.remove_root(root)
 
 
 def _end_server(data_dir: Path) -> None:

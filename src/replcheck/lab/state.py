@@ -22,6 +22,8 @@ from replcheck.postgres import processes
 MARKER = "replcheck-lab.json"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 """What clusters and nodes may be called."""
+_ROOT_MARKER = ".made-by-replcheck-lab"
+"""A file that tells a folder of clusters that we made from one that was there before."""
 _KIND = "replcheck lab"
 _FORMAT = 1
 
@@ -162,6 +164,7 @@ def make_root(root: Path) -> None:
         if not root.is_dir():
             root.mkdir(mode=mode, parents=True)
             root.chmod(mode)
+            (root / _ROOT_MARKER).touch(mode=0o600)
         status = root.stat()
     except OSError as exc:
         raise LabError(f"folder {root} cannot be made: {exc.strerror}", hint="Choose another one with --dir.") from exc
@@ -169,6 +172,19 @@ def make_root(root: Path) -> None:
         raise LabError(
             f"folder {root} is not safe: other users can change it", hint="Choose a folder of your own with --dir."
         )
+
+
+def remove_root(root: Path) -> None:
+    """Remove the folder of clusters where it is empty and was made by `make_root`, and the empty one it lies in."""
+    try:
+        if {entry.name for entry in root.iterdir()} != {_ROOT_MARKER}:
+            return
+        (root / _ROOT_MARKER).unlink()
+        root.rmdir()
+        if root == default_root() and root.parent.name == "replcheck":
+            root.parent.rmdir()
+    except OSError:
+        return
 
 
 def find_states(root: Path) -> Iterator[LabState]:

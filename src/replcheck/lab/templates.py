@@ -12,8 +12,9 @@ from pathlib import Path
 from replcheck.postgres.programs import Account, Programs, run_program
 from replcheck.postgres.server import initialize_data, make_private_folder
 
-FOLDER = ".templates"
+FOLDER = ".replcheck-lab-templates"
 """Name of the folder with the templates, beside the clusters."""
+_LOCK = "replcheck-lab.lock"
 
 
 def new_data_dir(root: Path, programs: Programs, data_dir: Path, *, account: Account | None, checksums: bool) -> None:
@@ -28,8 +29,9 @@ def new_data_dir(root: Path, programs: Programs, data_dir: Path, *, account: Acc
 
 
 def remove_templates(root: Path) -> None:
-    """Delete the templates of a folder."""
-    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    """Delete the templates of a folder, if it has any that are ours."""
+    if (root / FOLDER / _LOCK).is_file():
+        shutil.rmtree(root / FOLDER, ignore_errors=True)
 
 
 def _template(root: Path, programs: Programs, *, account: Account | None, checksums: bool) -> Path:
@@ -49,7 +51,7 @@ def _template(root: Path, programs: Programs, *, account: Account | None, checks
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
+    with (folder / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

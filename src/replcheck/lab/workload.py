@@ -33,7 +33,8 @@ _EXPECTED = frozenset(
     }
 )
 """SQLSTATEs that writers run into where they meet one another; the transaction is rolled back and the work goes on."""
-_CONNECTION_LOST = ("08", "57P")
+_CONNECTION_LOST = ("08", "57P", "25006")
+"""Beginnings of SQLSTATEs after which a primary is looked for anew; 25006: not yet or no longer one."""
 _SESSION = (
     "set lock_timeout = '2s'",
     "set statement_timeout = '60s'",
@@ -106,7 +107,9 @@ class MixedWorkload:
         target = self.transactions + transactions
         deadline = time.monotonic() + timeout_s
         while self.transactions < target:
-            if time.monotonic() > deadline or self._failures:
+            if self._failures:
+                raise LabError(f"the workload failed: {self._failures[0]}") from self._failures[0]
+            if time.monotonic() > deadline:
                 raise LabError(f"the workload did not finish {transactions} transactions in {timeout_s:g} s")
             time.sleep(0.01)
 
@@ -143,6 +146,7 @@ class MixedWorkload:
             for statement in _SESSION:
                 connection.execute(statement)
             writer = Writer(connection, rng, self._patients, f"{self._gid_prefix}{number}_", self._stopping)
+            writer.adopt()
             due = time.monotonic()
             while not self._stopping.is_set():
                 [action] = rng.choices(list(ACTIONS), weights=list(ACTIONS.values()))

@@ -128,7 +128,7 @@ class LocalServer:
     def settings(self) -> dict[str, str]:
         """Return the settings of the configuration file, as text."""
         lines = (line.partition(" = ") for line in self.settings_file.read_text("utf-8").splitlines())
-        return {name: value[1:-1].replace("''", "'") for name, _, value in lines}
+        return {name: _conf_unquoted(value) for name, _, value in lines}
 
     def configure(self, **settings: str | None) -> None:
         """Change settings in the configuration file, None takes one out; effective after `reload` or `restart`."""
@@ -161,7 +161,9 @@ class LocalServer:
         deadline = time.monotonic() + timeout_s
         while not (self.ready if until_ready else self.running):
             if not processes.is_alive(pid):
-                raise ProgramError(f"server {self.name} ended while it was starting", hint=self._log_hint())
+                raise ProgramError(
+                    f"server {self.name} ended while it was starting{self._last_words()}", hint=self._log_hint()
+                )
             if time.monotonic() > deadline:
                 raise ProgramError(f"server {self.name} was not ready after {timeout_s:g} s", hint=self._log_hint())
             time.sleep(_POLL_S)
@@ -259,7 +261,7 @@ class LocalServer:
         }
 
     def _write_settings(self, settings: Mapping[str, str]) -> None:
-        lines = (f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
+        lines = (f"{name} = {_conf_quoted(value)}\n" for name, value in settings.items())
         self._write(self.settings_file, "".join(lines))
 
     def _write(self, path: Path, text: str) -> None:
@@ -271,6 +273,11 @@ class LocalServer:
 
     def _pid_file(self) -> list[str]:
         return _lines(self.data_dir / "postmaster.pid")
+
+    def _last_words(self) -> str:
+        """Return why the server did not start, to be put behind a message; empty where it did not say."""
+        fatal = [line for line in _lines(self.log_file) if " FATAL: " in line]
+        return f": {fatal[-1].partition('FATAL: ')[2].strip()}" if fatal else ""
 
     def _log_hint(self) -> str:
         return f"See the end of {self.log_file}."
@@ -311,6 +318,21 @@ def libpq_quoted(value: str) -> str:
     if value and not any(character in " '\\" for character in value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _conf_quoted(value: str) -> str:
+    r"""Return a value as a configuration file wants it: quotes are doubled, and backslashes, which escape there too.
+
+    >>> print(_conf_quoted(r"it's a \ "))
+    'it''s a \\ '
+    >>> _conf_unquoted(_conf_quoted(r"it's a \ ")) == r"it's a \ "
+    True
+    """
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _conf_unquoted(value: str) -> str:
+    return value[1:-1].replace("''", "'").replace("\\\\", "\\")
 
 
 def _list_quoted(value: str) -> str:
