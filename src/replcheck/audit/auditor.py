@@ -264,6 +264,7 @@ class _Audit:
             for replica in relation.replicas
             if replica.node == node.name
         ]
+        differing = mine.count(Verdict.DIVERGED)
         if any(found.node == node.name for found in gathered.divergences):
             mine.append(Verdict.DIVERGED)
         unread = any(not note.by_design and note.node in (None, node.name) for note in gathered.not_checked)
@@ -273,7 +274,7 @@ class _Audit:
         return ReplicaReport(
             node=node_report(node, nodes),
             verdict=verdict,
-            reason=_reason(verdict, lack, mine),
+            reason=_reason(verdict, lack, mine, differing),
             alignments=tuple(gathered.alignments.get(node.name, ())),
         )
 
@@ -301,11 +302,11 @@ def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, *, stop
     return {verdict.outcome: verdict for verdict in Verdict}[worst(outcomes)]
 
 
-def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict]) -> str:
+def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict], differing: int) -> str:
     if verdict is Verdict.CONSISTENT:
         return ""
     if verdict is Verdict.DIVERGED:
-        return f"{relations.count(Verdict.DIVERGED)} relations differ"
+        return "1 relation differs" if differing == 1 else f"{differing or 'no'} relations differ"
     if lack is not None:
         return lack.reason
     count = sum(found is verdict for found in relations)

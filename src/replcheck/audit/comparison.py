@@ -128,6 +128,8 @@ class ReplicaFinding:
     rows: tuple[RowDifference, ...] = ()
     unlisted: tuple[tuple[BlockRange, int], ...] = ()
     """Ranges that differ but were not listed, with the least number of rows that differ."""
+    doubtful: bool = False
+    """Whether unsettled transactions could explain what was not listed."""
     unreadable: tuple[UnreadableRange, ...] = ()
 
     @property
@@ -137,18 +139,20 @@ class ReplicaFinding:
 
     @property
     def in_flight(self) -> int:
-        """Return the number of rows that an unsettled transaction explains."""
-        return sum(row.in_flight for row in self.rows)
+        """Return the least number of rows that an unsettled transaction explains, or could."""
+        listed = sum(row.in_flight for row in self.rows)
+        return listed + (sum(least for _, least in self.unlisted) if self.doubtful else 0)
 
     @property
     def differing(self) -> int:
-        """Return the number of rows, or of ranges where rows could not be told apart, that nothing explains."""
-        return sum(not row.in_flight for row in self.rows) + len(self.unlisted) + len(self.unreadable)
+        """Return the least number of rows, and of unreadable ranges, that nothing explains."""
+        beyond = 0 if self.doubtful else sum(least for _, least in self.unlisted)
+        return sum(not row.in_flight for row in self.rows) + beyond + len(self.unreadable)
 
     @property
     def unexplained(self) -> bool:
         """Return whether anything differs that no unsettled transaction explains."""
-        return bool(self.unlisted or self.unreadable) or any(not row.in_flight for row in self.rows)
+        return self.differing > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +176,24 @@ class _Notes:
     rows: dict[str, list[RowDifference]] = field(default_factory=dict)
     unlisted: dict[str, list[tuple[BlockRange, int]]] = field(default_factory=dict)
     unreadable: list[UnreadableRange] = field(default_factory=list)
+    suspected: dict[str, list[BlockRange]] = field(default_factory=dict)
 
     def hear(self, reply: Reply) -> None:
         self.seen &= reply.keys()
+
+    def suspect(self, parts: Sequence[BlockRange], differing: "Differing") -> None:
+        for replica, numbers in differing.items():
+            self.suspected[replica] = [parts[number] for number in sorted(numbers)]
+
+    def unaccounted(self, replica: str) -> list[tuple[BlockRange, int]]:
+        """Return the parts whose digests differed although nothing in them was found to differ."""
+        return [
+            (part, 1)
+            for part in self.suspected.get(replica, ())
+            if not any(part.holds(row.ctid) for row in self.rows.get(replica, ()))
+            and not any(part.overlaps(other) for other, _ in self.unlisted.get(replica, ()))
+            and not any(part.overlaps(other.blocks) for other in self.unreadable)
+        ]
 
     @property
     def present(self) -> list[str]:
@@ -202,15 +221,17 @@ def compare(
     notes.hear(reply)
     parts = _parts_of(request)
     digest = _digest_of(reply.get(primary))
+    differing = _differing_parts(notes, reply)
     if _damaged(reply):
-        suspects = list(request.ranges) if isinstance(request, PartsRequest) else [WHOLE]
-    else:
-        suspects = [parts[number] for number in sorted(_differing_parts(notes, reply))]
-    bounded, tail = _cut_at(_joined(suspects), known_blocks)
-    if not _damaged(reply) and all(len(part) <= LISTED_BLOCKS for part in suspects if not part.open_ended):
-        yield from _list_in_batches(notes, [part for part in suspects if not part.open_ended])
-    elif bounded:
+        bounded, tail = _cut_at(joined(parts), known_blocks)
         yield from _examine(notes, tuple(bounded), LISTED_BLOCKS)
+    else:
+        notes.suspect(parts, differing)
+        bounded, tail = _cut_at((parts[number] for number in sorted(_any_of(differing))), known_blocks)
+        if all(len(part) <= LISTED_BLOCKS for part in bounded):
+            yield from _list_in_batches(notes, bounded, _named_parts(parts, differing))
+        else:
+            yield from _examine(notes, tuple(joined(bounded)), LISTED_BLOCKS)
     if tail is not None:
         yield from _examine_tail(notes, tail)
     return _finding(notes, digest)
@@ -237,26 +258,39 @@ def _cut_at(ranges: Iterable[BlockRange], known_blocks: int) -> tuple[list[Block
     return bounded, tail
 
 
-def _joined(ranges: Iterable[BlockRange]) -> list[BlockRange]:
-    joined: list[BlockRange] = []
+def joined(ranges: Iterable[BlockRange]) -> list[BlockRange]:
+    """Return the ranges in order, those that touch or overlap as one."""
+    runs: list[BlockRange] = []
     for blocks in sorted(ranges):
-        if joined and blocks.first <= joined[-1].end:
-            joined[-1] = BlockRange(joined[-1].first, max(joined[-1].end, blocks.end))
+        if runs and blocks.first <= runs[-1].end:
+            runs[-1] = BlockRange(runs[-1].first, max(runs[-1].end, blocks.end))
         else:
-            joined.append(blocks)
-    return joined
+            runs.append(blocks)
+    return runs
 
 
-def _differing_parts(notes: _Notes, reply: Reply) -> set[int]:
+Differing = Mapping[str, frozenset[int]]
+"""Per replica that was read: the numbers of the parts that differ from the primary's."""
+
+
+def _differing_parts(notes: _Notes, reply: Reply) -> Differing:
     there = reply.get(notes.primary)
     if not isinstance(there, tuple):
-        return set()
-    differing: set[int] = set()
-    for replica in notes.present:
-        here = reply[replica]
-        if isinstance(here, tuple):
-            differing |= {n for n, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1]}
-    return differing
+        return {}
+    answers = {replica: reply[replica] for replica in notes.present}
+    return {
+        replica: frozenset(n for n, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1])
+        for replica, here in answers.items()
+        if isinstance(here, tuple)
+    }
+
+
+def _any_of(differing: Differing) -> frozenset[int]:
+    return frozenset[int]().union(*differing.values())
+
+
+def _named_parts(parts: Sequence[BlockRange], differing: Differing) -> Mapping[str, frozenset[BlockRange]]:
+    return {replica: frozenset(parts[number] for number in numbers) for replica, numbers in differing.items()}
 
 
 def _examine(notes: _Notes, ranges: tuple[BlockRange, ...], width: int) -> Generator[Request, Reply, None]:
@@ -271,11 +305,10 @@ def _examine(notes: _Notes, ranges: tuple[BlockRange, ...], width: int) -> Gener
             yield from _examine(notes, group, min(width, LISTED_BLOCKS))
         return
     _note_unreadable(notes, reply, ranges)
-    parts, differing = request.parts, sorted(_differing_parts(notes, reply))
-    affordable = differing if notes.rows_left > 0 else []
-    yield from _list_in_batches(notes, [parts[number] for number in affordable])
-    for number in differing[len(affordable) :]:
-        _count_unlisted(notes, parts[number], reply, number)
+    parts, differing = request.parts, _differing_parts(notes, reply)
+    yield from _list_in_batches(
+        notes, [parts[number] for number in sorted(_any_of(differing))], _named_parts(parts, differing)
+    )
 
 
 def _examine_tail(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
@@ -287,27 +320,22 @@ def _examine_tail(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply
         reply = yield PartsRequest((blocks,), LISTED_BLOCKS)
         notes.hear(reply)
         _note_unreadable(notes, reply, (blocks,))
-        if not _differing_parts(notes, reply):
+        if not _any_of(_differing_parts(notes, reply)):
             return
 
 
-def _list_in_batches(notes: _Notes, parts: Sequence[BlockRange]) -> Generator[Request, Reply, None]:
+def _list_in_batches(
+    notes: _Notes, parts: Sequence[BlockRange], differing: Mapping[str, frozenset[BlockRange]]
+) -> Generator[Request, Reply, None]:
+    """List the rows of small parts; what lies beyond the limit is only told as differing, where its digest did."""
     for start in range(0, len(parts), _LISTED_AT_ONCE):
         batch = parts[start : start + _LISTED_AT_ONCE]
         if notes.rows_left > 0:
             yield from _list(notes, tuple(batch))
-        else:
-            for replica in notes.present:
-                notes.unlisted.setdefault(replica, []).extend((part, 1) for part in batch)
-
-
-def _count_unlisted(notes: _Notes, blocks: BlockRange, reply: Reply, number: int) -> None:
-    there = reply[notes.primary]
-    for replica in notes.present:
-        here = reply.get(replica)
-        if isinstance(there, tuple) and isinstance(here, tuple) and there[number] != here[number]:
-            least = max(1, abs(_rows(there[number]) - _rows(here[number])))
-            notes.unlisted.setdefault(replica, []).append((blocks, least))
+            continue
+        for replica in notes.present:
+            beyond = [(part, 1) for part in batch if part in differing.get(replica, frozenset())]
+            notes.unlisted.setdefault(replica, []).extend(beyond)
 
 
 def _list(notes: _Notes, ranges: tuple[BlockRange, ...]) -> Generator[Request, Reply, None]:
@@ -326,7 +354,7 @@ def _list(notes: _Notes, ranges: tuple[BlockRange, ...]) -> Generator[Request, R
     updaters = yield from _ask_updaters(notes, rows)
     lone = lone_nodes(rows)
     for replica in notes.present:
-        if replica in rows:
+        if replica in rows and notes.primary in notes.seen:
             known = {**updaters.get(notes.primary, {}), **updaters.get(replica, {})}
             found = explain(rows[notes.primary], rows[replica], notes.unsettled[replica], known)
             marked = [_marked(row, lone.get(row.ctid)) for row in found]
@@ -347,6 +375,7 @@ def _ask_updaters(
     if not wanted:
         return {}
     reply = yield UpdatersRequest(wanted)
+    notes.seen -= wanted.keys() - reply.keys()
     return {node: answer for node, answer in reply.items() if isinstance(answer, Mapping)}
 
 
@@ -412,7 +441,8 @@ def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:
             replica: ReplicaFinding(
                 seen=replica in notes.seen and notes.primary in notes.seen,
                 rows=tuple(notes.rows.get(replica, ())),
-                unlisted=tuple(notes.unlisted.get(replica, ())),
+                unlisted=(*notes.unlisted.get(replica, ()), *notes.unaccounted(replica)),
+                doubtful=len(notes.unsettled[replica]) > 0,
                 unreadable=tuple(part for part in notes.unreadable if part.node in (replica, notes.primary)),
             )
             for replica in notes.replicas
@@ -428,7 +458,3 @@ def _digest_of(answer: Answer | None) -> Digest | None:
 
 def _row_versions(answer: Answer) -> tuple[RowVersion, ...]:
     return tuple(row for row in answer if isinstance(row, RowVersion)) if isinstance(answer, tuple) else ()
-
-
-def _rows(part: Digest | RowVersion) -> int:
-    return part.rows if isinstance(part, Digest) else 1

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import xxhash
 
 from replcheck.audit.options import Level
-from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import Digest, RowHash
 
 FINGERPRINT_MINIMUM_ROWS = 1_000
@@ -26,7 +25,7 @@ class Encoding:
     seeds: int
     """How many 64-bit hashes a row gets."""
     by_equality: bool
-    """Whether rows are compared by their types' equality rather than byte by byte."""
+    """Whether values of some types are compared by equality (1.0 and 1.00 alike) rather than byte by byte."""
 
 
 ENCODINGS: Mapping[Level, Encoding] = {
@@ -43,14 +42,9 @@ class Hasher:
     encoding: Encoding
     seeds: tuple[int, ...]
 
-    def for_relation(self, relation: Relation, *, by_column: bool = False) -> RowHash:
-        """Return how to hash the rows of a relation.
-
-        At the level `fast` a relation with a column that has no hash function is hashed byte by byte. `by_column` is
-        for rows that exceed the server's largest value.
-        """
-        by_equality = self.encoding.by_equality and relation.hashable and not by_column
-        return RowHash(seeds=self.seeds, by_equality=by_equality, by_column=by_column)
+    def how(self, *, by_column: bool = False) -> RowHash:
+        """Return how to hash rows; `by_column` is for those that exceed the server's largest value."""
+        return RowHash(seeds=self.seeds, by_equality=self.encoding.by_equality and not by_column, by_column=by_column)
 
 
 def new_hasher(level: Level) -> Hasher:

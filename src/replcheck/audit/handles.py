@@ -62,6 +62,11 @@ class NodeHandle:
         return self.gone is None and not self.away
 
     @property
+    def steady(self) -> bool:
+        """Return whether the node can be asked and keeps up."""
+        return self.usable and self.lagging_since is None
+
+    @property
     def limits(self) -> Limits:
         """Return the time limits of this node's lane sessions."""
         age = self._options.max_snapshot_age_s

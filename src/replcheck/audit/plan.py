@@ -100,6 +100,8 @@ def _reason_not_checked(relation: Relation, options: AuditOptions, database: str
         return because("unlogged", "unlogged: not replicated", by_design=True)
     if relation.persistence == "t":
         return because("temporary", "temporary: not replicated", by_design=True)
+    if not relation.populated:
+        return because("unpopulated", "materialized view that was never populated: it holds no rows", by_design=True)
     if relation.access_method not in ("", _HEAP):
         return because(
             "access_method", f"stored by the access method {relation.access_method}, not heap", by_design=False

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from replcheck.audit import shortfalls
-from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange
+from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
 from replcheck.audit.explanation import RowDifference
 from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
 from replcheck.model.outcome import Verdict, worst_verdict
@@ -32,6 +32,21 @@ _LAST_RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How often a node failed to answer for a chunk."""
+
+    tries: int = 0
+    losses: int = 0
+    """How often its connection was lost over it."""
+    lack: Shortfall | None = None
+    """Why, the last time."""
+
+    def hopeless(self, waited_s: float, budget_s: float) -> bool:
+        """Return whether trying again makes no sense."""
+        return self.losses >= MAX_LOSSES or (self.tries >= MIN_TRIES and waited_s > budget_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A part of a relation that is to be read on the primary and on the replicas in `needed`."""
 
@@ -44,12 +59,8 @@ class Chunk:
     needed: frozenset[str]
     looks: Mapping[str, tuple[ReplicaFinding, ...]] = field(default_factory=dict)
     """Earlier looks that differed, per replica."""
-    losses: int = 0
-    """Times a node was lost while it was read."""
-    tries: int = 0
-    """Times a node that was asked for it could not answer."""
-    trouble: Shortfall | None = None
-    """Why it could not be read the last time."""
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """Per node that could not answer: how often, and why."""
     first: bool = True
     """False for a chunk that was read before."""
     by_column: bool = False
@@ -57,6 +68,15 @@ class Chunk:
     last_alignment: int | None = None
     not_before: float = 0.0
     deferred_since: float | None = None
+    """When it was first put off."""
+    differs_since: float | None = None
+    """When it was first seen to differ."""
+
+    def failed(self, node: str, lack: Shortfall, *, lost: bool = False, final: bool = False) -> "Chunk":
+        """Return the chunk with one more failure of a node to answer; a `final` one is not worth another try."""
+        past = self.trials.get(node, Trial())
+        losses = MAX_LOSSES if final else past.losses + int(lost)
+        return replace(self, trials={**self.trials, node: Trial(tries=past.tries + 1, losses=losses, lack=lack)})
 
     @property
     def whole(self) -> bool:
@@ -116,11 +136,12 @@ class RelationProof:
         self.tallies = {replica: Tally() for replica in replicas}
         self._begin(known_blocks, sweep=sweep)
 
-    def _begin(self, known_blocks: int, *, sweep: bool) -> None:
+    def _begin(self, known_blocks: int, *, sweep: bool, in_ranges: bool = False) -> None:
         self.known_blocks = known_blocks
         self.sweep = sweep
         self.started = False
         self.blocks_per_s: float | None = None
+        self._in_ranges = in_ranges
         self._open: Counter[str] = Counter()
         self._cursor: int | None = 0
         self._digests: dict[int, Digest] = {}
@@ -175,7 +196,7 @@ class RelationProof:
             self.rows_known = False
             self._cursor = None
             return None
-        if self._cursor == 0 and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
+        if self._cursor == 0 and not self._in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
             self._cursor = None
             sweep = self.sweep and self.known_blocks > WHOLE_BLOCKS
             return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(WHOLE,), sweep=sweep, needed=self.active)
@@ -185,9 +206,9 @@ class RelationProof:
         return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(BlockRange(first, end),), needed=self.active)
 
     def read_in_ranges(self) -> None:
-        """Give up reading the relation in one scan and begin again by block ranges."""
+        """Give up reading the relation in one scan and begin again by block ranges; it is never scanned whole again."""
         self.epoch += 1
-        self._begin(self.known_blocks, sweep=False)
+        self._begin(self.known_blocks, sweep=False, in_ranges=True)
 
     def replan(self, relation: Relation, *, known_blocks: int, sweep: bool) -> None:
         """Begin again with a new definition; what was proven of the old one is void, what differed is forgotten."""
@@ -237,33 +258,30 @@ class RelationProof:
         self, chunk: Chunk, finding: ChunkFinding, unasked: set[str], unanswered: set[str], now: float, budget_s: float
     ) -> list[Chunk]:
         since = chunk.deferred_since if chunk.deferred_since is not None else now
-        rest = replace(chunk, first=chunk.first and finding.digest is None, deferred_since=since)
-        again = [replace(rest, needed=frozenset(unasked))] if unasked else []
-        if not unanswered:
-            return again
-        tried = replace(rest, needed=frozenset(unanswered), tries=chunk.tries + 1)
-        if not _hopeless_chunk(tried, now, budget_s):
-            return [*again, tried]
-        for replica in unanswered:
-            self.tallies[replica].fall_short(chunk.trouble or shortfalls.UNANSWERED)
-        return again
+        left = set(unasked)
+        for replica in sorted(unanswered):
+            trial = chunk.trials.get(replica, Trial())
+            if trial.hopeless(now - since, budget_s):
+                self.tallies[replica].fall_short(trial.lack or shortfalls.UNANSWERED)
+            else:
+                left.add(replica)
+        first = chunk.first and finding.digest is None
+        return [replace(chunk, needed=frozenset(left), first=first, deferred_since=since)] if left else []
 
-    def put_off(self, chunk: Chunk, lack: Shortfall, *, now: float, budget_s: float) -> list[Chunk]:
-        """Take back a chunk that the primary could not read now; return it for later, or give it up.
+    def put_off(self, chunk: Chunk, node: str, *, now: float, budget_s: float) -> list[Chunk]:
+        """Take back a chunk that `node`, the primary, could not read now; return it for later, or give it up.
 
-        `lack` is recorded for every replica that still needs it, once it was tried often enough for `budget_s` seconds,
-        or a node was lost too often.
+        It is given up, for every replica that still needs it, once it was tried often enough for `budget_s` seconds, or
+        the node was lost too often.
         """
         if chunk.epoch != self.epoch:
             return []
         since = chunk.deferred_since if chunk.deferred_since is not None else now
-        later = replace(chunk, deferred_since=since, tries=chunk.tries + 1)
-        if _hopeless_chunk(later, now, budget_s):
-            for replica in chunk.needed & self.active:
-                self.tallies[replica].fall_short(lack)
-            self.rows_known = False
-            self._account(chunk, -1)
+        trial = chunk.trials[node]
+        if trial.hopeless(now - since, budget_s):
+            self.refuse(chunk, trial.lack or shortfalls.UNANSWERED)
             return []
+        later = replace(chunk, deferred_since=since)
         return [replace(later, not_before=_retry_at(later, now))]
 
     def halve(self, chunk: Chunk) -> list[Chunk]:
@@ -313,7 +331,7 @@ class RelationProof:
         if confirmed:
             _record(tally, confirmed[-1])
             return []
-        since = chunk.deferred_since if chunk.deferred_since is not None else now
+        since = chunk.differs_since if chunk.differs_since is not None else now
         looks = (*earlier, shown) if shown.unexplained else earlier
         if len(looks) >= MAX_LOOKS:
             tally.fall_short(shortfalls.UNSTEADY)
@@ -329,8 +347,9 @@ class RelationProof:
                 sweep=False,
                 needed=frozenset({replica}),
                 looks={replica: looks},
+                trials={},
                 first=False,
-                deferred_since=since,
+                differs_since=since,
             )
         ]
 
@@ -338,7 +357,7 @@ class RelationProof:
 def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
     """Return what of the present look's unexplained differences an earlier look showed too."""
     known = {row.ctid for row in earlier.rows if not row.in_flight}
-    vague = [blocks for blocks, _ in earlier.unlisted]
+    vague = [] if earlier.doubtful else [blocks for blocks, _ in earlier.unlisted]
     damaged = [(part.node, part.blocks) for part in earlier.unreadable]
     return ReplicaFinding(
         rows=tuple(
@@ -348,7 +367,7 @@ def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
         ),
         unlisted=tuple(
             (blocks, least)
-            for blocks, least in now.unlisted
+            for blocks, least in (() if now.doubtful else now.unlisted)
             if any(blocks.overlaps(other) for other in vague) or any(blocks.holds(ctid) for ctid in known)
         ),
         unreadable=tuple(
@@ -370,23 +389,13 @@ def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
     ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
     ranges += [blocks for blocks, _ in shown.unlisted]
     ranges += [part.blocks for part in shown.unreadable]
-    joined: list[BlockRange] = []
-    for blocks in sorted(ranges):
-        if joined and blocks.first <= joined[-1].end:
-            joined[-1] = BlockRange(joined[-1].first, max(joined[-1].end, blocks.end))
-        else:
-            joined.append(blocks)
-    return tuple(joined)
+    return tuple(joined(ranges))
 
 
 def _retry_at(chunk: Chunk, now: float) -> float:
-    waited = now - chunk.deferred_since if chunk.deferred_since is not None else 0.0
+    since = [moment for moment in (chunk.deferred_since, chunk.differs_since) if moment is not None]
+    waited = now - min(since) if since else 0.0
     return now + min(_LAST_RETRY_S, _FIRST_RETRY_S + waited / 4)
-
-
-def _hopeless_chunk(chunk: Chunk, now: float, budget_s: float) -> bool:
-    waited = now - chunk.deferred_since if chunk.deferred_since is not None else 0.0
-    return chunk.losses >= MAX_LOSSES or (chunk.tries >= MIN_TRIES and waited > budget_s)
 
 
 def _hopeless(tally: Tally) -> bool:

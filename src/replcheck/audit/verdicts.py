@@ -6,6 +6,7 @@ scope was compared and matched.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from replcheck.audit.comparison import BlockRange, joined
 from replcheck.audit.explanation import Ctid, RowDifference
 from replcheck.audit.proof import RelationProof, Tally
 from replcheck.audit.sequences import SequenceVerdict
@@ -23,6 +24,7 @@ from replcheck.model.outcome import Verdict, worst_verdict
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import rows_query
 
+_LAST_OFFSET = 65535
 MAX_RANGES = 50
 """Ranges of tuple positions told per divergence; the rest is counted."""
 _SEEN_FROM_PRIMARY = {
@@ -198,10 +200,7 @@ def _row_divergences(
             found.append(_divergence(database, relation, node, kind, ranges=ranges, count=len(ctids)))
     if tally is not None and tally.unlisted:
         least = sum(count for _, count in tally.unlisted)
-        ranges = tuple(
-            CtidRange(first_block=blocks.first, first_offset=1, last_block=blocks.end - 1, last_offset=65535)
-            for blocks, _ in tally.unlisted[:MAX_RANGES]
-        )
+        ranges = tuple(_whole_blocks(blocks) for blocks in joined(blocks for blocks, _ in tally.unlisted))
         found.append(
             _divergence(database, relation, node, DifferenceKind.CHANGED, ranges=ranges, count=least, capped=True)
         )
@@ -216,15 +215,7 @@ def _unreadable_divergences(
         parts = [part for part in tally.unreadable if part.node == node]
         for sqlstate in sorted({part.sqlstate for part in parts}):
             here = [part for part in parts if part.sqlstate == sqlstate]
-            ranges = tuple(
-                CtidRange(
-                    first_block=part.blocks.first,
-                    first_offset=1,
-                    last_block=part.blocks.end - 1,
-                    last_offset=65535,
-                )
-                for part in here[:MAX_RANGES]
-            )
+            ranges = tuple(_whole_blocks(blocks) for blocks in joined(part.blocks for part in here))
             found.append(
                 _divergence(
                     database,
@@ -232,7 +223,7 @@ def _unreadable_divergences(
                     node,
                     DifferenceKind.UNREADABLE,
                     ranges=ranges,
-                    count=len(here),
+                    count=len(ranges),
                     sqlstate=sqlstate,
                     block=here[0].block if here[0].block is not None else here[0].blocks.first,
                 )
@@ -297,6 +288,10 @@ def lone_votes(proofs: Iterable[RelationProof]) -> list[str | None]:
             votes += [part.node for part in tally.unreadable]
             votes += [name for _ in tally.unlisted[:1]] if not tally.rows else []
     return votes
+
+
+def _whole_blocks(blocks: BlockRange) -> CtidRange:
+    return CtidRange(first_block=blocks.first, first_offset=1, last_block=blocks.end - 1, last_offset=_LAST_OFFSET)
 
 
 def _tid(block: int, offset: int) -> str:

@@ -19,9 +19,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Realign:
-    """There is work, but not under this alignment."""
+    """There is work, but not under this alignment: one with some of these replicas is needed."""
 
     wanted: frozenset[str]
+    witnesses: bool
+    """Whether the other replicas are to take part too: a second look tells which node stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class WorkQueue:
             return fresh
         unread = self._wanted_fresh()
         if unread or (wanted and not self.aligning):
-            return Realign(frozenset(wanted | unread))
+            looks = any(chunk.looks for chunk in self._returned)
+            return Realign(frozenset(wanted | unread), witnesses=looks)
         if wanted:
             return Pause(now + 0.05)
         if self._returned or self.at_work:

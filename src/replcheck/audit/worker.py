@@ -15,7 +15,7 @@ from replcheck.audit.comparison import ChunkFinding, compare
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace, chunk_bytes
-from replcheck.audit.proof import MAX_LOSSES, MAX_REPLANS, Chunk, RelationProof
+from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof
 from replcheck.audit.reading import HeapRewritten, Readers, drive
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
@@ -79,9 +79,10 @@ class LaneWorker:
             match step:
                 case Chunk():
                     await self._take(step)
-                case Realign(wanted=wanted):
+                case Realign(wanted=wanted, witnesses=witnesses):
                     await self.settle()
-                    await self.align(wanted)
+                    others = [node.name for node in self._cluster.replicas.values() if witnesses and node.steady]
+                    await self.align(wanted.union(others))
                 case Pause(until=until):
                     await self.settle()
                     await asyncio.sleep(min(max(until - self._cluster.clock(), 0.01), _IDLE_S))
@@ -186,7 +187,7 @@ class LaneWorker:
         asked = sorted(alignment.replicas if chunk.looks else alignment.replicas & chunk.needed & proof.active)
         readers = Readers(
             relation=proof.relation,
-            how=self._cluster.hasher.for_relation(proof.relation, by_column=chunk.by_column),
+            how=self._cluster.hasher.how(by_column=chunk.by_column),
             sessions={name: lane.sessions[name] for name in (primary, *asked)},
             primary=primary,
         )
@@ -228,8 +229,7 @@ class LaneWorker:
     def _primary_failed(self, proof: RelationProof, chunk: Chunk, error: NodeError) -> None:
         """Put a chunk off that the primary could not read, or give it up."""
         if not isinstance(error, StatementFailed):
-            lost = replace(chunk, losses=chunk.losses + 1)
-            self._put_off(proof, lost, shortfalls.lost_while_reading(error.node, *_ends(chunk)))
+            self._put_off(proof, chunk, shortfalls.lost_while_reading(error.node, *_ends(chunk)), lost=True)
         elif isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
             self._job.watch.suspect(proof)
             self._put_off(proof, chunk, shortfalls.REDEFINED)
@@ -245,26 +245,31 @@ class LaneWorker:
     def _replica_failed(self, proof: RelationProof, chunk: Chunk, name: str, error: NodeError) -> Chunk:
         """Take note of what a replica answered instead of rows; return the chunk as it is to be settled."""
         if not isinstance(error, StatementFailed):
-            lack = shortfalls.lost_while_reading(name, *_ends(chunk))
-            return replace(chunk, losses=chunk.losses + 1, trouble=lack)
+            return chunk.failed(name, shortfalls.lost_while_reading(name, *_ends(chunk)), lost=True)
         if isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
             self._job.watch.suspect(proof)
-            return replace(chunk, trouble=shortfalls.REDEFINED)
+            return chunk.failed(name, shortfalls.REDEFINED)
         if error.sqlstate == _TOO_WIDE and not chunk.by_column:
             return replace(chunk, by_column=True)
         if isinstance(error, StatementCancelled):
-            return replace(chunk, trouble=shortfalls.conflict(name, error))
+            return chunk.failed(name, shortfalls.conflict(name, error))
         role = self._cluster.replicas[name].facts.privileges.role
-        return replace(chunk, losses=MAX_LOSSES, trouble=shortfalls.refusal(error, role))
+        return chunk.failed(name, shortfalls.refusal(error, role), final=True)
 
-    def _put_off(self, proof: RelationProof, chunk: Chunk, lack: shortfalls.Shortfall) -> None:
-        now, budget_s = self._cluster.clock(), self._cluster.options.settle_budget_s
-        self._job.queue.put_back(proof.put_off(chunk, lack, now=now, budget_s=budget_s))
+    def _put_off(self, proof: RelationProof, chunk: Chunk, lack: shortfalls.Shortfall, *, lost: bool = False) -> None:
+        now, budget_s, primary = (
+            self._cluster.clock(),
+            self._cluster.options.settle_budget_s,
+            self._cluster.primary.name,
+        )
+        failed = chunk.failed(primary, lack, lost=lost)
+        self._job.queue.put_back(proof.put_off(failed, primary, now=now, budget_s=budget_s))
 
     def _too_slow(self, proof: RelationProof, chunk: Chunk) -> None:
         if chunk.whole:
-            proof.read_in_ranges()
-            self._job.queue.reopen(chunk.oid)
+            if chunk.epoch == proof.epoch:
+                proof.read_in_ranges()
+                self._job.queue.reopen(chunk.oid)
             return
         halves = proof.halve(chunk)
         if halves:
@@ -312,7 +317,7 @@ class LaneWorker:
         shown = {name: found for name, found in finding.replicas.items() if name in known}
         if self._cluster.primary.name not in known:
             shown, finding = {}, ChunkFinding(digest=None, replicas={})
-        cancelled = item.chunk.trouble is not None and item.chunk.trouble.code == "conflict"
+        cancelled = any(trial.lack and trial.lack.code == "conflict" for trial in item.chunk.trials.values())
         halves = proof.halve(item.chunk) if cancelled and not any(found.seen for found in shown.values()) else []
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)

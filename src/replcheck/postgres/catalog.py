@@ -46,8 +46,10 @@ _ESTIMATED_SIZES = """
 """
 
 # Purpose: the columns of relations, with what their types can do. A type can be sent where it and everything inside it
-# has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. Hashable likewise, for the
-# `fast` level. Virtual generated columns hold nothing. PostgreSQL 14+, no privilege.
+# has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. For the `fast` level only
+# types count as hashable whose hash function keeps apart all that is not equal: that of bigint and of the times folds
+# 64 bits into 32, and that of arrays leaves their bounds out. Virtual generated columns hold nothing. PostgreSQL 14+,
+# no privilege.
 _COLUMNS: Statement = """
     WITH RECURSIVE wanted AS (
         SELECT a.attrelid, a.attnum, a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
@@ -68,22 +70,18 @@ _COLUMNS: Statement = """
             UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid
         ) AS i (typid)
     ), can AS (
-        SELECT p.root,
-               bool_and(t.typsend <> 0 AND t.typtype <> 'p') AS sent,
-               bool_and(t.typtype IN ('c', 'd', 'r', 'm', 'e')
-                   OR t.typoutput = 'pg_catalog.array_out'::regproc
-                   OR EXISTS (SELECT FROM pg_catalog.pg_opclass AS o
-                              JOIN pg_catalog.pg_amproc AS f ON f.amprocfamily = o.opcfamily
-                                  AND f.amproclefttype = o.opcintype AND f.amprocnum = 2
-                              WHERE o.opcmethod = 405 AND o.opcdefault AND o.opcintype = CASE
-                                  WHEN t.oid = 'pg_catalog.varchar'::regtype THEN 'pg_catalog.text'::regtype
-                                  ELSE t.oid END)) AS hashed
+        SELECT p.root, bool_and(t.typsend <> 0 AND t.typtype <> 'p') AS sent
         FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
         GROUP BY p.root
     )
     SELECT w.attrelid::bigint, array_agg(pg_catalog.textsend(w.attname::text) ORDER BY w.attnum),
-           array_agg(can.sent ORDER BY w.attnum), bool_and(can.hashed)
-    FROM wanted AS w JOIN can ON can.root = w.atttypid
+           array_agg(can.sent ORDER BY w.attnum),
+           array_agg(t.typtype = 'e' OR t.oid = ANY (
+               '{bool,bytea,"char",name,int2,int4,oid,float4,float8,numeric,text,varchar,bpchar,uuid,date}'::regtype[]
+           ) ORDER BY w.attnum)
+    FROM wanted AS w
+    JOIN can ON can.root = w.atttypid
+    JOIN pg_catalog.pg_type AS t ON t.oid = w.atttypid
     GROUP BY w.attrelid
 """
 
@@ -164,6 +162,8 @@ class Column:
     name: bytes
     sent: bool
     """Whether its type, and everything inside it, has a binary send function."""
+    hashed: bool
+    """Whether its type has a hash function that keeps unequal values apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,6 @@ class Relation:
     size_bytes: int = 0
     toast_bytes: int = 0
     columns: tuple[Column, ...] = ()
-    hashable: bool = False
     token: int = 0
 
     @property
@@ -228,8 +227,7 @@ async def read_relations(session: Session, oids: Sequence[int] | None = None) ->
     return {
         relation.oid: replace(
             relation,
-            columns=_columns(relation, *columns[relation.oid][:2]) if relation.oid in columns else (),
-            hashable=columns[relation.oid][2] if relation.oid in columns else True,
+            columns=_columns(relation, *columns[relation.oid]) if relation.oid in columns else (),
             size_bytes=sizes.get(relation.oid, (0, 0))[0],
             toast_bytes=sizes.get(relation.oid, (0, 0))[1],
             token=tokens.get(relation.oid, 0),
@@ -286,10 +284,10 @@ def _kind(letter: str, oid: int, name: str) -> RelationKind | None:
     return _KINDS.get(letter)
 
 
-def _columns(relation: Relation, names: list[bytes], sent: list[bool]) -> tuple[Column, ...]:
+def _columns(relation: Relation, names: list[bytes], sent: list[bool], hashed: list[bool]) -> tuple[Column, ...]:
     skipped = UPDATED_IN_PLACE.get(relation.name, ()) if relation.is_catalog else ()
-    pairs = zip(names, sent, strict=True)
-    return tuple(Column(name=bytes(name), sent=can) for name, can in pairs if text(name) not in skipped)
+    columns = [Column(name=bytes(n), sent=s, hashed=h) for n, s, h in zip(names, sent, hashed, strict=True)]
+    return tuple(column for column in columns if text(column.name) not in skipped)
 
 
 def _quoted(name: str) -> str:

@@ -28,7 +28,7 @@ class RowHash:
 
     seeds: tuple[int, ...]
     by_equality: bool = False
-    """Hash the values by their types' own hash functions instead of their bytes: faster, and blind to 1.0 and 1.00."""
+    """Hash values by their types' own hash functions where those are good: faster, and blind to 1.0 and 1.00."""
     by_column: bool = False
     """Hash each column by itself first, for rows whose bytes exceed the server's 1 GB."""
 
@@ -164,21 +164,34 @@ def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
 
 
 def _hashes(relation: Relation, how: RowHash) -> list[sql.Composed]:
+    """Return one expression per seed: a row's position and what it holds, as a 64-bit number.
+
+    The position belongs to it: an index finds rows by it, so two rows that changed places are no copy. It goes in as
+    the seed, because hash_record combines its columns linearly (PostgreSQL source, rowtypes.c): in a sum, values that
+    changed places between rows would cancel.
+    """
+    return [_hash(relation, how, sql.Literal(seed)) for seed in how.seeds]
+
+
+def _hash(relation: Relation, how: RowHash, seed: sql.Literal) -> sql.Composed:
+    position = sql.SQL("pg_catalog.hashtidextended(t.ctid, {}::bigint)").format(seed)
     if how.by_equality:
-        inner = _row(sql.SQL("t.{}").format(Name(column.name)) for column in relation.columns)
-    elif how.by_column:
-        inner = _row(
-            sql.SQL("pg_catalog.hash_record_extended(ROW(pg_catalog.record_send(ROW({}))), {})").format(
-                _value(column), sql.Literal(how.seeds[0])
-            )
-            for column in relation.columns
-        )
-    else:
-        inner = sql.SQL("ROW(pg_catalog.record_send({}))").format(_row(map(_value, relation.columns)))
-    return [
-        sql.SQL("pg_catalog.hash_record_extended({}, {}::bigint)").format(inner, sql.Literal(seed))
-        for seed in how.seeds
-    ]
+        held = _row(_hashable(column) for column in relation.columns)
+        return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(held, position)
+    if how.by_column:
+        return _record_hash([_record_hash([_value(column)], position) for column in relation.columns], position)
+    return _record_hash([_value(column) for column in relation.columns], position)
+
+
+def _record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.Composed:
+    sent = sql.SQL("ROW(pg_catalog.record_send({}))").format(_row(values))
+    return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(sent, seed)
+
+
+def _hashable(column: Column) -> sql.Composed:
+    if column.hashed:
+        return sql.SQL("t.{}").format(Name(column.name))
+    return sql.SQL("pg_catalog.record_send(ROW({}))").format(_value(column))
 
 
 def _row(values: Iterable[sql.Composable]) -> sql.Composed:

@@ -214,7 +214,6 @@ _SETTINGS = {
     "bytea_output": "hex",
     "xmlbinary": "base64",
     "xmloption": "content",
-    "lc_messages": "C",
     "lc_monetary": "C",
     "lc_numeric": "C",
     "lc_time": "C",
