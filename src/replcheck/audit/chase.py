@@ -146,7 +146,8 @@ class Chase:
             aborted=reading.aborted,
         )
         if session.server_version_num < TRUSTED_STATUS_VERSION:
-            candidates = self._anchor.open_xids | set(range(self._anchor.xmax, view.xmax))
+            first = min(self._anchor.xmax, view.xmin)
+            candidates = self._anchor.open_xids | set(range(first, view.xmax))
             view = distrusted(view, candidates)
         return reading, view
 

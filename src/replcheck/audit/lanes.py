@@ -14,7 +14,7 @@ from replcheck.audit.chase import Chase
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.pace import standby_lifetime_s
-from replcheck.audit.shortfalls import left_behind
+from replcheck.audit.shortfalls import Lag, left_behind
 from replcheck.audit.visibility import Unsettled
 from replcheck.errors import NodeError
 from replcheck.events import Aligned, Waited
@@ -207,9 +207,8 @@ class Lane:
         waited = self.cluster.clock() - handle.lagging_since
         if waited < (_PAUSED_WAIT_S if state.paused else self.cluster.options.replay_wait_s):
             return
-        delayed = handle.facts.settings.get("recovery_min_apply_delay", "0") not in ("0", "")
-        lack = left_behind(handle.name, target - state.replayed, waited, paused=state.paused, delayed=delayed)
-        handle.leave_behind(lack)
+        lag = _cause_of_lag(state, target, handle.facts.settings)
+        handle.leave_behind(left_behind(handle.name, target - state.replayed, waited, lag))
 
     def _expiry(self, chase: Chase) -> float:
         now = self.cluster.clock()
@@ -221,3 +220,11 @@ class Lane:
             if remote_apply:
                 ends.append(now + _REMOTE_APPLY_LIFETIME_S)
         return min(ends)
+
+
+def _cause_of_lag(state: ReplayState, target: Lsn, settings: Mapping[str, str]) -> Lag:
+    if state.paused:
+        return Lag.PAUSED
+    if state.received is not None and state.received < target:
+        return Lag.NOT_RECEIVING
+    return Lag.DELAYED if settings.get("recovery_min_apply_delay", "0") not in ("0", "") else Lag.SLOW

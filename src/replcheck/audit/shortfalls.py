@@ -4,6 +4,7 @@ What can be tried again with hope is inconclusive, what could not be looked at i
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from replcheck.errors import StatementCancelled, StatementFailed
 from replcheck.model.outcome import Verdict
@@ -88,17 +89,26 @@ def primary_lost(lack: Shortfall) -> Shortfall:
     )
 
 
-def left_behind(node: str, distance_bytes: int, waited_s: float, *, paused: bool, delayed: bool) -> Shortfall:
+class Lag(Enum):
+    """Why a replica does not replay far enough."""
+
+    PAUSED = "its replay is paused"
+    DELAYED = "it is delayed on purpose"
+    NOT_RECEIVING = "it receives no WAL"
+    SLOW = "it lags"
+
+
+def left_behind(node: str, distance_bytes: int, waited_s: float, lag: Lag) -> Shortfall:
     """Say that a replica does not replay far enough to be compared."""
-    cause = "its replay is paused" if paused else "it is delayed on purpose" if delayed else "it lags"
-    hint = (
-        f'Run SELECT pg_wal_replay_resume() on node "{node}" and audit again.'
-        if paused
-        else "Audit it when it has caught up."
-    )
+    hint = {
+        Lag.PAUSED: f'Run SELECT pg_wal_replay_resume() on node "{node}" and audit again.',
+        Lag.DELAYED: "A standby that is delayed on purpose can't be compared with the present.",
+        Lag.NOT_RECEIVING: f'Look at primary_conninfo and at the log of node "{node}": it is not connected.',
+        Lag.SLOW: "Audit it when it has caught up.",
+    }[lag]
     return Shortfall(
         code="left_behind",
-        reason=f"{cause}: {distance_bytes} bytes of WAL behind after {waited_s:.0f} s",
+        reason=f"{lag.value}: {distance_bytes} bytes of WAL behind after {waited_s:.0f} s",
         verdict=Verdict.INCONCLUSIVE,
         hint=hint,
     )

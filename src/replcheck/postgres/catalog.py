@@ -6,6 +6,7 @@ bytes, because they need not fit any codec.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from psycopg import sql
 
@@ -46,10 +47,10 @@ _ESTIMATED_SIZES = """
 """
 
 # Purpose: the columns of relations, with what their types can do. A type can be sent where it and everything inside it
-# has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. For the `fast` level only
-# types count as hashable whose hash function keeps apart all that is not equal: that of bigint and of the times folds
-# 64 bits into 32, and that of arrays leaves their bounds out. Virtual generated columns hold nothing. PostgreSQL 14+,
-# no privilege.
+# has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. That of xml rewrites what
+# is stored, so xml goes as text. For the `fast` level only types count as hashable whose hash function keeps apart all
+# that is not equal: that of bigint and of the times folds 64 bits into 32, that of numeric leaves the sign out, that of
+# arrays their bounds. Virtual generated columns hold nothing. PostgreSQL 14+, no privilege.
 _COLUMNS: Statement = """
     WITH RECURSIVE wanted AS (
         SELECT a.attrelid, a.attnum, a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
@@ -70,14 +71,16 @@ _COLUMNS: Statement = """
             UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid
         ) AS i (typid)
     ), can AS (
-        SELECT p.root, bool_and(t.typsend <> 0 AND t.typtype <> 'p') AS sent
+        SELECT p.root, CASE WHEN p.root = 'pg_catalog.xml'::regtype THEN 'x'
+                            WHEN p.root = 'pg_catalog.xml[]'::regtype THEN 'y'
+                            WHEN bool_and(t.typsend <> 0 AND t.typtype <> 'p') THEN 's' ELSE 'o' END AS form
         FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
         GROUP BY p.root
     )
     SELECT w.attrelid::bigint, array_agg(pg_catalog.textsend(w.attname::text) ORDER BY w.attnum),
-           array_agg(can.sent ORDER BY w.attnum),
+           array_agg(ascii(can.form) ORDER BY w.attnum),
            array_agg(t.typtype = 'e' OR t.oid = ANY (
-               '{bool,bytea,"char",name,int2,int4,oid,float4,float8,numeric,text,varchar,bpchar,uuid,date}'::regtype[]
+               '{bool,bytea,"char",name,int2,int4,oid,float4,float8,text,varchar,bpchar,uuid,date}'::regtype[]
            ) ORDER BY w.attnum)
     FROM wanted AS w
     JOIN can ON can.root = w.atttypid
@@ -155,13 +158,24 @@ UPDATED_IN_PLACE = {
 no snapshot decides what they show, so they are left out."""
 
 
+class Form(Enum):
+    """How the values of a column become bytes."""
+
+    SENT = "s"
+    """By the binary send function of the type, and of everything inside it."""
+    PRINTED = "o"
+    """By the output function of a type that cannot be sent."""
+    XML = "x"
+    """As it is stored: the send function of xml rewrites its declaration."""
+    XML_ARRAY = "y"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column that holds data."""
 
     name: bytes
-    sent: bool
-    """Whether its type, and everything inside it, has a binary send function."""
+    form: Form
     hashed: bool
     """Whether its type has a hash function that keeps unequal values apart."""
 
@@ -284,9 +298,12 @@ def _kind(letter: str, oid: int, name: str) -> RelationKind | None:
     return _KINDS.get(letter)
 
 
-def _columns(relation: Relation, names: list[bytes], sent: list[bool], hashed: list[bool]) -> tuple[Column, ...]:
+def _columns(relation: Relation, names: list[bytes], forms: list[int], hashed: list[bool]) -> tuple[Column, ...]:
     skipped = UPDATED_IN_PLACE.get(relation.name, ()) if relation.is_catalog else ()
-    columns = [Column(name=bytes(n), sent=s, hashed=h) for n, s, h in zip(names, sent, hashed, strict=True)]
+    columns = [
+        Column(name=bytes(name), form=Form(chr(form)), hashed=good)
+        for name, form, good in zip(names, forms, hashed, strict=True)
+    ]
     return tuple(column for column in columns if text(column.name) not in skipped)
 
 
