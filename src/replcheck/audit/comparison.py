@@ -295,7 +295,7 @@ def _named_parts(parts: Sequence[BlockRange], differing: Differing) -> Mapping[s
 
 def _examine(notes: _Notes, ranges: tuple[BlockRange, ...], width: int) -> Generator[Request, Reply, None]:
     """Digest ranges in small parts and list the rows of those that differ."""
-    if not notes.present or notes.primary not in notes.seen:
+    if not ranges or not notes.present or notes.primary not in notes.seen:
         return
     request = PartsRequest(ranges, width)
     reply = yield request

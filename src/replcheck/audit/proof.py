@@ -141,7 +141,8 @@ class RelationProof:
         self.sweep = sweep
         self.started = False
         self.blocks_per_s: float | None = None
-        self._in_ranges = in_ranges
+        self.in_ranges = in_ranges
+        """Whether it is read by block ranges only, because one scan of it took too long."""
         self._open: Counter[str] = Counter()
         self._cursor: int | None = 0
         self._digests: dict[int, Digest] = {}
@@ -196,7 +197,7 @@ class RelationProof:
             self.rows_known = False
             self._cursor = None
             return None
-        if self._cursor == 0 and not self._in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
+        if self._cursor == 0 and not self.in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
             self._cursor = None
             sweep = self.sweep and self.known_blocks > WHOLE_BLOCKS
             return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(WHOLE,), sweep=sweep, needed=self.active)

@@ -266,7 +266,7 @@ class LaneWorker:
         self._job.queue.put_back(proof.put_off(failed, primary, now=now, budget_s=budget_s))
 
     def _too_slow(self, proof: RelationProof, chunk: Chunk) -> None:
-        if chunk.whole:
+        if chunk.whole and not proof.in_ranges:
             if chunk.epoch == proof.epoch:
                 proof.read_in_ranges()
                 self._job.queue.reopen(chunk.oid)
