@@ -28,7 +28,7 @@ from replcheck.audit.verdicts import (
     sequence_report,
     shortfalls,
 )
-from replcheck.errors import UsageError
+from replcheck.errors import Interrupted, UsageError
 from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
@@ -79,7 +79,7 @@ async def audit_cluster(
     set meanwhile, what was not proven by then is unchecked and `stopped` says why.
     """
     started_at = datetime.now(UTC)
-    nodes = await connect_nodes(targets, options, emit)
+    nodes = await _connect(targets, options, emit, stop)
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
@@ -91,6 +91,21 @@ async def audit_cluster(
         return await _Audit(cluster_, run_id=run_id, name=cluster, stop=stop, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
+
+
+async def _connect(
+    targets: Sequence[NodeTarget], options: AuditOptions, emit: Emit, stop: asyncio.Event
+) -> list[NodeHandle]:
+    """Connect, unless `stop` is set before an answer has come; raise Interrupted then."""
+    connecting = asyncio.create_task(connect_nodes(targets, options, emit))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not connecting.done():
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        raise Interrupted("the audit was stopped before every node had answered")
+    return connecting.result()
 
 
 class _Audit:

@@ -52,6 +52,7 @@ _SETTINGS = MappingProxyType(
         "fsync": "off",
         "hot_standby": "on",
         "max_connections": "100",
+        "max_locks_per_transaction": "256",
         "max_prepared_transactions": "20",
         "max_replication_slots": "10",
         "max_wal_senders": "10",

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from replcheck.errors import StatementFailed
 from replcheck.model.audit import RelationKind
+from replcheck.model.names import qualified
 from replcheck.postgres.nodes import raw_name, text
 from replcheck.postgres.session import Row, Session, Statement
 
@@ -208,7 +209,7 @@ class Relation:
     @property
     def label(self) -> str:
         """Return the schema-qualified name, quoted where SQL needs it."""
-        return f"{_quoted(self.schema)}.{_quoted(self.name)}"
+        return qualified(self.schema, self.name)
 
     @property
     def raw_path(self) -> tuple[bytes, bytes]:
@@ -305,8 +306,3 @@ def _columns(relation: Relation, names: list[bytes], forms: list[int], hashed: l
         for name, form, good in zip(names, forms, hashed, strict=True)
     ]
     return tuple(column for column in columns if text(column.name) not in skipped)
-
-
-def _quoted(name: str) -> str:
-    plain = name.isascii() and name.replace("_", "a").isalnum() and name == name.lower() and not name[0].isdigit()
-    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -21,17 +21,16 @@ _SYSTEM_IDENTIFIER: Statement = (
     "SELECT pg_catalog.textsend(system_identifier::text) FROM pg_catalog.pg_control_system()"
 )
 
-# Purpose: timeline and position. The timeline of a primary is in its WAL file name, that of a standby at its receiver;
-# pg_control_checkpoint lags and is the last resort. The receiver's columns are NULL without pg_read_all_stats.
+# Purpose: timeline and position. The timeline of a primary is in its WAL file name, that of a standby at its receiver,
+# whose columns are NULL without pg_read_all_stats. pg_control_checkpoint is not asked: it lags behind a promotion.
 _POSITION: Statement = """
-    SELECT CASE WHEN r.in_recovery THEN coalesce(
-                    (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() AS w), c.timeline_id)
+    SELECT CASE WHEN r.in_recovery THEN (SELECT w.received_tli FROM pg_catalog.pg_stat_get_wal_receiver() AS w)
                 ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)
                      )::bit(32)::int
            END,
            (CASE WHEN r.in_recovery THEN pg_catalog.pg_last_wal_replay_lsn()
                  ELSE pg_catalog.pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint
-    FROM (SELECT pg_catalog.pg_is_in_recovery() AS in_recovery) AS r, pg_catalog.pg_control_checkpoint() AS c
+    FROM (SELECT pg_catalog.pg_is_in_recovery() AS in_recovery) AS r
 """
 
 # Purpose: from whom a standby streams. NULL without pg_read_all_stats; the connection string is never asked for.
