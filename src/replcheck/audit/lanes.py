@@ -139,7 +139,7 @@ class Lane:
                 self.cluster.replicas[name].report(error)
                 return True
             pending = state.received is not None and state.received > state.replayed
-            if pending and state.replayed == replayed and not state.paused:
+            if pending and state.replayed == replayed and not state.paused and not state.starved:
                 return True
             self._still[name] = (now, state.replayed)
         return False

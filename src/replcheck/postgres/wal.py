@@ -17,11 +17,14 @@ _PRIMARY: Statement = """
            (pg_catalog.pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint
 """
 
-# Purpose: how far a standby has received and replayed. NULL where nothing streams. PostgreSQL 10+, no privilege.
+# Purpose: how far a standby has received and replayed, and whether replay waits for more WAL to come. The first is NULL
+# where nothing streams, the last without pg_read_all_stats. PostgreSQL 13+, no other privilege.
 _STANDBY: Statement = """
     SELECT (pg_catalog.pg_last_wal_receive_lsn() - '0/0'::pg_lsn)::bigint,
            (pg_catalog.pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint,
-           CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END
+           CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END,
+           coalesce((SELECT a.wait_event = 'RecoveryWalStream' FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+                     WHERE a.backend_type = 'startup'), false)
 """
 
 # Purpose: how long a commit can stay unflushed with synchronous_commit off (three times this). PostgreSQL 14+.
@@ -38,6 +41,8 @@ class ReplayState:
     received: Lsn | None
     replayed: Lsn
     paused: bool
+    starved: bool
+    """Whether all that was received is replayed and replay waits for more; False where that can't be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +55,12 @@ class ReplayWait:
 
 async def replay_state(session: Session) -> ReplayState:
     """Read where a standby stands."""
-    ((received, replayed, paused),) = await session.fetch(_STANDBY)
+    ((received, replayed, paused, starved),) = await session.fetch(_STANDBY)
     return ReplayState(
-        received=None if received is None else Lsn(received), replayed=Lsn(replayed or 0), paused=bool(paused)
+        received=None if received is None else Lsn(received),
+        replayed=Lsn(replayed or 0),
+        paused=bool(paused),
+        starved=starved,
     )
 
 
@@ -86,25 +94,35 @@ async def wait_replayed(
 ) -> ReplayWait:
     """Wait until a standby has replayed `target`, at most `timeout_s` seconds.
 
-    On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Where replay equals
-    the flush position and both stand still for longer than three `writer_delay`s the target counts as reached: every
-    commit would have been flushed by then (PostgreSQL manual, Asynchronous Commit). Raises what the session raises.
+    On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Where the standby
+    has replayed all that is flushed, and nothing moves for longer than three `writer_delay`s, the target counts as
+    reached: every commit would have been flushed by then (PostgreSQL manual, Asynchronous Commit). The flush position
+    can lie inside a record (the WAL writer flushes whole pages), so it need not be replayed itself. Raises what the
+    session raises.
     """
     started, pause = clock(), _FIRST_POLL_S
-    still_at: Lsn | None = None
+    still: tuple[Lsn, Lsn] | None = None
     still_since = started
     while True:
-        state = await replay_state(standby)
+        state, now = await replay_state(standby), clock()
         if state.replayed >= target:
             return ReplayWait(reached=True, state=state)
-        now = clock()
         if now - started > timeout_s:
             return ReplayWait(reached=False, state=state)
         if now - started > writer_delay:
             flushed = await primary_flush()
-            if flushed != state.replayed or still_at != state.replayed:
-                still_at, still_since = (state.replayed if flushed == state.replayed else None), now
+            if not _has_replayed_all(state, flushed):
+                still = None
+            elif still != (flushed, state.replayed):
+                still, still_since = (flushed, state.replayed), now
             elif now - still_since > 3 * writer_delay:
                 return ReplayWait(reached=True, state=state)
         await sleep(pause)
         pause = min(pause * 1.5, _LAST_POLL_S)
+
+
+def _has_replayed_all(state: ReplayState, flushed: Lsn) -> bool:
+    """Return whether a standby has replayed every whole record that its primary has flushed."""
+    if state.replayed >= flushed:
+        return True
+    return state.starved and not state.paused and state.received is not None and state.received >= flushed
