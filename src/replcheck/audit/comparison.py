@@ -334,7 +334,8 @@ def _list_in_batches(
             yield from _list(notes, tuple(batch))
             continue
         for replica in notes.present:
-            beyond = [(part, 1) for part in batch if part in differing.get(replica, frozenset())]
+            theirs = differing.get(replica, frozenset())
+            beyond = [(part, 1) for part in batch if any(part.overlaps(other) for other in theirs)]
             notes.unlisted.setdefault(replica, []).extend(beyond)
 
 

@@ -128,13 +128,14 @@ class DatabaseAudit:
         worker = self._workers[0]
         while not self._cluster.over:
             if await worker.align(frozenset(self._cluster.replicas)):
+                alignment = worker.lane.alignment
                 listing = await worker.list_relations(None)
-                if self._cluster.primary.name in listing:
-                    self._adopt(listing)
+                if self._cluster.primary.name in listing and alignment is not None:
+                    self._adopt(listing, alignment.number)
                     return True
         return False
 
-    def _adopt(self, listing: Listing) -> None:
+    def _adopt(self, listing: Listing, alignment: int) -> None:
         there, queue = listing[self._cluster.primary.name], self._job.queue
         role = self._cluster.primary.facts.privileges.role
         self.plan = plan_relations(
@@ -142,9 +143,9 @@ class DatabaseAudit:
         )
         for relation in self.plan.digested:
             blocks = known_blocks(relation, listing, self._pace)
-            queue.add(
-                RelationProof(relation, self._cluster.replicas, known_blocks=blocks, sweep=self._pace.sweeps(relation))
-            )
+            sweep = self._pace.sweeps(relation)
+            replicas = self._cluster.replicas
+            queue.add(RelationProof(relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment))
         for proof in queue.proofs.values():
             self._job.watch.compare(proof, listing)
         self._job.watch.note_extras(listing, self._in_scope(listing))

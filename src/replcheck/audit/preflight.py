@@ -89,7 +89,7 @@ def _unexpected_role(known: NodeFacts) -> NodeError:
 def _check_distinct(facts: Sequence[NodeFacts]) -> None:
     for number, known in enumerate(facts):
         for other in facts[:number]:
-            if known.identity.started_at == other.identity.started_at and known.identity.same_server(other.identity):
+            if known.identity.same_start(other.identity):
                 raise NodeUnfit(
                     f'nodes "{other.name}" and "{known.name}" are one and the same server',
                     node=known.name,

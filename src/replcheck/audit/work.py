@@ -1,7 +1,8 @@
 """What a lane does next: the fresh and the returned chunks of one database's relations.
 
 Pure but for the clock's value, which comes in. A returned chunk is never given to the alignment it came from: a second
-look must be an independent one.
+look must be an independent one. No chunk is given to an alignment older than its relation's plan: an old snapshot sees
+nothing of a heap that was rewritten since, on any node.
 """
 
 from collections.abc import Callable, Iterable
@@ -65,12 +66,12 @@ class WorkQueue:
             open_for = chunk.needed & self.proofs[chunk.oid].active
             if chunk.not_before > now:
                 wake = min(wake, chunk.not_before)
-            elif alignment is not None and chunk.last_alignment != alignment and open_for & replicas:
+            elif self._serves(alignment, chunk.oid) and chunk.last_alignment != alignment and open_for & replicas:
                 self.at_work += 1
                 return self._returned.pop(number)
             else:
                 wanted |= open_for
-        fresh = self._fresh(replicas) if alignment is not None else None
+        fresh = self._fresh(alignment, replicas) if alignment is not None else None
         if fresh is not None:
             self.at_work += 1
             return fresh
@@ -98,10 +99,13 @@ class WorkQueue:
                 proof.drop(chunk)
         self._returned = kept
 
-    def _fresh(self, replicas: frozenset[str]) -> Chunk | None:
+    def _serves(self, alignment: int | None, oid: int) -> bool:
+        return alignment is not None and alignment >= self.proofs[oid].planned_under
+
+    def _fresh(self, alignment: int, replicas: frozenset[str]) -> Chunk | None:
         for oid in list(self._order):
             proof = self.proofs[oid]
-            if not proof.active & replicas and proof.active:
+            if proof.active and not (proof.active & replicas and self._serves(alignment, oid)):
                 continue
             chunk = proof.fresh(self._chunk_blocks(proof))
             if chunk is not None:

@@ -149,15 +149,17 @@ class LaneWorker:
     async def _look_at_definitions(self) -> None:
         """Look again, under this alignment, at relations that were redefined or that a replica defines otherwise."""
         alignment = self.lane.alignment
-        suspects = self._job.watch.suspects(alignment.replicas) if alignment else []
+        if alignment is None:
+            return
+        suspects = self._job.watch.suspects(alignment.replicas)
         if not suspects:
             return
         listing = await self.list_relations(suspects)
         if self._cluster.primary.name in listing:
             for oid in suspects:
-                self._replan(self._job.queue.proofs[oid], listing)
+                self._replan(self._job.queue.proofs[oid], listing, alignment.number)
 
-    def _replan(self, proof: RelationProof, listing: Listing) -> None:
+    def _replan(self, proof: RelationProof, listing: Listing, alignment: int) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
         if now is None:
             self._job.dropped.append(proof.relation)
@@ -166,7 +168,12 @@ class LaneWorker:
                 proof.give_up(name, shortfalls.DROPPED)
             return
         if redefined(proof.relation, now):
-            proof.replan(now, known_blocks=known_blocks(now, listing, self._job.pace), sweep=self._job.pace.sweeps(now))
+            proof.replan(
+                now,
+                known_blocks=known_blocks(now, listing, self._job.pace),
+                sweep=self._job.pace.sweeps(now),
+                alignment=alignment,
+            )
             self._job.queue.reopen(now.oid)
             if proof.replans > MAX_REPLANS:
                 for name in proof.active:

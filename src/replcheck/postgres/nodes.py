@@ -116,15 +116,21 @@ class NodeIdentity:
     host: str
     """The server's own address, empty over a Unix socket."""
     port: int
+    own_port: int
+    """The port in its configuration, whatever lies in between."""
     data_directory: str
     """Empty where the role may not see it."""
 
     def same_start(self, other: "NodeIdentity") -> bool:
-        """Return whether both are one and the same running server."""
-        return self.started_at == other.started_at and self.same_server(other)
+        """Return whether both are one and the same running server, by whatever kind of address it was reached."""
+        mine = (self.system_identifier, self.started_at, self.own_port)
+        directories = {self.data_directory, other.data_directory} - {""}
+        return mine == (other.system_identifier, other.started_at, other.own_port) and len(directories) < 2
 
     def same_server(self, other: "NodeIdentity") -> bool:
         """Return whether both are the same installation, before and after a restart perhaps."""
+        if self.same_start(other):
+            return True
         mine = (self.system_identifier, self.host, self.port, self.data_directory)
         return mine == (other.system_identifier, other.host, other.port, other.data_directory)
 
@@ -207,6 +213,7 @@ async def read_identity(session: Session) -> NodeIdentity:
         started_at=started_at,
         host=text(host or b""),
         port=port or own_port,
+        own_port=own_port,
         data_directory=text(directory or b""),
     )
 

@@ -6,6 +6,7 @@ database's own: text is sent without any conversion and digests cannot depend on
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -23,6 +24,9 @@ MINIMUM_VERSION = 140000
 """The first version with TID range scans and hash_record_extended."""
 CONNECT_TIMEOUT_S = 10
 _UNCONVERTED = "SQL_ASCII"
+
+# The driver logs what it also raises; without a handler Python would print that to standard error.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Row = tuple[Any, ...]
 Statement = LiteralString | sql.SQL | sql.Composed
