@@ -220,18 +220,18 @@ class LabCluster:
         nobody writes. Raise LabError where a standby is not there after `timeout_s` seconds.
         """
         primary = self.primary
-        primary.execute("select pg_logical_emit_message(true, 'replcheck lab', '')")
-        [(flushed,)] = primary.execute("select pg_current_wal_flush_lsn()::text")
+        # Its own position, not the flush position: that can lie inside a record, which no standby replays up to.
+        [(written,)] = primary.execute("select pg_logical_emit_message(true, 'replcheck lab', '')::text")
         deadline = time.monotonic() + timeout_s
         for node in [standby for standby in self.standbys if only in (None, standby.name)]:
-            while node.running and not _replayed(node, flushed):
+            while node.running and not _replayed(node, written):
                 if time.monotonic() > deadline:
                     raise LabError(
-                        f"node {node.name} had not replayed {flushed} after {timeout_s:g} s",
+                        f"node {node.name} had not replayed {written} after {timeout_s:g} s",
                         hint="Its replay may be paused or its connection cut: replcheck lab heal",
                     )
                 time.sleep(0.01)
-        return Lsn.parse(flushed)
+        return Lsn.parse(written)
 
     def set_load(self, load: ProcessState | None) -> None:
         """Note the background workload in the state file."""
