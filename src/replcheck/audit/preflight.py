@@ -68,6 +68,7 @@ def _check(nodes: list[_Node], options: AuditOptions) -> list[_Node]:
         )
     for known in facts:
         _check_cluster(primaries[0][1], known)
+        _check_storage(known)
         _check_connections(known, options)
     return primaries + [node for node in nodes if node is not primaries[0]]
 
@@ -104,6 +105,15 @@ def _check_cluster(primary: NodeFacts, known: NodeFacts) -> None:
             f" {known.identity.system_identifier}, not {primary.identity.system_identifier}",
             node=known.name,
             hint="Check the address; it belongs to another cluster.",
+        )
+
+
+def _check_storage(known: NodeFacts) -> None:
+    if known.role is NodeRole.STANDBY and known.shared_storage:
+        raise NodeUnfit(
+            f'node "{known.name}" is a reader of {known.shared_storage}, which shares the storage of its primary',
+            node=known.name,
+            hint="A reader of shared storage is no copy: there is nothing to compare.",
         )
 
 

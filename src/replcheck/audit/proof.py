@@ -411,7 +411,7 @@ def _hopeless(tally: Tally) -> bool:
 def _first_alignment(relation: Relation, alignment: int) -> int:
     """Return the first alignment that sees the rows of a relation listed under `alignment`.
 
-    Where the file node of the listing's snapshot is not the newest, the relation was rewritten since: that snapshot sees
+    Where the file node of the listing's snapshot is not the newest, it was rewritten since: that snapshot sees
     nothing of its rows.
     """
     return alignment + int(relation.filenode not in (0, relation.filenode_now))

@@ -77,6 +77,16 @@ _CHECKSUM_FAILURES: Statement = """
     WHERE checksum_failures > 0
 """
 
+# Purpose: signs of a service whose readers share the storage of their primary. PostgreSQL 14+, no privilege.
+_SHARED_STORAGE: Statement = """
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = 'aurora_version') THEN 'a'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'neon.timeline_id') THEN 'n'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name LIKE 'alloydb.%') THEN 'l'
+        ELSE '' END::pg_catalog.bytea
+"""
+_SERVICES = {b"a": "Aurora", b"n": "Neon", b"l": "AlloyDB"}
+
 WATCHED_SETTINGS = (
     "block_size",
     "data_checksums",
@@ -176,6 +186,8 @@ class NodeFacts:
     checksum_failures: dict[str, int]
     upstream: tuple[str, int] | None
     """Host or socket directory and port of the sender, None where nothing streams or nothing may be seen."""
+    shared_storage: str = ""
+    """The service whose readers are no copies, empty where the node shows no sign of one."""
 
     @property
     def role(self) -> NodeRole:
@@ -240,6 +252,7 @@ async def read_facts(session: Session) -> NodeFacts:
         free_connections=server_free if role_limit < 0 or superuser else min(server_free, role_limit - 1),
         checksum_failures={text(name): count for name, count in await session.fetch(_CHECKSUM_FAILURES)},
         upstream=await _upstream(session),
+        shared_storage=_SERVICES.get(bytes((await session.fetch(_SHARED_STORAGE))[0][0]), ""),
     )
 
 
