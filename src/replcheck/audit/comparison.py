@@ -227,8 +227,10 @@ def compare(
         yield from _examine(notes, tuple(bounded), LISTED_BLOCKS)
     else:
         notes.suspect(parts, differing)
-        bounded, tail = _cut_at((parts[number] for number in sorted(_any_of(differing))), known_blocks)
-        if all(len(part) <= LISTED_BLOCKS for part in bounded):
+        suspects = [parts[number] for number in sorted(_any_of(differing))]
+        bounded, tail = _cut_at(suspects, known_blocks)
+        # A piece that was cut off has no digest of its own yet.
+        if set(bounded) <= set(suspects) and all(len(part) <= LISTED_BLOCKS for part in bounded):
             yield from _list_in_batches(notes, bounded, _named_parts(parts, differing))
         else:
             yield from _examine(notes, tuple(joined(bounded)), LISTED_BLOCKS)
@@ -334,8 +336,7 @@ def _list_in_batches(
             yield from _list(notes, tuple(batch))
             continue
         for replica in notes.present:
-            theirs = differing.get(replica, frozenset())
-            beyond = [(part, 1) for part in batch if any(part.overlaps(other) for other in theirs)]
+            beyond = [(part, 1) for part in batch if part in differing.get(replica, frozenset())]
             notes.unlisted.setdefault(replica, []).extend(beyond)
 
 
