@@ -8,6 +8,7 @@ import typer
 
 from replcheck import __version__
 from replcheck.cli.audit import audit
+from replcheck.cli.demo import demo
 
 _EPILOG = (
     "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
@@ -44,14 +45,7 @@ def options(
         typer.echo(context.get_help())
 
 
-@app.command(short_help="See a real cluster audited, broken and audited again.")
-def demo() -> None:
-    """Start a real primary and two standbys, audit them, break one, audit again, and remove it all."""
-    from replcheck.runs.demo import run_demo
-
-    raise typer.Exit(int(run_demo()))
-
-
+app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
 if find_spec("replcheck.cli.lab") is not None:
     app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

@@ -40,7 +40,7 @@ def print_audit(result: AuditResult, console: Console, style: Style, *, verbose:
     _print_nodes(result, console, style)
     _print_alignments(result, console, style, verbose=verbose)
     _print_relations(result, console, style, verbose=verbose)
-    _print_divergences(result, console, style)
+    print_divergences(result, console, style)
     _print_findings(result, console, style)
     _print_not_checked(result, console, verbose=verbose)
     print_verdict(result, console, style)
@@ -183,7 +183,8 @@ def _relation_cells(relation: RelationReport, replica: RelationReplica, style: S
     )
 
 
-def _print_divergences(result: AuditResult, console: Console, style: Style) -> None:
+def print_divergences(result: AuditResult, console: Console, style: Style) -> None:
+    """Print each difference with its node, place and query; nothing where there is none."""
     if not result.divergences:
         return
     heading(console, "Where they differ (each seen under two independent alignments)")

@@ -1,0 +1,162 @@
+"""`replcheck demo` on real servers: it shows what it promises, and leaves nothing behind however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replcheck.lab.cluster import remove, remove_root
+from replcheck.lab.state import find_states
+from replcheck.postgres import processes
+from tests import labs
+
+SOURCE = Path(__file__).parents[2] / "src"
+ENDS_WITHIN_S = 120
+
+
+class Demo:
+    """A running demo in a session of its own, as a service manager or a terminal starts it."""
+
+    def __init__(self, root: Path, *options: str, cwd: Path) -> None:
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(SOURCE), "LANG": "C.UTF-8", "PGSERVICE": "nowhere"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "replcheck", "demo", "--dir", str(root), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=cwd,
+            env=environment,
+        )
+
+    def read_until(self, beginning: str) -> None:
+        """Read the story until a line begins so."""
+        assert self.process.stdout is not None
+        assert any(line.startswith(beginning) for line in self.process.stdout)
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end and return status, what is left of the story, and standard error."""
+        story, errors = self.process.communicate(timeout=ENDS_WITHIN_S)
+        return self.process.returncode, story, errors
+
+
+@pytest.fixture
+def root(clusters_root: Path) -> Iterator[Path]:
+    """A folder of clusters of the test's own, which does not exist yet."""
+    folder = clusters_root.with_name(f"{clusters_root.name}-demo-{os.getpid()}")
+    assert not folder.exists()
+    yield folder
+    left = [entry.name for entry in folder.rglob("*")] if folder.exists() else []
+    for state in find_states(folder):
+        remove(state)
+    remove_root(folder)
+    assert left == []
+    assert servers_below(folder) == []
+
+
+def servers_below(folder: Path) -> list[int]:
+    """Return the processes whose working directory lies in the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and processes.is_alive(int(entry.name)):
+            try:
+                works_in = (entry / "cwd").readlink()
+            except OSError:
+                continue
+            found += [int(entry.name)] if works_in.is_relative_to(folder) else []
+    return found
+
+
+@pytest.mark.parametrize(
+    "major", [labs.majors()[0], *(pytest.param(n, marks=pytest.mark.long) for n in labs.majors()[1:])]
+)
+def test_the_demo_shows_what_it_promises_within_two_minutes(root, tmp_path, major):
+    demo = Demo(root, "--major", str(major), cwd=tmp_path)
+    status, story, errors = demo.end()
+    assert (status, errors) == (0, ""), story + errors
+    words = " ".join(story.split())
+    assert "CONSISTENT standby1 and standby2 are consistent copies of primary" in words
+    assert "DIVERGED standby" in words
+    assert "AS PROMISED" in words
+    assert [line for line in story.splitlines() if len(line) > 80 and "SELECT" not in line] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("beginning", "number"),
+    [
+        ("1. ", signal.SIGINT),
+        pytest.param("2. ", signal.SIGTERM, marks=pytest.mark.long),
+        ("3. ", signal.SIGTERM),
+        pytest.param("4. ", signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param("5. ", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("6. ", signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_ends_the_demo_and_removes_everything(root, tmp_path, beginning, number):
+    demo = Demo(root, cwd=tmp_path)
+    demo.read_until(beginning)
+    os.killpg(demo.process.pid, number)
+    status, story, errors = demo.end()
+    assert status == 3
+    assert f"the demo was ended by {number.name}" in errors
+    assert "Traceback" not in errors
+    assert "AS PROMISED" not in story
+
+
+def test_a_killed_demo_is_removed_by_the_next(root, tmp_path):
+    demo = Demo(root, cwd=tmp_path)
+    demo.read_until("2. ")
+    demo.process.kill()
+    demo.end()
+    assert [state.name for state in find_states(root)] == [f"demo_{demo.process.pid}"]
+    assert servers_below(root) != []
+    following = Demo(root, cwd=tmp_path)
+    following.read_until("1. ")
+    os.killpg(following.process.pid, signal.SIGTERM)
+    assert following.end()[0] == 3
+
+
+def test_a_reader_that_goes_away_ends_the_demo(root, tmp_path):
+    demo = Demo(root, cwd=tmp_path)
+    demo.read_until("1. ")
+    assert demo.process.stdout is not None
+    demo.process.stdout.close()
+    assert demo.process.wait(timeout=ENDS_WITHIN_S) == 3
+    assert demo.process.stderr is not None
+    assert "nobody reads the story any more" in demo.process.stderr.read()
+    demo.process.stderr.close()
+
+
+@pytest.mark.long
+def test_a_kept_demo_can_be_played_with_and_removed(root, tmp_path):
+    demo = Demo(root, "--keep", cwd=tmp_path)
+    status, story, _ = demo.end()
+    assert status == 0
+    down = next(line for line in story.splitlines() if "lab down" in line)
+    assert [state.name for state in find_states(root)] == ["demo"]
+    assert servers_below(root) != []
+    subprocess.run([sys.executable, "-m", *down.split()], check=True, env={"PYTHONPATH": str(SOURCE)}, cwd=tmp_path)
+
+
+def test_without_server_programs_one_line_says_what_to_do(tmp_path):
+    code = (
+        "import replcheck.postgres.programs as programs; programs.available_programs = lambda: ();"
+        "from replcheck.cli import main; raise SystemExit(main(['demo']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(SOURCE), "XDG_STATE_HOME": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "replcheck: error: no server programs of PostgreSQL were found",
+        "hint: Install them with: pip install 'replcheck[lab]'.",
+    ]
