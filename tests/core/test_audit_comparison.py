@@ -224,6 +224,18 @@ def test_a_file_missing_on_the_primary_leaves_no_replica_clean(relation, beginni
         assert {part.node for part in found.unreadable} == {PRIMARY}
 
 
+@given(relations(), requests(), st.sets(st.integers(0, 80), min_size=1, max_size=4))
+def test_blocks_that_no_node_can_read_are_nobodys_divergence_and_never_clean(relation, beginning, bad):
+    request, known = beginning
+    for node in relation.nodes.values():
+        node.unreadable = bad
+    for name, found in run(begin(relation, request, known_blocks=known), relation.reply).replicas.items():
+        assert found.unreadable_everywhere
+        assert not found.unreadable
+        assert not found.clean
+        assert shown(found).keys() == {ctid for ctid in relation.expected[name] if ctid[0] not in bad}
+
+
 @given(relations(), requests())
 def test_the_digest_is_the_primarys(relation, beginning):
     request, known = beginning
@@ -433,4 +445,5 @@ def test_only_what_was_seen_whole_and_matched_is_clean():
     assert ReplicaFinding().clean
     assert not ReplicaFinding(seen=False).clean
     assert not ReplicaFinding(rows=(difference(in_flight=True),)).clean
+    assert not ReplicaFinding(unreadable_everywhere=True).clean
     assert not ReplicaFinding(unlisted=((BlockRange(0, 1), 1),), doubtful=True).clean

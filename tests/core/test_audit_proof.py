@@ -492,6 +492,14 @@ def test_a_refused_chunk_leaves_its_rows_unknown_and_no_replica_consistent():
     assert {tally.verdict for tally in each.tallies.values()} == {Verdict.UNCHECKED}
 
 
+def test_what_no_node_can_read_is_unchecked_and_not_diverged():
+    each = proof()
+    nowhere = replace(missing((3, 1)), unreadable_everywhere=True)
+    (again,) = absorb(each, only_chunk(each), showing(db2=nowhere))
+    assert absorb(each, again, clean("db2"), alignment=2) == []
+    assert each.tallies["db2"].verdict is Verdict.UNCHECKED
+
+
 def test_rows_are_unknown_where_the_primary_could_not_read_them():
     each = proof()
     broken = ChunkFinding(digest=None, replicas={"db2": damaged((0, 1), node="db1")})
