@@ -12,6 +12,7 @@ No message may hold a row's value, a password or a connection string.
         AuthenticationRefused the server turned the role away
         NodeUnfit             it answers, but no proof can be had through it (role, version, pooler, privilege)
         ConnectionsExhausted  too few free connections for the lanes
+      DatabaseMissing       the node answers but has no such database
         NodeLost              it answered before and does not any more
         NodeReplaced          another server answers under the same name
         StatementFailed       the server refused one statement; carries its SQLSTATE
@@ -65,6 +66,10 @@ class NodeUnfit(NodeError):
 
 class ConnectionsExhausted(NodeError):
     """The node has fewer free connections than the run needs."""
+
+
+class DatabaseMissing(NodeError):
+    """The node answers but has no such database: it was dropped, or is not replayed yet."""
 
 
 class NodeLost(NodeError):

@@ -185,17 +185,21 @@ class _Audit:
         for replica, reports in audit.alignments.items():
             gathered.alignments.setdefault(replica, []).extend(reports)
         if audit.plan is None:
-            self._skip_database(name)
+            self._skip_database(audit)
         else:
             gathered.in_scope += audit.plan.relations
             gathered.not_checked += audit.plan.not_checked
             for sequence in audit.plan.sequences:
                 self._gather_sequence(name, sequence, besides.sequences)
 
-    def _skip_database(self, name: str) -> None:
+    def _skip_database(self, audit: DatabaseAudit) -> None:
+        name = audit.database
+        if self._cluster.primary.name in audit.absent:
+            self._skip(not_checked(name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
+            return
         lack = self._cluster.left_over(stopped=self._stop.is_set())
         for node in self._cluster.replicas.values():
-            why = node.gone or lack
+            why = node.gone or audit.absent.get(node.name) or lack
             self._skip(not_checked(name, None, node.name, why.code, f"the whole database: {why.reason}", hint=why.hint))
 
     def _gather_sequence(

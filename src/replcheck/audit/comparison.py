@@ -131,11 +131,14 @@ class ReplicaFinding:
     doubtful: bool = False
     """Whether unsettled transactions could explain what was not listed."""
     unreadable: tuple[UnreadableRange, ...] = ()
+    """Ranges that one node cannot read while another can."""
+    unreadable_everywhere: bool = False
+    """Whether there are ranges that no node can read."""
 
     @property
     def clean(self) -> bool:
         """Return whether every row matched."""
-        return self.seen and not (self.rows or self.unlisted or self.unreadable)
+        return self.seen and not (self.rows or self.unlisted or self.unreadable or self.unreadable_everywhere)
 
     @property
     def in_flight(self) -> int:
@@ -437,6 +440,12 @@ def _note_unreadable(notes: _Notes, reply: Reply, ranges: Sequence[BlockRange]) 
 
 
 def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:
+    asked = {notes.primary, *notes.present}
+    nowhere = [
+        part
+        for part in notes.unreadable
+        if asked <= {other.node for other in notes.unreadable if other.blocks.overlaps(part.blocks)}
+    ]
     return ChunkFinding(
         digest=digest,
         replicas={
@@ -445,7 +454,10 @@ def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:
                 rows=tuple(notes.rows.get(replica, ())),
                 unlisted=(*notes.unlisted.get(replica, ()), *notes.unaccounted(replica)),
                 doubtful=len(notes.unsettled[replica]) > 0,
-                unreadable=tuple(part for part in notes.unreadable if part.node in (replica, notes.primary)),
+                unreadable=tuple(
+                    part for part in notes.unreadable if part.node in (replica, notes.primary) and part not in nowhere
+                ),
+                unreadable_everywhere=bool(nowhere),
             )
             for replica in notes.replicas
         },

@@ -38,6 +38,7 @@ class DatabaseAudit:
             pace=self._pace,
             dropped=[],
             alignments={name: [] for name in cluster.replicas},
+            absent={},
             announced=set(),
             reported=set(),
         )
@@ -54,6 +55,11 @@ class DatabaseAudit:
     def dropped(self) -> list[Relation]:
         """Return the relations that were dropped while the audit ran."""
         return self._job.dropped
+
+    @property
+    def absent(self) -> Mapping[str, Shortfall]:
+        """Return the nodes that lack the database."""
+        return self._job.absent
 
     @property
     def extras(self) -> Mapping[str, Mapping[int, Relation]]:
@@ -75,7 +81,7 @@ class DatabaseAudit:
         """Compare the versions of extensions and collations; call it after `run`."""
         worker, findings, versions = self._workers[0], [], {}
         for node in self._cluster.nodes:
-            if node.usable:
+            if node.usable and node.name not in self._job.absent:
                 try:
                     versions[node.name] = await read_software(await worker.lane.session(node))
                 except NodeError as error:
@@ -95,8 +101,9 @@ class DatabaseAudit:
     async def _bracket_on(self, replica: NodeHandle) -> Mapping[int, SequenceVerdict]:
         sequences = self.plan.sequences if self.plan else ()
         for node in (replica, self._cluster.primary):
-            if node.gone is not None:
-                lack = SequenceVerdict(verdict=node.gone.verdict, reason=node.gone.reason)
+            why = node.gone or self._job.absent.get(node.name)
+            if why is not None:
+                lack = SequenceVerdict(verdict=why.verdict, reason=why.reason)
                 return {sequence.oid: lack for sequence in sequences}
         try:
             return await bracket_sequences(
@@ -126,7 +133,7 @@ class DatabaseAudit:
 
     async def _make_plan(self) -> bool:
         worker = self._workers[0]
-        while not self._cluster.over:
+        while not worker.over:
             if await worker.align(frozenset(self._cluster.replicas)):
                 alignment = worker.lane.alignment
                 listing = await worker.list_relations(None)
@@ -159,7 +166,7 @@ class DatabaseAudit:
     async def _look_at_extras(self) -> None:
         """Look again, under another alignment, at relations that only a replica seemed to have."""
         watch, worker = self._job.watch, self._workers[0]
-        if watch.extra_oids and not self._cluster.over and await worker.align(watch.extra_replicas):
+        if watch.extra_oids and not worker.over and await worker.align(watch.extra_replicas):
             listing = await worker.list_relations(sorted(watch.extra_oids))
             await worker.settle()
             if self._cluster.primary.name in listing:

@@ -11,13 +11,23 @@ from datetime import UTC, datetime
 
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.shortfalls import Shortfall, node_lost
-from replcheck.errors import NodeError, NodeLost, NodeReplaced, NodeUnfit, NodeUnreachable
+from replcheck.errors import (
+    NodeError,
+    NodeLost,
+    NodeReplaced,
+    NodeUnfit,
+    NodeUnreachable,
+    StatementCancelled,
+    StatementFailed,
+)
 from replcheck.events import Emit, NodeCameBack, NodeWentAway
 from replcheck.model.node import NodeTarget
 from replcheck.postgres.nodes import NodeFacts, NodeIdentity, read_identity
 from replcheck.postgres.session import Limits, Session, open_session
 
 _RETRY_S = 0.25
+_MOST_FAILURES = 20
+"""Failures in a row, each time followed by a connection that works, after which a node is given up."""
 
 
 class NodeHandle:
@@ -45,6 +55,7 @@ class NodeHandle:
         self._emit = emit
         self._clock = clock
         self._revival: asyncio.Task[None] | None = None
+        self._failures = 0
 
     @property
     def name(self) -> str:
@@ -112,11 +123,17 @@ class NodeHandle:
         """Take note that the node failed; begin to wait for it where that can help."""
         if self.gone is not None or self._revival is not None:
             return
-        if isinstance(error, NodeReplaced | NodeUnfit):
+        self._failures += 1
+        refused = isinstance(error, StatementFailed) and not isinstance(error, StatementCancelled)
+        if refused or isinstance(error, NodeReplaced | NodeUnfit) or self._failures > _MOST_FAILURES:
             self._leave(error.message)
             return
         self._emit(NodeWentAway(at=datetime.now(UTC), node=self.name, reason=error.message))
         self._revival = asyncio.create_task(self._revive())
+
+    def succeeded(self) -> None:
+        """Take note that the node took part in an alignment: what failed before is forgotten."""
+        self._failures = 0
 
     def leave_behind(self, lack: Shortfall) -> None:
         """Exclude the node from the rest of the audit."""

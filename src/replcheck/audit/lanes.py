@@ -16,7 +16,7 @@ from replcheck.audit.handles import NodeHandle
 from replcheck.audit.pace import standby_lifetime_s
 from replcheck.audit.shortfalls import Lag, left_behind
 from replcheck.audit.visibility import Unsettled
-from replcheck.errors import NodeError
+from replcheck.errors import DatabaseMissing, NodeError
 from replcheck.events import Aligned, Waited
 from replcheck.model.wal import Lsn
 from replcheck.postgres.session import Session
@@ -64,6 +64,8 @@ class Lane:
         self.cluster = cluster
         self.alignment: Alignment | None = None
         self.sessions: dict[str, Session] = {}
+        self.missing: dict[str, DatabaseMissing] = {}
+        """Replicas that lack the lane's database although they have replayed what the primary had."""
         self._still: dict[str, tuple[float, Lsn]] = {}
 
     @property
@@ -106,6 +108,8 @@ class Lane:
             elapsed_s=self.cluster.clock() - began,
         )
         self._still.clear()
+        for name in (self.cluster.primary.name, *chase.unsettled):
+            self.cluster.node(name).succeeded()
         self.cluster.emit(
             Aligned(
                 at=datetime.now(UTC),
@@ -162,12 +166,14 @@ class Lane:
 
     async def _ready(self, handle: NodeHandle, anchor: Anchor) -> Session | None:
         try:
-            session = await self.session(handle)
-            waited = await self._wait_for(handle, anchor.lsn)
+            if not await self._wait_for(handle, anchor.lsn):
+                return None
+            return await self.session(handle)
+        except DatabaseMissing as error:
+            self.missing[handle.name] = error
         except NodeError as error:
             handle.report(error)
-            return None
-        return session if waited else None
+        return None
 
     async def _wait_for(self, handle: NodeHandle, target: Lsn) -> bool:
         began = self.cluster.clock()

@@ -252,7 +252,10 @@ class RelationProof:
             elif not shown.seen:
                 unanswered.add(replica)
             elif not shown.clean:
-                again += self._look_again(chunk, replica, shown, now, budget_s)
+                if shown.unreadable_everywhere:
+                    self.tallies[replica].fall_short(shortfalls.UNREADABLE)
+                if shown.rows or shown.unlisted or shown.unreadable:
+                    again += self._look_again(chunk, replica, shown, now, budget_s)
         again += self._ask_again(chunk, finding, unasked, unanswered, now, budget_s)
         settled = [replace(rest, last_alignment=alignment, not_before=_retry_at(rest, now)) for rest in again]
         self._account(chunk, -1)

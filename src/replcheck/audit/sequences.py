@@ -78,6 +78,14 @@ class SequenceVerdict:
     sqlstate: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """Looks in a row that found a replica outside, through which the primary moved one way only."""
+
+    looks: int
+    after: object
+
+
 async def bracket_sequences(
     sequences: Sequence[Relation],
     *,
@@ -91,7 +99,7 @@ async def bracket_sequences(
     Raises NodeError where the primary or the replica fails.
     """
     verdicts: dict[int, SequenceVerdict] = {}
-    outside: dict[int, int] = {}
+    outside: dict[int, _Outside] = {}
     left = list(sequences)
     for look in range(_LOOKS):
         if look:
@@ -109,7 +117,7 @@ async def bracket_sequences(
 async def _one_look(
     sequences: list[Relation],
     verdicts: dict[int, SequenceVerdict],
-    outside: dict[int, int],
+    outside: dict[int, _Outside],
     there: Session,
     here: Session,
     options: AuditOptions,
@@ -134,17 +142,33 @@ async def _one_look(
         oid = sequence.oid
         verdict = _weigh(before.get(oid), shown.get(oid), after.get(oid))
         if verdict is None:
+            outside.pop(oid, None)
             left.append(sequence)
-        elif verdict.verdict is not Verdict.DIVERGED or outside.get(oid, 0) + 1 >= _looks_needed(before, after, oid):
+        elif verdict.verdict is not Verdict.DIVERGED or _confirmed(outside, oid, before.get(oid), after.get(oid)):
             verdicts[oid] = verdict
         else:
-            outside[oid] = outside.get(oid, 0) + 1
             left.append(sequence)
     return left
 
 
-def _looks_needed(before: Mapping[int, object], after: Mapping[int, object], oid: int) -> int:
-    return _CONFIRMING_LOOKS if before.get(oid) == after.get(oid) else _CONFIRMING_LOOKS_MOVING
+def _confirmed(outside: dict[int, _Outside], oid: int, before: object, after: object) -> bool:
+    """Count a look that found the replica outside; return whether there were enough to believe it.
+
+    A sequence that is set hither and thither may have been anywhere between two reads, so only looks count through
+    which it moved one way.
+    """
+    past = outside.get(oid)
+    steady = past is None or not _went_back(past.after, before)
+    looks = 1 + (past.looks if past is not None and steady else 0)
+    outside[oid] = _Outside(looks, after)
+    return looks >= (_CONFIRMING_LOOKS if before == after else _CONFIRMING_LOOKS_MOVING)
+
+
+def _went_back(earlier: object, later: object) -> bool:
+    if not isinstance(earlier, SequenceState) or not isinstance(later, SequenceState):
+        return False
+    sign = 1 if earlier.increment > 0 else -1
+    return sign * _next(later) < sign * _next(earlier)
 
 
 def _weigh(

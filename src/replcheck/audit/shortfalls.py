@@ -58,6 +58,18 @@ TOO_SLOW = Shortfall(
     verdict=Verdict.UNCHECKED,
     hint="Raise --max-snapshot-age.",
 )
+NO_DATABASE = Shortfall(
+    code="no_database",
+    reason="it has no such database",
+    verdict=Verdict.UNCHECKED,
+    hint="Where it was dropped while the audit ran, audit again; otherwise that server is no copy.",
+)
+UNREADABLE = Shortfall(
+    code="unreadable_everywhere",
+    reason="no node that was asked can read some of its blocks",
+    verdict=Verdict.UNCHECKED,
+    hint="Look for corruption in the servers' logs; pg_amcheck may tell more.",
+)
 DROPPED = Shortfall(code="dropped", reason="dropped while the audit ran", verdict=Verdict.CONSISTENT)
 STOPPED = Shortfall(
     code="stopped", reason="the run was stopped", verdict=Verdict.UNCHECKED, hint="Run the audit again to its end."
@@ -66,7 +78,7 @@ UNFINISHED = Shortfall(
     code="unfinished", reason="the audit ended before it was read", verdict=Verdict.UNCHECKED, hint="Audit again."
 )
 
-NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost", "unfinished"})
+NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost", "unfinished", "no_database"})
 """Shortfalls of a whole node or run: told once, not once a relation."""
 FINAL_CODES = NODE_CODES | {"redefined", "dropped"}
 """Shortfalls of a whole relation on a replica, after which none of its chunks is read there."""

@@ -19,7 +19,7 @@ from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof
 from replcheck.audit.reading import HeapRewritten, Readers, drive
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
-from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
+from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.events import ChunkCompared, RelationFinished, RelationStarted, RowsDiffer
 from replcheck.model.audit import AlignmentReport
 from replcheck.model.outcome import Verdict
@@ -53,6 +53,8 @@ class Job:
     pace: Pace
     dropped: list[Relation]
     alignments: dict[str, list[AlignmentReport]]
+    absent: dict[str, shortfalls.Shortfall]
+    """Nodes that lack the database, the primary perhaps."""
     announced: set[int]
     reported: set[int]
 
@@ -69,7 +71,7 @@ class LaneWorker:
     async def work(self) -> None:
         """Take chunk after chunk; returns when all are settled, or when nobody is left to compare."""
         lane, queue = self.lane, self._job.queue
-        while not self._cluster.over:
+        while not self.over:
             if lane.alignment is not None and (lane.expired or await lane.holds_up_replay()):
                 await self.settle()
                 continue
@@ -92,10 +94,19 @@ class LaneWorker:
                         return
         await self.settle()
 
+    @property
+    def over(self) -> bool:
+        """Return whether nobody is left to compare in this database."""
+        absent = self._job.absent
+        gone = all(node.gone is not None or name in absent for name, node in self._cluster.replicas.items())
+        return gone or self._cluster.over or self._cluster.primary.name in absent
+
     async def align(self, wanted: frozenset[str]) -> bool:
         """Align the lane with those of `wanted` that can be, and look again at what was redefined; False where none."""
         self.retire_gone()
-        present = frozenset(name for name in wanted if self._cluster.replicas[name].gone is None)
+        present = frozenset(
+            name for name in wanted if self._cluster.replicas[name].gone is None and name not in self._job.absent
+        )
         usable = any(self._cluster.replicas[name].usable for name in present)
         if not usable or self._cluster.primary.away or not await self._aligned(present):
             await asyncio.sleep(_IDLE_S)
@@ -107,12 +118,17 @@ class LaneWorker:
         self._job.queue.aligning += 1
         try:
             return await self.lane.align(present) is not None
+        except DatabaseMissing:
+            self._job.absent[self._cluster.primary.name] = shortfalls.NO_DATABASE
+            return False
         except NodeError as error:
             await self.lane.close()
             self._cluster.primary.report(error)
             return False
         finally:
             self._job.queue.aligning -= 1
+            for name in self.lane.missing:
+                self._job.absent.setdefault(name, shortfalls.NO_DATABASE)
 
     async def list_relations(self, oids: list[int] | None) -> Listing:
         """List relations under the lane's alignment; a node that could not is absent."""
@@ -142,9 +158,10 @@ class LaneWorker:
     def retire_gone(self) -> None:
         """Give up what is left on replicas that take no further part."""
         for name, node in self._cluster.replicas.items():
-            if node.gone is not None:
+            lack = node.gone or self._job.absent.get(name)
+            if lack is not None:
                 for proof in self._job.queue.proofs.values():
-                    proof.give_up(name, node.gone)
+                    proof.give_up(name, lack)
 
     async def _look_at_definitions(self) -> None:
         """Look again, under this alignment, at relations that were redefined or that a replica defines otherwise."""

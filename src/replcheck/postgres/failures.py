@@ -11,9 +11,9 @@ import psycopg
 from replcheck.errors import (
     AuthenticationRefused,
     ConnectionsExhausted,
+    DatabaseMissing,
     NodeError,
     NodeLost,
-    NodeUnfit,
     NodeUnreachable,
     StatementCancelled,
     StatementFailed,
@@ -23,13 +23,23 @@ CORRUPTION_SQLSTATES = frozenset({"XX001", "XX002", "58P01", "58030"})
 """data_corrupted, index_corrupted, undefined_file, io_error: the server could not read its own files."""
 
 _CANCELLED_SQLSTATES = frozenset({"57014", "55P03", "40001", "40P01", "55006"})
+_FILE = r'(file |directory )?"(base|global|pg_tblspc|pg_xact|pg_subtrans|pg_multixact|pg_commit_ts)/[\w./]*"'
 _CORRUPTION_TEXT = re.compile(
-    r"(missing chunk number|unexpected chunk|invalid memory alloc request size|compressed \w+ data is corrupt"
-    r"|could not (open|read|access|find|fstat|stat|seek)|invalid page|found xm(in|ax)|toast value|unrecognized"
-    r"|invalid (attribute|varlena|tuple|compression)|MultiXactId \d+ (has|does)|unexpected zero page|corrupt"
-    r"|tuple (already|offset|concurrently)|variable not found|cache lookup failed)",
-    re.IGNORECASE,
+    r"missing chunk number \d+ for toast value \d+ in \w+"
+    r"|unexpected chunk (number|size) \d+.{0,60}for toast value \d+ in \w+"
+    r"|invalid memory alloc request size \d+"
+    r"|compressed (pglz|lz4) data is corrupt"
+    rf"|could not (open|read|fstat|stat|seek( to end)? of|access) {_FILE}.{{0,200}}"
+    rf"|could not read blocks? [\d.]+ (in|of) {_FILE}.{{0,80}}"
+    r"|could not access status of transaction \d+"
+    r'|invalid page in block \d+ of relation "?[\w./]+"?(; zeroing out page)?'
+    r"|(index|relation) \S+ contains (unexpected zero page|corrupted page) at block \d+"
+    r"|found xm(in|ax) \d+ from before relfrozenxid \d+"
+    r"|MultiXactId \d+ (has not been created yet|does no longer exist).{0,40}"
+    r"|invalid compression method id \d+"
+    r"|cache lookup failed for type \d+"
 )
+"""Whole messages that damaged files cause and that hold no value (PostgreSQL source: detoast.c, md.c, slru.c ...)."""
 _BLOCK = re.compile(r"\bblocks? (\d+)")
 
 
@@ -57,7 +67,9 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
             hint="Try again with fewer --jobs, or raise max_connections there.",
         )
     if state.startswith("3D") or (_says(text, "database") and _says(text, "does not exist")):
-        return NodeUnfit(f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=.")
+        return DatabaseMissing(
+            f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=."
+        )
     if state == "57P03" or _says(text, "starting up", "shutting down", "recovery mode", "not accepting connections"):
         return NodeUnreachable(
             f'node "{node}" at {address} is not accepting connections (it is starting, stopping or recovering)',
@@ -74,8 +86,11 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
 def statement_failure(error: psycopg.Error, *, node: str, broken: bool) -> NodeError:
     """Translate what a statement raised; `broken` says that the connection is gone with it."""
     state = error.sqlstate
-    if broken or state is None:
+    if broken or (state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
         return NodeLost(f'the connection to node "{node}" was lost', node=node, sqlstate=state)
+    if state is None:
+        what = type(error).__name__
+        return StatementFailed(f'the driver could not read what node "{node}" sent ({what})', node=node, sqlstate="")
     detail = _harmless_text(state, error)
     if state in _CANCELLED_SQLSTATES:
         return StatementCancelled(
@@ -93,9 +108,8 @@ def statement_failure(error: psycopg.Error, *, node: str, broken: bool) -> NodeE
 
 def _harmless_text(state: str, error: psycopg.Error) -> str:
     text = (error.diag.message_primary or "").split("\n")[0]
-    if state in CORRUPTION_SQLSTATES or state == "XX000":
-        return text if _CORRUPTION_TEXT.search(text) else ""
-    return ""
+    known = state in CORRUPTION_SQLSTATES or state == "XX000"
+    return text if known and _CORRUPTION_TEXT.fullmatch(text) else ""
 
 
 def _says(text: str, *phrases: str) -> bool:

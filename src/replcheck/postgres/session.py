@@ -1,8 +1,8 @@
 """One read-only connection to an audited node, pinned so that no setting can reach a digest.
 
 A session never writes, never exports or imports a snapshot, and leaves no lock or snapshot behind: the server itself
-ends it when the client is stopped or cut off. Names travel as raw bytes, because the client encoding is the
-database's own: text is sent without any conversion and digests cannot depend on it.
+ends it when the client is stopped or cut off. Text is sent in the bytes of the database, without any conversion, so
+that no client encoding can reach a digest; names therefore travel as raw bytes.
 """
 
 import asyncio
@@ -24,12 +24,15 @@ MINIMUM_VERSION = 140000
 """The first version with TID range scans and hash_record_extended."""
 CONNECT_TIMEOUT_S = 10
 _UNCONVERTED = "SQL_ASCII"
+"""The client encoding with which a server converts nothing, whatever the encoding of the database."""
 
 # The driver logs what it also raises; without a handler Python would print that to standard error.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Row = tuple[Any, ...]
 Statement = LiteralString | sql.SQL | sql.Composed
+Batch = Sequence[tuple[Statement, Sequence[object] | None]]
+"""Statements with their parameters that are sent together, up to one synchronization point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,11 @@ class Session:
         """Return whether the connection was usable when it was last used."""
         return not self._connection.closed
 
+    @property
+    def in_transaction(self) -> bool:
+        """Return whether a transaction, failed or not, is open."""
+        return self._connection.info.transaction_status != pq.TransactionStatus.IDLE
+
     async def fetch(self, statement: Statement, parameters: Sequence[object] | None = None) -> list[Row]:
         """Run one statement and return its rows; none where it returns no rows."""
         try:
@@ -91,7 +99,7 @@ class Session:
         except psycopg.Error as error:
             raise self._translated(error) from error
 
-    async def fetch_batch(self, batches: Sequence[Sequence[tuple[Statement, Sequence[object] | None]]]) -> list[Row]:
+    async def fetch_batch(self, batches: Sequence[Batch]) -> list[Row]:
         """Run several statements in one round trip and return the first row of each that returns rows.
 
         Each inner sequence ends with a synchronization point, so that an autocommitted statement and the BEGIN that
@@ -110,7 +118,7 @@ class Session:
 
     async def read(self, statement: Statement, parameters: Sequence[object] | None = None) -> list[Row]:
         """Run one statement, inside a transaction within a savepoint, so that it leaves no lock there either."""
-        if self._connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        if not self.in_transaction:
             return await self.fetch(statement, parameters)
         return await self.in_savepoint(statement, parameters)
 
@@ -153,7 +161,7 @@ class Session:
 
     async def rollback(self) -> None:
         """End the transaction, if there is one and the connection still stands; never raises."""
-        if self.alive and self._connection.info.transaction_status != pq.TransactionStatus.IDLE:
+        if self.alive and self.in_transaction:
             try:
                 await self._connection.execute("ROLLBACK", prepare=False)
             except psycopg.Error:
@@ -187,6 +195,7 @@ async def open_session(target: NodeTarget, *, database: str | None = None, purpo
         target.dsn,
         **({"dbname": database} if database else {}),
         application_name=f"replcheck {purpose}",
+        client_encoding=_UNCONVERTED,
         connect_timeout=str(CONNECT_TIMEOUT_S),
         keepalives_idle="10",
         keepalives_interval="5",
@@ -200,7 +209,7 @@ async def open_session(target: NodeTarget, *, database: str | None = None, purpo
         raise connect_failure(psycopg.OperationalError(str(error)), node=target.name, address=address) from error
     session = Session(target.name, connection)
     try:
-        await _pin(session, connection, limits)
+        await _pin(session, limits)
     except (NodeError, asyncio.CancelledError):
         await session.close()
         raise
@@ -238,7 +247,7 @@ _SETTINGS = {
 only; catalog look-ups inside the server do not depend on it."""
 
 
-async def _pin(session: Session, connection: psycopg.AsyncConnection[Row], limits: Limits) -> None:
+async def _pin(session: Session, limits: Limits) -> None:
     version = session.server_version_num
     if version < MINIMUM_VERSION:
         raise NodeUnfit(
@@ -258,17 +267,6 @@ async def _pin(session: Session, connection: psycopg.AsyncConnection[Row], limit
         " FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
         [list(settings), list(settings.values())],
     )
-    await _keep_encoding(session, connection)
-
-
-async def _keep_encoding(session: Session, connection: psycopg.AsyncConnection[Row]) -> None:
-    # The database's own encoding means no conversion. Where the driver has no codec for it, SQL_ASCII means the same.
-    own = connection.info.parameter_status("server_encoding") or _UNCONVERTED
-    try:
-        await session.fetch("SELECT pg_catalog.set_config('client_encoding', %s, false) IS NOT NULL", [own])
-        _ = connection.info.encoding
-    except psycopg.NotSupportedError:
-        connection.pgconn.exec_(b"SET client_encoding TO 'SQL_ASCII'")
 
 
 def _milliseconds(seconds: float) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from psycopg import sql
 
 from replcheck.model.wal import Lsn
-from replcheck.postgres.session import Row, Session, Statement
+from replcheck.postgres.session import Batch, Row, Session, Statement
 
 # Purpose: which candidates are still in progress, and where the present ends. PostgreSQL 14+, no privilege,
 # microseconds per candidate. pg_xact_status raises on an xid in the future, hence the bound.
@@ -118,9 +118,9 @@ async def read_anchor(session: Session, previous: Anchor | None = None) -> Ancho
 async def open_snapshot(session: Session, anchor: Anchor) -> SnapshotReading:
     """Roll back what the session holds and open a new repeatable-read snapshot, in one round trip."""
     window = [sorted(anchor.open_xids), anchor.xmax]
-    before, after = await session.fetch_batch(
-        [[(ROLLBACK, None)], [(BEFORE, window)], [(BEGIN, None), (AFTER, window)]]
-    )
+    # A server logs a ROLLBACK without a transaction as a warning.
+    ended: list[Batch] = [[(ROLLBACK, None)]] if session.in_transaction else []
+    before, after = await session.fetch_batch([*ended, [(BEFORE, window)], [(BEGIN, None), (AFTER, window)]])
     return _reading(before, after)
 
 
