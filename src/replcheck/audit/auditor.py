@@ -13,22 +13,23 @@ from replcheck.audit.digest import new_hasher
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
+from replcheck.audit.plan import matches
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, Shortfall
+from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, Shortfall
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
     not_checked,
+    note_verdict,
     odd_node,
     relation_divergences,
     relation_report,
-    replica_verdict,
     sequence_divergence,
     sequence_report,
     shortfalls,
 )
-from replcheck.errors import Interrupted, UsageError
+from replcheck.errors import DatabaseMissing, Interrupted, UsageError
 from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
@@ -42,9 +43,9 @@ from replcheck.model.audit import (
     Scope,
 )
 from replcheck.model.node import NodeTarget
-from replcheck.model.outcome import Outcome, Verdict, worst
+from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
 from replcheck.postgres import advice
-from replcheck.postgres.catalog import Relation
+from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.nodes import Database, read_databases
 
 _TEMPLATE0 = "template0"
@@ -60,8 +61,6 @@ class _Gathered:
     not_checked: list[NotChecked] = field(default_factory=list)
     alignments: dict[str, list[AlignmentReport]] = field(default_factory=dict)
     votes: list[str | None] = field(default_factory=list)
-    in_scope: int = 0
-    """Relations that the patterns let in, checked or not."""
 
 
 async def audit_cluster(
@@ -125,10 +124,10 @@ class _Audit:
         for finding in compare_nodes(nodes[0].facts, [node.facts for node in nodes[1:]]):
             self._find(finding)
         databases = await self._databases(nodes[0])
+        await self._check_tables(databases)
         shared_in = next((database.name for database in databases), None)
         for database in databases:
             await self._audit_database(database.name, shared_here=database.name == shared_in)
-        self._check_patterns_matched()
         return self._result()
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
@@ -180,6 +179,8 @@ class _Audit:
         for note in shortfalls(name, audit.proofs):
             self._skip(note)
         gathered.divergences += extra_divergences(name, audit.extras)
+        for name_ in sorted(audit.unsettled_extras):
+            self._skip(not_checked(name, None, name_, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason))
         for finding in besides.findings:
             self._find(finding)
         for replica, reports in audit.alignments.items():
@@ -187,7 +188,6 @@ class _Audit:
         if audit.plan is None:
             self._skip_database(audit)
         else:
-            gathered.in_scope += audit.plan.relations
             gathered.not_checked += audit.plan.not_checked
             for sequence in audit.plan.sequences:
                 self._gather_sequence(name, sequence, besides.sequences)
@@ -211,20 +211,44 @@ class _Audit:
             lack = node.gone or left_over
             unread = SequenceVerdict(verdict=lack.verdict, reason=lack.reason)
             found[node.name] = verdicts.get(node.name, {}).get(sequence.oid, unread)
+        if any(verdict.dropped for verdict in found.values()):
+            self._skip(not_checked(database, sequence.label, None, DROPPED.code, DROPPED.reason, by_design=True))
+            return
         self._gathered.relations.append(sequence_report(database, sequence, found))
         for name, verdict in found.items():
             if verdict.verdict is Verdict.DIVERGED:
                 self._gathered.votes.append(None)
                 self._gathered.divergences.append(sequence_divergence(database, sequence, name, verdict))
             elif verdict.verdict is not Verdict.CONSISTENT:
-                self._skip(not_checked(database, sequence.label, name, "sequence", verdict.reason))
+                code = "sequence_unsteady" if verdict.verdict is Verdict.INCONCLUSIVE else "sequence_unread"
+                self._skip(not_checked(database, sequence.label, name, code, verdict.reason))
 
-    def _check_patterns_matched(self) -> None:
-        if self._options.tables and not self._gathered.in_scope and not self._stop.is_set():
+    async def _check_tables(self, databases: Sequence[Database]) -> None:
+        """Raise UsageError for a pattern of --table that nothing matches, before any row is read."""
+        left = set(self._options.tables)
+        for database in databases:
+            if left:
+                listed = await self._names(database.name)
+                left -= {
+                    pattern
+                    for pattern in left
+                    if any(matches(relation, (pattern,), database.name) for relation in listed)
+                }
+        if left:
             raise UsageError(
-                f"no relation matches {', '.join(repr(pattern) for pattern in self._options.tables)}",
+                f"no relation matches {', '.join(repr(pattern) for pattern in sorted(left))}",
                 hint="Patterns are relation, schema.relation or database.schema.relation, with * and ?.",
             )
+
+    async def _names(self, database: str) -> list[Relation]:
+        try:
+            session = await self._cluster.primary.open(database, "names")
+        except DatabaseMissing:
+            return []
+        try:
+            return list((await read_relations(session)).values())
+        finally:
+            await session.close()
 
     def _find(self, finding: Finding) -> None:
         self._gathered.findings.append(finding)
@@ -286,19 +310,15 @@ class _Audit:
         differing = mine.count(Verdict.DIVERGED)
         if any(found.node == node.name for found in gathered.divergences):
             mine.append(Verdict.DIVERGED)
-        unread = any(not note.by_design and note.node in (None, node.name) for note in gathered.not_checked)
-        incomplete = any(note.code in _PARTIAL_CODES and note.node == node.name for note in gathered.not_checked)
+        notes = [note for note in gathered.not_checked if not note.by_design and note.node in (None, node.name)]
         lack = node.gone or nodes[0].gone
-        verdict = replica_verdict(mine, lack=lack, unread=unread and not incomplete)
+        verdict = worst_verdict([*mine, *map(note_verdict, notes), *([lack.verdict] if lack else [])])
         return ReplicaReport(
             node=node_report(node, nodes),
             verdict=verdict,
             reason=_reason(verdict, lack, mine, differing),
             alignments=tuple(gathered.alignments.get(node.name, ())),
         )
-
-
-_PARTIAL_CODES = frozenset({"left_behind", "in_flight", "unsteady", "redefined", "locked", "conflict", "sequence"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.definitions import DefinitionWatch, Listing
 from replcheck.audit.handles import NodeHandle
-from replcheck.audit.lanes import Lane
+from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace
 from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
@@ -65,6 +65,11 @@ class DatabaseAudit:
     def extras(self) -> Mapping[str, Mapping[int, Relation]]:
         """Return the relations that only a replica has, by replica and oid."""
         return self._job.watch.extras
+
+    @property
+    def unsettled_extras(self) -> frozenset[str]:
+        """Return the replicas that seem to have a relation which the primary lacks, without certainty."""
+        return frozenset(name for _, name in self._job.watch.unsettled_extras)
 
     @property
     def alignments(self) -> Mapping[str, list[AlignmentReport]]:
@@ -138,11 +143,11 @@ class DatabaseAudit:
                 alignment = worker.lane.alignment
                 listing = await worker.list_relations(None)
                 if self._cluster.primary.name in listing and alignment is not None:
-                    self._adopt(listing, alignment.number)
+                    self._adopt(listing, alignment)
                     return True
         return False
 
-    def _adopt(self, listing: Listing, alignment: int) -> None:
+    def _adopt(self, listing: Listing, alignment: Alignment) -> None:
         there, queue = listing[self._cluster.primary.name], self._job.queue
         role = self._cluster.primary.facts.privileges.role
         self.plan = plan_relations(
@@ -152,10 +157,10 @@ class DatabaseAudit:
             blocks = known_blocks(relation, listing, self._pace)
             sweep = self._pace.sweeps(relation)
             replicas = self._cluster.replicas
-            queue.add(RelationProof(relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment))
+            queue.add(RelationProof(relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment.number))
         for proof in queue.proofs.values():
-            self._job.watch.compare(proof, listing)
-        self._job.watch.note_extras(listing, self._in_scope(listing))
+            self._job.watch.compare(proof, listing, alignment.exact)
+        self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)
         now, size = datetime.now(UTC), sum(relation.total_bytes for relation in self.plan.digested)
         self._cluster.emit(
             DatabasePlanned(at=now, database=self.database, relations=len(self.plan.digested), size_bytes=size)
@@ -164,13 +169,21 @@ class DatabaseAudit:
             self._cluster.emit(Skipped(at=now, what=note))
 
     async def _look_at_extras(self) -> None:
-        """Look again, under another alignment, at relations that only a replica seemed to have."""
+        """Look again, under other alignments, at relations that only a replica seemed to have."""
         watch, worker = self._job.watch, self._workers[0]
-        if watch.extra_oids and not worker.over and await worker.align(watch.extra_replicas):
-            listing = await worker.list_relations(sorted(watch.extra_oids))
+        began = self._cluster.clock()
+        while watch.unsettled_extras and self._cluster.clock() - began < self._cluster.options.settle_budget_s:
+            aligned = not worker.over and await worker.align(frozenset(name for _, name in watch.unsettled_extras))
+            alignment = worker.lane.alignment
+            if not aligned or alignment is None:
+                if worker.over:
+                    return
+                continue
+            listing = await worker.list_relations(None)
+            exact = alignment.exact
             await worker.settle()
             if self._cluster.primary.name in listing:
-                watch.note_extras(listing, self._in_scope(listing))
+                watch.note_extras(listing, self._in_scope(listing), exact)
 
     def _in_scope(self, listing: Listing) -> frozenset[int]:
         return frozenset(

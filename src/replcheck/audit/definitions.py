@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from replcheck.audit.proof import RelationProof
 from replcheck.postgres.catalog import Relation
 
+_CONFIRMING_LOOKS = 2
+
 Listing = Mapping[str, Mapping[int, Relation]]
 """By node, then by oid: the relations as aligned snapshots list them."""
 
@@ -35,8 +37,12 @@ class DefinitionWatch:
         """Take a relation off the list."""
         self._suspected = {key: what for key, what in self._suspected.items() if key[0] != oid}
 
-    def compare(self, proof: RelationProof, listing: Listing) -> None:
-        """Compare how the replicas in a listing define a relation with the primary's definition, the one planned."""
+    def compare(self, proof: RelationProof, listing: Listing, exact: frozenset[str]) -> None:
+        """Compare how the replicas in a listing define a relation with the primary's definition, the one planned.
+
+        `exact` are the replicas whose snapshots see exactly what the primary's sees; with any other a transaction in
+        flight may be all that differs, so a difference is only looked at again.
+        """
         there = proof.relation
         for name, relations in listing.items():
             if name == self._primary or name not in proof.tallies:
@@ -45,31 +51,32 @@ class DefinitionWatch:
             key = (there.oid, name)
             if not difference:
                 self._suspected.pop(key, None)
+            elif name not in exact:
+                self._suspected.setdefault(key, "")
             elif self._suspected.get(key) == difference:
                 proof.tallies[name].different_definition = difference
                 self._suspected.pop(key)
             else:
                 self._suspected[key] = difference
 
-    def note_extras(self, listing: Listing, in_scope: frozenset[int]) -> None:
-        """Note relations in scope that only a replica has."""
+    def note_extras(self, listing: Listing, in_scope: frozenset[int], exact: frozenset[str]) -> None:
+        """Note relations in scope that only a replica has, and forget those that the primary has by now."""
         there = listing[self._primary]
         for name, relations in listing.items():
-            for oid in (relations.keys() - there.keys()) & in_scope:
-                looks = self._extra_looks.get((oid, name), 0) + 1
+            alone = (relations.keys() - there.keys()) & in_scope
+            for oid in alone:
+                looks = self._extra_looks.get((oid, name), 0) + int(name in exact)
                 self._extra_looks[oid, name] = looks
-                if looks > 1:
+                if looks >= _CONFIRMING_LOOKS:
                     self.extras.setdefault(name, {})[oid] = relations[oid]
+            settled = [key for key, looks in self._extra_looks.items() if key[1] == name and key[0] not in alone]
+            for key in settled:
+                del self._extra_looks[key]
 
     @property
-    def extra_replicas(self) -> frozenset[str]:
-        """Return the replicas on which a relation was seen that the primary lacks."""
-        return frozenset(name for _, name in self._extra_looks)
-
-    @property
-    def extra_oids(self) -> frozenset[int]:
-        """Return the relations seen there."""
-        return frozenset(oid for oid, _ in self._extra_looks)
+    def unsettled_extras(self) -> frozenset[tuple[int, str]]:
+        """Return what was seen on a replica alone, but not often enough to believe it: oids and replicas."""
+        return frozenset(key for key, looks in self._extra_looks.items() if looks < _CONFIRMING_LOOKS)
 
 
 def definition_difference(there: Relation, here: Relation | None) -> str:
@@ -80,7 +87,7 @@ def definition_difference(there: Relation, here: Relation | None) -> str:
         return "the relation has another name"
     if there.token != here.token:
         return "the columns are defined otherwise"
-    return "the relation lies in another file" if there.filenode_now != here.filenode_now else ""
+    return "the relation lies in another file" if there.filenode != here.filenode else ""
 
 
 def redefined(planned: Relation, now: Relation) -> bool:

@@ -50,6 +50,11 @@ class Alignment:
         """Return the replicas that take part."""
         return frozenset(self.unsettled)
 
+    @property
+    def exact(self) -> frozenset[str]:
+        """Return the replicas whose snapshots see exactly what the primary's sees."""
+        return frozenset(name for name, difference in self.unsettled.items() if not len(difference))
+
     def leave_out(self, lost: Iterable[str]) -> None:
         """Go on without replicas whose sessions are gone."""
         self.unsettled = {name: known for name, known in self.unsettled.items() if name not in set(lost)}
@@ -64,14 +69,18 @@ class Lane:
         self.cluster = cluster
         self.alignment: Alignment | None = None
         self.sessions: dict[str, Session] = {}
+        self.broken = False
+        """Whether the session on the primary was lost under the alignment."""
         self.missing: dict[str, DatabaseMissing] = {}
         """Replicas that lack the lane's database although they have replayed what the primary had."""
         self._still: dict[str, tuple[float, Lsn]] = {}
 
     @property
     def expired(self) -> bool:
-        """Return whether the alignment has reached its age."""
-        return self.alignment is not None and self.cluster.clock() >= self.alignment.expires
+        """Return whether the alignment has reached its age, or lost the primary or every replica."""
+        if self.alignment is None:
+            return False
+        return self.broken or not self.alignment.unsettled or self.cluster.clock() >= self.alignment.expires
 
     async def session(self, handle: NodeHandle) -> Session:
         """Return the lane's session on a node, opened where there is none; raise NodeError."""
@@ -107,6 +116,7 @@ class Lane:
             attempts=chase.attempts,
             elapsed_s=self.cluster.clock() - began,
         )
+        self.broken = False
         self._still.clear()
         for name in (self.cluster.primary.name, *chase.unsettled):
             self.cluster.node(name).succeeded()
@@ -147,6 +157,15 @@ class Lane:
                 return True
             self._still[name] = (now, state.replayed)
         return False
+
+    async def lose(self, name: str) -> None:
+        """Close the session on one node and go on without it, until the next alignment."""
+        session = self.sessions.pop(name, None)
+        if session is not None:
+            await session.close()
+        if self.alignment is not None:
+            self.alignment.leave_out([name])
+            self.broken = self.broken or name == self.cluster.primary.name
 
     async def close(self) -> None:
         """Close the lane's sessions."""

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from replcheck.audit.options import AuditOptions
+from replcheck.audit.shortfalls import DROPPED
 from replcheck.model.audit import NotChecked, RelationKind
 from replcheck.postgres import advice
 from replcheck.postgres.catalog import Relation
@@ -24,11 +25,6 @@ class Plan:
     digested: tuple[Relation, ...]
     sequences: tuple[Relation, ...]
     not_checked: tuple[NotChecked, ...]
-
-    @property
-    def relations(self) -> int:
-        """Return how many relations the user asked for, checked or not."""
-        return len(self.digested) + len(self.sequences) + len(self.not_checked)
 
 
 def plan_relations(
@@ -110,6 +106,8 @@ def _reason_not_checked(relation: Relation, options: AuditOptions, database: str
 
 
 def _reason_unreadable(relation: Relation, because: "_Because", role: str) -> NotChecked | None:
+    if relation.readable is None:
+        return because(DROPPED.code, DROPPED.reason, by_design=True)
     if not relation.readable:
         return because("privilege", "the role may not read it", by_design=False, hint=advice.grant_read_all_data(role))
     if not relation.schema_usable:

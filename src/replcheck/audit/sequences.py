@@ -13,7 +13,7 @@ from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
 from replcheck.errors import NodeError, StatementFailed
 from replcheck.model.outcome import Verdict
-from replcheck.postgres.catalog import Relation
+from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.failures import is_corruption
 from replcheck.postgres.sequences import SequenceState, read_sequences
 from replcheck.postgres.session import Session
@@ -76,6 +76,8 @@ class SequenceVerdict:
     verdict: Verdict
     reason: str = ""
     sqlstate: str | None = None
+    dropped: bool = False
+    """Whether it was dropped while the audit ran, so that there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,14 @@ async def _one_look(
         return []
     shown = await read_sequences(here, sequences)
     after = await read_sequences(there, sequences)
-    left = []
+    gone = [s.oid for s in sequences if _gone(before.get(s.oid)) or _gone(after.get(s.oid))]
+    renamed = await read_relations(there, gone) if gone else {}
+    left = [renamed[oid] for oid in gone if oid in renamed]
+    verdicts |= {oid: _DROPPED for oid in gone if oid not in renamed}
     for sequence in sequences:
         oid = sequence.oid
+        if oid in gone:
+            continue
         verdict = _weigh(before.get(oid), shown.get(oid), after.get(oid))
         if verdict is None:
             outside.pop(oid, None)
@@ -177,8 +184,6 @@ def _weigh(
     after: SequenceState | StatementFailed | None,
 ) -> SequenceVerdict | None:
     """Return the verdict of one look, None where it must be looked at again."""
-    if before is None or after is None or _gone(before) or _gone(after):
-        return SequenceVerdict(verdict=Verdict.CONSISTENT, reason="dropped while the audit ran")
     for state in (before, after, replica):
         if isinstance(state, StatementFailed):
             corrupt = is_corruption(state)
@@ -200,8 +205,13 @@ def _weigh(
             return None
 
 
-def _gone(state: SequenceState | StatementFailed) -> bool:
-    return isinstance(state, StatementFailed) and state.sqlstate == "42P01"
+_DROPPED = SequenceVerdict(verdict=Verdict.CONSISTENT, dropped=True)
+_NAMELESS_SQLSTATES = frozenset({"42P01", "3F000"})
+
+
+def _gone(state: SequenceState | StatementFailed | None) -> bool:
+    """Return whether nothing goes by the name any more: it was dropped, or it or its schema was renamed."""
+    return state is None or (isinstance(state, StatementFailed) and state.sqlstate in _NAMELESS_SQLSTATES)
 
 
 def failed(error: NodeError, sequences: Sequence[Relation]) -> Mapping[int, SequenceVerdict]:

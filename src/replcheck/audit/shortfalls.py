@@ -80,6 +80,10 @@ UNFINISHED = Shortfall(
 
 NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost", "unfinished", "no_database"})
 """Shortfalls of a whole node or run: told once, not once a relation."""
+INCONCLUSIVE_CODES = frozenset(
+    {"left_behind", "in_flight", "unsteady", "redefined", "locked", "conflict", "sequence_unsteady"}
+)
+"""Shortfalls that leave hope: everything else that was not checked makes a replica unchecked."""
 FINAL_CODES = NODE_CODES | {"redefined", "dropped"}
 """Shortfalls of a whole relation on a replica, after which none of its chunks is read there."""
 

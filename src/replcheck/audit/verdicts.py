@@ -10,7 +10,7 @@ from replcheck.audit.comparison import BlockRange, joined
 from replcheck.audit.explanation import Ctid, RowDifference
 from replcheck.audit.proof import RelationProof, Tally
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import NODE_CODES, Shortfall
+from replcheck.audit.shortfalls import INCONCLUSIVE_CODES, NODE_CODES, Shortfall
 from replcheck.model.audit import (
     CtidRange,
     DifferenceKind,
@@ -118,17 +118,11 @@ def shortfalls(database: str, proofs: Iterable[RelationProof]) -> list[NotChecke
     return notes
 
 
-def replica_verdict(relations: Sequence[Verdict], *, lack: Shortfall | None, unread: bool) -> Verdict:
-    """Return a replica's verdict from its relations' ones.
-
-    `lack` is why the node took no further part, `unread` whether something in scope was left out for every node.
-    """
-    verdicts = [*relations]
-    if lack is not None:
-        verdicts.append(lack.verdict)
-    if unread:
-        verdicts.append(Verdict.UNCHECKED)
-    return worst_verdict(verdicts)
+def note_verdict(note: NotChecked) -> Verdict:
+    """Return what something that was not checked makes of a replica; by design it changes nothing."""
+    if note.by_design:
+        return Verdict.CONSISTENT
+    return Verdict.INCONCLUSIVE if note.code in INCONCLUSIVE_CODES else Verdict.UNCHECKED
 
 
 def sequence_report(database: str, sequence: Relation, found: Mapping[str, SequenceVerdict]) -> RelationReport:

@@ -138,18 +138,19 @@ class LaneWorker:
         return {name: relations for name, relations in zip(names, listed, strict=True) if relations is not None}
 
     async def _list_on(self, name: str, oids: list[int] | None) -> Mapping[int, Relation] | None:
+        session = self.lane.sessions.get(name)
+        if session is None:
+            return None
         try:
-            return await read_relations(self.lane.sessions[name], oids)
+            return await read_relations(session, oids)
         except NodeError as error:
             await self.failed(name, error)
             return None
 
     async def failed(self, name: str, error: NodeError) -> None:
-        """Forget a session that failed outside a chunk, and tell the node's handle what that means for the node."""
+        """Go on without a session that failed, and tell the node's handle what that means for the node."""
         node = self._cluster.node(name)
-        session = self.lane.sessions.pop(name, None)
-        if session is not None:
-            await session.close()
+        await self.lane.lose(name)
         if not isinstance(error, StatementFailed):
             node.report(error)
         elif not isinstance(error, StatementCancelled):
@@ -174,9 +175,9 @@ class LaneWorker:
         listing = await self.list_relations(suspects)
         if self._cluster.primary.name in listing:
             for oid in suspects:
-                self._replan(self._job.queue.proofs[oid], listing, alignment.number)
+                self._replan(self._job.queue.proofs[oid], listing, alignment)
 
-    def _replan(self, proof: RelationProof, listing: Listing, alignment: int) -> None:
+    def _replan(self, proof: RelationProof, listing: Listing, alignment: Alignment) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
         if now is None:
             self._job.dropped.append(proof.relation)
@@ -189,13 +190,13 @@ class LaneWorker:
                 now,
                 known_blocks=known_blocks(now, listing, self._job.pace),
                 sweep=self._job.pace.sweeps(now),
-                alignment=alignment,
+                alignment=alignment.number,
             )
             self._job.queue.reopen(now.oid)
             if proof.replans > MAX_REPLANS:
                 for name in proof.active:
                     proof.give_up(name, shortfalls.REDEFINED)
-        self._job.watch.compare(proof, listing)
+        self._job.watch.compare(proof, listing, alignment.exact)
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -241,14 +242,10 @@ class LaneWorker:
         there = troubles.get(self._cluster.primary.name)
         if there is not None:
             self._primary_failed(proof, chunk, there)
-            if isinstance(there, NodeLost):
-                await self.settle()
             return
         for name, error in troubles.items():
             chunk = self._replica_failed(proof, chunk, name, error)
         self._pending.append(_Pending(chunk, proof.relation, finding))
-        if lost and self.lane.alignment is not None:
-            self.lane.alignment.leave_out(lost)
 
     def _primary_failed(self, proof: RelationProof, chunk: Chunk, error: NodeError) -> None:
         """Put a chunk off that the primary could not read, or give it up."""

@@ -89,9 +89,9 @@ _COLUMNS: Statement = """
     GROUP BY w.attrelid
 """
 
-# Purpose: one number per relation that changes with anything that alters what its rows send: columns, their types,
-# missing values, enum labels, parts of composites. The rows' xmin is in it, so that a change and its reversal show, and
-# a physical replica has the same. PostgreSQL 14+, no privilege.
+# Purpose: one number per relation that changes with anything that alters what its rows send or what its name means:
+# schema, name, columns, their types, missing values, enum labels, parts of composites. The xmin of the catalog's rows is
+# in it, so that a change and its reversal show, and a physical replica has the same. PostgreSQL 14+, no privilege.
 _TOKENS: Statement = """
     WITH RECURSIVE part (rel, typid) AS (
         SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a
@@ -110,9 +110,11 @@ _TOKENS: Statement = """
             UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range AS r WHERE r.rngmultitypid = t.oid
         ) AS i (typid)
     ), fact (rel, what) AS (
-        SELECT c.oid, 'c ' || c.relnamespace::text || ' ' || c.relkind::text || c.relpersistence::text || ' '
+        SELECT c.oid, 'c ' || c.xmin::text || ' ' || n.oid::text || ' ' || n.xmin::text || ' '
+               || pg_catalog.encode(pg_catalog.textsend(n.nspname::text), 'hex') || ' '
                || pg_catalog.encode(pg_catalog.textsend(c.relname::text), 'hex')
-        FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (%s::bigint[]::oid[])
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY (%s::bigint[]::oid[])
         UNION ALL
         SELECT a.attrelid, 'a ' || a.attnum::text || ' ' || a.atttypid::text || ' ' || a.xmin::text
         FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[])
@@ -197,9 +199,10 @@ class Relation:
     filenode_now: int | None
     shared: bool
     access_method: str
-    row_security: bool
-    readable: bool
-    schema_usable: bool
+    row_security: bool | None
+    readable: bool | None
+    """None where it is gone by now."""
+    schema_usable: bool | None
     populated: bool
     size_bytes: int = 0
     toast_bytes: int = 0
@@ -230,7 +233,7 @@ class Relation:
 async def read_relations(session: Session, oids: Sequence[int] | None = None) -> dict[int, Relation]:
     """List relations by oid, all or some, with their columns, sizes and definition tokens.
 
-    The session must be in a transaction: everything is as of its snapshot, except `filenode_now` and the sizes.
+    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges.
     """
     wanted = None if oids is None else list(oids)
     listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted])]
@@ -265,9 +268,9 @@ async def read_filenodes(session: Session, oids: Sequence[int]) -> dict[int, int
 async def _read_sizes(session: Session, oids: Sequence[int]) -> dict[int, tuple[int, int]]:
     literal = sql.Literal(list(oids))
     try:
-        rows = await session.in_savepoint(sql.SQL(_SIZES).format(oids=literal))
+        rows = await session.read(sql.SQL(_SIZES).format(oids=literal))
     except StatementFailed:
-        rows = await session.in_savepoint(sql.SQL(_ESTIMATED_SIZES).format(oids=literal))
+        rows = await session.read(sql.SQL(_ESTIMATED_SIZES).format(oids=literal))
     return {oid: (heap, toast) for oid, heap, toast in rows}
 
 
