@@ -14,6 +14,13 @@ class Anchors:
     latest: Anchor | None = None
     chasing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the lane that chases: two at once would only slow each other down."""
+    drawn: int = 0
+    """The number of the last alignment that was begun."""
+
+    def draw(self) -> int:
+        """Return the number of an alignment that begins now, under `chasing`: a greater one means newer snapshots."""
+        self.drawn += 1
+        return self.drawn
 
     async def advance(self, primary: NodeHandle) -> Anchor:
         """Take a new anchor, from the one before it."""

@@ -78,11 +78,12 @@ async def audit_cluster(
     set meanwhile, what was not proven by then is unchecked and `stopped` says why.
     """
     started_at = datetime.now(UTC)
+    hasher = new_hasher(options.level)
     nodes = await _connect(targets, options, emit, stop)
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
-        hasher=new_hasher(options.level),
+        hasher=hasher,
         options=options,
         emit=emit,
     )

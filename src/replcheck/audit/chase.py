@@ -46,6 +46,11 @@ class Chase:
         self.lsn = Lsn(0)
         self.unsettled: dict[str, Unsettled] = {}
 
+    @property
+    def holding(self) -> list[Session]:
+        """Return the sessions that hold the snapshots."""
+        return [self._primary, *(self._ready[name] for name in self.unsettled)]
+
     async def run(self) -> bool:
         """Leave aligned snapshots open on the primary and on the replicas in `unsettled`; False where none is left."""
         while self._ready:

@@ -149,6 +149,7 @@ class DatabaseAudit:
 
     def _adopt(self, listing: Listing, alignment: Alignment) -> None:
         there, queue = listing[self._cluster.primary.name], self._job.queue
+        newest = self._cluster.anchors.drawn
         role = self._cluster.primary.facts.privileges.role
         self.plan = plan_relations(
             there.values(), self._cluster.options, database=self.database, shared_here=self._shared_here, role=role
@@ -157,7 +158,11 @@ class DatabaseAudit:
             blocks = known_blocks(relation, listing, self._pace)
             sweep = self._pace.sweeps(relation)
             replicas = self._cluster.replicas
-            queue.add(RelationProof(relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment.number))
+            queue.add(
+                RelationProof(
+                    relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment.number, newest=newest
+                )
+            )
         for proof in queue.proofs.values():
             self._job.watch.compare(proof, listing, alignment.exact)
         self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)

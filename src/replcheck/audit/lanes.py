@@ -5,7 +5,6 @@ can't hide a difference, it only invents one.
 """
 
 import asyncio
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +25,6 @@ from replcheck.postgres.wal import ReplayState, flush_lsn, replay_state, wait_re
 _PAUSED_WAIT_S = 5.0
 _REMOTE_APPLY_LIFETIME_S = 1.0
 _BLOCKED_CHECK_S = 0.5
-
-_alignment_numbers = itertools.count(1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,12 +100,14 @@ class Lane:
             ready = await self._ready_replicas(wanted, anchor)
             if not ready:
                 return None
+            number = self.cluster.anchors.draw()
             chase = Chase(self.cluster, primary, ready, anchor, renew=self._ready_replicas)
             if not await chase.run():
                 await self.release()
                 return None
+            await asyncio.gather(*(session.arm_limits() for session in chase.holding))
         self.alignment = Alignment(
-            number=next(_alignment_numbers),
+            number=number,
             taken_at=datetime.now(UTC),
             expires=self._expiry(chase),
             lsn=chase.lsn,

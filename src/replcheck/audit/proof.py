@@ -130,13 +130,20 @@ class RelationProof:
     """The proof of one relation on several replicas, from its plan to its verdicts."""
 
     def __init__(
-        self, relation: Relation, replicas: Iterable[str], *, known_blocks: int, sweep: bool, alignment: int = 0
+        self,
+        relation: Relation,
+        replicas: Iterable[str],
+        *,
+        known_blocks: int,
+        sweep: bool,
+        alignment: int = 0,
+        newest: int = 0,
     ) -> None:
         self.relation = relation
         self.epoch = 0
         self.replans = 0
         self.tallies = {replica: Tally() for replica in replicas}
-        self.planned_under = _first_alignment(relation, alignment)
+        self.planned_under = _first_alignment(relation, alignment, newest)
         """The oldest alignment (by number) under which the relation may be read."""
         self._begin(known_blocks, sweep=sweep)
 
@@ -215,10 +222,10 @@ class RelationProof:
         self.epoch += 1
         self._begin(self.known_blocks, sweep=False, in_ranges=True)
 
-    def replan(self, relation: Relation, *, known_blocks: int, sweep: bool, alignment: int) -> None:
+    def replan(self, relation: Relation, *, known_blocks: int, sweep: bool, alignment: int, newest: int) -> None:
         """Begin again with a new definition; what was proven of the old one is void, what differed is forgotten."""
         self.replans += 1
-        self.planned_under = _first_alignment(relation, alignment)
+        self.planned_under = _first_alignment(relation, alignment, newest)
         self.relation = relation
         self.epoch += 1
         for tally in self.tallies.values():
@@ -411,10 +418,10 @@ def _hopeless(tally: Tally) -> bool:
     return bool(tally.different_definition) or any(lack.code in FINAL_CODES for lack in tally.shortfalls.values())
 
 
-def _first_alignment(relation: Relation, alignment: int) -> int:
+def _first_alignment(relation: Relation, alignment: int, newest: int) -> int:
     """Return the first alignment that sees the rows of a relation listed under `alignment`.
 
-    Where the file node of the listing's snapshot is not the newest, it was rewritten since: that snapshot sees
-    nothing of its rows.
+    Where the file node of the listing's snapshot is not the newest, the relation was rewritten since: no snapshot sees
+    its rows for certain but those taken after the listing, of alignments beyond the `newest` begun by then.
     """
-    return alignment + int(relation.filenode not in (0, relation.filenode_now))
+    return alignment if relation.filenode in (0, relation.filenode_now) else newest + 1

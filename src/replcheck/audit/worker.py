@@ -185,12 +185,15 @@ class LaneWorker:
             for name in proof.tallies:
                 proof.give_up(name, shortfalls.DROPPED)
             return
+        if alignment.number < proof.planned_under:
+            return
         if redefined(proof.relation, now):
             proof.replan(
                 now,
                 known_blocks=known_blocks(now, listing, self._job.pace),
                 sweep=self._job.pace.sweeps(now),
                 alignment=alignment.number,
+                newest=self._cluster.anchors.drawn,
             )
             self._job.queue.reopen(now.oid)
             if proof.replans > MAX_REPLANS:

@@ -90,8 +90,8 @@ _COLUMNS: Statement = """
 """
 
 # Purpose: one number per relation that changes with anything that alters what its rows send or what its name means:
-# schema, name, columns, their types, missing values, enum labels, parts of composites. The xmin of the catalog's rows is
-# in it, so that a change and its reversal show, and a physical replica has the same. PostgreSQL 14+, no privilege.
+# schema, name, columns, their types, missing values, enum labels, parts of composites. The xmin of the catalog's rows
+# is in it, so that a change and its reversal show; a physical replica has the same. PostgreSQL 14+, no privilege.
 _TOKENS: Statement = """
     WITH RECURSIVE part (rel, typid) AS (
         SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a

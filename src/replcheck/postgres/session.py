@@ -31,6 +31,8 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Row = tuple[Any, ...]
 Statement = LiteralString | sql.SQL | sql.Composed
+# Released as well: a savepoint that was rolled back to stays, and the next one would nest in it.
+_LEAVE_SAVEPOINT: Statement = "ROLLBACK TO SAVEPOINT chunk; RELEASE SAVEPOINT chunk"
 Batch = Sequence[tuple[Statement, Sequence[object] | None]]
 """Statements with their parameters that are sent together, up to one synchronization point."""
 
@@ -134,30 +136,36 @@ class Session:
         `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a
         refused statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
         """
-        connection = self._connection
         try:
-            async with connection.pipeline():
-                await connection.execute("SAVEPOINT chunk", prepare=False)
-                if before is not None:
-                    await connection.execute(before, prepare=False)
-                cursor = await connection.execute(statement, parameters, prepare=False)
-            rows = await cursor.fetchall()
+            if parameters is None:
+                rows = await self._in_one_message(statement, before)
+            else:
+                await self._connection.execute("SAVEPOINT chunk")
+                cursor = await self._connection.execute(statement, parameters, prepare=False)
+                rows = await cursor.fetchall()
         except psycopg.Error as error:
             failure = self._translated(error)
             if self.alive:
-                await self._leave_savepoint()
+                await self.fetch(_LEAVE_SAVEPOINT)
             raise failure from error
-        await self._leave_savepoint()
+        await self.fetch(_LEAVE_SAVEPOINT)
         return rows
 
-    async def _leave_savepoint(self) -> None:
-        # Released as well: a savepoint that was rolled back to stays, and the next one would nest in it.
-        try:
-            async with self._connection.pipeline():
-                await self._connection.execute("ROLLBACK TO SAVEPOINT chunk", prepare=False)
-                await self._connection.execute("RELEASE SAVEPOINT chunk", prepare=False)
-        except psycopg.Error as error:
-            raise self._translated(error) from error
+    async def _in_one_message(self, statement: Statement, before: LiteralString | None) -> list[Row]:
+        # Never a pipeline: its last message, a Flush, leaves the server without the time limit on idle transactions.
+        parts = [sql.SQL("SAVEPOINT chunk"), *([sql.SQL(before)] if before else []), _composed(statement)]
+        cursor = await self._connection.execute(sql.SQL("; ").join(parts))
+        while cursor.nextset():
+            pass
+        return await cursor.fetchall()
+
+    async def arm_limits(self) -> None:
+        """Have the server watch an idle transaction again, after `fetch_batch` left one open.
+
+        The server stops its idle timer at the Flush that ends a pipeline and starts it at the next ReadyForQuery only
+        (PostgreSQL source, PostgresMain).
+        """
+        await self.fetch("SELECT 1")
 
     async def rollback(self) -> None:
         """End the transaction, if there is one and the connection still stands; never raises."""
@@ -261,12 +269,17 @@ async def _pin(session: Session, limits: Limits) -> None:
         "idle_in_transaction_session_timeout": _milliseconds(limits.transaction_s + 5),
     }
     if version >= 170000:
-        settings["transaction_timeout"] = _milliseconds(limits.transaction_s + 5)
+        # Above the limit on idleness, which the server would not arm otherwise.
+        settings["transaction_timeout"] = _milliseconds(limits.transaction_s + 10)
     await session.fetch(
         "SELECT count(pg_catalog.set_config(s.name, s.value, false))"
         " FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
         [list(settings), list(settings.values())],
     )
+
+
+def _composed(statement: Statement) -> sql.Composable:
+    return sql.SQL(statement) if isinstance(statement, str) else statement
 
 
 def _milliseconds(seconds: float) -> str:
