@@ -4,6 +4,7 @@
 #   make test      lint, types, import contracts and all tests but the long ones
 #   make test-all  the long ones too
 #   make check     the part of `make test` that needs no servers
+#   make picture   play the demo for the README and docs/demo.svg
 #   make clean     remove the environment and all caches
 #
 # PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest.
@@ -20,12 +21,15 @@ ifneq ($(shell $(VENV_PYTHON) -c 'import os; print(open("$(STAMP)").read() == os
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo test test-all check static clean
+.PHONY: help demo picture test test-all check static clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(STAMP)
 	$(VENV_PYTHON) -m replcheck demo
+
+picture: $(STAMP)
+	$(VENV_PYTHON) scripts/picture.py
 
 check: static
 	$(VENV_PYTHON) -m pytest $(CORE_TESTS) $(PYTEST_ARGS)

@@ -135,8 +135,8 @@ def test_a_reader_that_goes_away_ends_the_demo(root, tmp_path):
 @pytest.mark.long
 def test_a_kept_demo_can_be_played_with_and_removed(root, tmp_path):
     demo = Demo(root, "--keep", cwd=tmp_path)
-    status, story, _ = demo.end()
-    assert status == 0
+    status, story, errors = demo.end()
+    assert (status, errors) == (0, ""), story + errors
     down = next(line for line in story.splitlines() if "lab down" in line)
     assert [state.name for state in find_states(root)] == ["demo"]
     assert servers_below(root) != []
