@@ -29,7 +29,7 @@ from replcheck.audit.verdicts import (
     sequence_report,
     shortfalls,
 )
-from replcheck.errors import DatabaseMissing, Interrupted, UsageError
+from replcheck.errors import DatabaseMissing, Interrupted, NodeError, UsageError
 from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
@@ -128,7 +128,7 @@ class _Audit:
         await self._check_tables(databases)
         shared_in = next((database.name for database in databases), None)
         for database in databases:
-            await self._audit_database(database.name, shared_here=database.name == shared_in)
+            await self._audit_database(database, shared_here=database.name == shared_in)
         return self._result()
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
@@ -151,8 +151,8 @@ class _Audit:
                 self._skip(note)
         return able
 
-    async def _audit_database(self, name: str, *, shared_here: bool) -> None:
-        audit = DatabaseAudit(name, self._cluster, shared_here=shared_here)
+    async def _audit_database(self, database: Database, *, shared_here: bool) -> None:
+        audit = DatabaseAudit(database.name, database.oid, self._cluster, shared_here=shared_here)
         work = asyncio.create_task(_whole(audit))
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -166,6 +166,9 @@ class _Audit:
             await audit.close()
         if isinstance(besides, Exception) and not self._stop.is_set():
             raise besides
+        if self._cluster.primary.name in audit.absent and await self._database_gone(database):
+            self._skip(not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
+            return
         audit.finish(self._cluster.left_over(stopped=self._stop.is_set()))
         self._gather(audit, besides if isinstance(besides, _Besides) else _Besides({}, []))
 
@@ -180,8 +183,8 @@ class _Audit:
         for note in shortfalls(name, audit.proofs):
             self._skip(note)
         gathered.divergences += extra_divergences(name, audit.extras)
-        for name_ in sorted(audit.unsettled_extras):
-            self._skip(not_checked(name, None, name_, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason))
+        for node in sorted(audit.unsettled_extras):
+            self._skip(not_checked(name, None, node, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason))
         for finding in besides.findings:
             self._find(finding)
         for replica, reports in audit.alignments.items():
@@ -193,14 +196,20 @@ class _Audit:
             for sequence in audit.plan.sequences:
                 self._gather_sequence(name, sequence, besides.sequences)
 
+    async def _database_gone(self, database: Database) -> bool:
+        """Return whether a database that can't be entered was dropped; one that was renamed is still there."""
+        try:
+            listed = await read_databases(await self._cluster.primary.control())
+        except NodeError:
+            return False
+        return database.oid not in {other.oid for other in listed}
+
     def _skip_database(self, audit: DatabaseAudit) -> None:
         name = audit.database
-        if self._cluster.primary.name in audit.absent:
-            self._skip(not_checked(name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
-            return
         lack = self._cluster.left_over(stopped=self._stop.is_set())
         for node in self._cluster.replicas.values():
-            why = node.gone or audit.absent.get(node.name) or lack
+            absent = audit.absent.get(node.name) or audit.absent.get(self._cluster.primary.name)
+            why = node.gone or absent or lack
             self._skip(not_checked(name, None, node.name, why.code, f"the whole database: {why.reason}", hint=why.hint))
 
     def _gather_sequence(

@@ -46,10 +46,15 @@ class Chase:
         self.lsn = Lsn(0)
         self.unsettled: dict[str, Unsettled] = {}
 
-    @property
-    def holding(self) -> list[Session]:
-        """Return the sessions that hold the snapshots."""
-        return [self._primary, *(self._ready[name] for name in self.unsettled)]
+    async def arm(self) -> None:
+        """Have every server watch the idle transaction that holds its snapshot; a replica that can't is left out."""
+        await self._primary.arm_limits()
+        for name in list(self.unsettled):
+            try:
+                await self._ready[name].arm_limits()
+            except NodeError as error:
+                self._cluster.replicas[name].report(error)
+                del self.unsettled[name]
 
     async def run(self) -> bool:
         """Leave aligned snapshots open on the primary and on the replicas in `unsettled`; False where none is left."""

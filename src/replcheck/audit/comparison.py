@@ -117,6 +117,8 @@ class UnreadableRange:
     blocks: BlockRange
     sqlstate: str
     block: int | None
+    readers: int = 0
+    """How many other nodes could read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,8 +436,10 @@ def _damaged(reply: Reply) -> dict[str, Unreadable]:
 
 def _note_unreadable(notes: _Notes, reply: Reply, ranges: Sequence[BlockRange]) -> None:
     for node, answer in _damaged(reply).items():
+        readers = len(reply) - len(_damaged(reply))
         notes.unreadable += [
-            UnreadableRange(node=node, blocks=blocks, sqlstate=answer.sqlstate, block=answer.block) for blocks in ranges
+            UnreadableRange(node=node, blocks=blocks, sqlstate=answer.sqlstate, block=answer.block, readers=readers)
+            for blocks in ranges
         ]
 
 

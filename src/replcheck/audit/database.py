@@ -1,7 +1,8 @@
 """The audit of one database: its plan, its lanes, its sequences and its software."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from replcheck.audit.cluster import Cluster
@@ -16,17 +17,23 @@ from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
 from replcheck.audit.shortfalls import Shortfall
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
-from replcheck.errors import NodeError
+from replcheck.errors import NodeError, StatementFailed
 from replcheck.events import DatabasePlanned, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
+from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.software import read_software
+
+_ROUNDS = 4
+"""How often relations are looked for that came into being while the others were read."""
+_PLANNING_TRIES = 20
+_BRACKET_TRIES = 5
 
 
 class DatabaseAudit:
     """Audits one database; what it proved can be read when `run` has ended."""
 
-    def __init__(self, database: str, cluster: Cluster, *, shared_here: bool) -> None:
+    def __init__(self, database: str, oid: int, cluster: Cluster, *, shared_here: bool) -> None:
         self.database = database
         self.plan: Plan | None = None
         self._cluster = cluster
@@ -42,7 +49,7 @@ class DatabaseAudit:
             announced=set(),
             reported=set(),
         )
-        lanes = [Lane(number, database, cluster) for number in range(1, cluster.options.jobs + 1)]
+        lanes = [Lane(number, database, oid, cluster) for number in range(1, cluster.options.jobs + 1)]
         self._workers = [LaneWorker(lane, cluster, self._job) for lane in lanes]
 
     @property
@@ -79,7 +86,10 @@ class DatabaseAudit:
     async def run(self) -> None:
         """Prove what can be proven; returns early where the primary is gone or no replica is left."""
         if await self._make_plan():
-            await asyncio.gather(*(worker.work() for worker in self._workers))
+            for _ in range(_ROUNDS):
+                await asyncio.gather(*(worker.work() for worker in self._workers))
+                if not await self._plan_latecomers():
+                    break
             await self._look_at_extras()
 
     async def compare_software(self) -> list[Finding]:
@@ -89,6 +99,11 @@ class DatabaseAudit:
             if node.usable and node.name not in self._job.absent:
                 try:
                     versions[node.name] = await read_software(await worker.lane.session(node))
+                except StatementFailed as error:
+                    what = (
+                        f"database {self.database}: versions of extensions and collations not compared: {error.message}"
+                    )
+                    findings.append(Finding(code="software", node=node.name, what=what, outcome=Outcome.PARTIAL))
                 except NodeError as error:
                     await worker.failed(node.name, error)
         there = versions.pop(self._cluster.primary.name, None)
@@ -105,21 +120,26 @@ class DatabaseAudit:
 
     async def _bracket_on(self, replica: NodeHandle) -> Mapping[int, SequenceVerdict]:
         sequences = self.plan.sequences if self.plan else ()
-        for node in (replica, self._cluster.primary):
-            why = node.gone or self._job.absent.get(node.name)
-            if why is not None:
-                lack = SequenceVerdict(verdict=why.verdict, reason=why.reason)
-                return {sequence.oid: lack for sequence in sequences}
-        try:
-            return await bracket_sequences(
-                sequences,
-                primary=self._cluster.primary,
-                replica=replica,
-                sessions=self._workers[0].lane.session,
-                options=self._cluster.options,
-            )
-        except NodeError as error:
-            return failed(error, sequences)
+        error: NodeError | None = None
+        for _ in range(_BRACKET_TRIES):
+            for node in (replica, self._cluster.primary):
+                await node.wait_usable()
+                why = node.gone or self._job.absent.get(node.name)
+                if why is not None:
+                    lack = SequenceVerdict(verdict=why.verdict, reason=why.reason)
+                    return {sequence.oid: lack for sequence in sequences}
+            try:
+                return await bracket_sequences(
+                    sequences,
+                    primary=self._cluster.primary,
+                    replica=replica,
+                    sessions=self._workers[0].lane.session,
+                    options=self._cluster.options,
+                )
+            except NodeError as failure:
+                error = failure
+                await self._workers[0].failed(failure.node, failure)
+        return failed(error, sequences) if error else {}
 
     def finish(self, lack: Shortfall) -> None:
         """Record that what is left will not be proven, for every replica."""
@@ -137,34 +157,38 @@ class DatabaseAudit:
         await asyncio.gather(*(worker.lane.cancel() for worker in self._workers))
 
     async def _make_plan(self) -> bool:
-        worker = self._workers[0]
-        while not worker.over:
-            if await worker.align(frozenset(self._cluster.replicas)):
-                alignment = worker.lane.alignment
-                listing = await worker.list_relations(None)
-                if self._cluster.primary.name in listing and alignment is not None:
-                    self._adopt(listing, alignment)
-                    return True
+        tries = 0
+        while not self._workers[0].over and tries < _PLANNING_TRIES:
+            listing = await self._listing()
+            if listing is not None:
+                self._adopt(*listing)
+                return True
+            tries += int(self._cluster.primary.usable)
         return False
 
-    def _adopt(self, listing: Listing, alignment: Alignment) -> None:
-        there, queue = listing[self._cluster.primary.name], self._job.queue
-        newest = self._cluster.anchors.drawn
-        role = self._cluster.primary.facts.privileges.role
-        self.plan = plan_relations(
-            there.values(), self._cluster.options, database=self.database, shared_here=self._shared_here, role=role
+    async def _listing(self) -> tuple[Listing, Alignment] | None:
+        """List every relation on every node that can be aligned; None where the primary could not."""
+        worker = self._workers[0]
+        if not await worker.align(frozenset(self._cluster.replicas)):
+            return None
+        alignment = worker.lane.alignment
+        if alignment is None:
+            return None
+        listing = await worker.list_relations(None)
+        return (listing, alignment) if self._cluster.primary.name in listing else None
+
+    def _sorted(self, listing: Listing) -> Plan:
+        return plan_relations(
+            listing[self._cluster.primary.name].values(),
+            self._cluster.options,
+            database=self.database,
+            shared_here=self._shared_here,
+            role=self._cluster.primary.facts.privileges.role,
         )
-        for relation in self.plan.digested:
-            blocks = known_blocks(relation, listing, self._pace)
-            sweep = self._pace.sweeps(relation)
-            replicas = self._cluster.replicas
-            queue.add(
-                RelationProof(
-                    relation, replicas, known_blocks=blocks, sweep=sweep, alignment=alignment.number, newest=newest
-                )
-            )
-        for proof in queue.proofs.values():
-            self._job.watch.compare(proof, listing, alignment.exact)
+
+    def _adopt(self, listing: Listing, alignment: Alignment) -> None:
+        self.plan = self._sorted(listing)
+        self._take_on(self.plan.digested, listing, alignment)
         self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)
         now, size = datetime.now(UTC), sum(relation.total_bytes for relation in self.plan.digested)
         self._cluster.emit(
@@ -172,6 +196,37 @@ class DatabaseAudit:
         )
         for note in self.plan.not_checked:
             self._cluster.emit(Skipped(at=now, what=note))
+
+    def _take_on(self, relations: Iterable[Relation], listing: Listing, alignment: Alignment) -> None:
+        newest = self._cluster.anchors.drawn
+        for relation in relations:
+            proof = RelationProof(
+                relation,
+                self._cluster.replicas,
+                known_blocks=known_blocks(relation, listing, self._pace),
+                sweep=self._pace.sweeps(relation),
+                alignment=alignment.number,
+                newest=newest,
+            )
+            self._job.queue.add(proof)
+            self._job.watch.compare(proof, listing, alignment.exact)
+
+    async def _plan_latecomers(self) -> bool:
+        """Plan relations that came into being since the last listing; return whether there is anything new to read.
+
+        What cannot be listed is told: a table that took another's place under its name must not be missed.
+        """
+        plan, queue = self.plan, self._job.queue
+        listing = None if plan is None or self._workers[0].over else await self._listing()
+        if plan is None or listing is None:
+            return False
+        now = self._sorted(listing[0])
+        known = queue.proofs.keys() | {other.oid for other in plan.sequences}
+        new = [relation for relation in now.digested if relation.oid not in known]
+        sequences = [sequence for sequence in now.sequences if sequence.oid not in known]
+        self.plan = replace(plan, digested=(*plan.digested, *new), sequences=(*plan.sequences, *sequences))
+        self._take_on(new, *listing)
+        return bool(new)
 
     async def _look_at_extras(self) -> None:
         """Look again, under other alignments, at relations that only a replica seemed to have."""

@@ -47,17 +47,19 @@ class DefinitionWatch:
         for name, relations in listing.items():
             if name == self._primary or name not in proof.tallies:
                 continue
-            difference = definition_difference(there, relations.get(there.oid))
+            here = relations.get(there.oid)
+            difference = definition_difference(there, here)
+            evidence = _evidence(there, here)
             key = (there.oid, name)
             if not difference:
                 self._suspected.pop(key, None)
             elif name not in exact:
                 self._suspected.setdefault(key, "")
-            elif self._suspected.get(key) == difference:
+            elif self._suspected.get(key) == evidence:
                 proof.tallies[name].different_definition = difference
                 self._suspected.pop(key)
             else:
-                self._suspected[key] = difference
+                self._suspected[key] = evidence
 
     def note_extras(self, listing: Listing, in_scope: frozenset[int], exact: frozenset[str]) -> None:
         """Note relations in scope that only a replica has, and forget those that the primary has by now."""
@@ -88,6 +90,12 @@ def definition_difference(there: Relation, here: Relation | None) -> str:
     if there.token != here.token:
         return "the columns are defined otherwise"
     return "the relation lies in another file" if there.filenode != here.filenode else ""
+
+
+def _evidence(there: Relation, here: Relation | None) -> str:
+    """Return what a difference rests on: two looks at two redefinitions are no proof of one."""
+    known = [(node.token, node.filenode, node.schema, node.name) for node in (there, here) if node is not None]
+    return repr(known)
 
 
 def redefined(planned: Relation, now: Relation) -> bool:

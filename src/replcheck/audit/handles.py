@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.shortfalls import Shortfall, node_lost
 from replcheck.errors import (
+    ConnectionsExhausted,
     NodeError,
     NodeLost,
     NodeReplaced,
@@ -21,8 +22,8 @@ from replcheck.errors import (
     StatementFailed,
 )
 from replcheck.events import Emit, NodeCameBack, NodeWentAway
-from replcheck.model.node import NodeTarget
-from replcheck.postgres.nodes import NodeFacts, NodeIdentity, read_identity
+from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.postgres.nodes import NodeFacts, NodeIdentity, read_identity, standby_lifetime_s
 from replcheck.postgres.session import Limits, Session, open_session
 
 _RETRY_S = 0.25
@@ -48,6 +49,7 @@ class NodeHandle:
         self.gone: Shortfall | None = None
         self.restarts = 0
         self.lagging_since: float | None = None
+        self.unaligned_since: float | None = None
         self._identity = facts.identity
         self._control: Session | None = control
         self._lock = asyncio.Lock()
@@ -81,7 +83,9 @@ class NodeHandle:
     def limits(self) -> Limits:
         """Return the time limits of this node's lane sessions."""
         age = self._options.max_snapshot_age_s
-        return Limits(statement_s=age, transaction_s=age)
+        standby = self.facts.role is NodeRole.STANDBY
+        life = min(age, standby_lifetime_s(self.facts.settings)) if standby else age
+        return Limits(statement_s=life + 1, transaction_s=age)
 
     async def control(self) -> Session:
         """Return the session without a snapshot, opened again where it was lost; raise NodeError where it can't be."""
@@ -119,6 +123,11 @@ class NodeHandle:
         """Return whether a statement was answered by the server that this node was when its session was opened."""
         return started_at == self._identity.started_at and in_recovery == self._identity.in_recovery
 
+    async def wait_usable(self) -> None:
+        """Wait until the node answers or is gone for good."""
+        if self._revival is not None:
+            await asyncio.wait({self._revival})
+
     def report(self, error: NodeError) -> None:
         """Take note that the node failed; begin to wait for it where that can help."""
         if self.gone is not None or self._revival is not None:
@@ -134,6 +143,7 @@ class NodeHandle:
     def succeeded(self) -> None:
         """Take note that the node took part in an alignment: what failed before is forgotten."""
         self._failures = 0
+        self.unaligned_since = None
 
     def leave_behind(self, lack: Shortfall) -> None:
         """Exclude the node from the rest of the audit."""
@@ -155,7 +165,7 @@ class NodeHandle:
             while True:
                 try:
                     session = await self.open(None, "control")
-                except (NodeUnreachable, NodeLost) as error:
+                except (NodeUnreachable, NodeLost, ConnectionsExhausted) as error:
                     if self._clock() - began > self._options.node_timeout_s:
                         self._leave(f"it went away and did not come back: {error.message}")
                         return

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from replcheck.audit.chase import Chase
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.handles import NodeHandle
-from replcheck.audit.pace import standby_lifetime_s
 from replcheck.audit.shortfalls import Lag, left_behind
 from replcheck.audit.visibility import Unsettled
 from replcheck.errors import DatabaseMissing, NodeError
 from replcheck.events import Aligned, Waited
 from replcheck.model.wal import Lsn
+from replcheck.postgres.nodes import read_database_oid, standby_lifetime_s
 from replcheck.postgres.session import Session
 from replcheck.postgres.snapshots import Anchor
 from replcheck.postgres.wal import ReplayState, flush_lsn, replay_state, wait_replayed, writer_delay_s
@@ -60,10 +60,12 @@ class Alignment:
 class Lane:
     """One lane in one database; `alignment` is None while it holds no snapshot."""
 
-    def __init__(self, number: int, database: str, cluster: Cluster) -> None:
+    def __init__(self, number: int, database: str, oid: int, cluster: Cluster) -> None:
         self.number = number
         self.database = database
+        self._oid = oid
         self.cluster = cluster
+        self._opening: dict[str, asyncio.Lock] = {node.name: asyncio.Lock() for node in cluster.nodes}
         self.alignment: Alignment | None = None
         self.sessions: dict[str, Session] = {}
         self.broken = False
@@ -81,11 +83,15 @@ class Lane:
 
     async def session(self, handle: NodeHandle) -> Session:
         """Return the lane's session on a node, opened where there is none; raise NodeError."""
-        session = self.sessions.get(handle.name)
-        if session is None or not session.alive:
-            session = await handle.open(self.database, f"lane {self.number}")
-            self.sessions[handle.name] = session
-        return session
+        async with self._opening[handle.name]:
+            session = self.sessions.get(handle.name)
+            if session is None or not session.alive:
+                session = await handle.open(self.database, f"lane {self.number}")
+                if await read_database_oid(session) != self._oid:
+                    await session.close()
+                    raise DatabaseMissing(f'node "{handle.name}" has another database of that name', node=handle.name)
+                self.sessions[handle.name] = session
+            return session
 
     async def align(self, wanted: frozenset[str]) -> Alignment | None:
         """Align the primary with those of `wanted` that can be; None where none can at this moment.
@@ -102,10 +108,13 @@ class Lane:
                 return None
             number = self.cluster.anchors.draw()
             chase = Chase(self.cluster, primary, ready, anchor, renew=self._ready_replicas)
-            if not await chase.run():
+            aligned = await chase.run()
+            for name in ready.keys() - chase.unsettled.keys():
+                await self._unaligned(self.cluster.replicas[name], chase.lsn)
+            if not aligned:
                 await self.release()
                 return None
-            await asyncio.gather(*(session.arm_limits() for session in chase.holding))
+            await chase.arm()
         self.alignment = Alignment(
             number=number,
             taken_at=datetime.now(UTC),
@@ -190,7 +199,7 @@ class Lane:
         except DatabaseMissing as error:
             self.missing[handle.name] = error
         except NodeError as error:
-            handle.report(error)
+            self.cluster.node(error.node).report(error)
         return None
 
     async def _wait_for(self, handle: NodeHandle, target: Lsn) -> bool:
@@ -221,6 +230,16 @@ class Lane:
             return True
         self._lag(handle, outcome.state, target, began)
         return False
+
+    async def _unaligned(self, handle: NodeHandle, target: Lsn) -> None:
+        """Give up a replica that replays what it must, but always too late to be compared with the present."""
+        if handle.unaligned_since is None:
+            handle.unaligned_since = self.cluster.clock()
+        waited = self.cluster.clock() - handle.unaligned_since
+        if handle.usable and waited > self.cluster.options.replay_wait_s:
+            state = await replay_state(await handle.control())
+            lag = _cause_of_lag(state, target, handle.facts.settings)
+            handle.leave_behind(left_behind(handle.name, max(0, target - state.replayed), waited, lag))
 
     async def _primary_flush(self) -> Lsn:
         return await flush_lsn(await self.cluster.primary.control())

@@ -4,35 +4,19 @@ Pure. A plain scan of a large relation goes through a small ring of buffers and 
 must end within the life of a snapshot; TID ranges can be of any size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from replcheck.audit.comparison import LISTED_BLOCKS, PartsRequest, SweepRequest, WholeRequest
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.proof import Chunk, RelationProof
 from replcheck.postgres.catalog import Relation
-from replcheck.postgres.nodes import NodeFacts
+from replcheck.postgres.nodes import NodeFacts, standby_lifetime_s
 
 _FIRST_CHUNK_BLOCKS = 4096
 _SMALLEST_CHUNK_BLOCKS = 256
 _LARGEST_CHUNK_BLOCKS = 131_072
 _SWEEP_PARTS = 512
 _ASSUMED_BYTES_PER_S = 100_000_000
-_NO_FEEDBACK_LIFETIME_S = 5.0
-
-
-def standby_lifetime_s(settings: Mapping[str, str]) -> float:
-    """Return how many seconds a snapshot may live on a standby without holding up its replay for long.
-
-    With hot_standby_feedback the primary keeps the rows the snapshot needs; without it, replay waits for the snapshot
-    at the first conflict (PostgreSQL manual, Handling Query Conflicts).
-
-    >>> standby_lifetime_s({"hot_standby_feedback": "off", "max_standby_streaming_delay": "8000"})
-    2.0
-    """
-    if settings.get("hot_standby_feedback") == "on":
-        return float("inf")
-    delay_ms = int(settings.get("max_standby_streaming_delay") or 30_000)
-    return _NO_FEEDBACK_LIFETIME_S if delay_ms < 0 else max(0.5, min(_NO_FEEDBACK_LIFETIME_S, delay_ms / 4000))
 
 
 class Pace:

@@ -161,7 +161,7 @@ def upstream_of(handle: NodeHandle, nodes: Sequence[NodeHandle]) -> str | None:
 
 
 def independent_voters(nodes: Sequence[NodeHandle]) -> int:
-    """Return how many nodes vote independently: a standby that streams from another standby does not."""
+    """Return how many nodes vote independently: those that took part to the end and stream from no other standby."""
     primary = nodes[0].name
-    cascading = [node for node in nodes[1:] if upstream_of(node, nodes) not in (None, primary)]
-    return len(nodes) - len(cascading)
+    present = [node for node in nodes if node.gone is None]
+    return sum(upstream_of(node, nodes) in (None, primary) for node in present)

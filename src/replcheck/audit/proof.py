@@ -220,7 +220,15 @@ class RelationProof:
     def read_in_ranges(self) -> None:
         """Give up reading the relation in one scan and begin again by block ranges; it is never scanned whole again."""
         self.epoch += 1
+        self._forget_differences()
         self._begin(self.known_blocks, sweep=False, in_ranges=True)
+
+    def _forget_differences(self) -> None:
+        for tally in self.tallies.values():
+            tally.rows.clear()
+            tally.unlisted.clear()
+            tally.unreadable.clear()
+            tally.in_flight = 0
 
     def replan(self, relation: Relation, *, known_blocks: int, sweep: bool, alignment: int, newest: int) -> None:
         """Begin again with a new definition; what was proven of the old one is void, what differed is forgotten."""
@@ -228,11 +236,7 @@ class RelationProof:
         self.planned_under = _first_alignment(relation, alignment, newest)
         self.relation = relation
         self.epoch += 1
-        for tally in self.tallies.values():
-            tally.rows.clear()
-            tally.unlisted.clear()
-            tally.unreadable.clear()
-            tally.in_flight = 0
+        self._forget_differences()
         self._begin(known_blocks, sweep=sweep)
 
     def give_up(self, replica: str, lack: Shortfall) -> None:
@@ -302,8 +306,12 @@ class RelationProof:
 
     def halve(self, chunk: Chunk) -> list[Chunk]:
         """Cut a chunk that takes too long; nothing where it can't be cut."""
-        blocks = [part for part in chunk.ranges if not part.open_ended]
-        if chunk.epoch != self.epoch or len(blocks) < len(chunk.ranges) or sum(map(len, blocks)) < 2:
+        if chunk.epoch != self.epoch:
+            return []
+        if chunk.ranges[-1].open_ended:
+            return self._cut_growth(chunk)
+        blocks = list(chunk.ranges)
+        if sum(map(len, blocks)) < 2:
             return []
         middle = sum(map(len, blocks)) // 2
         first: list[BlockRange] = []
@@ -314,6 +322,16 @@ class RelationProof:
             second += [BlockRange(part.first + taken, part.end)] if taken < len(part) else []
         self._account(chunk, +1)
         return [replace(chunk, ranges=tuple(half)) for half in (first, second)]
+
+    def _cut_growth(self, chunk: Chunk) -> list[Chunk]:
+        """Cut what lies beyond the known blocks: the relation has grown, nobody knows how far."""
+        tail = chunk.ranges[-1]
+        edge = 2 * max(tail.first, self.known_blocks, WHOLE_BLOCKS)
+        if edge >= LAST_BLOCK:
+            return []
+        known = (*chunk.ranges[:-1], BlockRange(tail.first, edge))
+        self._account(chunk, +1)
+        return [replace(chunk, ranges=known), replace(chunk, ranges=(BlockRange(edge, LAST_BLOCK),))]
 
     def refuse(self, chunk: Chunk, lack: Shortfall) -> None:
         """Give a chunk up for every replica that needs it, and say why."""

@@ -5,7 +5,7 @@ that the caller decides about.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from replcheck.audit.comparison import (
@@ -38,6 +38,9 @@ from replcheck.postgres.digests import (
 from replcheck.postgres.failures import is_corruption
 from replcheck.postgres.session import Session
 
+TOO_LATE_SQLSTATE = "57014"
+"""query_canceled, as a server says it whose time limit is over."""
+
 
 class HeapRewritten(StatementFailed):
     """The relation has another file node than planned: an old snapshot would see nothing of its rows."""
@@ -55,6 +58,8 @@ class Readers:
     how: RowHash
     sessions: Mapping[str, Session]
     primary: str
+    late: Callable[[], bool] = lambda: False
+    """Whether the snapshots are too old for another statement."""
     troubles: dict[str, NodeError] = field(default_factory=dict)
     """The first trouble of each node; it is not asked again for this chunk."""
 
@@ -62,15 +67,19 @@ class Readers:
 async def drive(comparison: Comparison, readers: Readers) -> ChunkFinding:
     """Run a comparison to its end."""
     try:
-        request = next(comparison)
+        request = comparison.send(await _ask(next(comparison), readers, first=True))
         while True:
-            request = comparison.send(await _ask(request, readers))
+            request = comparison.send(await _ask(request, readers, first=False))
     except StopIteration as finished:
         finding: ChunkFinding = finished.value
         return finding
 
 
-async def _ask(request: Request, readers: Readers) -> Reply:
+async def _ask(request: Request, readers: Readers, *, first: bool) -> Reply:
+    if not first and readers.late():
+        readers.troubles[readers.primary] = StatementCancelled(
+            "the snapshots grew too old", node=readers.primary, sqlstate=TOO_LATE_SQLSTATE
+        )
     names = [name for name in readers.sessions if name not in readers.troubles]
     if readers.primary in readers.troubles:
         return {}

@@ -11,7 +11,7 @@ from enum import Enum
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
-from replcheck.errors import NodeError, StatementFailed
+from replcheck.errors import NodeError, StatementCancelled, StatementFailed
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.failures import is_corruption
@@ -111,7 +111,7 @@ async def bracket_sequences(
             break
     for sequence in left:
         verdicts[sequence.oid] = SequenceVerdict(
-            verdict=Verdict.INCONCLUSIVE, reason="it was set back or went round during each look"
+            verdict=Verdict.INCONCLUSIVE, reason="it was locked, set back or went round during each look"
         )
     return verdicts
 
@@ -184,6 +184,10 @@ def _weigh(
     after: SequenceState | StatementFailed | None,
 ) -> SequenceVerdict | None:
     """Return the verdict of one look, None where it must be looked at again."""
+    if any(isinstance(state, StatementCancelled) for state in (before, replica, after)):
+        return None
+    if _gone(replica):
+        return SequenceVerdict(verdict=Verdict.DIVERGED, reason="the sequence is missing")
     for state in (before, after, replica):
         if isinstance(state, StatementFailed):
             corrupt = is_corruption(state)

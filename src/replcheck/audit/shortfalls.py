@@ -6,7 +6,7 @@ What can be tried again with hope is inconclusive, what could not be looked at i
 from dataclasses import dataclass
 from enum import Enum
 
-from replcheck.errors import StatementCancelled, StatementFailed
+from replcheck.errors import StatementFailed
 from replcheck.model.outcome import Verdict
 from replcheck.postgres import advice
 
@@ -62,7 +62,7 @@ NO_DATABASE = Shortfall(
     code="no_database",
     reason="it has no such database",
     verdict=Verdict.UNCHECKED,
-    hint="Where it was dropped while the audit ran, audit again; otherwise that server is no copy.",
+    hint="Where it was renamed while the audit ran, audit again; otherwise that server is no copy.",
 )
 UNREADABLE = Shortfall(
     code="unreadable_everywhere",
@@ -141,11 +141,11 @@ def lost_while_reading(node: str, first_block: int, last_block: int | None) -> S
     )
 
 
-def conflict(node: str, error: StatementCancelled) -> Shortfall:
+def conflict(node: str, sqlstate: str) -> Shortfall:
     """Say that a node cancelled the read again and again."""
     return Shortfall(
         code="conflict",
-        reason=f"{node} cancelled the read each time (SQLSTATE {error.sqlstate})",
+        reason=f"{node} cancelled the read each time (SQLSTATE {sqlstate})",
         verdict=Verdict.INCONCLUSIVE,
         hint="Turn on hot_standby_feedback there, or raise max_standby_streaming_delay.",
     )

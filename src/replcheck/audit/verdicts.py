@@ -274,13 +274,14 @@ def ctid_ranges(ctids: Sequence[Ctid]) -> tuple[CtidRange, ...]:
 
 
 def lone_votes(proofs: Iterable[RelationProof]) -> list[str | None]:
-    """Return, for each differing row of every replica, the node that stood alone there."""
+    """Return, for each difference of every replica, the node that stood alone there; None where nobody can say."""
     votes: list[str | None] = []
     for proof in proofs:
-        for name, tally in proof.tallies.items():
+        for tally in proof.tallies.values():
             votes += [row.lone for row in tally.rows]
-            votes += [part.node for part in tally.unreadable]
-            votes += [name for _ in tally.unlisted[:1]] if not tally.rows else []
+            votes += [part.node if part.readers > 1 else None for part in tally.unreadable]
+            if tally.different_definition or (tally.unlisted and not tally.rows):
+                votes.append(None)
     return votes
 
 

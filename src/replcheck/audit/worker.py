@@ -1,7 +1,8 @@
 """One lane at work: it takes chunks, reads them on all its nodes, and settles what it found.
 
 A finding counts only after its alignment was given back and the relation's definition and file node were found
-unchanged on every node since the plan: then they were the same all the time, since neither ever comes back.
+unchanged on every node since the plan: then they were the same all the time, since neither ever comes back (a token
+holds the xmin of the catalog's rows, and a file node is not given twice).
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from replcheck.postgres.catalog import Relation, read_filenodes, read_relations,
 _IDLE_S = 0.1
 _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
 """What a statement is refused with whose relation was dropped, renamed or redefined since it was planned."""
+_ENDED_SQLSTATES = frozenset({"25P03", "25P04", "40001"})
+"""Why a server that is well ends a session: its time limits, or a recovery conflict."""
 _TOO_WIDE = "54000"
 _QUERY_CANCELED = "57014"
 
@@ -151,6 +154,8 @@ class LaneWorker:
         """Go on without a session that failed, and tell the node's handle what that means for the node."""
         node = self._cluster.node(name)
         await self.lane.lose(name)
+        if isinstance(error, NodeLost) and error.sqlstate in _ENDED_SQLSTATES:
+            return
         if not isinstance(error, StatementFailed):
             node.report(error)
         elif not isinstance(error, StatementCancelled):
@@ -180,7 +185,8 @@ class LaneWorker:
     def _replan(self, proof: RelationProof, listing: Listing, alignment: Alignment) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
         if now is None:
-            self._job.dropped.append(proof.relation)
+            if proof.relation not in self._job.dropped:
+                self._job.dropped.append(proof.relation)
             self._job.watch.forget(proof.relation.oid)
             for name in proof.tallies:
                 proof.give_up(name, shortfalls.DROPPED)
@@ -218,6 +224,7 @@ class LaneWorker:
             how=self._cluster.hasher.how(by_column=chunk.by_column),
             sessions={name: lane.sessions[name] for name in (primary, *asked)},
             primary=primary,
+            late=lambda: lane.expired,
         )
         comparison = compare(
             self._job.pace.request(proof, chunk),
@@ -252,7 +259,9 @@ class LaneWorker:
 
     def _primary_failed(self, proof: RelationProof, chunk: Chunk, error: NodeError) -> None:
         """Put a chunk off that the primary could not read, or give it up."""
-        if not isinstance(error, StatementFailed):
+        if isinstance(error, NodeLost) and error.sqlstate in _ENDED_SQLSTATES:
+            self._too_slow(proof, chunk)
+        elif not isinstance(error, StatementFailed):
             self._put_off(proof, chunk, shortfalls.lost_while_reading(error.node, *_ends(chunk)), lost=True)
         elif isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
             self._job.watch.suspect(proof)
@@ -268,6 +277,8 @@ class LaneWorker:
 
     def _replica_failed(self, proof: RelationProof, chunk: Chunk, name: str, error: NodeError) -> Chunk:
         """Take note of what a replica answered instead of rows; return the chunk as it is to be settled."""
+        if isinstance(error, NodeLost) and error.sqlstate in _ENDED_SQLSTATES:
+            return chunk.failed(name, shortfalls.conflict(name, error.sqlstate))
         if not isinstance(error, StatementFailed):
             return chunk.failed(name, shortfalls.lost_while_reading(name, *_ends(chunk)), lost=True)
         if isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
@@ -276,7 +287,7 @@ class LaneWorker:
         if error.sqlstate == _TOO_WIDE and not chunk.by_column:
             return replace(chunk, by_column=True)
         if isinstance(error, StatementCancelled):
-            return chunk.failed(name, shortfalls.conflict(name, error))
+            return chunk.failed(name, shortfalls.conflict(name, error.sqlstate))
         role = self._cluster.replicas[name].facts.privileges.role
         return chunk.failed(name, shortfalls.refusal(error, role), final=True)
 
@@ -334,6 +345,8 @@ class LaneWorker:
         """Give a finding to its proof; return the replicas on which the chunk was clean."""
         proof, relation, finding = self._job.queue.proofs[item.chunk.oid], item.relation, item.finding
         planned = (relation.token, relation.filenode_now)
+        concerned = {self._cluster.primary.name, *(item.chunk.needed & proof.active)}
+        known = {name: state for name, state in known.items() if name in concerned}
         if any(state[relation.oid] != planned for state in known.values()):
             self._job.watch.suspect(proof)
             self._put_off(proof, item.chunk, shortfalls.REDEFINED)
@@ -342,7 +355,12 @@ class LaneWorker:
         if self._cluster.primary.name not in known:
             shown, finding = {}, ChunkFinding(digest=None, replicas={})
         cancelled = any(trial.lack and trial.lack.code == "conflict" for trial in item.chunk.trials.values())
-        halves = proof.halve(item.chunk) if cancelled and not any(found.seen for found in shown.values()) else []
+        cancelled = cancelled and not any(found.seen for found in shown.values())
+        if cancelled and item.chunk.whole and not proof.in_ranges and item.chunk.epoch == proof.epoch:
+            proof.read_in_ranges()
+            self._job.queue.reopen(relation.oid)
+            return []
+        halves = proof.halve(item.chunk) if cancelled else []
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []

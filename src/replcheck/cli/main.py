@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon_output()
-        return ExitStatus.PROVEN
+        return ExitStatus.UNCHECKED
+    except SystemExit:
+        # rich leaves like this where standard error is closed.
+        return ExitStatus.UNCHECKED
     except KeyboardInterrupt as error:
         return _report(Interrupted("interrupted"), error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last place where a defect can be kept from ending as a traceback

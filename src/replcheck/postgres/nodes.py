@@ -1,5 +1,6 @@
 """What one server is: identity, role, settings and privileges, read once on a session without a snapshot."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,6 +72,11 @@ _DATABASES: Statement = """
     FROM pg_catalog.pg_database ORDER BY datname
 """
 
+# Purpose: which database this is. PostgreSQL 14+, no privilege.
+_CURRENT_DATABASE: Statement = """
+    SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
+
 # Purpose: page checksum failures seen by the server. PostgreSQL 12+, NULL where checksums are off.
 _CHECKSUM_FAILURES: Statement = """
     SELECT pg_catalog.textsend(coalesce(datname::text, '')), checksum_failures FROM pg_catalog.pg_stat_database
@@ -114,6 +120,9 @@ WATCHED_SETTINGS = (
     "wal_writer_delay",
     "zero_damaged_pages",
 )
+
+
+_NO_FEEDBACK_LIFETIME_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,12 +281,33 @@ async def read_databases(session: Session) -> list[Database]:
     ]
 
 
+async def read_database_oid(session: Session) -> int:
+    """Tell which database a session is in, whatever its name is by now."""
+    ((oid,),) = await session.fetch(_CURRENT_DATABASE)
+    return int(oid)
+
+
 async def _upstream(session: Session) -> tuple[str, int] | None:
     try:
         rows = await session.fetch(_UPSTREAM)
     except StatementFailed:
         return None
     return next(((text(host), port) for host, port in rows if host is not None and port is not None), None)
+
+
+def standby_lifetime_s(settings: Mapping[str, str]) -> float:
+    """Return how many seconds a snapshot may live on a standby without holding up its replay for long.
+
+    With hot_standby_feedback the primary keeps the rows the snapshot needs; without it, replay waits for the snapshot
+    at the first conflict (PostgreSQL manual, Handling Query Conflicts).
+
+    >>> standby_lifetime_s({"hot_standby_feedback": "off", "max_standby_streaming_delay": "8000"})
+    2.0
+    """
+    if settings.get("hot_standby_feedback") == "on":
+        return float("inf")
+    delay_ms = int(settings.get("max_standby_streaming_delay") or 30_000)
+    return _NO_FEEDBACK_LIFETIME_S if delay_ms < 0 else max(0.5, min(_NO_FEEDBACK_LIFETIME_S, delay_ms / 4000))
 
 
 def text(raw: bytes) -> str:

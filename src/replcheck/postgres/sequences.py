@@ -45,12 +45,10 @@ async def read_sequences(session: Session, sequences: Sequence[Relation]) -> dic
 
 async def _read(session: Session, sequences: Sequence[Relation]) -> dict[int, SequenceState | StatementFailed]:
     one = sql.SQL(
-        "SELECT {oid}::bigint AS oid, s.last_value, s.log_cnt, s.is_called, p.seqincrement, p.seqmin, p.seqmax,"
-        " p.seqcache, p.seqcycle FROM {path} AS s JOIN pg_catalog.pg_sequence AS p ON p.seqrelid = {oid}"
+        "SELECT s.tableoid::bigint AS oid, s.last_value, s.log_cnt, s.is_called, p.seqincrement, p.seqmin, p.seqmax,"
+        " p.seqcache, p.seqcycle FROM {path} AS s JOIN pg_catalog.pg_sequence AS p ON p.seqrelid = s.tableoid"
     )
-    statement = sql.SQL(" UNION ALL ").join(
-        one.format(oid=sql.Literal(sequence.oid), path=Name(*sequence.raw_path)) for sequence in sequences
-    )
+    statement = sql.SQL(" UNION ALL ").join(one.format(path=Name(*sequence.raw_path)) for sequence in sequences)
     return {
         oid: SequenceState(
             last_value=last,
