@@ -13,7 +13,7 @@ from replcheck.audit.digest import new_hasher
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
-from replcheck.audit.plan import matches
+from replcheck.audit.plan import matches, matches_database
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
 from replcheck.audit.sequences import SequenceVerdict
 from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, Shortfall
@@ -364,10 +364,12 @@ def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdic
 
 def _why_not(database: Database, role: str, excludes: Sequence[str]) -> NotChecked | None:
     name = database.name
-    if any(fnmatchcase(f"{name}.*.*", pattern) for pattern in excludes):
+    if any(matches_database(name, pattern) for pattern in excludes):
         return not_checked(name, None, None, "excluded", "excluded by the user", by_design=True)
     if name == _TEMPLATE0 and not database.allows_connections:
         return not_checked(name, None, None, "template", "the pristine template, which lets nobody in", by_design=True)
+    if not _encodes(name):
+        return not_checked(name, None, None, "name", "its name is no UTF-8, so no client can ask for it")
     if not database.allows_connections:
         return not_checked(name, None, None, "no_connections", "the database lets nobody in")
     if not database.valid:
@@ -378,6 +380,14 @@ def _why_not(database: Database, role: str, excludes: Sequence[str]) -> NotCheck
         hint = advice.grant_connect(role, name)
         return not_checked(name, None, None, "privilege", "the role may not connect to the database", hint=hint)
     return None
+
+
+def _encodes(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _may_match(database: str, pattern: str) -> bool:

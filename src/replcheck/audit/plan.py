@@ -16,6 +16,7 @@ from replcheck.postgres import advice
 from replcheck.postgres.catalog import Relation
 
 _HEAP = "heap"
+_DEPTH = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +68,23 @@ def matches(relation: Relation, patterns: Sequence[str], database: str) -> bool:
     return any(_matches(relation, pattern, database) for pattern in patterns)
 
 
+def matches_database(database: str, pattern: str) -> bool:
+    """Return whether a pattern means a whole database: `database.*.*`.
+
+    >>> matches_database("tmp_shop", "tmp_*"), matches_database("tmp_shop", "tmp_*.*.*")
+    (False, True)
+    """
+    parts = pattern.split(".")
+    return len(parts) == _DEPTH and parts[1:] == ["*", "*"] and fnmatchcase(database, parts[0])
+
+
 def _matches(relation: Relation, pattern: str, database: str) -> bool:
-    full = f"{database}.{relation.schema}.{relation.name}"
-    if fnmatchcase(full, pattern) and pattern.count(".") >= 2:
-        return True
-    if fnmatchcase(f"{relation.schema}.{relation.name}", pattern) and "." in pattern:
-        return True
-    return not relation.is_catalog and fnmatchcase(relation.name, pattern)
+    # Part by part: a star does not go over dots. A dot inside a name is met by a question mark.
+    parts = pattern.split(".")
+    names = [database, relation.schema, relation.name]
+    if len(parts) > len(names) or (len(parts) == 1 and relation.is_catalog):
+        return False
+    return all(map(fnmatchcase, names[-len(parts) :], parts))
 
 
 def _reason_not_checked(relation: Relation, options: AuditOptions, database: str, role: str) -> NotChecked | None:
