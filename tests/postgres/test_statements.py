@@ -1,0 +1,239 @@
+"""Every statement that reaches an audited node is understood by every major, and read the way it was meant to be."""
+
+import importlib
+import itertools
+import pkgutil
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from replcheck import postgres
+from replcheck.errors import StatementFailed
+from replcheck.lab.cluster import LabCluster
+from replcheck.model.node import NodeTarget
+from replcheck.postgres import digests
+from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
+from replcheck.postgres.digests import LAST_BLOCK, RowHash
+from replcheck.postgres.local import connect
+from replcheck.postgres.nodes import read_databases, read_facts
+from replcheck.postgres.sequences import read_sequences
+from replcheck.postgres.session import Limits, Session, open_session
+from replcheck.postgres.snapshots import open_snapshot, read_anchor
+from replcheck.postgres.software import read_software
+from replcheck.postgres.wal import flush_lsn, insert_lsn, replay_state, writer_delay_s
+
+LAB_MODULES = {"local", "server", "processes", "programs"}
+"""Modules that start servers of ours and speak to them alone."""
+NODES = ("primary", "standby1")
+_READS = re.compile(r"\s*(WITH|SELECT)\b")
+_PLACEHOLDERS = {"{oids}": "ARRAY[1259]", "{oid}": "1259"}
+
+
+def _constants() -> Iterator[tuple[str, str]]:
+    """Yield name and text of every constant of replcheck.postgres that reads as the beginning of a statement."""
+    for module in pkgutil.iter_modules(postgres.__path__):
+        if module.name not in LAB_MODULES:
+            for name, value in vars(importlib.import_module(f"replcheck.postgres.{module.name}")).items():
+                text = value.as_string(None) if isinstance(value, sql.SQL | sql.Composed) else value
+                if isinstance(text, str) and not name.startswith("__") and _READS.match(text):
+                    yield f"{module.name}.{name}", text
+
+
+def _whole(constants: dict[str, str]) -> dict[str, str]:
+    """Leave out those that others begin with."""
+    texts = constants.values()
+    return {name: text for name, text in constants.items() if not any(o != text and o.startswith(text) for o in texts)}
+
+
+CONSTANTS = _whole(dict(_constants()))
+
+
+def test_the_statements_are_found() -> None:
+    assert len(CONSTANTS) > 15
+    assert {"catalog._RELATIONS", "snapshots.AFTER", "nodes._IDENTITY"} <= CONSTANTS.keys()
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_constant_statement_can_be_prepared(cluster: LabCluster, node: str) -> None:
+    refused = []
+    with connect(cluster.audit_dsn(node), node=node) as connection:
+        for name, text in CONSTANTS.items():
+            try:
+                connection.execute(f"prepare it as {with_numbered_parameters(text)}; deallocate it")
+            except psycopg.Error as error:
+                refused.append((name, str(error)))
+    assert refused == []
+
+
+def with_numbered_parameters(statement: str) -> str:
+    for placeholder, value in _PLACEHOLDERS.items():
+        statement = statement.replace(placeholder, value)
+    numbers = itertools.count(1)
+    return re.sub(r"%s", lambda _: f"${next(numbers)}", statement).replace("%%", "%")
+
+
+@pytest.fixture(scope="module")
+def with_a_table(cluster: LabCluster) -> Iterator[str]:
+    """A database with a table of 40 blocks and a sequence."""
+    database = cluster.create_database("statements")
+    with connect(cluster.primary.dsn(database), node="primary") as connection:
+        connection.execute(
+            "create table many (id int primary key, v text);"
+            " insert into many select n, repeat('x', 1000) from generate_series(1, 280) as n; create sequence counted"
+        )
+        connection.execute("vacuum (freeze, analyze)")
+    cluster.catch_up()
+    yield database
+    cluster.drop_database(database)
+
+
+@pytest.fixture
+async def sessions(cluster: LabCluster, with_a_table: str) -> AsyncIterator[dict[str, Session]]:
+    """A session of the audit's role on the primary and on a standby."""
+    opened = {
+        name: await open_session(
+            NodeTarget(name=name, dsn=cluster.audit_dsn(name)), database=with_a_table, purpose="test", limits=Limits()
+        )
+        for name in NODES
+    }
+    yield opened
+    for session in opened.values():
+        await session.close()
+
+
+async def test_everything_that_is_read_of_a_node_can_be_read_on_every_major(sessions: dict[str, Session]) -> None:
+    anchor = await read_anchor(sessions["primary"])
+    again = await read_anchor(sessions["primary"], anchor)
+    assert again.xmax >= anchor.xmax
+    assert await flush_lsn(sessions["primary"]) <= await insert_lsn(sessions["primary"])
+    assert await writer_delay_s(sessions["primary"]) > 0
+    assert (await replay_state(sessions["standby1"])).replayed >= anchor.lsn - 1_000_000
+    for name, session in sessions.items():
+        facts = await read_facts(session)
+        assert facts.identity.in_recovery == (name != "primary")
+        assert (facts.timeline, facts.free_connections > 0) == (1, True)
+        assert {found.name for found in await read_databases(session)} >= {"postgres", "template0", "template1"}
+        reading = await open_snapshot(session, anchor)
+        assert reading.backend.in_recovery == (name != "primary")
+        relations = await read_relations(session)
+        assert len(relations) > 60
+        tokens, filenodes = await read_tokens(session, list(relations)), await read_filenodes(session, list(relations))
+        assert {oid: (tokens[oid], filenodes[oid]) for oid in relations} == {
+            oid: (relation.token, relation.filenode_now) for oid, relation in relations.items()
+        }
+        [sequence] = [relation for relation in relations.values() if relation.name == "counted"]
+        states = await read_sequences(session, [sequence])
+        assert states[sequence.oid].increment == 1  # type: ignore[union-attr]
+        assert "plpgsql" in (await read_software(session)).extensions
+
+
+class Explained(Exception):
+    """Carries the plan of a statement that was explained instead of run."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__(plan)
+        self.plan = plan
+
+
+class ExplainingSession:
+    """Explains what would be run inside a savepoint."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def in_savepoint(self, statement: sql.Composed, parameters: object = None, *, before: Any = None) -> None:
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) ") + statement
+        ((plan,),) = await self._session.in_savepoint(explain, before=before)
+        raise Explained(plan[0]["Plan"])
+
+
+def scans_of(plan: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return how each relation of a plan is scanned."""
+    found = {(plan["Relation Name"], plan["Node Type"])} if "Relation Name" in plan else set()
+    return found.union(*(scans_of(part) for part in plan.get("Plans", ())))
+
+
+WAYS = {
+    "exact": RowHash(seeds=(1,)),
+    "strong": RowHash(seeds=(1, 2)),
+    "fast": RowHash(seeds=(1,), by_equality=True),
+    "by column": RowHash(seeds=(1,), by_column=True),
+}
+READS = {
+    "whole": ("Seq Scan", digests.digest_whole),
+    "in a sweep": ("Seq Scan", lambda s, r, how: digests.digest_sweep(s, r, how, (10, 20, 30))),
+    "a range": ("Tid Range Scan", lambda s, r, how: digests.digest_ranges(s, r, how, [(8, 24)], 16)),
+    "several ranges": ("Tid Range Scan", lambda s, r, how: digests.digest_ranges(s, r, how, [(0, 8), (24, 32)], 4)),
+    "the end": ("Tid Range Scan", lambda s, r, how: digests.digest_ranges(s, r, how, [(32, LAST_BLOCK)], 16)),
+    "rows": ("Tid Range Scan", lambda s, r, how: digests.list_rows(s, r, how, [(8, 9), (12, 14)])),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_rows_are_read_by_the_plan_that_was_meant(sessions: dict[str, Session], read: str) -> None:
+    wanted, ask = READS[read]
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        relation = await relation_named(session, "many")
+        for way, how in WAYS.items():
+            with pytest.raises(Explained) as explained:
+                await ask(cast("Session", ExplainingSession(session)), relation, how)
+            assert scans_of(explained.value.plan) == {("many", wanted)}, way
+        await session.rollback()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_relation_read_in_parts_is_the_same_as_read_whole(sessions: dict[str, Session], way: str) -> None:
+    how = WAYS[way]
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        relation = await relation_named(session, "many")
+        [whole] = (await digests.digest_whole(session, relation, how)).digests
+        assert whole.rows == 280
+        _, listed = await digests.list_rows(session, relation, how, [(0, LAST_BLOCK)])
+        assert len(listed) == 280
+        assert tuple(map(sum, zip(*(row.sums for row in listed), strict=True))) == whole.sums
+        blocks = max(row.block for row in listed) + 1
+        assert blocks == 40
+        per_block = {block: [row for row in listed if row.block == block] for block in range(blocks)}
+        for width in (1, 3, 16, 40, 64):
+            edges = list(range(width, blocks, width))
+            swept = (await digests.digest_sweep(session, relation, how, edges)).digests
+            cut = (await digests.digest_ranges(session, relation, how, [(0, blocks)], width)).digests
+            assert swept == cut
+            starts = [0, *edges]
+            assert [part.rows for part in cut] == [
+                sum(len(per_block[block]) for block in range(first, min(first + width, blocks))) for first in starts
+            ]
+            assert tuple(map(sum, zip(*(part.sums for part in cut), strict=True))) == whole.sums
+        [tail] = (await digests.digest_ranges(session, relation, how, [(39, LAST_BLOCK)], 16)).digests
+        assert (tail.rows, tail.sums[0]) == (len(per_block[39]), sum(row.sums[0] for row in per_block[39]))
+        [beyond] = (await digests.digest_ranges(session, relation, how, [(40, LAST_BLOCK)], 16)).digests
+        assert (beyond.rows, set(beyond.sums)) == (0, {0})
+        await session.rollback()
+
+
+async def test_a_statement_that_is_refused_leaves_the_snapshot_and_no_lock(sessions: dict[str, Session]) -> None:
+    session = sessions["primary"]
+    await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    before = await session.fetch("SELECT pg_catalog.pg_current_snapshot()::text")
+    with pytest.raises(StatementFailed) as refused:
+        await session.in_savepoint("SELECT 1 / 0 FROM public.many")
+    assert refused.value.sqlstate == "22012"
+    relation = await relation_named(session, "many")
+    await digests.digest_whole(session, relation, WAYS["exact"])
+    locks = await session.fetch(
+        "SELECT count(*) FROM pg_catalog.pg_locks AS l WHERE l.pid = pg_backend_pid() AND l.relation = %s::bigint::oid",
+        [relation.oid],
+    )
+    assert (locks, await session.fetch("SELECT pg_catalog.pg_current_snapshot()::text")) == ([(0,)], before)
+    await session.rollback()
+
+
+async def relation_named(session: Session, name: str) -> Relation:
+    [found] = [relation for relation in (await read_relations(session)).values() if relation.name == name]
+    return found
