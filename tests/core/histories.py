@@ -158,6 +158,7 @@ class ModelServer:
         self.primary = primary
         self.moment = moment
         self.snapshot_moment = moment
+        self.in_transaction = False
         self._steps = steps
         self._hasty_status = hasty_status
         """Whether a transaction is called committed once that is logged, before it is shown."""
@@ -194,6 +195,7 @@ class ModelServer:
 
     async def rollback(self) -> None:
         """Give the snapshot back."""
+        self.in_transaction = False
 
     async def fetch(self, statement: Any, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         self._pass()
@@ -201,7 +203,7 @@ class ModelServer:
             assert parameters is not None
             return [self._before(*parameters)]
         if "pg_last_wal_replay_lsn" in statement:
-            return [(None, self.moment, False)]
+            return [(None, self.moment, False, False)]
         if "insert_lsn" in statement:
             return [(self.history.logged(self.moment),)]
         assert "pg_snapshot_xmin" in statement
@@ -216,7 +218,8 @@ class ModelServer:
             elif statement is snapshots.AFTER:
                 rows.append(self._after(*parameters))
             else:
-                assert statement in (snapshots.BEGIN, snapshots.ROLLBACK)
+                assert (statement == snapshots.ROLLBACK) == self.in_transaction
+                self.in_transaction = statement == snapshots.BEGIN
         return rows
 
     def _before(self, open_xids: Sequence[int], since: int) -> tuple[Any, ...]:

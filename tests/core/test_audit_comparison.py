@@ -65,15 +65,17 @@ class Losing:
         self.relation = relation
         self.node = node
         self.left = after
-        self.lost = False
+        self.missed = False
+        """Whether the node was asked in vain."""
 
     def __call__(self, request: Request) -> Reply:
-        if self.lost and self.node == PRIMARY:
-            return {}
-        self.lost = self.lost or self.left == 0
+        lost = self.left <= 0
         self.left -= 1
-        asked = [name for name in self.relation.nodes if not (self.lost and name == self.node)]
-        return self.relation.reply(request, asked)
+        needed = not isinstance(request, UpdatersRequest) or self.node in request.multixacts
+        self.missed = self.missed or (lost and needed)
+        if self.missed and self.node == PRIMARY:
+            return {}
+        return self.relation.reply(request, [name for name in self.relation.nodes if not (lost and name == self.node)])
 
 
 @given(relations(), requests())
@@ -149,7 +151,7 @@ def test_a_node_lost_at_any_step_is_not_seen_and_never_clean(relation, beginning
     answer = Losing(relation, node, data.draw(st.integers(0, 6)))
     finding = run(begin(relation, request, known_blocks=known), answer)
     for name, found in finding.replicas.items():
-        if answer.lost and node in (name, PRIMARY):
+        if answer.missed and node in (name, PRIMARY):
             assert not found.seen
             assert not found.clean
         else:
@@ -338,7 +340,15 @@ def test_an_unreadable_range_tells_sqlstate_and_block():
     relation = planted()
     relation.nodes["db2"].unreadable = {7}
     (part,) = run(begin(relation), relation.reply).replicas["db2"].unreadable
-    assert part == UnreadableRange(node="db2", blocks=BlockRange(7, 8), sqlstate="XX001", block=7)
+    assert part == UnreadableRange(node="db2", blocks=BlockRange(7, 8), sqlstate="XX001", block=7, readers=1)
+
+
+def test_an_unreadable_range_tells_how_many_other_nodes_can_read_it():
+    relation = planted(replicas=3)
+    for name in ("db2", "db3"):
+        relation.nodes[name].unreadable = {7}
+    finding = run(begin(relation), relation.reply)
+    assert {part.readers for found in finding.replicas.values() for part in found.unreadable} == {2}
 
 
 def test_a_replica_lost_while_its_multixacts_are_asked_is_not_seen():

@@ -1,16 +1,18 @@
 """The proof of one relation: what counts as proven, as diverged, as neither, and that nothing is lost on the way."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange
+from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
 from replcheck.audit.proof import MAX_LOOKS, MAX_LOSSES, MIN_TRIES, WHOLE_BLOCKS, Chunk, RelationProof, confirm
 from replcheck.audit.shortfalls import DROPPED, FINAL_CODES, STOPPED, Shortfall
 from replcheck.audit.verdicts import relation_report
 from replcheck.model.outcome import Verdict
+from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import LAST_BLOCK
 from tests.core.proofs import UNSEEN, clean, covered, lack, missing, proof, relation, rows, showing, tiles_the_heap
 
@@ -361,7 +363,7 @@ def test_a_different_definition_is_divergence_and_ends_the_reading():
 def test_a_chunk_of_an_older_plan_changes_nothing():
     each = proof()
     chunk = only_chunk(each)
-    each.replan(relation(), known_blocks=100, sweep=False, alignment=2)
+    each.replan(relation(), known_blocks=100, sweep=False, alignment=2, newest=2)
     assert absorb(each, chunk, clean("db2")) == []
     assert each.put_off(chunk.failed("db1", lack()), "db1", now=0.0, budget_s=BUDGET_S) == []
     assert each.halve(replace(chunk, ranges=(BlockRange(0, 9),))) == []
@@ -377,21 +379,28 @@ def test_a_chunk_of_an_older_plan_changes_nothing():
 def test_a_plan_made_anew_forgets_what_differed_and_reads_everything_again():
     each = proof()
     assert look(each, missing((1, 1)), missing((1, 1))) == []
-    each.replan(relation(token=5), known_blocks=10, sweep=False, alignment=3)
+    each.replan(relation(token=5), known_blocks=10, sweep=False, alignment=3, newest=3)
     assert not each.tallies["db2"].diverged
     assert each.relation.token == 5
     assert each.replans == 1
     assert only_chunk(each).whole
 
 
-def test_a_relation_that_was_rewritten_since_its_snapshot_waits_for_a_younger_one():
-    listed = relation(filenode=1, filenode_now=2)
-    assert RelationProof(listed, ["db2"], known_blocks=1, sweep=False, alignment=4).planned_under == 5
-    mapped = relation(filenode=0, filenode_now=1249)
-    assert RelationProof(mapped, ["db2"], known_blocks=1, sweep=False, alignment=4).planned_under == 4
-    each = proof()
-    each.replan(listed, known_blocks=1, sweep=False, alignment=7)
-    assert each.planned_under == 8
+def planned_under(listed: Relation) -> int:
+    each = RelationProof(listed, ["db2"], known_blocks=1, sweep=False, alignment=4, newest=6)
+    again = proof()
+    again.replan(listed, known_blocks=1, sweep=False, alignment=4, newest=6)
+    assert again.planned_under == each.planned_under
+    return each.planned_under
+
+
+def test_a_relation_may_be_read_under_the_alignment_it_was_listed_under():
+    assert planned_under(relation()) == 4
+    assert planned_under(relation(filenode=0, filenode_now=1249)) == 4, "a mapped catalog tells no file"
+
+
+def test_a_relation_that_was_rewritten_since_its_snapshot_waits_for_an_alignment_that_begins_later():
+    assert planned_under(relation(filenode=1, filenode_now=2)) == 7
 
 
 @pytest.mark.parametrize("known_blocks", [1, 100, WHOLE_BLOCKS, WHOLE_BLOCKS + 1, 5_000])
@@ -440,10 +449,22 @@ def test_the_halves_of_a_chunk_hold_its_blocks(spans):
         assert abs(len(held[0]) - len(held[1])) <= 1
 
 
-def test_a_chunk_without_an_upper_bound_cannot_be_halved():
-    each = proof()
-    assert each.halve(only_chunk(each)) == []
-    assert each.halve(replace(only_chunk(proof()), ranges=(BlockRange(0, 5), BlockRange(9, LAST_BLOCK)))) == []
+@given(st.integers(0, 3_000), st.integers(0, 100_000), st.booleans())
+def test_a_chunk_without_an_upper_bound_is_cut_further_and_further_out(known_blocks, first, also):
+    each = proof(known_blocks=known_blocks)
+    before = (BlockRange(0, 1),) if also and first > 1 else ()
+    chunk = replace(only_chunk(each), ranges=(*before, BlockRange(first, LAST_BLOCK)))
+    for _ in range(40):
+        halves = each.halve(chunk)
+        if not halves:
+            break
+        near, far = halves
+        assert joined([*near.ranges, *far.ranges]) == joined(chunk.ranges)
+        assert not near.ranges[-1].open_ended
+        assert not near.ranges[-1].overlaps(far.ranges[0])
+        assert near.ranges[:-1] == chunk.ranges[:-1]
+        chunk = far
+    assert chunk.ranges[0].first >= LAST_BLOCK // 4, "it comes to an end, and not before there is nothing left to cut"
 
 
 def test_the_primary_that_cannot_read_a_chunk_is_tried_for_the_whole_budget():
@@ -543,7 +564,7 @@ def test_rows_differing_counts_listed_rows_and_the_least_beyond():
 _ACTS = st.sampled_from(["clean", "clean", "clean", "unasked", "unseen", "put off", "halve", "replan", "in ranges"])
 
 
-@given(st.integers(0, 3_000), st.booleans(), st.lists(_ACTS, max_size=40), st.randoms(use_true_random=False))
+@given(st.integers(0, 3_000), st.booleans(), st.lists(_ACTS, max_size=40), st.builds(Random, st.integers(0, 2**32)))
 def test_a_relation_is_finished_exactly_when_every_block_was_read_on_every_replica(known_blocks, sweep, acts, chance):
     each = proof("db2", "db3", known_blocks=known_blocks, sweep=sweep)
     waiting: list[Chunk] = []
@@ -557,7 +578,7 @@ def test_a_relation_is_finished_exactly_when_every_block_was_read_on_every_repli
         alignment += 1
         if act in ("replan", "in ranges"):
             if act == "replan":
-                each.replan(relation(), known_blocks=known_blocks, sweep=sweep, alignment=alignment)
+                each.replan(relation(), known_blocks=known_blocks, sweep=sweep, alignment=alignment, newest=alignment)
             else:
                 each.read_in_ranges()
             proven = {"db2": [], "db3": []}

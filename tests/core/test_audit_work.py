@@ -121,7 +121,9 @@ def test_a_fresh_chunk_waits_for_a_lane_with_a_replica_of_its_relation():
 
 def test_no_chunk_is_given_to_an_alignment_older_than_its_plan():
     """An old snapshot sees nothing of a heap that was rewritten since, on any node."""
-    rewritten = RelationProof(relation(filenode=1, filenode_now=2), ["db2"], known_blocks=9, sweep=False, alignment=4)
+    rewritten = RelationProof(
+        relation(filenode=1, filenode_now=2), ["db2"], known_blocks=9, sweep=False, alignment=4, newest=4
+    )
     work = queue(rewritten)
     assert isinstance(work.next(4, REPLICAS, 0.0), Realign)
     chunk = take(work, alignment=5)
@@ -143,7 +145,7 @@ def test_chunks_of_an_older_plan_are_forgotten_and_the_new_plan_is_offered():
     work = queue(proof("db2"))
     give_back(work, take(work), db2=missing((1, 1)))
     assert isinstance(work.next(1, REPLICAS, 0.0), Pause)
-    work.proofs[FIRST_OID].replan(relation(token=1), known_blocks=10, sweep=False, alignment=1)
+    work.proofs[FIRST_OID].replan(relation(token=1), known_blocks=10, sweep=False, alignment=1, newest=1)
     work.reopen(FIRST_OID)
     work.reopen(FIRST_OID)
     assert take(work, alignment=2, now=5.0).whole
