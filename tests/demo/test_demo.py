@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from replcheck.postgres import processes
 from tests import labs
 
 SOURCE = Path(__file__).parents[2] / "src"
-ENDS_WITHIN_S = 120
+ENDS_WITHIN_S = 270
+"""On a machine that does much else beside the tests."""
 
 
 class Demo:
@@ -38,6 +39,15 @@ class Demo:
         assert self.process.stdout is not None
         assert any(line.startswith(beginning) for line in self.process.stdout)
 
+    def close(self) -> None:
+        """End it where a test did not."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        self.process.wait(timeout=ENDS_WITHIN_S)
+
     def end(self) -> tuple[int, str, str]:
         """Wait for its end and return status, what is left of the story, and standard error."""
         story, errors = self.process.communicate(timeout=ENDS_WITHIN_S)
@@ -58,6 +68,20 @@ def root(clusters_root: Path) -> Iterator[Path]:
     assert servers_below(folder) == []
 
 
+@pytest.fixture
+def start(root: Path, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    """A function that starts a demo with options, in an empty folder."""
+    demos: list[Demo] = []
+
+    def started(*options: str) -> Demo:
+        demos.append(Demo(root, *options, cwd=tmp_path))
+        return demos[-1]
+
+    yield started
+    for demo in demos:
+        demo.close()
+
+
 def servers_below(folder: Path) -> list[int]:
     """Return the processes whose working directory lies in the folder."""
     found = []
@@ -74,8 +98,8 @@ def servers_below(folder: Path) -> list[int]:
 @pytest.mark.parametrize(
     "major", [labs.majors()[0], *(pytest.param(n, marks=pytest.mark.long) for n in labs.majors()[1:])]
 )
-def test_the_demo_shows_what_it_promises_within_two_minutes(root, tmp_path, major):
-    demo = Demo(root, "--major", str(major), cwd=tmp_path)
+def test_the_demo_shows_what_it_promises(start, tmp_path, major):
+    demo = start("--major", str(major))
     status, story, errors = demo.end()
     assert (status, errors) == (0, ""), story + errors
     words = " ".join(story.split())
@@ -94,11 +118,10 @@ def test_the_demo_shows_what_it_promises_within_two_minutes(root, tmp_path, majo
         ("3. ", signal.SIGTERM),
         pytest.param("4. ", signal.SIGHUP, marks=pytest.mark.long),
         pytest.param("5. ", signal.SIGINT, marks=pytest.mark.long),
-        pytest.param("6. ", signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
-def test_a_signal_ends_the_demo_and_removes_everything(root, tmp_path, beginning, number):
-    demo = Demo(root, cwd=tmp_path)
+def test_a_signal_ends_the_demo_and_removes_everything(start, beginning, number):
+    demo = start()
     demo.read_until(beginning)
     os.killpg(demo.process.pid, number)
     status, story, errors = demo.end()
@@ -108,33 +131,32 @@ def test_a_signal_ends_the_demo_and_removes_everything(root, tmp_path, beginning
     assert "AS PROMISED" not in story
 
 
-def test_a_killed_demo_is_removed_by_the_next(root, tmp_path):
-    demo = Demo(root, cwd=tmp_path)
+def test_a_killed_demo_is_removed_by_the_next(root, start):
+    demo = start()
     demo.read_until("2. ")
     demo.process.kill()
     demo.end()
     assert [state.name for state in find_states(root)] == [f"demo_{demo.process.pid}"]
     assert servers_below(root) != []
-    following = Demo(root, cwd=tmp_path)
+    following = start()
     following.read_until("1. ")
     os.killpg(following.process.pid, signal.SIGTERM)
     assert following.end()[0] == 3
 
 
-def test_a_reader_that_goes_away_ends_the_demo(root, tmp_path):
-    demo = Demo(root, cwd=tmp_path)
+def test_a_reader_that_goes_away_ends_the_demo(start):
+    demo = start()
     demo.read_until("1. ")
     assert demo.process.stdout is not None
     demo.process.stdout.close()
     assert demo.process.wait(timeout=ENDS_WITHIN_S) == 3
     assert demo.process.stderr is not None
     assert "nobody reads the story any more" in demo.process.stderr.read()
-    demo.process.stderr.close()
 
 
 @pytest.mark.long
-def test_a_kept_demo_can_be_played_with_and_removed(root, tmp_path):
-    demo = Demo(root, "--keep", cwd=tmp_path)
+def test_a_kept_demo_can_be_played_with_and_removed(root, start, tmp_path):
+    demo = start("--keep")
     status, story, errors = demo.end()
     assert (status, errors) == (0, ""), story + errors
     down = next(line for line in story.splitlines() if "lab down" in line)
