@@ -425,7 +425,8 @@ def test_a_name_that_names_nothing_is_a_usage_error(cluster: LabCluster, options
     "options",
     [
         {"databases": ("template0",)},
-        {"databases": ("template1",), "excludes": ("*",)},
+        {"databases": ("template1",), "excludes": ("*.*.*",)},
+        {"databases": ("template1",), "excludes": ("*.*",)},
         {"databases": ("template1",), "tables": ("pg_catalog.pg_class",), "excludes": ("pg_catalog.pg_class",)},
     ],
 )
