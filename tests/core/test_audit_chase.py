@@ -132,6 +132,17 @@ def test_standbys_that_replay_on_are_exactly_aligned_with_a_quiet_primary(staged
     assert [len(chase.unsettled[name]) for name in ("db2", "db3")] == [0, 0]
 
 
+def test_a_replica_that_shows_a_commit_before_the_primary_is_aligned_once_both_show_it():
+    commit = Unit((1000,), committed=True)
+    history = History(1000, [("assigned", 1000), ("logged", commit), ("shown", commit)])
+    primary = ModelServer(history, primary=True, moment=2, steps=iter([0] * 12 + [1]))
+    standby = ModelServer(history, primary=False, moment=1, steps=iter(()))
+    chase, found = Staged(ModelNode("db1", primary), [ModelNode("db2", standby)]).chase()
+    assert found
+    assert len(chase.unsettled["db2"]) == 0
+    assert chase.attempts > 1
+
+
 @given(clusters(quiet=True))
 def test_a_replica_that_was_promoted_is_left_out_and_its_handle_told(staged):
     promoted: Any = staged.replicas[0]

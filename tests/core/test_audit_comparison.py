@@ -325,6 +325,7 @@ def test_with_two_replicas_only_the_one_that_differs_is_counted_beyond_the_limit
     assert finding.replicas["db3"].clean
     found = finding.replicas["db2"]
     assert len(found.rows) + sum(least for _, least in found.unlisted) == 100
+    assert len(found.rows) == 32, "a batch is listed before the limit is looked at"
 
 
 def test_many_unreadable_blocks_do_not_cost_a_statement_each():

@@ -292,7 +292,7 @@ def test_no_lock_on_a_relation_outlives_its_chunk_on_any_node(cluster: LabCluste
 
 def test_locks_of_a_running_chunk_are_seen_where_one_looks_for_them(cluster: LabCluster, database: str) -> None:
     """The twin of the test above: its query would find a lock."""
-    make_slow_tables(cluster.primary, database, ["slow"], rows=20, seconds=1)
+    make_slow_tables(cluster.primary, database, ["slow"], rows=20, seconds=3)
     cluster.catch_up()
     watcher: list[Background] = []
 

@@ -1,5 +1,6 @@
 """Which transactions a snapshot sees: the facts about them that an alignment must honour."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from tests.staged import (
     at,
     audit,
     before_snapshots,
-    make_slow_tables,
     newest_only,
     pause,
     resume,
@@ -149,8 +149,8 @@ def held(cluster: LabCluster, database: str, transaction: Transaction) -> Iterat
 
 @contextmanager
 def _ended_between_snapshots(
-    monkeypatch: pytest.MonkeyPatch, cluster: LabCluster, opened: Held, how: str
-) -> Iterator[list[bool]]:
+    monkeypatch: pytest.MonkeyPatch, cluster: LabCluster, database: str, opened: Held, how: str
+) -> Iterator[None]:
     """End a transaction when the primary's first snapshot is open and no replica's is, replayed everywhere."""
 
     def act(node: str, number: int) -> None:
@@ -158,8 +158,8 @@ def _ended_between_snapshots(
             opened.end(how)
             cluster.catch_up()
 
-    before_snapshots(monkeypatch, act)
-    yield [True]
+    before_snapshots(monkeypatch, database, act)
+    yield
 
 
 # --- the snapshots themselves ---
@@ -270,7 +270,7 @@ def test_rows_that_only_the_replicas_see_yet_are_in_flight_and_then_proven(
     transaction = TRANSACTIONS[what]
     with (
         held(cluster, visits, transaction) as opened,
-        _ended_between_snapshots(monkeypatch, cluster, opened, "commit"),
+        _ended_between_snapshots(monkeypatch, cluster, visits, opened, "commit"),
     ):
         run = audit(cluster, visits, align_budget_s=0.0)
     run.assert_consistent()
@@ -298,38 +298,47 @@ def test_rows_that_only_the_primary_sees_yet_are_in_flight_and_then_proven(
                 opened[0].end()
 
         asked = Session.fetch
+        aligned: list[bool] = []
 
-        async def fetch(self: Session, statement: Any, *arguments: Any) -> Any:
-            # The first question for the replay position after the replicas' snapshots are open.
-            if opened and self.node != "primary" and "pg_last_wal_replay_lsn" in str(statement):
-                for standby in standbys:
-                    resume(standby)
-            return await asked(self, statement, *arguments)
-
-        before_snapshots(monkeypatch, commit_unreplayed)
-        monkeypatch.setattr(Session, "fetch", fetch)
-        try:
-            run = audit(cluster, visits, align_budget_s=0.0)
-        finally:
+        def let_the_replicas_follow() -> None:
             for standby in standbys:
                 resume(standby)
+
+        async def fetch(self: Session, statement: Any, *arguments: Any) -> Any:
+            # A deleter shows in a row's header only where it is replayed: rows must not be listed before that is so.
+            if opened and not aligned and self.node != "primary" and "pg_last_wal_replay_lsn" in str(statement):
+                let_the_replicas_follow()
+            return await asked(self, statement, *arguments)
+
+        before_snapshots(monkeypatch, visits, commit_unreplayed)
+        monkeypatch.setattr(Session, "fetch", fetch)
+        try:
+            run = audit(
+                cluster,
+                visits,
+                at(Aligned, lambda: aligned.append(True)),
+                at(ChunkCompared, let_the_replicas_follow, relation="visit"),
+                align_budget_s=0.0,
+            )
+        finally:
+            let_the_replicas_follow()
     run.assert_consistent()
     assert run.told(Aligned)[0].unsettled >= len(opened[0].xids)
     assert run.in_flight == transaction.rows
 
 
 @newest_only
-@pytest.mark.parametrize("what", ["an update", "200 subtransactions", "a prepared transaction"])
-def test_a_rollback_between_the_snapshots_leaves_them_aligned(
-    cluster: LabCluster, visits: str, what: str, monkeypatch: pytest.MonkeyPatch
+def test_a_rollback_between_the_snapshots_unsettles_nothing(
+    cluster: LabCluster, visits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        held(cluster, visits, TRANSACTIONS[what]) as opened,
-        _ended_between_snapshots(monkeypatch, cluster, opened, "rollback"),
+        held(cluster, visits, TRANSACTIONS["200 subtransactions"]) as opened,
+        _ended_between_snapshots(monkeypatch, cluster, visits, opened, "rollback"),
     ):
-        run = audit(cluster, visits)
+        run = audit(cluster, visits, align_budget_s=0.0)
     run.assert_consistent()
-    assert run.exact
+    # A few commits of others may fall between the snapshots too.
+    assert run.told(Aligned)[0].unsettled < 100
     assert run.in_flight == 0
 
 
@@ -342,7 +351,7 @@ def test_an_old_open_transaction_does_not_make_every_later_one_a_candidate(
 
     async def fetch_batch(self: Session, batches: Any) -> Any:
         rows = await opened(self, batches)
-        [open_xids, since] = batches[1][0][1]
+        [open_xids, since] = batches[-1][-1][1]
         asked.append(len(open_xids) + rows[0][0] - since)
         return rows
 
@@ -422,16 +431,17 @@ def test_a_commit_that_becomes_visible_late_is_proven_in_the_same_audit(
 def test_snapshots_grow_no_older_than_allowed_and_the_audit_goes_on_under_new_ones(
     cluster: LabCluster, database: str
 ) -> None:
-    names = [f"slow{number}" for number in range(12)]
-    make_slow_tables(cluster.primary, database, names, rows=10, seconds=0.25)
+    names = [f"visit{number}" for number in range(12)]
     with session_on(cluster.primary, database, autocommit=True) as connection:
-        connection.execute("create table moving (id int, v int)")
-        connection.execute("insert into moving select 1, 1")
+        for name in names:
+            connection.execute(f"create table {name} as select g as id, 'x' as note from generate_series(1, 100) g")
+        connection.execute("create table moving as select 1 as id, 1 as v")
         ages: list[float] = []
 
         def watch_and_write(event: object) -> None:
             if isinstance(event, ChunkCompared):
                 connection.execute("update moving set v = v + 1")
+                time.sleep(0.35)
                 [(age,)] = connection.execute(
                     "select coalesce(max(extract(epoch from clock_timestamp() - xact_start)), 0)::float8"
                     " from pg_stat_activity where application_name like 'replcheck lane%' and backend_xmin is not null"
@@ -441,6 +451,6 @@ def test_snapshots_grow_no_older_than_allowed_and_the_audit_goes_on_under_new_on
         run = audit(cluster, database, every=watch_and_write, max_snapshot_age_s=1.0)
     run.assert_consistent()
     assert len(run.told(Aligned)) >= 3
-    # A chunk may begin just before the age is reached, and no statement outlives it.
-    assert 0 < max(ages) <= 2 * 1.0 + 1.0
-    assert {run.relation(name).rows for name in names} == {10}
+    # A chunk may begin just before the age is reached; what the servers allow beyond it is five seconds.
+    assert 0 < max(ages) <= 1.0 + 5.0
+    assert {run.relation(name).rows for name in names} == {100}

@@ -35,7 +35,7 @@ from replcheck.postgres.digests import (
     list_rows,
     multixact_updaters,
 )
-from replcheck.postgres.failures import is_corruption
+from replcheck.postgres.failures import is_corruption, is_too_wide
 from replcheck.postgres.session import Session
 
 TOO_LATE_SQLSTATE = "57014"
@@ -106,7 +106,7 @@ async def _answer(request: Request, name: str, readers: Readers) -> Answer | Non
     except StatementCancelled as error:
         readers.troubles[name] = error
     except StatementFailed as error:
-        if is_corruption(error):
+        if is_corruption(error) and (readers.how.by_column or not is_too_wide(error)):
             return Unreadable(sqlstate=error.sqlstate, block=error.block)
         readers.troubles[name] = error
     except NodeError as error:

@@ -25,13 +25,13 @@ from replcheck.events import ChunkCompared, RelationFinished, RelationStarted, R
 from replcheck.model.audit import AlignmentReport
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
+from replcheck.postgres.failures import is_too_wide
 
 _IDLE_S = 0.1
 _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
 """What a statement is refused with whose relation was dropped, renamed or redefined since it was planned."""
 _ENDED_SQLSTATES = frozenset({"25P03", "25P04", "40001"})
 """Why a server that is well ends a session: its time limits, or a recovery conflict."""
-_TOO_WIDE = "54000"
 _QUERY_CANCELED = "57014"
 
 Definition = tuple[int, int | None]
@@ -263,6 +263,8 @@ class LaneWorker:
             self._too_slow(proof, chunk)
         elif not isinstance(error, StatementFailed):
             self._put_off(proof, chunk, shortfalls.lost_while_reading(error.node, *_ends(chunk)), lost=True)
+        elif is_too_wide(error) and not chunk.by_column:
+            self._job.queue.put_back([replace(chunk, by_column=True)])
         elif isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
             self._job.watch.suspect(proof)
             self._put_off(proof, chunk, shortfalls.REDEFINED)
@@ -270,8 +272,6 @@ class LaneWorker:
             self._too_slow(proof, chunk)
         elif isinstance(error, StatementCancelled):
             self._put_off(proof, chunk, shortfalls.LOCKED)
-        elif error.sqlstate == _TOO_WIDE and not chunk.by_column:
-            self._job.queue.put_back([replace(chunk, by_column=True)])
         else:
             proof.refuse(chunk, shortfalls.refusal(error, self._cluster.primary.facts.privileges.role))
 
@@ -281,11 +281,11 @@ class LaneWorker:
             return chunk.failed(name, shortfalls.conflict(name, error.sqlstate))
         if not isinstance(error, StatementFailed):
             return chunk.failed(name, shortfalls.lost_while_reading(name, *_ends(chunk)), lost=True)
+        if is_too_wide(error) and not chunk.by_column:
+            return replace(chunk, by_column=True)
         if isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
             self._job.watch.suspect(proof)
             return chunk.failed(name, shortfalls.REDEFINED)
-        if error.sqlstate == _TOO_WIDE and not chunk.by_column:
-            return replace(chunk, by_column=True)
         if isinstance(error, StatementCancelled):
             return chunk.failed(name, shortfalls.conflict(name, error.sqlstate))
         role = self._cluster.replicas[name].facts.privileges.role

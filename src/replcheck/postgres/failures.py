@@ -51,6 +51,14 @@ def is_corruption(error: StatementFailed) -> bool:
     return error.sqlstate in CORRUPTION_SQLSTATES or (error.sqlstate == "XX000" and bool(error.detail))
 
 
+def is_too_wide(error: StatementFailed) -> bool:
+    """Return whether a row does not fit into the server's largest value, 1 GB: it can be read column by column.
+
+    A damaged length looks the same, until it is read so.
+    """
+    return error.sqlstate == "54000" or error.detail.startswith("invalid memory alloc request size")
+
+
 def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeError:
     """Translate what `connect` raised; `address` is host and port, never a connection string."""
     state, text = error.sqlstate or "", str(error)

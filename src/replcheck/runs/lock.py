@@ -16,6 +16,7 @@ def only_run(path: Path, what: str) -> Iterator[None]:
     Where the file cannot be created there is no lock: a lock saves load on the servers, no verdict rests on it.
     """
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         yield

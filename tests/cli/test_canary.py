@@ -1,0 +1,340 @@
+"""Row values, keys and secrets stay in the database: no output of a real run holds one, whatever the servers say.
+
+Everything that must not be seen holds one word, so one search through all that a run wrote finds any of it.
+"""
+
+import json
+import shlex
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replcheck.errors import StatementFailed
+from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
+from replcheck.lab.faults import apply_fault
+from replcheck.postgres.local import sql
+from replcheck.postgres.server import libpq_quoted
+from tests.commands import Ended, run_command, run_here
+
+CANARY = "zqcanary"
+NUMBER = 7_310_964_258_317
+"""A number that stands for a value, where words cannot."""
+SECRET = f"{CANARY}-Pässword=1 '%41"
+BROKEN = "standby1"
+
+_SCHEMA = f"""
+create type label as enum ('{CANARY}-label', 'other');
+create domain checked as text check (value <> '{CANARY}-forbidden');
+create table patient (
+    id text primary key, name text not null default '{CANARY}-default', number bigint,
+    kind label default '{CANARY}-label', doc jsonb, raw bytea, tags text[], checked checked
+);
+insert into patient
+select '{CANARY}-key-' || i, '{CANARY}-name-' || i, {NUMBER}, '{CANARY}-label', jsonb_build_object('{CANARY}', i),
+       convert_to('{CANARY}', 'utf8'), array['{CANARY}', null], '{CANARY}'
+from generate_series(1, 400) i;
+create table partitioned (id text) partition by list (id);
+create table partition_1 partition of partitioned for values in ('{CANARY}-bound');
+insert into partitioned values ('{CANARY}-bound');
+create table wide (id int primary key, scan text);
+alter table wide alter column scan set storage external;
+insert into wide select i, repeat('{CANARY}', 2000) from generate_series(1, 20) i;
+create table torn as table patient;
+create table gone as table patient;
+create table lost as table patient;
+create sequence counter;
+select setval('counter', {NUMBER});
+select lo_from_bytea(0, convert_to(repeat('{CANARY}', 500), 'utf8'));
+comment on table patient is '{CANARY}-comment';
+create view seen as select '{CANARY}-view' as v;
+create materialized view kept as select * from patient;
+create foreign data wrapper elsewhere;
+create server far foreign data wrapper elsewhere options (host '{CANARY}-host');
+create user mapping for public server far options (password '{CANARY}-password');
+create foreign table remote (id int) server far options (path '{CANARY}-path')
+"""
+
+_LEAKY_TYPE = """
+create type leaky_{number};
+create function in_{number}(cstring) returns leaky_{number} language internal immutable strict as 'textin';
+create function out_{number}(leaky_{number}) returns cstring language internal immutable strict as 'textout';
+create type leaky_{number} (input = in_{number}, output = out_{number}, like = text);
+create function send_{number}(leaky_{number}) returns bytea language plpgsql as
+$$ begin raise exception '%', public.out_{number}($1)
+   using errcode = '{sqlstate}', detail = public.out_{number}($1); end $$;
+update pg_type set typsend = 'send_{number}(leaky_{number})'::regprocedure where oid = 'leaky_{number}'::regtype;
+create table leaks_{number} (value leaky_{number});
+insert into leaks_{number} values ('{value}')
+"""
+"""A type whose owner's own code speaks of the value it should send, with the SQLSTATE of its choice."""
+
+_FAILING_COLUMN = f"""
+create table computed (content text, number int generated always as (content::int) virtual);
+insert into computed values ('{CANARY}-no-number')
+"""
+
+
+def execute(cluster: LabCluster, statements: str, dbname: str = "postgres") -> None:
+    for statement in statements.split(";\n"):
+        cluster.primary.execute(statement, dbname=dbname)
+
+
+@pytest.fixture(scope="module")
+def secretive(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
+    """A cluster full of what must not be seen, one of whose standbys is broken in many ways."""
+    with LabCluster.create(clusters_root, name=f"secretive_{id(CANARY):x}", major=newest_major) as cluster:
+        execute(cluster, _SCHEMA)
+        cluster.primary.execute(
+            sql.SQL("alter role {} password {}").format(sql.Identifier(AUDIT_ROLE), sql.Literal(SECRET))
+        )
+        cluster.create_database("leaking")
+        for number, (sqlstate, value) in enumerate(LEAKS):
+            execute(cluster, _LEAKY_TYPE.format(number=number, sqlstate=sqlstate, value=value), "leaking")
+        if newest_major >= 18:
+            cluster.create_database("computing")
+            execute(cluster, _FAILING_COLUMN, "computing")
+        standby = cluster.nodes["standby2"]
+        conninfo = standby.settings()["primary_conninfo"].partition(" application_name=")[0]
+        standby.configure(primary_conninfo=f"{conninfo} password={CANARY} application_name={CANARY}")
+        standby.restart()
+        cluster.catch_up()
+        for fault, relation in (
+            ("flip-row-bytes", "torn"),
+            ("lose-row", "lost"),
+            ("missing-file", "gone"),
+            ("lose-toast-chunk", "wide"),
+            ("break-page-header", "kept"),
+            ("lose-row", "pg_catalog.pg_description"),
+            ("sequence-behind", "counter"),
+        ):
+            apply_fault(cluster, fault, node=BROKEN, relation=relation)
+        cluster.wait_streaming()
+        cluster.catch_up()
+        yield cluster
+
+
+LEAKS = (
+    ("P0001", f"{CANARY}-raised"),
+    ("22P02", f"invalid input syntax: {CANARY}"),
+    ("XX000", f"cache lookup failed for {CANARY}"),
+    ("XX001", f"invalid page in block 3 of {CANARY}"),
+    ("58P01", f"could not open {CANARY}"),
+    ("57014", f"canceling statement: {CANARY}"),
+    ("08006", f"connection lost: {CANARY}"),
+)
+"""SQLSTATEs and texts that owners of a type may choose, some of them such that a server's own would be shown."""
+
+SECRET_WORDS = (
+    f"dbname=postgres user={AUDIT_ROLE} password={libpq_quoted(SECRET)}"
+    f" application_name={CANARY} passfile=/nonexistent/{CANARY}"
+)
+REPLICAS = ("standby1", "standby2")
+
+
+def words(cluster: LabCluster, *more: str, form: str = "words") -> list[str]:
+    """Return the command of an audit, the nodes addressed with the password in their connection strings."""
+
+    def dsn(name: str) -> str:
+        server = cluster.nodes[name]
+        if form == "bare":
+            return f"{server.address} dbname=postgres user={AUDIT_ROLE}"
+        return f"{server.address} {SECRET_WORDS}"
+
+    nodes = [word for name in REPLICAS for word in ("--replica", dsn(name))]
+    return ["audit", "--primary", dsn("primary"), *nodes, "--node-timeout", "2s", *more]
+
+
+def assert_unseen(home: Path, ended: Ended) -> None:
+    """Search all that a run wrote: its streams and every file in its folder, but those that the test put there."""
+    texts = {"standard output": ended.out, "standard error": ended.err}
+    for path in home.rglob("*"):
+        if path.is_file() and not path.name.startswith("given"):
+            texts[str(path.relative_to(home))] = path.read_bytes().decode("latin-1")
+    hexed = (CANARY.encode().hex(), CANARY.encode("utf-16-le").hex())
+    for where, text in texts.items():
+        for sign in (CANARY, CANARY.upper(), *hexed, str(NUMBER), "ssword=1", "\\u00e4ssword"):
+            at = text.find(sign)
+            assert at < 0, f"{where} holds {sign}: {text[max(0, at - 200) : at + 100]}"
+
+
+def given(home: Path, name: str, text: str) -> Path:
+    """Write a file that a run reads; such files may hold what a run's own may not."""
+    path = home / f"given-{name}"
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def configuration(cluster: LabCluster, home: Path) -> Path:
+    """Write a configuration whose nodes are those of the cluster, with the password in it."""
+    lines = ['cluster = "clinic"', f"connect = {json.dumps(SECRET_WORDS, ensure_ascii=False)}", "[nodes]"]
+    lines += [f"{name} = {{ dsn = {json.dumps(server.address)} }}" for name, server in cluster.nodes.items()]
+    return given(home, "clinic.toml", "\n".join([*lines, "[audit]", 'settle_budget = "2s"\n']))
+
+
+EVERYTHING = ("--verbose", "--debug", "--events", "events.jsonl", "--database", "postgres")
+
+
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_a_report_of_broken_rows_shows_none_of_them(secretive: LabCluster, tmp_path: Path, form: str) -> None:
+    ended = run_command(*words(secretive, *EVERYTHING, "--format", form), home=tmp_path)
+    assert ended.status == 2, ended
+    assert "torn" in ended.out
+    assert_unseen(tmp_path, ended)
+    for kind in ("missing", "changed", "unreadable"):
+        assert kind in ended.out.lower()
+    assert (tmp_path / "events.jsonl").stat().st_size > 1000
+    store = tmp_path / ".local/state/replcheck/unnamed.db"
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("select count(*) from runs").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(secretive: LabCluster, tmp_path: Path) -> None:
+    path = configuration(secretive, tmp_path)
+    ended = run_command(
+        *("audit", "--config", str(path), "--output", "report.json", "--format", "json", *EVERYTHING), home=tmp_path
+    )
+    assert ended.status == 2, ended
+    assert json.loads((tmp_path / "report.json").read_text())["cluster"] == "clinic"
+    assert (tmp_path / ".local/state/replcheck/clinic.db.audit.lock").exists()
+    assert_unseen(tmp_path, ended)
+
+
+def test_what_an_owners_own_code_raises_is_never_told(secretive: LabCluster, tmp_path: Path) -> None:
+    path = configuration(secretive, tmp_path)
+    ended = run_command(
+        *("audit", "--config", str(path), "--database", "leaking", "--no-catalogs", "--format", "json"),
+        *("--verbose", "--debug", "--events", "events.jsonl"),
+        home=tmp_path,
+    )
+    assert_unseen(tmp_path, ended)
+    report = json.loads(ended.out)
+    # The servers agree in what they refuse: nobody differs, nothing was compared.
+    assert report["divergences"] == []
+    assert ended.status == 3, ended
+    refused = {note["relation"] for note in report["not_checked"] if not note["by_design"]}
+    assert refused == {f"public.leaks_{number}" for number in range(len(LEAKS))}
+
+
+def test_a_computed_column_that_fails_is_no_leak(secretive: LabCluster, tmp_path: Path, newest_major: int) -> None:
+    if newest_major < 18:
+        pytest.skip("columns are computed when they are read from PostgreSQL 18 on")
+    ended = run_command(*words(secretive, "--database", "computing", "--verbose", "--debug"), home=tmp_path)
+    assert_unseen(tmp_path, ended)
+    assert "computed" in ended.out
+
+
+def test_secrets_in_the_environment_and_its_files_stay_there(secretive: LabCluster, tmp_path: Path) -> None:
+    narrow = ("--table", "partition_1", "--database", "postgres", "--verbose", "--debug")
+    escaped = SECRET.replace("\\", "\\\\").replace(":", "\\:")
+    passfile = given(tmp_path, "passwords", f"*:*:*:{AUDIT_ROLE}:{escaped}\n")
+    for variables in ({"PGPASSWORD": SECRET}, {"PGPASSFILE": str(passfile)}):
+        ended = run_command(*words(secretive, *narrow, form="bare"), home=tmp_path, **variables)
+        assert ended.status == 0, ended
+        assert_unseen(tmp_path, ended)
+    services = "".join(
+        f"[{name}]\nhost={server.socket_dir}\nport={server.port}\nuser={AUDIT_ROLE}\ndbname=postgres\npassword={SECRET}\n"
+        f"application_name={CANARY}\n"
+        for name, server in secretive.nodes.items()
+    )
+    service_file = given(tmp_path, "services", services)
+    replicas = [word for name in REPLICAS for word in ("--replica", f"service={name}")]
+    ended = run_command(
+        *("audit", "--primary", "service=primary", *replicas, *narrow), home=tmp_path, PGSERVICEFILE=str(service_file)
+    )
+    assert ended.status == 0, ended
+    assert "service primary" in ended.out
+    assert_unseen(tmp_path, ended)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        pytest.param(f"{{address}} user={AUDIT_ROLE} password={CANARY} application_name={CANARY}", id="wrong password"),
+        pytest.param(f"postgresql://{AUDIT_ROLE}:{CANARY}@{{quoted}}:{{port}}/postgres", id="wrong password in a URI"),
+        pytest.param(f"host=/nonexistent password={CANARY}", id="unreachable"),
+        pytest.param(f"{{address}} sslmode={CANARY}", id="impossible value"),
+        pytest.param(f"{{address}} options=-c{CANARY}={CANARY}", id="refused option"),
+    ],
+)
+def test_a_connection_that_fails_tells_no_secret(secretive: LabCluster, tmp_path: Path, dsn: str) -> None:
+    server = secretive.nodes["standby1"]
+    quoted = str(server.socket_dir).replace("/", "%2F")
+    filled = dsn.format(address=server.address, port=server.port, quoted=quoted)
+    primary = f"{secretive.primary.address} {SECRET_WORDS}"
+    ended = run_command("audit", "--primary", primary, "--replica", filled, "--debug", home=tmp_path)
+    assert ended.status == 3
+    assert ended.out == ""
+    assert_unseen(tmp_path, ended)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        pytest.param(f"host=/x port={CANARY}", id="port"),
+        pytest.param(f"host=/x port=1 password='{CANARY}", id="open quote"),
+        pytest.param(f"host=/x {CANARY}", id="word alone"),
+        pytest.param(f"{CANARY}=1 host=/x", id="unknown word"),
+        pytest.param(f"postgresql://u:{CANARY}@[::1/db", id="open bracket"),
+        pytest.param(f"postgresql://u:{CANARY}@h/db?{CANARY}={CANARY}", id="unknown option"),
+        pytest.param(f"postgresql://u:%zz{CANARY}@h/db", id="percent sign"),
+        pytest.param(f"postgres://u:{CANARY}@%2Fx:{CANARY}/db", id="port of a URI"),
+        pytest.param(f"http://u:{CANARY}@h/", id="another scheme"),
+        pytest.param(CANARY, id="no name"),
+    ],
+)
+def test_a_malformed_connection_string_is_not_quoted(
+    tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("audit", "--primary", "host=/x", "--replica", dsn, "--debug")
+    ended = run_here(*words, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+    assert ended.status == 3
+    assert_unseen(tmp_path, ended)
+
+
+_NODES = '[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f'cluster = "clinic"\nconnect = "password={CANARY} x"\n{_NODES}', id="connect"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}c = {{ dsn = "password=\'{CANARY}" }}\n', id="dsn"),
+        pytest.param(
+            f'cluster = "clinic"\n{_NODES}c = {{ dsn = "host=c", password = "{CANARY}" }}\n', id="unknown key"
+        ),
+        pytest.param(f'cluster = "clinic"\n{_NODES}c = {{ dsn = ["{CANARY}"] }}\n', id="no text"),
+        pytest.param(f'cluster = "clinic"\nconnect = password={CANARY}\n{_NODES}', id="no quotes"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}c = {{ dsn = "password={CANARY} }}\n', id="open quote"),
+        pytest.param(f'cluster = "{CANARY} {CANARY}"\n{_NODES}', id="cluster"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}[audit]\njobs = "{CANARY}"\n', id="number"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}[audit]\nlevel = "{CANARY}"\n', id="choice"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}[audit]\nnode_timeout = "{CANARY}"\n', id="duration"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}[output]\nstore = "postgresql://u:{CANARY}@h/db"\n', id="store"),
+        pytest.param(f'cluster = "clinic"\n{_NODES}[output]\ntime_zone = "{CANARY}"\n', id="time zone"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_not_quoted(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given(tmp_path, "bad.toml", text)
+    words = ("audit", "--config", "given-bad.toml", "--debug")
+    ended = run_here(*words, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+    assert ended.status == 3
+    assert_unseen(tmp_path, ended)
+
+
+def test_the_search_finds_what_it_looks_for(secretive: LabCluster, tmp_path: Path) -> None:
+    """A server's log does quote values: the search would see them in a run's output."""
+    server = secretive.nodes["standby2"]
+    with pytest.raises(StatementFailed):
+        server.execute("select send_0(value) from leaks_0", dbname="leaking")
+    shutil.copy(server.log_file, tmp_path / "log")
+    with pytest.raises(AssertionError, match="log holds"):
+        assert_unseen(tmp_path, Ended(0, "", ""))
+    with pytest.raises(AssertionError, match="standard error holds"):
+        assert_unseen(tmp_path / "nowhere", Ended(0, "", shlex.quote(SECRET)))
