@@ -18,11 +18,19 @@ from tests import labs
 _numbers = itertools.count(1)
 
 
+_OLDER_MAJORS_LATER = frozenset({"test_relation_kinds.py"})
+"""Modules whose tests run against the newest major in `make test`, and against the others in `make test-all`."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that takes a cluster as one that needs PostgreSQL."""
+    """Mark every test that takes a cluster as one that needs PostgreSQL, and those that are for the long run only."""
     for item in items:
         if "clusters_root" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        older = parameters.get("major", labs.majors()[0]) != labs.majors()[0]
+        if older and item.path.name in _OLDER_MAJORS_LATER:
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="session")
