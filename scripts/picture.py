@@ -27,6 +27,7 @@ PICTURE = ROOT / "docs" / "demo.svg"
 BEGIN, END = "<!-- demo begin: written by `make picture` -->", "<!-- demo end -->"
 WIDTH = 88
 _FIRST_SHOWN, _FIRST_LEFT_OUT = Part.FIRST_AUDIT, Part.NEW_COPY
+_COMMENT = re.compile(r" *<!--.*?-->\n")
 _FONTS_FROM_ELSEWHERE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 
 
@@ -62,7 +63,8 @@ def picture_of(scenes: Sequence[Scene]) -> str:
     for scene in scenes[first:end]:
         teller(scene)
     form = _FONTS_FROM_ELSEWHERE.sub("", CONSOLE_SVG_FORMAT)
-    return console.export_svg(title="replcheck demo", theme=MONOKAI, code_format=form, unique_id="demo") + "\n"
+    picture = console.export_svg(title="replcheck demo", theme=MONOKAI, code_format=form, unique_id="demo") + "\n"
+    return _COMMENT.sub("", picture)
 
 
 def block_of(scenes: Sequence[Scene]) -> str:

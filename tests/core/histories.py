@@ -197,6 +197,9 @@ class ModelServer:
         """Give the snapshot back."""
         self.in_transaction = False
 
+    async def arm_limits(self) -> None:
+        """Have the server watch the time."""
+
     async def fetch(self, statement: Any, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         self._pass()
         if statement is snapshots.BEFORE:

@@ -60,6 +60,10 @@ _WINDOW: Statement = """
 _INSERT_LSN: Statement = "SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
 
+_TRANSACTION_TIMEOUT_VERSION = 170000
+"""From here on a server ends a transaction by its age; before, only while it watches for idleness."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
     """A point of the primary before which only `open_xids` can be unsettled.
@@ -121,6 +125,8 @@ async def open_snapshot(session: Session, anchor: Anchor) -> SnapshotReading:
     # A server logs a ROLLBACK without a transaction as a warning.
     ended: list[Batch] = [[(ROLLBACK, None)]] if session.in_transaction else []
     before, after = await session.fetch_batch([*ended, [(BEFORE, window)], [(BEGIN, None), (AFTER, window)]])
+    if session.server_version_num < _TRANSACTION_TIMEOUT_VERSION:
+        await session.arm_limits()
     return _reading(before, after)
 
 
