@@ -4,6 +4,7 @@ Everything that must not be seen holds one word, so one search through all that 
 """
 
 import json
+import os
 import shlex
 import shutil
 import sqlite3
@@ -85,7 +86,7 @@ def execute(cluster: LabCluster, statements: str, dbname: str = "postgres") -> N
 @pytest.fixture(scope="module")
 def secretive(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
     """A cluster full of what must not be seen, one of whose standbys is broken in many ways."""
-    with LabCluster.create(clusters_root, name=f"secretive_{id(CANARY):x}", major=newest_major) as cluster:
+    with LabCluster.create(clusters_root, name=f"secretive_{os.getpid()}", major=newest_major) as cluster:
         execute(cluster, _SCHEMA)
         cluster.primary.execute(
             sql.SQL("alter role {} password {}").format(sql.Identifier(AUDIT_ROLE), sql.Literal(SECRET))
