@@ -219,16 +219,27 @@ def resume(server: LocalServer) -> None:
 
 
 def make_slow_tables(
-    server: LocalServer, database: str, names: Sequence[str], *, rows: int = 20, seconds: float = 0.5
+    server: LocalServer,
+    database: str,
+    names: Sequence[str],
+    *,
+    rows: int = 20,
+    seconds: float = 0.5,
+    row_bytes: int = 0,
 ) -> None:
-    """Make tables of a few pages that take about `seconds` each to read: sending an array of ranges is slow work."""
+    """Make tables that take about `seconds` each to read: sending an array of ranges is slow work.
+
+    A row has `row_bytes` in the heap beside its array, which is stored outside.
+    """
     with session_on(server, database, autocommit=True) as connection:
         elements = max(1, int(seconds / rows / _seconds_per_element(connection)))
         for name in names:
-            connection.execute(f"create table {name} (id int, v int4range[])")
+            connection.execute(f"create table {name} (id int, v int4range[], filler text)")
+            connection.execute(f"alter table {name} alter column filler set storage plain")
             connection.execute(
-                f"insert into {name} select g, array_fill('[1,5)'::int4range, array[%s]) from generate_series(1, %s) g",
-                [elements, rows],
+                f"insert into {name} select g, array_fill('[1,5)'::int4range, array[%s]), repeat('x', %s)"
+                " from generate_series(1, %s) g",
+                [elements, row_bytes, rows],
             )
 
 

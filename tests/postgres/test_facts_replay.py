@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
 
@@ -143,16 +144,14 @@ def test_a_standby_delayed_on_purpose_is_inconclusive_with_its_distance(
 
 @pytest.fixture
 def without_feedback(make_cluster: MakeCluster, newest_major: int) -> LabCluster:
-    """A cluster whose standby cancels whoever holds up its replay for a moment."""
+    """A cluster whose standby does not tell the primary what it still needs."""
     cluster = make_cluster(
         major=newest_major,
         standbys=1,
         feedback=False,
-        settings={"max_standby_streaming_delay": "20ms", "autovacuum": "off"},
+        settings={"max_standby_streaming_delay": "-1", "autovacuum": "off"},
     )
     cluster.primary.execute("create table hot as select g as id, 0 as hits from generate_series(1, 1000) g")
-    make_slow_tables(cluster.primary, "postgres", ["slow"], rows=20, seconds=2.0)
-    cluster.primary.execute("create table other as select g as id from generate_series(1, 100) g")
     cluster.catch_up()
     return cluster
 
@@ -162,49 +161,87 @@ def _conflicts(standby: LocalServer) -> int:
     return count
 
 
-def _provoke(cluster: LabCluster) -> Callable[[], None]:
-    """Return what removes rows that a standby's snapshot may still see, and waits until that cancelled somebody.
+def _begin_conflict(cluster: LabCluster) -> None:
+    """Remove rows that a standby's snapshot may still see, and let replay wait for it no longer.
 
     The primary's aligned snapshot protects those rows for as long as it lives: it is lost first.
     """
     lanes: LiteralString = "from pg_stat_activity where application_name like 'replcheck lane%'"
+    cluster.primary.execute(f"select pg_terminate_backend(pid) {lanes}")
+    until(lambda: value(cluster.primary, f"select count(*) {lanes}") == 0, "the primary's snapshot is gone")
+    standby = cluster.standbys[0]
+    standby.configure(max_standby_streaming_delay="20ms")
+    standby.reload()
+    until(lambda: value(standby, "show max_standby_streaming_delay") == "20ms", "the limit is in force")
+    cluster.primary.execute("update hot set hits = hits + 1")
+    cluster.primary.execute("vacuum hot")
 
-    def provoke() -> None:
-        before = _conflicts(cluster.standbys[0])
-        cluster.primary.execute(f"select pg_terminate_backend(pid) {lanes}")
-        until(lambda: value(cluster.primary, f"select count(*) {lanes}") == 0, "the primary's snapshot is gone")
-        cluster.primary.execute("update hot set hits = hits + 1")
-        cluster.primary.execute("vacuum hot")
-        cluster.catch_up()
-        until(lambda: _conflicts(cluster.standbys[0]) > before, "a recovery conflict")
 
-    return provoke
+def _stands_still(standby: LocalServer) -> bool:
+    """Whether replay does not move for a second although there is WAL to replay."""
+    behind: LiteralString = (
+        "select case when pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
+        " then pg_last_wal_replay_lsn()::text else '' end"
+    )
+    position = value(standby, behind)
+    time.sleep(1)
+    return bool(position) and value(standby, behind) == position
 
 
 def test_a_recovery_conflict_between_two_chunks_is_survived(without_feedback: LabCluster) -> None:
-    run = audit(without_feedback, "postgres", at(ChunkCompared, _provoke(without_feedback)))
+    standby = without_feedback.standbys[0]
+
+    def provoke() -> None:
+        _begin_conflict(without_feedback)
+        until(lambda: _conflicts(standby) > 0, "a recovery conflict")
+
+    run = audit(without_feedback, "postgres", at(ChunkCompared, provoke))
     run.assert_consistent()
     assert run.relation("hot").rows == 1000
 
 
 def test_a_recovery_conflict_inside_a_chunk_is_survived(without_feedback: LabCluster) -> None:
     """The chunk is read in a savepoint, where a conflict ends the whole session."""
+    make_slow_tables(without_feedback.primary, "postgres", ["slow"], rows=20, seconds=1.5)
+    without_feedback.catch_up()
     standby, beside = without_feedback.standbys[0], []
+    reading: LiteralString = (
+        "select coalesce(min(pid), 0) from pg_stat_activity where application_name like 'replcheck lane%'"
+        " and state = 'active' and query like '%slow%' and backend_xmin is not null"
+    )
 
     def provoke_while_reading() -> None:
-        reading: LiteralString = (
-            "select exists (select from pg_stat_activity where application_name like 'replcheck lane%'"
-            " and state = 'active' and query like '%slow%' and backend_xmin is not null)"
-        )
+        until(lambda: value(standby, reading), "the chunk is being read")
+        pid = value(standby, reading)
+        # Held where it is, so that it cannot be done before the conflict has come.
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            _begin_conflict(without_feedback)
+            until(lambda: _stands_still(standby), "replay waits for the reader")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: _conflicts(standby) > 0, "a recovery conflict")
 
-        def work() -> None:
-            until(lambda: value(standby, reading), "the chunk is being read")
-            _provoke(without_feedback)()
-
-        beside.append(Background(work))
-
-    run = audit(without_feedback, "postgres", between_plan_and_read("slow", provoke_while_reading))
+    run = audit(
+        without_feedback,
+        "postgres",
+        between_plan_and_read("slow", lambda: beside.append(Background(provoke_while_reading))),
+    )
     beside[0].join()
     run.assert_consistent()
     assert run.relation("slow").rows == 20
     assert len(run.told(NodeWentAway)) == len(run.told(NodeCameBack))
+
+
+def test_a_relation_that_takes_longer_than_a_standby_snapshot_lives_is_read_in_parts(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    cluster = make_cluster(
+        major=newest_major, standbys=1, feedback=False, settings={"max_standby_streaming_delay": "2s"}
+    )
+    make_slow_tables(cluster.primary, "postgres", ["slow"], rows=40, seconds=2.0, row_bytes=6000)
+    cluster.catch_up()
+    assert value(cluster.primary, "select pg_relation_size('slow') / 8192") == 40
+    run = audit(cluster, "postgres")
+    run.assert_consistent()
+    assert run.relation("slow").rows == 40
