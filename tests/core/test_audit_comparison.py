@@ -407,6 +407,15 @@ def test_nobody_stands_alone_where_two_stand_against_two():
     assert lone_nodes({name: tuple(node.rows.values()) for name, node in relation.nodes.items()}) == {}
 
 
+def test_nobody_stands_alone_where_the_others_disagree():
+    relation = planted((0, 1), replicas=4)
+    for name in ("db3", "db4"):
+        relation.nodes[name].put((0, 1), content="another")
+    rows = {name: tuple(node.rows.values()) for name, node in relation.nodes.items()}
+    assert sorted(len(listed) for listed in rows.values()) == [0, 1, 1, 1, 1]
+    assert lone_nodes(rows) == {}
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12))
 def test_joined_ranges_hold_the_same_blocks_and_do_not_touch(spans):
     ranges = [BlockRange(first, first + length) for first, length in spans]

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
-from replcheck.audit.proof import MAX_LOOKS, MAX_LOSSES, MIN_TRIES, WHOLE_BLOCKS, Chunk, RelationProof, confirm
+from replcheck.audit.proof import (
+    MAX_LOOKS,
+    MAX_LOSSES,
+    MIN_TRIES,
+    WHOLE_BLOCKS,
+    Chunk,
+    RelationProof,
+    Tally,
+    confirm,
+)
 from replcheck.audit.shortfalls import DROPPED, FINAL_CODES, STOPPED, Shortfall
 from replcheck.audit.verdicts import relation_report
 from replcheck.model.outcome import Verdict
@@ -101,6 +110,8 @@ def test_confirmed_is_only_what_both_looks_show_unexplained(earlier, now):
     vague = [] if earlier.doubtful else [blocks for blocks, _ in earlier.unlisted]
     for row in confirmed.rows:
         assert row.ctid in suspected or any(blocks.holds(row.ctid) for blocks in vague)
+    for blocks, _ in confirmed.unlisted:
+        assert any(map(blocks.holds, suspected)) or any(map(blocks.overlaps, vague))
     if not (earlier.unexplained and now.unexplained):
         assert confirmed.clean
 
@@ -211,6 +222,20 @@ def test_ranges_that_unsettled_transactions_could_explain_confirm_nothing():
         assert not each.tallies["db2"].diverged
 
 
+def test_ranges_that_were_doubtful_once_confirm_nothing_later():
+    earlier = replace(beyond((0, 4), doubtful=True), rows=rows((9, 1)))
+    assert confirm(earlier, beyond((2, 6))).clean
+    assert confirm(earlier, beyond((2, 10))).unlisted
+
+
+def test_a_second_look_at_a_sweep_is_no_sweep():
+    each = proof(known_blocks=5_000, sweep=True)
+    chunk = only_chunk(each)
+    (again,) = absorb(each, chunk, showing(db2=missing((7, 1))))
+    assert chunk.sweep
+    assert not again.sweep
+
+
 def test_only_the_blocks_that_differ_are_read_again_and_on_their_replica_alone():
     each = proof("db2", "db3")
     shown = replace(missing((7, 1), (7, 2), (8, 1), (30, 5)), unlisted=((BlockRange(40, 44), 1),))
@@ -242,6 +267,7 @@ def test_a_replica_that_was_not_asked_is_asked_later():
     each = proof("db2", "db3")
     (again,) = absorb(each, only_chunk(each), clean("db2"))
     assert again.needed == {"db3"}
+    assert not again.first
     assert each.finished_for("db2")
     assert not each.finished
     assert absorb(each, again, clean("db3"), alignment=2) == []
@@ -378,9 +404,13 @@ def test_a_chunk_of_an_older_plan_changes_nothing():
 
 def test_a_plan_made_anew_forgets_what_differed_and_reads_everything_again():
     each = proof()
-    assert look(each, missing((1, 1)), missing((1, 1))) == []
+    differing = ReplicaFinding(
+        rows=rows((1, 1)), unlisted=beyond((3, 4)).unlisted, unreadable=damaged((5, 6)).unreadable
+    )
+    assert look(each, differing, differing) == []
+    each.tallies["db2"].in_flight = 3
     each.replan(relation(token=5), known_blocks=10, sweep=False, alignment=3, newest=3)
-    assert not each.tallies["db2"].diverged
+    assert each.tallies["db2"] == Tally()
     assert each.relation.token == 5
     assert each.replans == 1
     assert only_chunk(each).whole
