@@ -6,6 +6,7 @@ the nodes as it found them. `fresh_cluster` is for tests that break or restart n
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,15 @@ _numbers = itertools.count(1)
 
 _OLDER_MAJORS_LATER = frozenset({"test_relation_kinds.py"})
 """Modules whose tests run against the newest major in `make test`, and against the others in `make test-all`."""
+
+
+def pytest_configure() -> None:
+    """Have every command that a test starts end at an interrupt, also where the tests themselves run in the background.
+
+    A shell starts a background process with SIGINT ignored, nohup one with SIGHUP, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,7 +20,9 @@ REQUEST = AuditRequest(
 def returning(result: AuditResult) -> Auditor:
     """Return an auditor that finds `result` after one event."""
 
-    async def audit(targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event) -> AuditResult:
+    async def audit(
+        targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event, gate, earlier
+    ) -> AuditResult:
         emit(Waited(at=BEGUN, node=None, reason="replay is behind", elapsed_s=0.1))
         return result
 
@@ -30,7 +32,9 @@ def returning(result: AuditResult) -> Auditor:
 def raising(error: BaseException) -> Auditor:
     """Return an auditor that cannot start."""
 
-    async def audit(targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event) -> AuditResult:
+    async def audit(
+        targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event, gate, earlier
+    ) -> AuditResult:
         raise error
 
     return audit
@@ -39,7 +43,9 @@ def raising(error: BaseException) -> Auditor:
 def waiting_for_stop(on_started=lambda: None) -> Auditor:
     """Return an auditor that works until it is stopped."""
 
-    async def audit(targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event) -> AuditResult:
+    async def audit(
+        targets, options, *, run_id, cluster, emit: Emit, stop: asyncio.Event, gate, earlier
+    ) -> AuditResult:
         on_started()
         await stop.wait()
         return consistent(stopped="the run was stopped")

@@ -10,6 +10,7 @@ from datetime import datetime
 from replcheck.model.audit import Finding, NotChecked, RelationReport
 from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.progress import Premises, ProvenBlocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,27 @@ class Waited(Event):
     node: str | None
     reason: str
     elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvingBegan(Event):
+    """All nodes answered; every proof of the run rests on these premises."""
+
+    premises: Premises
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksProven(Event):
+    """Blocks of a relation are proven for good: their alignment was settled."""
+
+    proof: ProvenBlocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldStill(Event):
+    """The run reads nothing and holds no snapshot, because somebody asked for it or a limit was exceeded."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

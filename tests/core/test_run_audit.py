@@ -147,7 +147,7 @@ import asyncio, sys
 from replcheck.runs.audit import run_audit
 from tests.fakes import REQUEST
 
-async def stubborn(targets, options, *, run_id, cluster, emit, stop):
+async def stubborn(targets, options, *, run_id, cluster, emit, stop, gate, earlier):
     sys.stdout.write("ready\\n"); sys.stdout.flush()
     await stop.wait()
     sys.stdout.write("stopping\\n"); sys.stdout.flush()

@@ -1,7 +1,9 @@
 """One audit from the first connection to the result."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -10,7 +12,10 @@ from replcheck import __version__
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.database import DatabaseAudit
 from replcheck.audit.digest import new_hasher
+from replcheck.audit.ending import INTERRUPTED, SEEN_ENOUGH, time_over
+from replcheck.audit.gate import Gate
 from replcheck.audit.handles import NodeHandle
+from replcheck.audit.monitor import monitor, require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
 from replcheck.audit.plan import matches, matches_database
@@ -30,7 +35,7 @@ from replcheck.audit.verdicts import (
     shortfalls,
 )
 from replcheck.errors import DatabaseMissing, Interrupted, NodeError, UsageError
-from replcheck.events import Emit, FindingRaised, NodeObserved, Skipped
+from replcheck.events import Emit, FindingRaised, NodeObserved, ProvingBegan, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
@@ -40,10 +45,12 @@ from replcheck.model.audit import (
     RelationKind,
     RelationReport,
     ReplicaReport,
+    Resumption,
     Scope,
 )
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
+from replcheck.model.progress import Premises, Progress
 from replcheck.postgres import advice
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.nodes import Database, read_databases
@@ -71,26 +78,71 @@ async def audit_cluster(
     cluster: str,
     emit: Emit,
     stop: asyncio.Event,
+    gate: Gate | None = None,
+    earlier: Progress | None = None,
 ) -> AuditResult:
     """Prove, row by row, that the replicas among `targets` are transactionally consistent copies of the primary.
 
     Raises a ReplcheckError where the audit cannot begin. Once it has begun it always returns a result; where `stop` is
-    set meanwhile, what was not proven by then is unchecked and `stopped` says why.
+    set meanwhile, or another reason ends it early, what was not proven by then stays so and `stopped` says why. What
+    `earlier` has proven and what still holds is not read again.
     """
-    started_at = datetime.now(UTC)
+    started_at, began = datetime.now(UTC), time.monotonic()
     hasher = new_hasher(options.level)
     nodes = await _connect(targets, options, emit, stop)
+    premises = Premises(
+        encoding=hasher.encoding.name,
+        system_identifier=nodes[0].facts.identity.system_identifier,
+        servers={node.name: node.facts.identity.start_key for node in nodes},
+    )
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
         hasher=hasher,
         options=options,
         emit=emit,
+        gate=gate or Gate(),
+        earlier=earlier.still_valid(premises, nodes[0].name, started_at) if earlier else {},
     )
+    cluster_.gate.emit = emit
     try:
-        return await _Audit(cluster_, run_id=run_id, name=cluster, stop=stop, started_at=started_at).run()
+        require_visible(cluster_)
+        emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
+        async with _watched(cluster_, stop, began):
+            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=earlier, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
+
+
+@asynccontextmanager
+async def _watched(cluster: Cluster, stop: asyncio.Event, began: float) -> AsyncIterator[None]:
+    """Watch the servers, and end the audit when `stop` is set or its time, counted from `began`, is over."""
+    halt, budget_s = cluster.halt, cluster.options.time_budget_s
+
+    async def stopped() -> None:
+        await stop.wait()
+        halt.call(INTERRUPTED)
+
+    async def over(budget_s: float) -> None:
+        await asyncio.sleep(max(0.0, began + budget_s - time.monotonic()))
+        halt.call(time_over(budget_s))
+
+    async def opened() -> None:
+        await halt.wait()
+        cluster.gate.end()
+
+    watching = [monitor(cluster), stopped(), opened(), *([over(budget_s)] if budget_s is not None else [])]
+    tasks = [asyncio.create_task(each) for each in watching]
+    try:
+        yield
+    finally:
+        cluster.gate.end()
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
 
 
 async def _connect(
@@ -109,12 +161,15 @@ async def _connect(
 
 
 class _Audit:
-    def __init__(self, cluster: Cluster, *, run_id: str, name: str, stop: asyncio.Event, started_at: datetime) -> None:
+    def __init__(
+        self, cluster: Cluster, *, run_id: str, name: str, earlier: Progress | None, started_at: datetime
+    ) -> None:
         self._cluster = cluster
         self._options = cluster.options
         self._run_id = run_id
         self._name = name
-        self._stop = stop
+        self._earlier = earlier
+        self._halt = cluster.halt
         self._started_at = started_at
         self._gathered = _Gathered()
 
@@ -153,24 +208,34 @@ class _Audit:
 
     async def _audit_database(self, database: Database, *, shared_here: bool) -> None:
         audit = DatabaseAudit(database.name, database.oid, self._cluster, shared_here=shared_here)
-        work = asyncio.create_task(_whole(audit))
-        stopping = asyncio.create_task(self._stop.wait())
+        work = asyncio.create_task(self._whole(audit))
+        ending = asyncio.create_task(self._halt.wait())
         try:
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await asyncio.wait({work}, timeout=ending.result().grace_s)
             if not work.done():
                 await audit.cancel()
                 work.cancel()
             besides = (await asyncio.gather(work, return_exceptions=True))[0]
         finally:
-            stopping.cancel()
+            ending.cancel()
             await audit.close()
-        if isinstance(besides, Exception) and not self._stop.is_set():
+        if isinstance(besides, Exception) and not self._halt.called:
             raise besides
         if self._cluster.primary.name in audit.absent and await self._database_gone(database):
             self._skip(not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
             return
-        audit.finish(self._cluster.left_over(stopped=self._stop.is_set()))
+        audit.finish(self._cluster.left_over)
         self._gather(audit, besides if isinstance(besides, _Besides) else _Besides({}, []))
+        if self._options.fail_fast and self._gathered.divergences:
+            self._halt.call(SEEN_ENOUGH)
+
+    async def _whole(self, audit: DatabaseAudit) -> "_Besides":
+        await audit.run()
+        if self._halt.called:
+            return _Besides({}, [])
+        return _Besides(await audit.bracket(), await audit.compare_software())
 
     def _gather(self, audit: DatabaseAudit, besides: "_Besides") -> None:
         gathered, name = self._gathered, audit.database
@@ -206,7 +271,7 @@ class _Audit:
 
     def _skip_database(self, audit: DatabaseAudit) -> None:
         name = audit.database
-        lack = self._cluster.left_over(stopped=self._stop.is_set())
+        lack = self._cluster.left_over
         for node in self._cluster.replicas.values():
             absent = audit.absent.get(node.name) or audit.absent.get(self._cluster.primary.name)
             why = node.gone or absent or lack
@@ -215,7 +280,7 @@ class _Audit:
     def _gather_sequence(
         self, database: str, sequence: Relation, verdicts: Mapping[str, Mapping[int, SequenceVerdict]]
     ) -> None:
-        left_over = self._cluster.left_over(stopped=self._stop.is_set())
+        left_over = self._cluster.left_over
         found: dict[str, SequenceVerdict] = {}
         for node in self._cluster.replicas.values():
             lack = node.gone or left_over
@@ -279,8 +344,8 @@ class _Audit:
                 )
                 self._find(Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN))
         replicas = tuple(self._replica(node) for node in nodes[1:])
-        stopped = "the run was stopped" if self._stop.is_set() else ""
-        verdict = _run_verdict(replicas, gathered, stopped=bool(stopped))
+        ending = self._halt.ending
+        verdict = _run_verdict(replicas, gathered, ending.code.outcome if ending else Outcome.PROVEN)
         compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
         return AuditResult(
             run_id=self._run_id,
@@ -304,7 +369,10 @@ class _Audit:
             divergences=tuple(gathered.divergences),
             findings=tuple(gathered.findings),
             not_checked=tuple(gathered.not_checked),
-            stopped=stopped,
+            stopped=ending.what if ending else "",
+            stop_code=ending.code if ending else None,
+            resumed=_resumption(self._earlier, gathered.relations),
+            held_s=round(sum(self._cluster.gate.held.values()), 3),
             rows=sum(relation.rows or 0 for relation in compared),
             size_bytes=sum(relation.size_bytes for relation in compared),
         )
@@ -337,17 +405,17 @@ class _Besides:
     findings: list[Finding]
 
 
-async def _whole(audit: DatabaseAudit) -> _Besides:
-    await audit.run()
-    return _Besides(await audit.bracket(), await audit.compare_software())
+def _resumption(earlier: Progress | None, relations: Sequence[RelationReport]) -> Resumption | None:
+    taken_over = sum(relation.proven_since is not None for relation in relations)
+    if earlier is None or not taken_over:
+        return None
+    return Resumption(run_id=earlier.run_id, started_at=earlier.started_at, relations=taken_over)
 
 
-def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, *, stopped: bool) -> Verdict:
-    outcomes = [replica.verdict.outcome for replica in replicas]
+def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, ended_early: Outcome) -> Verdict:
+    outcomes = [ended_early, *(replica.verdict.outcome for replica in replicas)]
     outcomes += [finding.outcome for finding in gathered.findings]
     outcomes += [Outcome.REFUTED for _ in gathered.divergences]
-    if stopped:
-        outcomes.append(Outcome.UNCHECKED)
     return {verdict.outcome: verdict for verdict in Verdict}[worst(outcomes)]
 
 

@@ -1,15 +1,17 @@
 """What every part of one audit shares: the nodes, the options and where events go."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replcheck.audit.anchors import Anchors
 from replcheck.audit.digest import Hasher
+from replcheck.audit.ending import Halt
+from replcheck.audit.gate import Gate
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
-from replcheck.audit.shortfalls import STOPPED, UNFINISHED, Shortfall, primary_lost
+from replcheck.audit.shortfalls import UNFINISHED, Shortfall, primary_lost
 from replcheck.events import Emit
+from replcheck.model.progress import ProvenBlocks, RelationState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,14 @@ class Cluster:
     options: AuditOptions
     emit: Emit
     anchors: Anchors = field(default_factory=Anchors)
-    clock: Callable[[], float] = time.monotonic
+    halt: Halt = field(default_factory=Halt)
+    gate: Gate = field(default_factory=Gate)
+    earlier: Mapping[RelationState, Sequence[ProvenBlocks]] = field(default_factory=dict)
+    """What an earlier run has proven and what still holds."""
+
+    def clock(self) -> float:
+        """Return monotonic seconds, without those that the gate held every lane still."""
+        return self.gate.clock()
 
     @property
     def nodes(self) -> tuple[NodeHandle, ...]:
@@ -31,15 +40,20 @@ class Cluster:
 
     @property
     def over(self) -> bool:
-        """Return whether nobody is left to compare."""
-        return self.primary.gone is not None or all(node.gone is not None for node in self.replicas.values())
+        """Return whether nobody is left to compare, or the audit is to end."""
+        return (
+            self.halt.called
+            or self.primary.gone is not None
+            or all(node.gone is not None for node in self.replicas.values())
+        )
 
     def node(self, name: str) -> NodeHandle:
         """Return the node of that name."""
         return self.primary if name == self.primary.name else self.replicas[name]
 
-    def left_over(self, *, stopped: bool) -> Shortfall:
+    @property
+    def left_over(self) -> Shortfall:
         """Return why what is still unproven at the end stays so."""
-        if stopped:
-            return STOPPED
+        if self.halt.ending is not None:
+            return self.halt.ending.lack
         return UNFINISHED if self.primary.gone is None else primary_lost(self.primary.gone)

@@ -9,16 +9,16 @@ from replcheck.audit.cluster import Cluster
 from replcheck.audit.definitions import DefinitionWatch, Listing
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.lanes import Alignment, Lane
-from replcheck.audit.pace import Pace
+from replcheck.audit.pace import Pace, left_bytes
 from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
 from replcheck.audit.shortfalls import Shortfall
 from replcheck.audit.work import WorkQueue
-from replcheck.audit.worker import Job, LaneWorker, known_blocks
+from replcheck.audit.worker import Job, LaneWorker, known_blocks, relation_state
 from replcheck.errors import NodeError, StatementFailed
-from replcheck.events import DatabasePlanned, Skipped
+from replcheck.events import BlocksProven, DatabasePlanned, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation
@@ -35,6 +35,7 @@ class DatabaseAudit:
 
     def __init__(self, database: str, oid: int, cluster: Cluster, *, shared_here: bool) -> None:
         self.database = database
+        self._oid = oid
         self.plan: Plan | None = None
         self._cluster = cluster
         self._shared_here = shared_here
@@ -190,7 +191,8 @@ class DatabaseAudit:
         self.plan = self._sorted(listing)
         self._take_on(self.plan.digested, listing, alignment)
         self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)
-        now, size = datetime.now(UTC), sum(relation.total_bytes for relation in self.plan.digested)
+        proofs = self._job.queue.proofs
+        now, size = datetime.now(UTC), sum(left_bytes(proofs[relation.oid]) for relation in self.plan.digested)
         self._cluster.emit(
             DatabasePlanned(at=now, database=self.database, relations=len(self.plan.digested), size_bytes=size)
         )
@@ -200,6 +202,7 @@ class DatabaseAudit:
     def _take_on(self, relations: Iterable[Relation], listing: Listing, alignment: Alignment) -> None:
         newest = self._cluster.anchors.drawn
         for relation in relations:
+            earlier = self._cluster.earlier.get(relation_state(self._oid, relation), ())
             proof = RelationProof(
                 relation,
                 self._cluster.replicas,
@@ -207,9 +210,14 @@ class DatabaseAudit:
                 sweep=self._pace.sweeps(relation),
                 alignment=alignment.number,
                 newest=newest,
+                earlier=earlier,
             )
             self._job.queue.add(proof)
             self._job.watch.compare(proof, listing, alignment.exact)
+            for taken_over in earlier:
+                self._cluster.emit(BlocksProven(at=datetime.now(UTC), proof=taken_over))
+            if proof.finished:
+                self._workers[0].report_finished([relation.oid])
 
     async def _plan_latecomers(self) -> bool:
         """Plan relations that came into being since the last listing; return whether there is anything new to read.

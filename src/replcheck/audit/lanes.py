@@ -63,7 +63,7 @@ class Lane:
     def __init__(self, number: int, database: str, oid: int, cluster: Cluster) -> None:
         self.number = number
         self.database = database
-        self._oid = oid
+        self.oid = oid
         self.cluster = cluster
         self._opening: dict[str, asyncio.Lock] = {node.name: asyncio.Lock() for node in cluster.nodes}
         self.alignment: Alignment | None = None
@@ -87,7 +87,7 @@ class Lane:
             session = self.sessions.get(handle.name)
             if session is None or not session.alive:
                 session = await handle.open(self.database, f"lane {self.number}")
-                if await read_database_oid(session) != self._oid:
+                if await read_database_oid(session) != self.oid:
                     await session.close()
                     raise DatabaseMissing(f'node "{handle.name}" has another database of that name', node=handle.name)
                 self.sessions[handle.name] = session

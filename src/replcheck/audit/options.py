@@ -1,7 +1,9 @@
 """What may be chosen about an audit, with the defaults."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+
+from replcheck.audit.pressure import PauseLimits
 
 
 class Level(Enum):
@@ -10,6 +12,22 @@ class Level(Enum):
     FAST = "fast"
     EXACT = "exact"
     STRONG = "strong"
+
+
+class Pacing(Enum):
+    """How much of its servers an audit takes."""
+
+    GENTLE = "gentle"
+    """One lane that rests nine times as long as it reads."""
+    DEFAULT = "default"
+    """Reads without rest, and holds still while a replica falls behind."""
+    FULL = "full"
+    """Reads without rest; only the limits that the user sets hold it."""
+
+    @property
+    def share(self) -> float:
+        """Return the part of a lane's time in which it reads."""
+        return 0.1 if self is Pacing.GENTLE else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,5 +57,12 @@ class AuditOptions:
     """How long to wait for a node that went away to come back."""
     chunk_target_s: float = 1.0
     """How long one chunk should take on the slowest node."""
+    pacing: Pacing = Pacing.DEFAULT
+    pause_if: PauseLimits = field(default_factory=PauseLimits)
+    """When to hold still."""
+    fail_fast: bool = False
+    """Whether to end at the first divergence."""
+    time_budget_s: float | None = None
+    """How long the audit may take; what is not proven by then is inconclusive. None for as long as it takes."""
     max_rows_listed: int = 10_000
     """Differing rows listed per relation and replica; beyond it they are counted by chunk only."""

@@ -7,7 +7,7 @@ must end within the life of a snapshot; TID ranges can be of any size.
 from collections.abc import Iterable
 
 from replcheck.audit.comparison import LISTED_BLOCKS, PartsRequest, SweepRequest, WholeRequest
-from replcheck.audit.options import AuditOptions
+from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.audit.proof import Chunk, RelationProof
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import NodeFacts, standby_lifetime_s
@@ -16,6 +16,8 @@ _FIRST_CHUNK_BLOCKS = 4096
 _SMALLEST_CHUNK_BLOCKS = 256
 _LARGEST_CHUNK_BLOCKS = 131_072
 _SWEEP_PARTS = 512
+_GENTLE_SWEEP_S = 5.0
+_GENTLE_CHUNK_S = 0.25
 _ASSUMED_BYTES_PER_S = 100_000_000
 
 
@@ -27,8 +29,9 @@ class Pace:
         life_s = min([options.max_snapshot_age_s, *(standby_lifetime_s(node.settings) for node in nodes[1:])])
         self._block_size = primary.block_size
         self._smallest_buffers = min(node.shared_buffers for node in nodes)
-        self._sweep_s = life_s / 2
-        self._chunk_s = min(options.chunk_target_s, life_s / 3)
+        gentle = options.pacing is Pacing.GENTLE
+        self._sweep_s = min(life_s / 2, _GENTLE_SWEEP_S) if gentle else life_s / 2
+        self._chunk_s = min(_GENTLE_CHUNK_S if gentle else options.chunk_target_s, life_s / 3)
         self._bytes_per_s = float(_ASSUMED_BYTES_PER_S)
 
     def blocks(self, size_bytes: int) -> int:
@@ -59,6 +62,12 @@ class Pace:
         if elapsed_s > 0 and chunk.first and blocks >= _SMALLEST_CHUNK_BLOCKS:
             proof.blocks_per_s = blocks / elapsed_s
             self._bytes_per_s += (chunk_bytes(proof, chunk) / elapsed_s - self._bytes_per_s) / 4
+
+
+def left_bytes(proof: RelationProof) -> int:
+    """Return the bytes of the relation that no earlier run has proven, values stored outside included."""
+    known = max(proof.known_blocks, 1)
+    return proof.relation.total_bytes * min(proof.blocks_left, known) // known
 
 
 def chunk_bytes(proof: RelationProof, chunk: Chunk) -> int:

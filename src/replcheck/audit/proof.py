@@ -6,14 +6,16 @@ whatever is given up is recorded with its reason.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from replcheck.audit import shortfalls
 from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
 from replcheck.audit.explanation import RowDifference
 from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
 from replcheck.model.outcome import Verdict, worst_verdict
+from replcheck.model.progress import ProvenBlocks, without
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import LAST_BLOCK, Digest
 
@@ -138,7 +140,9 @@ class RelationProof:
         sweep: bool,
         alignment: int = 0,
         newest: int = 0,
+        earlier: Sequence[ProvenBlocks] = (),
     ) -> None:
+        """Plan the proof; what is proven already, of the same state of the relation, is in `earlier`."""
         self.relation = relation
         self.epoch = 0
         self.replans = 0
@@ -146,6 +150,7 @@ class RelationProof:
         self.planned_under = _first_alignment(relation, alignment, newest)
         """The oldest alignment (by number) under which the relation may be read."""
         self._begin(known_blocks, sweep=sweep)
+        self._build_on(earlier)
 
     def _begin(self, known_blocks: int, *, sweep: bool, in_ranges: bool = False) -> None:
         self.known_blocks = known_blocks
@@ -155,9 +160,18 @@ class RelationProof:
         self.in_ranges = in_ranges
         """Whether it is read by block ranges only, because one scan of it took too long."""
         self._open: Counter[str] = Counter()
-        self._cursor: int | None = 0
+        self._todo: list[tuple[BlockRange, frozenset[str]]] = [(WHOLE, frozenset(self.tallies))]
+        self.earlier: tuple[ProvenBlocks, ...] = ()
+        """What an earlier run has proven of the relation as it is now."""
+        self.earlier_rows = 0
         self._digests: dict[int, Digest] = {}
         self.rows_known = True
+
+    def _build_on(self, earlier: Sequence[ProvenBlocks]) -> None:
+        self.earlier = tuple(earlier)
+        if earlier:
+            self._todo = _unproven(self.tallies, earlier)
+            self.earlier_rows = sum(proof.rows or 0 for proof in earlier)
 
     @property
     def active(self) -> frozenset[str]:
@@ -165,18 +179,31 @@ class RelationProof:
         return frozenset(name for name, tally in self.tallies.items() if not _hopeless(tally))
 
     @property
+    def diverged(self) -> bool:
+        """Return whether a difference was confirmed on some replica."""
+        return any(tally.diverged for tally in self.tallies.values())
+
+    @property
     def finished(self) -> bool:
         """Return whether nothing is left to read."""
-        return all(self.finished_for(replica) for replica in self.active) and (self._cursor is None or not self.active)
+        return all(self.finished_for(replica) for replica in self.active) and (not self._todo or not self.active)
 
     def finished_for(self, replica: str) -> bool:
         """Return whether nothing is left to read on one replica."""
-        return self._cursor is None and self._open[replica] == 0
+        return self._open[replica] == 0 and not any(replica in wanted for _, wanted in self._todo)
+
+    @property
+    def blocks_left(self) -> int:
+        """Return how many of the known blocks were never read."""
+        ends = ((part.first, min(part.end, self.known_blocks)) for part, _ in self._todo)
+        return sum(max(0, end - first) for first, end in ends)
 
     @property
     def rows(self) -> int | None:
         """Return the primary's rows, None where some chunk of it could not be read."""
-        return sum(digest.rows for digest in self._digests.values()) if self.rows_known else None
+        if not self.rows_known:
+            return None
+        return self.earlier_rows + sum(digest.rows for digest in self._digests.values())
 
     @property
     def rows_listed(self) -> int:
@@ -202,20 +229,26 @@ class RelationProof:
         return chunk
 
     def _next(self, blocks_wanted: int) -> Chunk | None:
-        if self._cursor is None:
-            return None
-        if not self.active:
+        while self._todo and not self._todo[0][1] & self.active:
             self.rows_known = False
-            self._cursor = None
+            self._todo.pop(0)
+        if not self._todo:
             return None
-        if self._cursor == 0 and not self.in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS):
-            self._cursor = None
-            sweep = self.sweep and self.known_blocks > WHOLE_BLOCKS
-            return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(WHOLE,), sweep=sweep, needed=self.active)
-        first = self._cursor
-        end = min(first + blocks_wanted, self.known_blocks) if first < self.known_blocks else LAST_BLOCK
-        self._cursor = end if end != LAST_BLOCK else None
-        return Chunk(oid=self.relation.oid, epoch=self.epoch, ranges=(BlockRange(first, end),), needed=self.active)
+        part, wanted = self._todo.pop(0)
+        whole = part == WHOLE and not self.in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS)
+        end = part.end
+        if not whole and part.first < self.known_blocks:
+            end = min(part.first + blocks_wanted, self.known_blocks, part.end)
+        if end < part.end:
+            self._todo.insert(0, (BlockRange(end, part.end), wanted))
+        return Chunk(
+            oid=self.relation.oid,
+            epoch=self.epoch,
+            ranges=(BlockRange(part.first, end),),
+            sweep=whole and self.sweep and self.known_blocks > WHOLE_BLOCKS,
+            needed=wanted & self.active,
+            first=wanted == frozenset(self.tallies),
+        )
 
     def read_in_ranges(self) -> None:
         """Give up reading the relation in one scan and begin again by block ranges; it is never scanned whole again."""
@@ -243,6 +276,22 @@ class RelationProof:
         """Record that what is left of the relation will not be proven on a replica; nothing where nothing is left."""
         if not self.finished_for(replica):
             self.tallies[replica].fall_short(lack)
+
+    def proven(self, chunk: Chunk, shown: Mapping[str, ReplicaFinding]) -> dict[tuple[tuple[int, int], ...], list[str]]:
+        """Return which blocks of a chunk a settled finding proves, and for which replicas, before `absorb` takes it in.
+
+        Of a large relation nothing is proven beyond its known blocks: it may have grown by the next run.
+        """
+        if chunk.epoch != self.epoch:
+            return {}
+        last = LAST_BLOCK if self.known_blocks <= WHOLE_BLOCKS else self.known_blocks
+        read = [(part.first, min(part.end, last)) for part in chunk.ranges if part.first < last]
+        blocks: dict[tuple[tuple[int, int], ...], list[str]] = {}
+        for replica in sorted(chunk.needed & self.active & shown.keys()):
+            if shown[replica].seen and not shown[replica].unreadable_everywhere:
+                differing = [(part.first, part.end) for part in _differing_blocks(shown[replica])]
+                blocks.setdefault(tuple(without(read, differing)), []).append(replica)
+        return {ranges: replicas for ranges, replicas in blocks.items() if ranges}
 
     def absorb(
         self, chunk: Chunk, finding: ChunkFinding, *, alignment: int, now: float, budget_s: float
@@ -410,6 +459,24 @@ def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
             if any(part.node == node and part.blocks.overlaps(blocks) for node, blocks in damaged)
         ),
     )
+
+
+def _unproven(replicas: Iterable[str], earlier: Sequence[ProvenBlocks]) -> list[tuple[BlockRange, frozenset[str]]]:
+    """Return the parts of a relation that an earlier run has not proven, each with the replicas that still need it."""
+    left = {name: [(0, LAST_BLOCK)] for name in replicas}
+    for proof in earlier:
+        for name in proof.replicas:
+            if name in left:
+                left[name] = without(left[name], proof.ranges)
+    edges = sorted({edge for parts in left.values() for part in parts for edge in part})
+    todo: list[tuple[BlockRange, frozenset[str]]] = []
+    for first, end in pairwise(edges):
+        wanted = frozenset(name for name, parts in left.items() if any(low <= first < high for low, high in parts))
+        if todo and todo[-1] == (BlockRange(todo[-1][0].first, first), wanted):
+            todo[-1] = (BlockRange(todo[-1][0].first, end), wanted)
+        elif wanted:
+            todo.append((BlockRange(first, end), wanted))
+    return todo
 
 
 def _record(tally: Tally, confirmed: ReplicaFinding) -> None:

@@ -74,14 +74,47 @@ DROPPED = Shortfall(code="dropped", reason="dropped while the audit ran", verdic
 STOPPED = Shortfall(
     code="stopped", reason="the run was stopped", verdict=Verdict.UNCHECKED, hint="Run the audit again to its end."
 )
+TIME_OVER = Shortfall(
+    code="time_budget",
+    reason="the time budget was over before it was proven",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Go on where this run ended with --resume.",
+)
+FAIL_FAST = Shortfall(
+    code="fail_fast",
+    reason="the audit ended at the first divergence",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit without --fail-fast to see everything that differs.",
+)
 UNFINISHED = Shortfall(
     code="unfinished", reason="the audit ended before it was read", verdict=Verdict.UNCHECKED, hint="Audit again."
 )
 
-NODE_CODES = frozenset({"node_lost", "stopped", "left_behind", "primary_lost", "unfinished", "no_database"})
+NODE_CODES = frozenset(
+    {
+        "node_lost",
+        "stopped",
+        "time_budget",
+        "fail_fast",
+        "left_behind",
+        "primary_lost",
+        "unfinished",
+        "no_database",
+    }
+)
 """Shortfalls of a whole node or run: told once, not once a relation."""
 INCONCLUSIVE_CODES = frozenset(
-    {"left_behind", "in_flight", "unsteady", "redefined", "locked", "conflict", "sequence_unsteady"}
+    {
+        "left_behind",
+        "in_flight",
+        "unsteady",
+        "redefined",
+        "locked",
+        "conflict",
+        "sequence_unsteady",
+        "time_budget",
+        "fail_fast",
+    }
 )
 """Shortfalls that leave hope: everything else that was not checked makes a replica unchecked."""
 FINAL_CODES = NODE_CODES | {"redefined", "dropped"}

@@ -57,6 +57,7 @@ def relation_report(database: str, proof: RelationProof) -> RelationReport:
         chunks=proof.chunks,
         size_bytes=relation.total_bytes,
         replicas=replicas,
+        proven_since=min((earlier.proven_at for earlier in proof.earlier), default=None),
     )
 
 

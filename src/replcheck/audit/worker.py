@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 from replcheck.audit import shortfalls
 from replcheck.audit.cluster import Cluster
-from replcheck.audit.comparison import ChunkFinding, compare
+from replcheck.audit.comparison import ChunkFinding, ReplicaFinding, compare
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
+from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace, chunk_bytes
 from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof
@@ -21,13 +22,16 @@ from replcheck.audit.reading import HeapRewritten, Readers, drive
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
 from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled, StatementFailed
-from replcheck.events import ChunkCompared, RelationFinished, RelationStarted, RowsDiffer
+from replcheck.events import BlocksProven, ChunkCompared, RelationFinished, RelationStarted, RowsDiffer
 from replcheck.model.audit import AlignmentReport
 from replcheck.model.outcome import Verdict
+from replcheck.model.progress import ProvenBlocks, RelationState
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
 from replcheck.postgres.failures import is_too_wide
 
 _IDLE_S = 0.1
+_SNAPSHOT_REST_S = 1.0
+"""The longest rest in which a lane keeps its snapshots."""
 _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
 """What a statement is refused with whose relation was dropped, renamed or redefined since it was planned."""
 _ENDED_SQLSTATES = frozenset({"25P03", "25P04", "40001"})
@@ -70,11 +74,25 @@ class LaneWorker:
         self._cluster = cluster
         self._job = job
         self._pending: list[_Pending] = []
+        self._rest_s = 0.0
 
     async def work(self) -> None:
         """Take chunk after chunk; returns when all are settled, or when nobody is left to compare."""
+        self._cluster.gate.enter()
+        try:
+            await self._work()
+        finally:
+            self._cluster.gate.leave()
+
+    async def _work(self) -> None:
         lane, queue = self.lane, self._job.queue
         while not self.over:
+            if self._cluster.gate.closed:
+                await self.settle()
+                await self._cluster.gate.wait_open()
+                continue
+            if self._rest_s:
+                await self._rest()
             if lane.alignment is not None and (lane.expired or await lane.holds_up_replay()):
                 await self.settle()
                 continue
@@ -96,6 +114,13 @@ class LaneWorker:
                     if queue.next(None, frozenset(), self._cluster.clock()) == Finished():
                         return
         await self.settle()
+
+    async def _rest(self) -> None:
+        """Make up for the time spent reading, as the pace wants it; a long rest keeps no snapshot."""
+        if self._rest_s > _SNAPSHOT_REST_S:
+            await self.settle()
+        rest_s, self._rest_s = self._rest_s, 0.0
+        await self._cluster.halt.sleep(rest_s)
 
     @property
     def over(self) -> bool:
@@ -236,6 +261,7 @@ class LaneWorker:
         began = self._cluster.clock()
         finding = await drive(comparison, readers)
         elapsed = self._cluster.clock() - began
+        self._rest_s += elapsed * (1 / self._cluster.options.pacing.share - 1)
         self._tell(proof, chunk, finding, elapsed)
         if finding.digest is not None:
             self._job.pace.measure(proof, chunk, elapsed)
@@ -324,8 +350,10 @@ class LaneWorker:
         states = await asyncio.gather(*(self._definitions(name, oids) for name in names))
         known = {name: state for name, state in zip(names, states, strict=True) if state is not None}
         clean = [name for item in pending for name in self._take_in(item, alignment, known)]
+        if self._cluster.options.fail_fast and any(self._job.queue.proofs[oid].diverged for oid in oids):
+            self._cluster.halt.call(SEEN_ENOUGH)
         self._record(alignment, clean)
-        self._report_finished(oids)
+        self.report_finished(oids)
 
     async def _definitions(self, name: str, oids: list[int]) -> dict[int, Definition] | None:
         if not oids:
@@ -364,6 +392,7 @@ class LaneWorker:
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []
+        self._keep_proven(proof, item, shown, alignment)
         rest = proof.absorb(
             item.chunk,
             ChunkFinding(digest=finding.digest, replicas=shown),
@@ -373,6 +402,22 @@ class LaneWorker:
         )
         self._job.queue.put_back(rest)
         return [name for name, found in shown.items() if found.clean]
+
+    def _keep_proven(
+        self, proof: RelationProof, item: _Pending, shown: Mapping[str, ReplicaFinding], alignment: Alignment
+    ) -> None:
+        """Tell which blocks are proven for good, so that a later run can build on it."""
+        digest = item.finding.digest if item.chunk.first else None
+        for ranges, replicas in proof.proven(item.chunk, shown).items():
+            kept = ProvenBlocks(
+                state=relation_state(self.lane.oid, proof.relation),
+                replicas=tuple(replicas),
+                ranges=ranges,
+                rows=digest.rows if digest else None,
+                proven_at=alignment.taken_at,
+            )
+            digest = None
+            self._cluster.emit(BlocksProven(at=datetime.now(UTC), proof=kept))
 
     def _record(self, alignment: Alignment, clean: list[str]) -> None:
         for name, difference in alignment.unsettled.items():
@@ -389,7 +434,8 @@ class LaneWorker:
                 )
             )
 
-    def _report_finished(self, oids: Iterable[int]) -> None:
+    def report_finished(self, oids: Iterable[int]) -> None:
+        """Tell which of these relations have nothing left to read, once each."""
         for oid in oids:
             proof = self._job.queue.proofs[oid]
             if proof.finished and oid not in self._job.reported:
@@ -447,6 +493,11 @@ def known_blocks(relation: Relation, listing: Listing, pace: Pace) -> int:
     """Return a relation's size in blocks, the largest of the nodes' in a listing."""
     sizes = [relations[relation.oid].size_bytes for relations in listing.values() if relation.oid in relations]
     return pace.blocks(max([relation.size_bytes, *sizes]))
+
+
+def relation_state(database: int, relation: Relation) -> RelationState:
+    """Return what a proof of a relation holds for."""
+    return RelationState(database=database, relation=relation.oid, token=relation.token, filenode=relation.filenode_now)
 
 
 def _ends(chunk: Chunk) -> tuple[int, int | None]:

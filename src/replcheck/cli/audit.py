@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from replcheck.audit.options import Level
+from replcheck.audit.options import Level, Pacing
 
 
 class Format(Enum):
@@ -32,6 +32,12 @@ class AuditArguments:
     catalogs: bool | None
     max_snapshot_age: str | None
     node_timeout: str | None
+    pace: Pacing | None
+    pause_if: tuple[str, ...]
+    pause_file: Path | None
+    fail_fast: bool
+    time_budget: str | None
+    resume: bool
     format: Format
     output: Path | None
     events: Path | None
@@ -92,6 +98,28 @@ def audit(
             help="How long to wait for a node that went away (30s).",
         ),
     ] = None,
+    pace: Annotated[
+        Pacing | None,
+        typer.Option(envvar="REPLCHECK_PACE", help="How much of the servers to take (default)."),
+    ] = None,
+    pause_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT",
+            help="Hold still beyond lag=64MB, active_clients=40, xmin_age=1000000, checkpoints_requested=2.",
+        ),
+    ] = None,
+    pause_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Hold still while this file exists; also SIGUSR1, SIGUSR2, key p."),
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first divergence.")] = False,
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="End then; what is not proven by then is inconclusive.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the last audit ended, if it ended early within a day.")
+    ] = False,
     format: Annotated[  # noqa: A002 - the option's name
         Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
     ] = Format.HUMAN,
@@ -123,6 +151,12 @@ def audit(
         catalogs=catalogs,
         max_snapshot_age=max_snapshot_age,
         node_timeout=node_timeout,
+        pace=pace,
+        pause_if=tuple(pause_if or ()),
+        pause_file=pause_file,
+        fail_fast=fail_fast,
+        time_budget=time_budget,
+        resume=resume,
         format=format,
         output=output,
         events=events,

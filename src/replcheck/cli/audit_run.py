@@ -17,6 +17,7 @@ from rich.console import Console
 
 from replcheck.cli.audit import AuditArguments, Format
 from replcheck.cli.display import Display
+from replcheck.cli.keys import Keys
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.errors import UsageError
@@ -27,7 +28,7 @@ from replcheck.report.document import audit_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.style import Style
 from replcheck.runs.audit import Auditor, FinishedAudit, run_audit
-from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, is_node_name
+from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, is_node_name, pause_limits
 from replcheck.runs.sinks import JsonLines, Sink, open_json_lines
 from replcheck.store import default_path
 
@@ -77,6 +78,12 @@ def _flags(arguments: AuditArguments) -> AuditFlags:
         catalogs=arguments.catalogs,
         max_snapshot_age_s=_seconds("--max-snapshot-age", arguments.max_snapshot_age, most=3600),
         node_timeout_s=_seconds("--node-timeout", arguments.node_timeout),
+        pacing=arguments.pace,
+        pause_if=pause_limits(arguments.pause_if),
+        pause_file=arguments.pause_file,
+        fail_fast=arguments.fail_fast,
+        time_budget_s=_seconds("--time-budget", arguments.time_budget),
+        resume=arguments.resume,
     )
 
 
@@ -114,6 +121,8 @@ def _store(
     arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest, display: Display
 ) -> Path | None:
     if arguments.no_store:
+        if arguments.resume:
+            raise UsageError("--resume needs the history of the run that it goes on with", hint="Leave out --no-store.")
         return None
     if configuration is not None and configuration.output.store is not None:
         return Path(configuration.output.store)
@@ -139,7 +148,14 @@ def _run(
     request: AuditRequest, sinks: Sequence[Sink], store: Path | None, display: Display, auditor: Auditor | None
 ) -> FinishedAudit:
     with display.progress() as progress:
-        return run_audit(request, sinks=[progress, *sinks], store=store, tell=display.note, auditor=auditor)
+        return run_audit(
+            request,
+            sinks=[progress, *sinks],
+            store=store,
+            tell=display.note,
+            hands=Keys(wanted=display.live),
+            auditor=auditor,
+        )
 
 
 def _deliver(result: AuditResult, arguments: AuditArguments, configuration: Configuration | None) -> str | None:

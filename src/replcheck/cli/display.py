@@ -21,7 +21,7 @@ class Display:
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(file=sys.stderr, highlight=False)
-        self._live = self._console.is_terminal and not quiet and os.environ.get("TERM") != "dumb"
+        self.live = self._console.is_terminal and not quiet and os.environ.get("TERM") != "dumb"
 
     def note(self, text: str) -> None:
         """Print one line that stays, above the bar where there is one."""
@@ -31,7 +31,7 @@ class Display:
     def progress(self) -> Iterator[AuditProgress]:
         """Draw the progress until the block ends; on anything but a terminal, draw nothing."""
         progress = AuditProgress()
-        if not self._live:
+        if not self.live:
             yield progress
             return
         begun = time.monotonic()

@@ -64,6 +64,10 @@ class Audit(Section):
     """How much of a server an audit may take."""
     pause_if: PauseIf = PauseIf()
     """When to hold still."""
+    pause_file: str | None = None
+    """The audit holds still while this file exists."""
+    time_budget: Duration | None = Field(default=None, ge=1)
+    """How long the audit may take; what is not proven by then is inconclusive."""
     max_snapshot_age: Duration = Field(default=60.0, ge=1, le=3600)
     """How long one snapshot may hold back vacuum on the primary."""
     node_timeout: Duration = Field(default=30.0, ge=1)
@@ -225,7 +229,7 @@ class Configuration(Section):
 
     def without_effect(self) -> tuple[str, ...]:
         """Return the keys that were set and that this version's audit does not act upon yet."""
-        asked: dict[str, Any] = {"audit.pace": self.audit.pace != "default"}
-        asked |= {"audit.pause_if": bool(self.audit.pause_if.model_fields_set)}
-        asked |= {f"output.{key}": getattr(self.output, key) for key in ("metrics", "signing_key", "ping_env")}
+        asked: dict[str, Any] = {
+            f"output.{key}": getattr(self.output, key) for key in ("metrics", "signing_key", "ping_env")
+        }
         return tuple(key for key, is_set in asked.items() if is_set)

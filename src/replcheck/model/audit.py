@@ -22,6 +22,19 @@ class RelationKind(Enum):
     LARGE_OBJECTS = "large objects"
 
 
+class StopCode(Enum):
+    """Why an audit ended before its work was done."""
+
+    INTERRUPTED = "interrupted"
+    TIME_BUDGET = "time_budget"
+    FAIL_FAST = "fail_fast"
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return what it does to the run's outcome."""
+        return Outcome.UNCHECKED if self is StopCode.INTERRUPTED else Outcome.PARTIAL
+
+
 class DifferenceKind(Enum):
     """How a replica's rows differ, judged from the replica."""
 
@@ -147,6 +160,8 @@ class RelationReport:
     chunks: int
     size_bytes: int
     replicas: tuple[RelationReplica, ...]
+    proven_since: datetime | None = None
+    """Age of the oldest proof that an earlier run left and this one built upon; None where all was read anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +192,16 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What an audit took over from a run that had not come to its end."""
+
+    run_id: str
+    started_at: datetime
+    relations: int
+    """Relations of which something was taken over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditResult:
     """Everything one audit found."""
 
@@ -204,3 +229,17 @@ class AuditResult:
     """Rows of the primary that were compared."""
     size_bytes: int
     """Bytes of the relations that were compared, as the primary stores them."""
+    stop_code: StopCode | None = None
+    """The reason in `stopped` as a code; None where the run did its work."""
+
+    resumed: Resumption | None = None
+    """None where nothing of an earlier run was taken over."""
+    held_s: float = 0.0
+    """Seconds that the audit held still, by hand or at a limit."""
+
+    @property
+    def stop_outcome(self) -> Outcome:
+        """Return what ending early does to the run's outcome; PROVEN where it did not."""
+        if not self.stopped:
+            return Outcome.PROVEN
+        return (self.stop_code or StopCode.INTERRUPTED).outcome

@@ -1,5 +1,6 @@
 """What one server is: identity, role, settings and privileges, read once on a session without a snapshot."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,6 +140,12 @@ class NodeIdentity:
     """The port in its configuration, whatever lies in between."""
     data_directory: str
     """Empty where the role may not see it."""
+
+    @property
+    def start_key(self) -> str:
+        """Return a SHA-256 that tells this start of this server from every other."""
+        told = (self.system_identifier, self.started_at.isoformat(), self.own_port, self.data_directory)
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def same_start(self, other: "NodeIdentity") -> bool:
         """Return whether both are one and the same running server, by whatever kind of address it was reached."""

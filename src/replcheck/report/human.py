@@ -68,6 +68,16 @@ def _print_header(result: AuditResult, console: Console, style: Style) -> None:
         indent=0,
     )
     line(console, f"run {result.run_id}", indent=0)
+    if result.resumed is not None:
+        oldest = min((found.proven_since for found in result.relations if found.proven_since), default=None)
+        since = f", the oldest proof of {style.time(oldest)}" if oldest else ""
+        line(
+            console,
+            f"goes on with run {result.resumed.run_id} of {style.time(result.resumed.started_at)}{since}",
+            indent=0,
+        )
+    if result.held_s:
+        line(console, f"held still for {format_duration(result.held_s)}", indent=0)
 
 
 def _print_nodes(result: AuditResult, console: Console, style: Style) -> None:

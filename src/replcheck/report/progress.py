@@ -15,6 +15,7 @@ from replcheck.events import (
     ChunkCompared,
     DatabasePlanned,
     Event,
+    HeldStill,
     NodeCameBack,
     NodeWentAway,
     RelationStarted,
@@ -43,6 +44,8 @@ class AuditProgress:
     doing: str = "connecting"
     away: dict[str, str] = field(default_factory=dict)
     """Nodes that do not answer now, with the reason."""
+    held: str = ""
+    """Why the run holds still now; empty while it works."""
     finished: bool = False
 
     def __call__(self, event: Event) -> None:
@@ -64,9 +67,10 @@ class AuditProgress:
                 self.doing = (
                     f"{event.database}.{event.relation}: {event.differing:,} rows differ on {event.node}; {look}"
                 )
+            case HeldStill():
+                self.held = event.reason
             case Waited():
-                node = f"{event.node}: " if event.node else ""
-                self.doing = f"waited {format_duration(event.elapsed_s)}, {node}{event.reason}"
+                self._take_wait(event)
             case NodeWentAway():
                 self.away[event.node] = event.reason
             case NodeCameBack():
@@ -86,6 +90,12 @@ class AuditProgress:
         if self.share < 0.02 or elapsed_s < 1:
             return None
         return elapsed_s * (1 - self.share) / self.share
+
+    def _take_wait(self, event: Waited) -> None:
+        node = f"{event.node}: " if event.node else ""
+        self.doing = f"waited {format_duration(event.elapsed_s)}, {node}{event.reason}"
+        if event.node is None:
+            self.held = ""
 
     def _take_chunk(self, event: ChunkCompared) -> None:
         self.chunks += 1
@@ -108,7 +118,8 @@ def draw(progress: AuditProgress, elapsed_s: float) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=1.0, completed=progress.share, width=20, complete_style="cyan", finished_style="cyan")
     grid.add_row(bar, Text("  ".join(figures), no_wrap=True))
-    doing = "; ".join([f"{node} is away: {reason}" for node, reason in progress.away.items()] or [progress.doing])
+    doing = f"holding still: {progress.held}" if progress.held else progress.doing
+    doing = "; ".join([f"{node} is away: {reason}" for node, reason in progress.away.items()] or [doing])
     rows = Table.grid()
     rows.add_row(grid)
     rows.add_row(Text(printable(doing), style="dim", no_wrap=True, overflow="ellipsis", end=""))

@@ -10,8 +10,8 @@ _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
 
 def outcome_of(result: AuditResult) -> Outcome:
-    """Return the outcome of the run: one that was stopped has left something unchecked."""
-    return worst([result.verdict.outcome, *([Outcome.UNCHECKED] if result.stopped else [])])
+    """Return the outcome of the run: one that ended early has left something unproven."""
+    return worst([result.verdict.outcome, result.stop_outcome])
 
 
 def verdict_of(result: AuditResult) -> Verdict:
@@ -36,8 +36,10 @@ def next_steps(result: AuditResult) -> tuple[str, ...]:
     steps: list[str] = []
     if verdict is Verdict.DIVERGED:
         steps += _after_divergence(result)
-    if result.stopped:
-        steps.append("Run the audit again and let it finish: what was not compared is not proven.")
+    if result.stop_outcome is Outcome.UNCHECKED:
+        steps.append(
+            "Run the audit again and let it finish, or go on with --resume: what was not compared is unproven."
+        )
     steps += dict.fromkeys(entry.hint for entry in result.not_checked if entry.hint and not entry.by_design)
     if verdict is Verdict.UNCHECKED and not steps:
         steps.append("Mend what is listed as not checked, or leave it out with --exclude, and run the audit again.")
@@ -109,6 +111,8 @@ def _inconclusive(result: AuditResult) -> str:
         if replica.verdict is not Verdict.CONSISTENT and replica.reason
     ]
     reasons += [finding.what for finding in result.findings if finding.outcome is Outcome.PARTIAL]
+    if result.stopped:
+        reasons = [result.stopped, *reasons]
     why = f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
     return f"no difference was proven, but not every row either{why}"
 
@@ -140,6 +144,11 @@ def _limits(result: AuditResult) -> str:
     parts = [f"the audit was limited by {joined(flags)}"] if flags else []
     if missing and verdict_of(result) is not Verdict.UNCHECKED:
         parts.append(f"{counted(missing, 'thing was', 'things were')} not checked")
+    if result.resumed is not None:
+        rest = "rests" if result.resumed.relations == 1 else "rest"
+        parts.append(
+            f"{counted(result.resumed.relations, 'relation')} {rest} in part on an earlier run that ended early"
+        )
     return "".join(f"; {part}" for part in parts)
 
 

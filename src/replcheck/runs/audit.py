@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from replcheck import __version__
+from replcheck.audit.gate import Gate
 from replcheck.audit.options import AuditOptions
-from replcheck.errors import ReplcheckError
+from replcheck.errors import ReplcheckError, UsageError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.progress import Progress
 from replcheck.model.run import Failure, RunRecord, RunStart, new_run_id
 from replcheck.report.document import audit_document
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
+from replcheck.runs.controls import Hands, NoHands, pausable
+from replcheck.runs.keeper import Keeper
 from replcheck.runs.lock import only_run
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.request import UNNAMED_CLUSTER, AuditRequest
@@ -45,8 +49,10 @@ class Auditor(Protocol):
         cluster: str,
         emit: Emit,
         stop: asyncio.Event,
+        gate: Gate,
+        earlier: Progress | None,
     ) -> Coroutine[Any, Any, AuditResult]:
-        """Audit the targets until done or until `stop` is set."""
+        """Audit the targets until done or until `stop` is set; hold still while `gate` is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,28 +72,33 @@ def run_audit(
     sinks: Sequence[Sink] = (),
     store: Path | None = None,
     tell: Tell = lambda _: None,
+    hands: Hands | None = None,
     auditor: Auditor | None = None,
 ) -> FinishedAudit:
     """Audit a cluster, keep the record, and return both.
 
-    `store` is the file of the history, None for none. A broken sink and a signal are told through `tell`. Raises
-    UsageError where another audit of the same cluster and store is running; every other ReplcheckError is returned.
-    Must not be called from a running event loop.
+    `store` is the file of the history, None for none. A broken sink and a signal are told through `tell`; `hands` may
+    pause the run. Raises UsageError where another audit of the same cluster and store is running, or where there is no
+    run to go on with; every other ReplcheckError is returned. Must not be called from a running event loop.
     """
     start = _start(request)
-    emit = FanOut(sinks, report_broken=tell)
     with _lock(request, store):
         recorder = Recorder(store)
+        earlier = _earlier(request, recorder)
         recorder.begin(start)
+        keeper = Keeper(recorder.history, start.run_id)
+        emit = FanOut([*sinks, keeper], report_broken=tell)
         emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
         try:
-            finished = _succeeded(start, _proven(request, start.run_id, auditor or _default_auditor(), emit, tell))
+            run = _Run(request, start.run_id, auditor or _default_auditor(), earlier, hands or NoHands())
+            finished = _succeeded(start, run.prove(emit, tell))
         except ReplcheckError as error:
             finished = _failed(start, error)
         except BaseException as defect:
             recorder.finish(_failed(start, ReplcheckError(f"ended by {type(defect).__name__}")).record)
             raise
         record, result = finished.record, finished.result
+        keeper.end(result)
         recorder.finish(record, audit_document(result) if result else None)
         emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
     return replace(finished, unrecorded=recorder.problem)
@@ -146,26 +157,53 @@ def _default_auditor() -> Auditor:
     return audit_cluster
 
 
-def _proven(request: AuditRequest, run_id: str, auditor: Auditor, emit: Emit, tell: Tell) -> AuditResult:
-    async def prove() -> AuditResult:
-        stop = asyncio.Event()
-        with stop_on_signals(stop, tell):
-            return await auditor(
-                request.targets,
-                request.options,
-                run_id=run_id,
-                cluster=request.cluster,
-                emit=emit,
-                stop=stop,
-            )
+def _earlier(request: AuditRequest, recorder: Recorder) -> Progress | None:
+    if not request.resume:
+        return None
+    if recorder.history is None:
+        raise UsageError(
+            f"cannot go on with an earlier run: {recorder.problem or 'there is no history'}",
+            hint="--resume needs the history of the run that it goes on with.",
+        )
+    earlier = recorder.history.unfinished(request.cluster)
+    if earlier is None:
+        raise UsageError(
+            f'no audit of cluster "{request.cluster}" is left to go on with', hint="Run it without --resume."
+        )
+    return earlier
 
-    try:
-        return asyncio.run(prove())
-    except BaseExceptionGroup as group:
-        known = _known_failure(group)
-        if known is None:
-            raise
-        raise known from group
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    request: AuditRequest
+    run_id: str
+    auditor: Auditor
+    earlier: Progress | None
+    hands: Hands
+
+    def prove(self, emit: Emit, tell: Tell) -> AuditResult:
+        try:
+            return asyncio.run(self._prove(emit, tell))
+        except BaseExceptionGroup as group:
+            known = _known_failure(group)
+            if known is None:
+                raise
+            raise known from group
+
+    async def _prove(self, emit: Emit, tell: Tell) -> AuditResult:
+        stop, gate = asyncio.Event(), Gate()
+        with stop_on_signals(stop, tell, let_go=self.hands.let_go), self.hands.on(gate):
+            async with pausable(gate, self.request.pause_file):
+                return await self.auditor(
+                    self.request.targets,
+                    self.request.options,
+                    run_id=self.run_id,
+                    cluster=self.request.cluster,
+                    emit=emit,
+                    stop=stop,
+                    gate=gate,
+                    earlier=self.earlier,
+                )
 
 
 def _known_failure(group: BaseExceptionGroup[BaseException]) -> ReplcheckError | None:

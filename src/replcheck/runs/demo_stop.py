@@ -12,11 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
+from replcheck.audit.gate import Gate
 from replcheck.audit.options import AuditOptions
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.events import Emit
 from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
+from replcheck.model.progress import Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
@@ -80,6 +82,8 @@ class StopWish:
         cluster: str,
         emit: Emit,
         stop: asyncio.Event,
+        gate: Gate,
+        earlier: Progress | None,
     ) -> AuditResult:
         """Audit as always, but have any signal, the second too, only ask the audit to stop."""
         from replcheck.audit.auditor import audit_cluster
@@ -92,7 +96,9 @@ class StopWish:
             asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
         if self._signal is not None:
             stop.set()
-        return await audit_cluster(targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop)
+        return await audit_cluster(
+            targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop, gate=gate, earlier=earlier
+        )
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signal is None:

@@ -13,17 +13,17 @@ class Recorder:
 
     def __init__(self, store: Path | None) -> None:
         self.problem = ""
-        self._history: History | None = None
+        self.history: History | None = None
         try:
-            self._history = open_history(store) if store else None
+            self.history = open_history(store) if store else None
         except StoreError as error:
             self._give_up(error)
 
     def begin(self, start: RunStart) -> None:
         """Write that the run began."""
         try:
-            if self._history:
-                self._history.begin(start)
+            if self.history:
+                self.history.begin(start)
         except StoreError as error:
             # The end is still worth a try: a full disk may have room again by then.
             self.problem = error.message
@@ -31,12 +31,12 @@ class Recorder:
     def finish(self, record: RunRecord, document: Plain = None) -> None:
         """Write how the run ended, and its result where it has one."""
         try:
-            if self._history:
-                self._history.finish(record, document)
+            if self.history:
+                self.history.finish(record, document)
                 self.problem = ""
         except StoreError as error:
             self._give_up(error)
 
     def _give_up(self, error: StoreError) -> None:
         self.problem = error.message
-        self._history = None
+        self.history = None

@@ -4,10 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from replcheck.audit.options import AuditOptions, Level
+from replcheck.audit.options import AuditOptions, Level, Pacing
+from replcheck.audit.pressure import PauseLimits
 from replcheck.config import Configuration
+from replcheck.config.model import PauseIf
 from replcheck.errors import ConfigurationError, UsageError
+from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.plain import to_plain
 from replcheck.postgres import dsn
@@ -31,6 +35,12 @@ class AuditFlags:
     catalogs: bool | None = None
     max_snapshot_age_s: float | None = None
     node_timeout_s: float | None = None
+    pacing: Pacing | None = None
+    pause_if: PauseLimits | None = None
+    pause_file: Path | None = None
+    fail_fast: bool = False
+    time_budget_s: float | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,10 @@ class AuditRequest:
     cluster: str
     targets: tuple[NodeTarget, ...]
     options: AuditOptions
+    resume: bool = False
+    """Whether to go on with the newest run that had not come to its end."""
+    pause_file: Path | None = None
+    """The audit holds still while this file exists."""
 
     @property
     def argument_digest(self) -> str:
@@ -74,7 +88,58 @@ def audit_request(flags: AuditFlags, configuration: Configuration | None) -> Aud
         cluster=configuration.cluster if configuration else UNNAMED_CLUSTER,
         targets=targets,
         options=_options(flags, configuration),
+        resume=flags.resume,
+        pause_file=flags.pause_file or _configured_pause_file(configuration),
     )
+
+
+def pause_limits(given: Sequence[str]) -> PauseLimits | None:
+    """Return the limits that --pause-if gives, None where it gives none; raise UsageError for one that is malformed.
+
+    >>> pause_limits(["lag=64MB"]).lag_bytes
+    67108864
+    """
+    if not given:
+        return None
+    limits: dict[str, str | float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in PauseIf.model_fields:
+            raise UsageError(
+                f'--pause-if "{printable(text)}" names no limit',
+                hint=f"Write one of {', '.join(PauseIf.model_fields)}, such as lag=64MB.",
+            )
+        limits[name] = value.strip() if name == "lag" else _number(name, value)
+    try:
+        return _configured_limits(PauseIf.model_validate(limits))
+    except ValueError as error:
+        names = ", ".join(limits)
+        raise UsageError(
+            f"--pause-if {names} has no usable value", hint="Write for instance lag=64MB or active_clients=40."
+        ) from error
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise UsageError(f"--pause-if {name} must be a number", hint="Write for instance active_clients=40.") from None
+    return int(number) if number.is_integer() else number
+
+
+def _configured_limits(limits: PauseIf) -> PauseLimits:
+    return PauseLimits(
+        lag_bytes=limits.lag,
+        active_clients=limits.active_clients,
+        xmin_age=limits.xmin_age,
+        checkpoints_per_min=limits.checkpoints_requested,
+    )
+
+
+def _configured_pause_file(configuration: Configuration | None) -> Path | None:
+    named = configuration.audit.pause_file if configuration else None
+    return Path(named) if named else None
 
 
 def _flag_targets(flags: AuditFlags, configuration: Configuration | None) -> tuple[NodeTarget, ...]:
@@ -137,6 +202,9 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
             "node_timeout_s": audit.node_timeout,
             "replay_wait_s": audit.replay_wait,
             "settle_budget_s": audit.settle_budget,
+            "pacing": Pacing(audit.pace),
+            "pause_if": _configured_limits(audit.pause_if),
+            "time_budget_s": audit.time_budget,
         }
     given = {
         "level": flags.level,
@@ -147,6 +215,15 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
         "catalogs": flags.catalogs,
         "max_snapshot_age_s": flags.max_snapshot_age_s,
         "node_timeout_s": flags.node_timeout_s,
+        "pacing": flags.pacing,
+        "pause_if": flags.pause_if,
+        "fail_fast": flags.fail_fast,
+        "time_budget_s": flags.time_budget_s,
     }
     chosen |= {option: value for option, value in given.items() if value is not None}
+    asked_for_lanes = flags.jobs is not None or (
+        configuration is not None and "jobs" in configuration.audit.model_fields_set
+    )
+    if chosen.get("pacing") is Pacing.GENTLE and not asked_for_lanes:
+        chosen["jobs"] = 1
     return AuditOptions(**chosen)  # type: ignore[arg-type] # both tables above name AuditOptions' own fields

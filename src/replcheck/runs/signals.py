@@ -17,8 +17,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def stop_on_signals(stop: asyncio.Event, tell: Callable[[str], None]) -> Iterator[None]:
-    """Set `stop` at SIGINT, SIGTERM or SIGHUP while the block runs; a second one exits with status 3.
+def stop_on_signals(
+    stop: asyncio.Event, tell: Callable[[str], None], *, let_go: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Set `stop` at SIGINT, SIGTERM or SIGHUP while the block runs; a second one exits with status 3, after `let_go`.
 
     Must be entered inside the running loop. Does nothing outside the main thread, where Python allows no handlers,
     and leaves a signal alone that the caller's parent ignores (nohup).
@@ -32,6 +34,7 @@ def stop_on_signals(stop: asyncio.Event, tell: Callable[[str], None]) -> Iterato
 
     def on_signal(name: str) -> None:
         if stop.is_set():
+            let_go()
             sys.stderr.flush()
             os._exit(ExitStatus.UNCHECKED)
         tell(f"{name}: stopping; once more ends at once")

@@ -5,21 +5,34 @@ that were being written.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, Row, create_engine, event, insert, inspect, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    Row,
+    create_engine,
+    delete,
+    event,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from replcheck.errors import StoreError
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
+from replcheck.model.progress import Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
-from replcheck.store.tables import META, METADATA, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
+from replcheck.store.tables import META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
 _VERSION_KEY = "schema_version"
@@ -61,6 +74,10 @@ class History:
                 METADATA.create_all(connection)
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
             found = int(connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) or 0)
+            if 0 < found < SCHEMA_VERSION:
+                # So far every version has only added tables.
+                METADATA.create_all(connection)
+                connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
         if found > SCHEMA_VERSION:
             raise StoreError(
                 f"history {self.name} has schema version {found}, and this replcheck knows {SCHEMA_VERSION}",
@@ -94,6 +111,53 @@ class History:
         with self._transaction() as connection:
             document: Plain = connection.scalar(select(RESULTS.c.document).where(RESULTS.c.run_id == run_id))
             return document
+
+    def keep_proofs(self, run_id: str, premises: Premises, proofs: Iterable[ProvenBlocks]) -> None:
+        """Write what a run has proven since it was last asked, and what its proofs rest on."""
+        rows = [{"run_id": run_id} | _proof_values(proof) for proof in proofs]
+        with self._transaction() as connection:
+            if connection.scalar(select(PREMISES.c.run_id).where(PREMISES.c.run_id == run_id)) is None:
+                connection.execute(
+                    insert(PREMISES).values(
+                        run_id=run_id,
+                        encoding=premises.encoding,
+                        system_identifier=premises.system_identifier,
+                        servers=dict(premises.servers),
+                    )
+                )
+            if rows:
+                connection.execute(insert(PROOFS), rows)
+
+    def unfinished(self, cluster: str) -> Progress | None:
+        """Return what the newest audit of a cluster that can be gone on with has proven; None where there is none."""
+        newest = (
+            select(RUNS.c.started_at, PREMISES)
+            .join(PREMISES)
+            .where(RUNS.c.cluster == cluster)
+            .order_by(RUNS.c.run_id.desc())
+            .limit(1)
+        )
+        with self._transaction() as connection:
+            run = connection.execute(newest).first()
+            if run is None:
+                return None
+            proofs = connection.execute(select(PROOFS).where(PROOFS.c.run_id == run.run_id).order_by(PROOFS.c.proof_id))
+            return Progress(
+                run_id=run.run_id,
+                started_at=datetime.fromisoformat(run.started_at),
+                premises=Premises(encoding=run.encoding, system_identifier=run.system_identifier, servers=run.servers),
+                proofs=tuple(_stored_proof(row) for row in proofs),
+            )
+
+    def forget_proofs(self, premises: Premises, *, but: str | None = None) -> None:
+        """Drop what runs of the cluster that `premises` speak of have proven, except for the run `but`."""
+        old = select(PREMISES.c.run_id).where(PREMISES.c.system_identifier == premises.system_identifier)
+        if but is not None:
+            old = old.where(PREMISES.c.run_id != but)
+        with self._transaction() as connection:
+            runs = list(connection.scalars(old))
+            for table in (PROOFS, PREMISES):
+                connection.execute(delete(table).where(table.c.run_id.in_(runs)))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -151,6 +215,32 @@ def _record_values(record: RunRecord) -> dict[str, Any]:
         "summary": record.summary,
         "failure": to_plain(record.failure),
     }
+
+
+def _proof_values(proof: ProvenBlocks) -> dict[str, Any]:
+    return {
+        "database": proof.state.database,
+        "relation": proof.state.relation,
+        "token": proof.state.token,
+        "filenode": proof.state.filenode,
+        "filter": proof.state.filter,
+        "replicas": list(proof.replicas),
+        "ranges": [list(blocks) for blocks in proof.ranges],
+        "rows": proof.rows,
+        "proven_at": utc_text(proof.proven_at),
+    }
+
+
+def _stored_proof(row: Row[Any]) -> ProvenBlocks:
+    return ProvenBlocks(
+        state=RelationState(
+            database=row.database, relation=row.relation, token=row.token, filenode=row.filenode, filter=row.filter
+        ),
+        replicas=tuple(row.replicas),
+        ranges=tuple((first, end) for first, end in row.ranges),
+        rows=row.rows,
+        proven_at=datetime.fromisoformat(row.proven_at),
+    )
 
 
 def _stored_run(row: Row[Any]) -> RunStart:

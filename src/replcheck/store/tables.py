@@ -3,9 +3,9 @@
 Times are UTC texts that sort, as JSON has them. A run without a record was killed before it could end.
 """
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
 
 METADATA = MetaData()
@@ -39,6 +39,33 @@ RECORDS = Table(
     Column("exit_status", Integer, nullable=False),
     Column("summary", Text, nullable=False),
     Column("failure", JSON(none_as_null=True)),
+)
+
+PREMISES = Table(
+    "proof_premises",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("runs.run_id"), primary_key=True),
+    Column("encoding", String(32), nullable=False),
+    Column("system_identifier", String(32), nullable=False),
+    Column("servers", JSON, nullable=False),
+)
+"""What the proofs of a run rest on; there is a row while the run can be gone on with."""
+
+PROOFS = Table(
+    "proven_blocks",
+    METADATA,
+    Column("proof_id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(36), ForeignKey("proof_premises.run_id", ondelete="CASCADE"), nullable=False),
+    Column("database", BigInteger, nullable=False),
+    Column("relation", BigInteger, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("filenode", BigInteger),
+    Column("filter", String(64), nullable=False),
+    Column("replicas", JSON, nullable=False),
+    Column("ranges", JSON, nullable=False),
+    Column("rows", BigInteger),
+    Column("proven_at", String(32), nullable=False),
+    Index("proven_blocks_by_run", "run_id"),
 )
 
 RESULTS = Table(

@@ -1,0 +1,99 @@
+"""What an audit has proven so far, in a form that survives it: enough to go on where it ended.
+
+A proof holds for one definition and one file node of a relation, under one encoding, between servers that have not been
+started anew since. Positions are block numbers; no digest and no row's content is kept.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+MAX_AGE_S = 24 * 3600
+"""How old a proof may be to be built upon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationState:
+    """One state of a relation's heap, as the primary names it; a proof is void for any other."""
+
+    database: int
+    """Oid."""
+    relation: int
+    """Oid."""
+    token: int
+    """The definition, as a number that never comes back."""
+    filenode: int | None
+    filter: str = ""
+    """Digest of the row filter that the proof was made under; empty where every row was compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenBlocks:
+    """Blocks of a relation that were found equal on the primary and on some replicas."""
+
+    state: RelationState
+    replicas: tuple[str, ...]
+    ranges: tuple[tuple[int, int], ...]
+    """First block, and the block behind the last."""
+    rows: int | None
+    """Rows of these blocks on the primary; None where another proof counts them."""
+    proven_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What every proof of a run rests on."""
+
+    encoding: str
+    system_identifier: str
+    servers: Mapping[str, str]
+    """By node: what tells one start of one server from every other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What an earlier run has proven."""
+
+    run_id: str
+    started_at: datetime
+    premises: Premises
+    proofs: tuple[ProvenBlocks, ...]
+
+    def still_valid(self, premises: Premises, primary: str, now: datetime) -> dict[RelationState, list[ProvenBlocks]]:
+        """Return what still holds under other premises, by state: for each proof, the replicas it still holds for.
+
+        Nothing holds where the encoding, the cluster or the primary's server is another one.
+        """
+        mine, valid = self.premises, dict[RelationState, list[ProvenBlocks]]()
+        same = {node for node, server in mine.servers.items() if premises.servers.get(node) == server}
+        if (mine.encoding, mine.system_identifier) != (premises.encoding, premises.system_identifier):
+            return valid
+        if primary not in same:
+            return valid
+        for proof in self.proofs:
+            replicas = tuple(name for name in proof.replicas if name in same)
+            if replicas and (now - proof.proven_at).total_seconds() <= MAX_AGE_S:
+                valid.setdefault(proof.state, []).append(_narrowed(proof, replicas))
+        return valid
+
+
+def _narrowed(proof: ProvenBlocks, replicas: tuple[str, ...]) -> ProvenBlocks:
+    if replicas == proof.replicas:
+        return proof
+    return ProvenBlocks(
+        state=proof.state, replicas=replicas, ranges=proof.ranges, rows=proof.rows, proven_at=proof.proven_at
+    )
+
+
+def without(ranges: Iterable[tuple[int, int]], cut: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what of `ranges` is left when `cut` is taken out; both as first block and the block behind the last.
+
+    >>> without([(0, 10), (20, 30)], [(3, 5), (8, 22)])
+    [(0, 3), (5, 8), (22, 30)]
+    """
+    left = sorted(ranges)
+    for first, end in sorted(cut):
+        left = [
+            part for low, high in left for part in ((low, min(high, first)), (max(low, end), high)) if part[0] < part[1]
+        ]
+    return left
