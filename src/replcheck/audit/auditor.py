@@ -374,7 +374,7 @@ class _Audit:
             resumed=_resumption(self._earlier, gathered.relations),
             held_s=round(sum(self._cluster.gate.held.values()), 3),
             rows=sum(relation.rows or 0 for relation in compared),
-            size_bytes=sum(relation.size_bytes for relation in compared),
+            size_bytes=sum(relation.size_bytes for relation in compared if relation.rows is not None),
         )
 
     def _replica(self, node: NodeHandle) -> ReplicaReport:

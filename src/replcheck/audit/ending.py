@@ -38,7 +38,7 @@ def time_over(budget_s: float) -> Ending:
     'its time budget of 10min was over'
     """
     what = f"its time budget of {format_duration(budget_s)} was over"
-    return Ending(code=StopCode.TIME_BUDGET, what=what, lack=TIME_OVER, grace_s=5.0)
+    return Ending(code=StopCode.TIME_BUDGET, what=what, lack=TIME_OVER, grace_s=2.0)
 
 
 class Halt:

@@ -160,6 +160,7 @@ class RelationProof:
         self.in_ranges = in_ranges
         """Whether it is read by block ranges only, because one scan of it took too long."""
         self._open: Counter[str] = Counter()
+        self._uncounted = 0
         self._todo: list[tuple[BlockRange, frozenset[str]]] = [(WHOLE, frozenset(self.tallies))]
         self.earlier: tuple[ProvenBlocks, ...] = ()
         """What an earlier run has proven of the relation as it is now."""
@@ -200,8 +201,8 @@ class RelationProof:
 
     @property
     def rows(self) -> int | None:
-        """Return the primary's rows, None where some chunk of it could not be read."""
-        if not self.rows_known:
+        """Return the primary's rows, None where some chunk of it could not be read, or was not yet."""
+        if not self.rows_known or self._todo or self._uncounted:
             return None
         return self.earlier_rows + sum(digest.rows for digest in self._digests.values())
 
@@ -396,6 +397,7 @@ class RelationProof:
             self._account(chunk, -1)
 
     def _account(self, chunk: Chunk, change: int) -> None:
+        self._uncounted += change if chunk.first else 0
         for replica in chunk.needed:
             self._open[replica] += change
 

@@ -43,7 +43,7 @@ def next_steps(result: AuditResult) -> tuple[str, ...]:
     steps += dict.fromkeys(entry.hint for entry in result.not_checked if entry.hint and not entry.by_design)
     if verdict is Verdict.UNCHECKED and not steps:
         steps.append("Mend what is listed as not checked, or leave it out with --exclude, and run the audit again.")
-    if verdict is Verdict.INCONCLUSIVE:
+    if verdict is Verdict.INCONCLUSIVE and not result.stopped:
         steps.append("Run the audit again, at a quieter hour or with a longer audit.settle_budget.")
     return tuple(steps)
 
