@@ -2,21 +2,34 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from replcheck.audit.auditor import audit_cluster
+from replcheck.audit.gate import Gate
 from replcheck.audit.options import AuditOptions
 from replcheck.events import Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.audit import AuditResult, Divergence, NotChecked, RelationReport
 from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.model.progress import Progress
 from replcheck.postgres.nodes import text
 from replcheck.postgres.server import LocalServer
 
 _LABEL = re.compile(r'("(?:[^"]|"")*"|[^".]+)\.("(?:[^"]|"")*"|[^".]+)', re.DOTALL)
 _LOGGED_ERROR = re.compile(r"\[\d+\] (client backend|parallel worker) (ERROR|FATAL|PANIC|WARNING):\s*(.*)")
+
+
+@dataclass(slots=True)
+class Controls:
+    """What a test does with an audit while it runs."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: Gate = field(default_factory=Gate)
+    earlier: Progress | None = None
+    on_event: Callable[[Event], None] = lambda _: None
 
 
 def targets_of(cluster: LabCluster, *, superuser: bool = False) -> list[NodeTarget]:
@@ -33,17 +46,30 @@ def targets_of(cluster: LabCluster, *, superuser: bool = False) -> list[NodeTarg
 
 
 async def audit_of(
-    cluster: LabCluster, *, targets: Sequence[NodeTarget] | None = None, superuser: bool = False, **options: Any
+    cluster: LabCluster,
+    *,
+    targets: Sequence[NodeTarget] | None = None,
+    superuser: bool = False,
+    controls: Controls | None = None,
+    **options: Any,
 ) -> tuple[AuditResult, list[Event]]:
     """Audit a cluster, or `targets` of it, with the options of AuditOptions; return the result and what was told."""
     events: list[Event] = []
+    controls = controls or Controls()
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        controls.on_event(event)
+
     result = await audit_cluster(
         targets_of(cluster, superuser=superuser) if targets is None else targets,
         AuditOptions(**options),
         run_id="test",
         cluster=cluster.name,
-        emit=events.append,
-        stop=asyncio.Event(),
+        emit=emit,
+        stop=controls.stop,
+        gate=controls.gate,
+        earlier=controls.earlier,
     )
     return result, events
 

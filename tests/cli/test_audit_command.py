@@ -176,12 +176,12 @@ def test_a_history_that_cannot_be_written_is_a_warning_after_the_verdict(run, mo
 def test_a_configuration_names_the_nodes_and_the_store(run, tmp_path):
     (tmp_path / "replcheck.toml").write_text(
         'cluster = "shop"\n[nodes]\na = {dsn="host=a"}\nb = {dsn="host=b"}\n'
-        f'[audit]\npace = "gentle"\n[output]\nstore = "{tmp_path}/shop.db"\ntime_zone = "Asia/Kolkata"\n'
+        f'[output]\nstore = "{tmp_path}/shop.db"\ntime_zone = "Asia/Kolkata"\nmetrics = "m"\n'
     )
     ended = run("audit")
     assert ended.status == 0
     assert "12:00:00+05:30" in ended.out
-    assert ended.err == "replcheck: note: audit.pace is set and has no effect on an audit in this version\n"
+    assert ended.err == "replcheck: note: output.metrics is set and has no effect on an audit in this version\n"
     assert open_history(tmp_path / "shop.db").runs()[0].cluster == "shop"
 
 
@@ -194,7 +194,7 @@ def test_a_file_found_by_chance_is_ignored_where_addresses_are_spelled_out(run, 
 def test_a_flag_beats_the_environment_which_beats_the_file(run, monkeypatch, tmp_path):
     seen = []
 
-    async def recording(targets, options, *, run_id, cluster, emit, stop):
+    async def recording(targets, options, *, run_id, cluster, emit, stop, gate, earlier):
         seen.append(options.jobs)
         return consistent()
 

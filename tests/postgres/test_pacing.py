@@ -1,0 +1,291 @@
+"""An audit yields: it holds still and leaves nothing behind meanwhile, ends in its time, and goes on where it ended."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from replcheck.audit.gate import USER, Gate
+from replcheck.audit.options import Level, Pacing
+from replcheck.audit.pressure import PauseLimits
+from replcheck.errors import NodeUnfit
+from replcheck.events import BlocksProven, ChunkCompared, Event, HeldStill, ProvingBegan
+from replcheck.lab.cluster import LabCluster
+from replcheck.lab.faults import apply_fault
+from replcheck.model.audit import AuditResult, StopCode
+from replcheck.model.node import NodeTarget
+from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.progress import Progress
+from tests.auditing import Controls, audit_of, relation_of, targets_of
+from tests.commands import left_behind
+from tests.conftest import MakeCluster
+from tests.staged import newest_only, session_on
+
+TABLES = [f"t{number}" for number in range(12)]
+
+
+@pytest.fixture
+def tables(cluster: LabCluster, database: str) -> str:
+    """A database of tables of one block each."""
+    make_tables(cluster, database)
+    return database
+
+
+def make_tables(cluster: LabCluster, database: str) -> None:
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        for name in TABLES:
+            connection.execute(f"create table {name} as select g as id, 'v' || g as v from generate_series(1, 20) g")
+    cluster.catch_up()
+
+
+@pytest.fixture
+def broken(make_cluster: MakeCluster, newest_major: int) -> LabCluster:
+    """A cluster of the test's own, one row of whose table t0 has another value on standby1."""
+    made = make_cluster(major=newest_major)
+    make_tables(made, "postgres")
+    apply_fault(made, "flip-row-bytes", node="standby1", database="postgres", relation="public.t0")
+    return made
+
+
+def only(database: str) -> dict[str, Any]:
+    return {"databases": (database,), "tables": ("public.*",)}
+
+
+def compared(events: list[Event]) -> set[str]:
+    return {event.relation for event in events if isinstance(event, ChunkCompared)}
+
+
+def progress_of(events: list[Event]) -> Progress:
+    """What a run has told that it proved, as the history would keep it."""
+    [began] = [event for event in events if isinstance(event, ProvingBegan)]
+    proofs = tuple(event.proof for event in events if isinstance(event, BlocksProven))
+    return Progress(run_id="earlier", started_at=datetime.now(UTC), premises=began.premises, proofs=proofs)
+
+
+def after(count: int, act: Callable[[], None]) -> Callable[[Event], None]:
+    """Return a reader of events that acts once, when so many chunks were compared."""
+    seen = 0
+
+    def on_event(event: Event) -> None:
+        nonlocal seen
+        if isinstance(event, ChunkCompared):
+            seen += 1
+            if seen == count:
+                act()
+
+    return on_event
+
+
+async def ended_early(cluster: LabCluster, database: str, *, after_chunks: int = 4) -> tuple[AuditResult, list[Event]]:
+    """Audit one table after the other, and stop in the middle."""
+    controls = Controls()
+    controls.on_event = after(after_chunks, controls.stop.set)
+    return await audit_of(cluster, jobs=1, controls=controls, **only(database))
+
+
+@newest_only
+async def test_while_it_holds_still_nothing_of_it_is_left_on_any_node(cluster: LabCluster, tables: str) -> None:
+    gate, seen = Gate(), []
+
+    async def look() -> None:
+        for _ in range(100):
+            held = [
+                rows for rows in left_behind(cluster).values() if any(row[0] in ("lock", "snapshot") for row in rows)
+            ]
+            if not held:
+                break
+            await asyncio.sleep(0.05)
+        seen.append(held)
+        gate.open(USER)
+
+    def hold() -> None:
+        gate.close(USER, "paused")
+        tasks.append(asyncio.create_task(look()))
+
+    tasks: list[asyncio.Task[None]] = []
+    controls = Controls(gate=gate, on_event=after(3, hold))
+    result, events = await audit_of(cluster, controls=controls, **only(tables))
+    assert seen == [[]]
+    assert result.verdict is Verdict.CONSISTENT
+    assert result.held_s > 0
+    assert [event.reason for event in events if isinstance(event, HeldStill)] == ["paused"]
+
+
+@newest_only
+async def test_no_time_limit_of_the_audit_runs_while_it_holds_still(cluster: LabCluster, tables: str) -> None:
+    """A row in flight when the audit is held must not be given up because of that."""
+    primary = cluster.primary
+    with session_on(primary, tables) as writer:
+        writer.execute("update t0 set v = 'other'")
+        gate = Gate()
+
+        def hold() -> None:
+            gate.close(USER, "paused")
+            asyncio.get_running_loop().call_later(1.5, go_on)
+
+        def go_on() -> None:
+            writer.commit()
+            gate.open(USER)
+
+        controls = Controls(gate=gate, on_event=after(1, hold))
+        result, _ = await audit_of(cluster, jobs=1, settle_budget_s=1.0, controls=controls, **only(tables))
+    assert result.verdict is Verdict.CONSISTENT
+
+
+@newest_only
+async def test_a_time_budget_ends_in_what_was_proven(cluster: LabCluster, tables: str) -> None:
+    gate = Gate()
+    controls = Controls(gate=gate, on_event=after(4, lambda: gate.close(USER, "paused")))
+    result, _ = await audit_of(cluster, jobs=1, time_budget_s=2.0, controls=controls, **only(tables))
+    assert (result.verdict, result.stop_code, result.stop_outcome) == (
+        Verdict.INCONCLUSIVE,
+        StopCode.TIME_BUDGET,
+        Outcome.PARTIAL,
+    )
+    verdicts = [relation.verdict for relation in result.relations]
+    assert verdicts.count(Verdict.CONSISTENT) == 4
+    assert set(verdicts) == {Verdict.CONSISTENT, Verdict.INCONCLUSIVE}
+    assert {note.code for note in result.not_checked if not note.by_design} == {"time_budget"}
+    assert (result.finished_at - result.started_at).total_seconds() < 10
+
+
+async def test_at_the_first_divergence_it_ends_where_that_is_asked(broken: LabCluster) -> None:
+    make_tables(broken, broken.create_database("read_later"))
+    result, events = await audit_of(broken, fail_fast=True, tables=("public.*",))
+    assert (result.verdict, result.stop_code) == (Verdict.DIVERGED, StopCode.FAIL_FAST)
+    assert {event.database for event in events if isinstance(event, ChunkCompared)} == {"postgres"}
+    unread = [note for note in result.not_checked if note.database == "read_later"]
+    assert {(note.node, note.code) for note in unread} == {("standby1", "fail_fast"), ("standby2", "fail_fast")}
+
+
+@newest_only
+async def test_a_limit_holds_it_until_the_servers_are_within(cluster: LabCluster, tables: str) -> None:
+    primary, standby = cluster.primary, cluster.nodes["standby1"]
+    standby.execute("select pg_wal_replay_pause()")
+    primary.execute("create table wal as select repeat('x', 100) from generate_series(1, 20000)", dbname=tables)
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, HeldStill):
+            standby.execute("select pg_wal_replay_resume()")
+
+    try:
+        result, events = await audit_of(
+            cluster,
+            controls=Controls(on_event=on_event),
+            pause_if=PauseLimits(lag_bytes=1024**2),
+            **only(tables),
+        )
+    finally:
+        standby.execute("select pg_wal_replay_resume()")
+    held = [event.reason for event in events if isinstance(event, HeldStill)]
+    assert held
+    assert held[0].startswith("standby1 is ")
+    assert "(limit 1MB)" in held[0]
+    assert result.verdict is Verdict.CONSISTENT
+
+
+async def test_clients_snapshots_and_checkpoints_can_be_watched(cluster: LabCluster, tables: str) -> None:
+    limits = PauseLimits(active_clients=1000, xmin_age=10**9, checkpoints_per_min=1000.0)
+    result, events = await audit_of(cluster, pause_if=limits, **only(tables))
+    assert result.verdict is Verdict.CONSISTENT
+    assert not [event for event in events if isinstance(event, HeldStill)]
+
+
+@newest_only
+async def test_a_limit_that_the_role_cannot_watch_is_refused(cluster: LabCluster, tables: str) -> None:
+    cluster.primary.execute("create role plain login; grant pg_read_all_data to plain")
+    cluster.catch_up()
+    targets = [NodeTarget(name=each.name, dsn=f"{each.dsn} user=plain") for each in targets_of(cluster, superuser=True)]
+    try:
+        with pytest.raises(NodeUnfit, match=r"pause_if\.active_clients cannot be watched") as refused:
+            await audit_of(cluster, targets=targets, pause_if=PauseLimits(active_clients=3), **only(tables))
+        assert refused.value.hint == 'GRANT pg_monitor TO "plain";'
+    finally:
+        cluster.primary.execute("drop role plain")
+
+
+@newest_only
+async def test_a_gentle_audit_proves_the_same(cluster: LabCluster, tables: str) -> None:
+    result, events = await audit_of(cluster, jobs=1, pacing=Pacing.GENTLE, **only(tables))
+    assert result.verdict is Verdict.CONSISTENT
+    reading = sum(event.elapsed_s for event in events if isinstance(event, ChunkCompared))
+    assert (result.finished_at - result.started_at).total_seconds() > 8 * reading
+
+
+# --- going on ---
+
+
+@newest_only
+async def test_only_what_is_not_proven_yet_is_read(cluster: LabCluster, tables: str) -> None:
+    first, told = await ended_early(cluster, tables)
+    assert first.stop_code is StopCode.INTERRUPTED
+    proven = {f"public.{found.name}" for found in first.relations if found.verdict is Verdict.CONSISTENT}
+    assert len(proven) >= 3
+    result, events = await audit_of(cluster, controls=Controls(earlier=progress_of(told)), **only(tables))
+    assert result.verdict is Verdict.CONSISTENT
+    assert compared(events) == {f"public.{name}" for name in TABLES} - proven
+    assert result.resumed is not None
+    assert (result.resumed.run_id, result.resumed.relations) == ("earlier", len(proven))
+    assert {relation.rows for relation in result.relations} == {20}
+    assert progress_of(events).proofs[: len(proven)] == progress_of(told).proofs
+
+
+@newest_only
+async def test_what_was_redefined_rewritten_or_dropped_since_is_not_taken_over(
+    cluster: LabCluster, tables: str
+) -> None:
+    _, told = await audit_of(cluster, **only(tables))
+    for statement in (
+        "alter table t0 alter v type varchar",
+        "alter table t1 rename to other",
+        "truncate t2",
+        "drop table t3",
+        "create table t3 as select 1 as id",
+        "alter table t4 add extra int",
+        "vacuum full t5",
+    ):
+        cluster.primary.execute(statement, dbname=tables)
+    cluster.catch_up()
+    result, events = await audit_of(cluster, controls=Controls(earlier=progress_of(told)), **only(tables))
+    assert result.verdict is Verdict.CONSISTENT
+    assert compared(events) == {f"public.{name}" for name in ("t0", "other", "t2", "t3", "t4", "t5")}
+
+
+@newest_only
+async def test_another_level_proves_everything_again(cluster: LabCluster, tables: str) -> None:
+    _, told = await audit_of(cluster, **only(tables))
+    result, events = await audit_of(
+        cluster, level=Level.STRONG, controls=Controls(earlier=progress_of(told)), **only(tables)
+    )
+    assert result.verdict is Verdict.CONSISTENT
+    assert len(compared(events)) == len(TABLES)
+    assert result.resumed is None
+
+
+async def test_a_difference_is_never_taken_for_proven(broken: LabCluster) -> None:
+    first, told = await audit_of(broken, **only("postgres"))
+    assert first.verdict is Verdict.DIVERGED
+    result, events = await audit_of(broken, controls=Controls(earlier=progress_of(told)), **only("postgres"))
+    assert result.verdict is Verdict.DIVERGED
+    assert compared(events) == {"public.t0"}
+    assert {replica.node: replica.verdict for replica in relation_of(result, "t0").replicas} == {
+        "standby1": Verdict.DIVERGED,
+        "standby2": Verdict.CONSISTENT,
+    }
+
+
+async def test_a_standby_that_was_restarted_is_proven_again_alone(make_cluster: MakeCluster, newest_major: int) -> None:
+    cluster = make_cluster(major=newest_major)
+    cluster.primary.execute("create table visit as select g as id from generate_series(1, 500) g")
+    cluster.catch_up()
+    _, told = await audit_of(cluster, **only("postgres"))
+    cluster.nodes["standby1"].restart()
+    result, events = await audit_of(cluster, controls=Controls(earlier=progress_of(told)), **only("postgres"))
+    assert result.verdict is Verdict.CONSISTENT
+    assert compared(events) == {"public.visit"}
+    [proof] = [
+        event.proof for event in events if isinstance(event, BlocksProven) and "standby1" in event.proof.replicas
+    ]
+    assert proof.replicas == ("standby1",)
