@@ -267,6 +267,9 @@ class LaneWorker:
             self._job.pace.measure(proof, chunk, elapsed)
         alignment.chunks += 1
         await self._conclude(proof, chunk, finding, readers.troubles)
+        if self._cluster.options.fail_fast and any(shown.unexplained for shown in finding.replicas.values()):
+            # The second look must not wait until the snapshots are old.
+            await self.settle()
 
     async def _conclude(
         self, proof: RelationProof, chunk: Chunk, finding: ChunkFinding, troubles: Mapping[str, NodeError]
