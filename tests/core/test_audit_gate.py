@@ -16,7 +16,7 @@ class Clock:
 
 def gate_at(clock):
     gate, told = Gate(monotonic=clock), []
-    gate.emit = told.append
+    gate.tell(told.append)
     return gate, told
 
 
@@ -43,6 +43,13 @@ def test_what_it_held_is_told_once_and_counted():
     assert [type(event) for event in told] == [HeldStill, Waited]
     assert told[1].elapsed_s == 3
     assert gate.held == {"limits": 3}
+
+
+def test_who_listens_late_hears_that_it_is_closed():
+    gate, told = Gate(monotonic=Clock()), []
+    gate.close("file", "pause exists")
+    gate.tell(told.append)
+    assert [event.reason for event in told] == ["pause exists"]
 
 
 def test_the_same_key_closes_and_opens_it():
@@ -93,7 +100,7 @@ def test_a_lane_that_has_ended_its_work_is_not_waited_for():
         await asyncio.sleep(0)
         gate.leave()
         clock.now += 50
-        standing = gate.clock()
+        standing: float = gate.clock()
         gate.end()
         await waiting
         return standing

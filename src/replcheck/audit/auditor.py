@@ -104,7 +104,7 @@ async def audit_cluster(
         gate=gate or Gate(),
         earlier=earlier.still_valid(premises, nodes[0].name, started_at) if earlier else {},
     )
-    cluster_.gate.emit = emit
+    cluster_.gate.tell(emit)
     try:
         require_visible(cluster_)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))

@@ -86,6 +86,7 @@ class DatabaseAudit:
 
     async def run(self) -> None:
         """Prove what can be proven; returns early where the primary is gone or no replica is left."""
+        await self._cluster.gate.wait_open()
         if await self._make_plan():
             for _ in range(_ROUNDS):
                 await asyncio.gather(*(worker.work() for worker in self._workers))

@@ -21,7 +21,7 @@ class Gate:
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.held: dict[str, float] = {}
         """Seconds that the gate was closed, by who closed it first."""
-        self.emit: Emit = lambda _: None
+        self._emit: Emit = lambda _: None
         self._monotonic = monotonic
         self._reasons: dict[str, str] = {}
         self._opened = asyncio.Event()
@@ -56,6 +56,12 @@ class Gate:
         self._reasons.pop(who, None)
         self._changed()
 
+    def tell(self, emit: Emit) -> None:
+        """Tell a run's sinks from now on, first of all that the gate is closed if it is."""
+        self._emit = emit
+        if self.closed:
+            emit(HeldStill(at=datetime.now(UTC), reason=self.why))
+
     def toggle(self, reason: str) -> None:
         """Close the gate for the user, or open it again."""
         if USER in self._reasons:
@@ -70,11 +76,11 @@ class Gate:
         if self._told:
             elapsed = now - self._closed_at
             self.held[self._told[0]] = self.held.get(self._told[0], 0.0) + elapsed
-            self.emit(Waited(at=datetime.now(UTC), node=None, reason=self._told_why, elapsed_s=elapsed))
+            self._emit(Waited(at=datetime.now(UTC), node=None, reason=self._told_why, elapsed_s=elapsed))
         self._told, self._told_why, self._closed_at = tuple(self._reasons), self.why, now
         if self.closed:
             self._opened.clear()
-            self.emit(HeldStill(at=datetime.now(UTC), reason=self.why))
+            self._emit(HeldStill(at=datetime.now(UTC), reason=self.why))
         else:
             self._opened.set()
         self._freeze(now)

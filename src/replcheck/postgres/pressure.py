@@ -20,8 +20,8 @@ _XMIN_AGE: Statement = """
 
 # Purpose: checkpoints forced by WAL volume or by hand, since the statistics began. No privilege; the view that counts
 # them was split off in PostgreSQL 17.
-_CHECKPOINTS: Statement = "SELECT checkpoints_req FROM pg_catalog.pg_stat_bgwriter"
-_CHECKPOINTS_17: Statement = "SELECT num_requested FROM pg_catalog.pg_stat_checkpointer"
+_CHECKPOINTS_BEFORE_17: Statement = "SELECT checkpoints_req FROM pg_catalog.pg_stat_bgwriter"
+_CHECKPOINTS_FROM_17: Statement = "SELECT num_requested FROM pg_catalog.pg_stat_checkpointer"
 
 
 async def active_clients(session: Session) -> int:
@@ -38,6 +38,6 @@ async def xmin_age(session: Session) -> int:
 
 async def checkpoints_requested(session: Session) -> int:
     """Count the checkpoints that were not due by time."""
-    statement = _CHECKPOINTS_17 if session.server_version_num >= 170000 else _CHECKPOINTS
+    statement = _CHECKPOINTS_FROM_17 if session.server_version_num >= 170000 else _CHECKPOINTS_BEFORE_17
     ((count,),) = await session.fetch(statement)
     return int(count)
