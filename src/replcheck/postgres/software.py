@@ -85,7 +85,7 @@ async def _read_versions(session: Session, oids: list[int]) -> dict[int, str | N
 
 
 def _unknown(error: StatementFailed) -> None:
-    """Take a refusal for a collation that the server's libraries do not know; raise it where it says nothing of that."""
+    """Take a refusal for a collation that the server's libraries do not know; raise it where it was cancelled."""
     if isinstance(error, StatementCancelled):
         raise error
 
