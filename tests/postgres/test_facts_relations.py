@@ -161,7 +161,7 @@ def test_a_table_dropped_between_plan_and_read_is_told_and_nothing_else_suffers(
 
 
 _UNSENDABLE: tuple[LiteralString, ...] = (
-    # What is stored is an empty array of aclitem, which cannot be sent; nothing in the catalog tells that the function fails.
+    # What is stored is an empty array of aclitem, which cannot be sent: nothing in the catalog tells that this fails.
     "create type odd",
     "create function odd_in(cstring, oid, int) returns odd language internal immutable strict as 'array_in'",
     "create function odd_out(odd) returns cstring language internal immutable strict as 'array_out'",

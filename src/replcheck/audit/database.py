@@ -145,6 +145,7 @@ class DatabaseAudit:
     def finish(self, lack: Shortfall) -> None:
         """Record that what is left will not be proven, for every replica."""
         self._workers[0].retire_gone()
+        lack = self._job.absent.get(self._cluster.primary.name, lack)
         for proof in self._job.queue.proofs.values():
             for name in proof.active:
                 proof.give_up(name, lack)

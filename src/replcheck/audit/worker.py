@@ -150,7 +150,7 @@ class LaneWorker:
         try:
             return await self.lane.align(present) is not None
         except DatabaseMissing:
-            self._job.absent[self._cluster.primary.name] = shortfalls.NO_DATABASE
+            self._job.absent[self._cluster.primary.name] = shortfalls.DATABASE_RENAMED
             return False
         except NodeError as error:
             await self.lane.close()
