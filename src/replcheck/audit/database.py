@@ -92,6 +92,8 @@ class DatabaseAudit:
                 if not await self._plan_latecomers():
                     break
             await self._look_at_extras()
+        # What is read next follows no snapshot, and one that is left open would keep the locks of what is read.
+        await self._workers[0].settle()
 
     async def compare_software(self) -> list[Finding]:
         """Compare the versions of extensions and collations; call it after `run`."""
