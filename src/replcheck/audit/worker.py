@@ -154,7 +154,7 @@ class LaneWorker:
             return False
         except NodeError as error:
             await self.lane.close()
-            self._cluster.primary.report(error)
+            self._cluster.node(error.node).report(error)
             return False
         finally:
             self._job.queue.aligning -= 1
