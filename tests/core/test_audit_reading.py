@@ -1,6 +1,7 @@
 """Answers that come too late, are cancelled or come from another heap: what a comparison is told of each node."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ class Asked:
 
 
 def driven(
-    monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[PartDigests | NodeError]], *, late_after: int = 100
+    monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Sequence[PartDigests | NodeError]], *, late_after: int = 100
 ) -> tuple[list[Reply], Readers]:
     """Drive as many requests as the primary has answers; the snapshots are too old after so many of them."""
     asked = Asked(max(map(len, answers.values())))

@@ -59,8 +59,10 @@ async def read_software(session: Session) -> Software:
         try:
             ((version,),) = await session.read(_DATABASE_COLLATION)
             collations[DATABASE_DEFAULT] = text(version)
-        except StatementFailed as error:
-            collations[DATABASE_DEFAULT] = _unknown(error)
+        except StatementCancelled:
+            raise
+        except StatementFailed:
+            collations[DATABASE_DEFAULT] = None
     return Software(extensions=extensions, collations=collations)
 
 
@@ -68,14 +70,12 @@ async def _read_collations(session: Session) -> dict[str, str | None]:
     named = {oid: _label(text(schema), text(name)) for oid, schema, name in await session.read(_COLLATIONS)}
     try:
         versions = await _read_versions(session, list(named))
-    except StatementFailed as error:
-        _unknown(error)
+    except StatementCancelled:
+        raise
+    except StatementFailed:
         versions = {}
         for oid in named:
-            try:
-                versions |= await _read_versions(session, [oid])
-            except StatementFailed as refused:
-                versions[oid] = _unknown(refused)
+            versions |= await _read_alone(session, oid)
     return {named[oid]: version for oid, version in versions.items()}
 
 
@@ -84,10 +84,14 @@ async def _read_versions(session: Session, oids: list[int]) -> dict[int, str | N
     return {oid: text(version) for oid, version in rows if version is not None}
 
 
-def _unknown(error: StatementFailed) -> None:
-    """Take a refusal for a collation that the server's libraries do not know; raise it where it was cancelled."""
-    if isinstance(error, StatementCancelled):
-        raise error
+async def _read_alone(session: Session, oid: int) -> dict[int, str | None]:
+    """Read the version of one collation, None where this server's libraries do not know it."""
+    try:
+        return await _read_versions(session, [oid])
+    except StatementCancelled:
+        raise
+    except StatementFailed:
+        return {oid: None}
 
 
 def _label(schema: str, name: str) -> str:
