@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from replcheck.errors import NodeUnfit
-from replcheck.events import NodeCameBack, NodeWentAway, RelationFinished
+from replcheck.events import Event, NodeCameBack, NodeWentAway, RelationFinished, RowsDiffer
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.node import NodeRole, NodeTarget
@@ -234,12 +234,19 @@ def test_of_three_nodes_the_odd_one_is_named_the_primary_too(own: LabCluster, no
 
 
 def test_a_node_that_is_gone_has_no_vote(own: LabCluster) -> None:
-    """Nobody stands alone against a single other node."""
+    """Nobody stands alone against a single other node, though three had shown the row when it was confirmed."""
+    own.primary.execute("create sequence ticket")
+    own.catch_up()
     apply_fault(own, "lose-row", node="standby1", relation="public.two")
-    run = audit(own, "postgres", between_plan_and_read("three", own.node("standby2").kill), node_timeout_s=1.0)
+    witness = own.node("standby2")
+
+    def lose_the_witness(event: Event) -> None:
+        if isinstance(event, RowsDiffer) and event.look == 2 and witness.running:
+            witness.kill()
+
+    run = audit(own, "postgres", every=lose_the_witness, node_timeout_s=1.0)
     assert run.replica("standby2").verdict is Verdict.UNCHECKED
-    assert run.on("standby1", "two") is Verdict.DIVERGED
-    assert run.verdict is Verdict.DIVERGED
+    assert run.on("standby1", "two") is run.verdict is Verdict.DIVERGED
     assert {found.node for found in run.result.divergences} == {"standby1"}
     assert run.result.odd_node is None
 
