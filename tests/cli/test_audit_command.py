@@ -266,6 +266,86 @@ def test_a_reader_that_goes_away_changes_no_exit_status():
     assert (done.returncode, done.stderr) == (2, b"")
 
 
+_ANY_RESULT = """
+import sys
+from replcheck.cli.main import main
+from replcheck.errors import NodeUnfit
+from replcheck.runs import audit
+from tests.fakes import raising, returning
+from tests.factories import consistent, diverged
+auditors = {
+    "consistent": returning(consistent()),
+    "diverged": returning(diverged()),
+    "refused": raising(NodeUnfit("the node is a standby", node="db1")),
+}
+audit._default_auditor = lambda: auditors[sys.argv[1]]
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def with_closed(stream: int, found: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose caller has closed a stream; without a HOME there is a warning to be told."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {stream}>&-', "sh", sys.executable, "-c", _ANY_RESULT, found, "audit", *NODES, *words],
+        capture_output=True,
+        env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LANG": "C.UTF-8"},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("found", "status"), [("consistent", 0), ("diverged", 2), ("refused", 3)])
+def test_a_closed_standard_error_changes_no_status_and_no_byte_of_the_output(found: str, status: int) -> None:
+    done = with_closed(2, found, "--format", "json")
+    assert (done.returncode, done.stderr) == (status, b"")
+    if found == "refused":
+        assert done.stdout == b""
+    else:
+        assert json.loads(done.stdout)["exit_code"] == status
+
+
+def test_a_usage_error_that_nobody_can_read_ends_with_3() -> None:
+    done = with_closed(2, "consistent", "--no-such-option")
+    assert (done.returncode, done.stdout) == (3, b"")
+
+
+@pytest.mark.parametrize(("found", "status"), [("consistent", 3), ("diverged", 2), ("refused", 3)])
+def test_a_closed_standard_output_is_a_report_that_could_not_be_written(found: str, status: int) -> None:
+    done = with_closed(1, found, "--no-store")
+    assert done.returncode == status
+    [line] = done.stderr.decode().splitlines()
+    told = "the node is a standby" if found == "refused" else "cannot write the report: bad file descriptor"
+    assert line == f"replcheck: error: {told}"
+
+
+def test_with_every_stream_closed_nothing_reaches_a_file_that_was_opened_instead(tmp_path: Path) -> None:
+    """The lowest free descriptors would be those of the streams."""
+    report = tmp_path / "report.json"
+    words = ("audit", *NODES, "--output", str(report), "--format", "json", "--events", str(tmp_path / "events"))
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", _ANY_RESULT, "diverged", *words],
+        env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LANG": "C.UTF-8"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert json.loads(report.read_text())["exit_code"] == 2
+    assert all(json.loads(line)["event"] for line in (tmp_path / "events").read_text().splitlines())
+
+
+@pytest.mark.parametrize("found", ["consistent", "diverged", "refused"])
+def test_a_reader_of_standard_error_that_went_away_ends_with_3_and_no_traceback(found: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", _ANY_RESULT, found, "audit", *NODES],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LANG": "C.UTF-8"},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (3, b"")
+
+
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LANG": "C"}, {"LANG": "POSIX"}])
 def test_a_plain_locale_gets_plain_ascii(environment):
     done = piped(out=subprocess.PIPE, **environment)

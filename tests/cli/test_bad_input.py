@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -467,6 +468,35 @@ def test_an_interrupt_ends_with_3_and_leaves_nothing(house: LabCluster, tmp_path
     report = checked(ended)
     assert report["stopped"]
     assert report["verdict"] == "unchecked"
+    assert_nothing_left(house)
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """The address of something that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"host=127.0.0.1 port={listener.getsockname()[1]} sslmode=disable {ROLE} dbname=postgres"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_node_does_not_answer_ends_at_once_with_3(
+    house: LabCluster, tmp_path: Path, number: signal.Signals
+) -> None:
+    with silent_address() as address:
+        words = ("audit", *nodes(house, "primary", "standby1"), "--replica", address)
+        with started(*words, home=tmp_path) as process:
+            wait_for(lambda: process.poll() is not None or {"primary", "standby1"} <= left_behind(house).keys())
+            began = time.monotonic()
+            interrupt(process, number)
+            ended = finished(process)
+            # It would give up by itself after ten seconds.
+            assert time.monotonic() - began < 6
+    stopping, error = ended.err.splitlines()
+    assert (ended.status, ended.out) == (3, "")
+    assert stopping == f"replcheck: {number.name}: stopping; once more ends at once"
+    assert error == "replcheck: error: the audit was stopped before every node had answered"
     assert_nothing_left(house)
 
 

@@ -1,17 +1,15 @@
-"""Levels, seeds, sums and fingerprints."""
+"""Levels, seeds and sums."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.audit.digest import ENCODINGS, FINGERPRINT_MINIMUM_ROWS, added, fingerprint, new_hasher
+from replcheck.audit.digest import ENCODINGS, added, new_hasher
 from replcheck.audit.options import Level
 from replcheck.postgres.digests import Digest
 
 DIGESTS = st.builds(
     Digest, st.integers(0, 5_000), st.tuples(st.integers(-(1 << 70), 1 << 70), st.integers(-(1 << 70), 1 << 70))
 )
-CHUNKS = st.dictionaries(st.integers(0, 1 << 32), DIGESTS, min_size=1, max_size=6).map(lambda chunks: [*chunks.items()])
-ENOUGH = Digest(FINGERPRINT_MINIMUM_ROWS, (1, 2))
 
 
 def test_every_level_has_an_encoding_of_its_own_with_a_version():
@@ -55,38 +53,3 @@ def test_equal_rows_do_not_cancel(some, other):
     total = added([some, other])
     assert total.rows == some.rows + other.rows
     assert total.sums == tuple(a + b for a, b in zip(some.sums, other.sums, strict=True))
-
-
-@given(CHUNKS, st.data())
-def test_a_fingerprint_does_not_depend_on_the_order_of_reading(chunks, data):
-    assert fingerprint(chunks) == fingerprint(data.draw(st.permutations(chunks)))
-
-
-@given(CHUNKS)
-def test_no_fingerprint_of_few_rows_leaves_a_run(chunks):
-    rows = sum(digest.rows for _, digest in chunks)
-    assert (fingerprint(chunks) is None) == (rows < FINGERPRINT_MINIMUM_ROWS)
-
-
-@given(CHUNKS, CHUNKS)
-def test_different_chunks_have_different_fingerprints(some, others):
-    some, others = [(1 << 33, ENOUGH), *some], [(1 << 33, ENOUGH), *others]
-    assert (fingerprint(some) == fingerprint(others)) == (sorted(some, key=first) == sorted(others, key=first))
-
-
-def first(chunk: tuple[int, Digest]) -> int:
-    return chunk[0]
-
-
-def test_a_fingerprint_tells_rows_sums_and_places_apart():
-    prints = [
-        fingerprint([(0, ENOUGH)]),
-        fingerprint([(1, ENOUGH)]),
-        fingerprint([(0, Digest(1_001, (1, 2)))]),
-        fingerprint([(0, Digest(1_000, (2, 1)))]),
-        fingerprint([(0, Digest(1_000, (12,)))]),
-        fingerprint([(0, ENOUGH), (1, ENOUGH)]),
-    ]
-    assert None not in prints
-    assert len(set(prints)) == len(prints)
-    assert all(len(each or "") == 32 for each in prints)

@@ -95,14 +95,19 @@ def test_another_minor_version_is_a_finding_only():
 
 
 VERSIONS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1.0", "1.1", ""]))
+KNOWN_OR_NOT = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1.0", "1.1", "", None]))
 
 
-@given(VERSIONS, VERSIONS, VERSIONS, VERSIONS)
+@given(VERSIONS, VERSIONS, KNOWN_OR_NOT, KNOWN_OR_NOT)
 def test_versions_of_what_both_have_are_compared_and_differences_make_the_outcome_partial(ext1, ext2, col1, col2):
     there, here = Software(extensions=ext1, collations=col1), Software(extensions=ext2, collations=col2)
     findings = compare_software("clinic", there, here, node="db2")
     expected = {("extension_version", name) for name in ext1.keys() & ext2.keys() if ext1[name] != ext2[name]}
-    expected |= {("collation_version", name) for name in col1.keys() & col2.keys() if col1[name] != col2[name]}
+    expected |= {
+        ("collation_version", name)
+        for name in col1.keys() & col2.keys()
+        if col1[name] != col2[name] or None in (col1[name], col2[name])
+    }
     assert {(finding.code, finding.what.split()[3]) for finding in findings} == expected
     assert {(finding.node, finding.outcome) for finding in findings} <= {("db2", Outcome.PARTIAL)}
 
@@ -111,6 +116,15 @@ def test_a_version_that_is_empty_is_told_in_words():
     there, here = Software(extensions={"x": "1.0"}, collations={}), Software(extensions={"x": ""}, collations={})
     (finding,) = compare_software("clinic", there, here, node="db2")
     assert finding.what == "database clinic: extension x is without a version here and 1.0 on the primary"
+
+
+def test_a_collation_that_a_server_does_not_know_is_told_in_words():
+    there, here = (Software(extensions={}, collations={"mine": version, "other": "1"}) for version in ("2.36", None))
+    (finding,) = compare_software("clinic", there, here, node="db2")
+    assert finding.what == (
+        "database clinic: collation mine is unknown to the server's libraries here and 2.36 on the primary"
+    )
+    assert finding.outcome is Outcome.PARTIAL
 
 
 @given(st.sampled_from(sorted(SETTINGS)), st.sampled_from(["0", "1", "on", "off"]))

@@ -10,12 +10,16 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replcheck.cli import main
+from replcheck.cli.lab_show import expectation
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.state import MARKER
+from replcheck.model.audit import DifferenceKind
 from replcheck.postgres import processes
 from replcheck.postgres.local import connect
 
@@ -80,6 +84,30 @@ def test_the_faults_are_listed(capsys: Capture) -> None:
     listed = capsys.readouterr().out
     assert "lost-write" in listed
     assert "split-brain" in listed
+
+
+CHANGED, EXTRA, MISSING = DifferenceKind.CHANGED, DifferenceKind.EXTRA, DifferenceKind.MISSING
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, "nothing in the rows; the node itself is the finding"),
+        ({"relation": "clinic.chart"}, "no row that differs"),
+        ({"relation": "clinic.chart", "kind": CHANGED, "rows": 1}, "1 row of clinic.chart changed"),
+        (
+            {"relation": "clinic.chart", "kind": EXTRA, "also": frozenset({MISSING, CHANGED})},
+            "rows of clinic.chart extra, perhaps changed or missing ones beside them",
+        ),
+        (
+            {"relation": "clinic.chart", "kind": DifferenceKind.UNREADABLE, "sqlstate": "XX001"},
+            "rows of clinic.chart unreadable, SQLSTATE XX001",
+        ),
+    ],
+)
+def test_what_an_audit_should_find_is_told_with_every_kind_of_it(facts: dict[str, Any], expected: str) -> None:
+    planted = PlantedFault(fault="lost-write", node="standby1", what="something", cure=Cure.COPY, **facts)
+    assert expectation(planted) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from replcheck.errors import NodeUnfit
-from replcheck.events import NodeCameBack, NodeWentAway, RelationFinished
+from replcheck.events import Event, NodeCameBack, NodeWentAway, RelationFinished, RowsDiffer
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.node import NodeRole, NodeTarget
@@ -231,6 +231,48 @@ def test_of_three_nodes_the_odd_one_is_named_the_primary_too(own: LabCluster, no
     assert run.verdict is Verdict.DIVERGED
     assert run.result.odd_node == node
     assert {found.node for found in run.result.divergences} == {node}
+
+
+def test_a_node_that_is_gone_has_no_vote(own: LabCluster) -> None:
+    """Nobody stands alone against a single other node, though three had shown the row when it was confirmed."""
+    own.primary.execute("create sequence ticket")
+    own.catch_up()
+    apply_fault(own, "lose-row", node="standby1", relation="public.two")
+    witness = own.node("standby2")
+
+    def lose_the_witness(event: Event) -> None:
+        if isinstance(event, RowsDiffer) and event.look == 2 and witness.running:
+            witness.kill()
+
+    run = audit(own, "postgres", every=lose_the_witness, node_timeout_s=1.0)
+    assert run.replica("standby2").verdict is Verdict.UNCHECKED
+    assert run.on("standby1", "two") is run.verdict is Verdict.DIVERGED
+    assert {found.node for found in run.result.divergences} == {"standby1"}
+    assert run.result.odd_node is None
+
+
+def test_a_replica_with_another_definition_keeps_no_other_from_being_proven(own: LabCluster) -> None:
+    """An enum's label is missing in its catalog, so that it defines one table otherwise."""
+    labels = ", ".join(f"'label{number}'" for number in range(60))
+    with session_on(own.primary, "postgres", autocommit=True) as connection:
+        connection.execute(f"create type mood as enum ({labels})")
+        connection.execute("create table felt as select g as id, 'label0'::mood as mood from generate_series(1, 90) g")
+    own.catch_up()
+    apply_fault(own, "lose-row", node="standby1", relation="pg_catalog.pg_enum")
+    run = audit(own, "postgres")
+    assert {replica.node: replica.verdict for replica in run.relation("felt").replicas} == {
+        "standby1": Verdict.DIVERGED,
+        "standby2": Verdict.CONSISTENT,
+    }
+    assert run.relation("felt").rows == 90, "its rows were not read for the other replica"
+    [found] = run.result.divergences
+    assert (found.node, found.relation, found.what) == (
+        "standby1",
+        "public.felt",
+        "the columns are defined otherwise",
+    )
+    assert run.replica("standby2").verdict is Verdict.CONSISTENT
+    assert {run.on("standby1", name) for name in TABLES} == {Verdict.CONSISTENT}
 
 
 def test_a_cascading_standby_is_no_independent_vote(make_cluster: MakeCluster, newest_major: int) -> None:

@@ -6,10 +6,14 @@ from typing import LiteralString
 
 import pytest
 
+from replcheck.errors import StatementFailed
 from replcheck.events import ChunkCompared, DatabasePlanned, Event, RelationStarted
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.outcome import Verdict
+from replcheck.postgres.catalog import Relation
+from replcheck.postgres.digests import PartDigests, RowHash, digest_whole
 from replcheck.postgres.local import LocalConnection
+from replcheck.postgres.session import Session
 from tests.staged import (
     Background,
     Staged,
@@ -154,6 +158,52 @@ def test_a_table_dropped_between_plan_and_read_is_told_and_nothing_else_suffers(
     assert run.on("standby1", "other") is run.on("standby2", "other") is Verdict.CONSISTENT
     assert "record" not in {relation.name for relation in run.result.relations}
     assert {(note.code, note.by_design) for note in run.result.not_checked} == {("dropped", True)}
+
+
+_UNSENDABLE: tuple[LiteralString, ...] = (
+    # What is stored is an empty array of aclitem, which cannot be sent: nothing in the catalog tells that this fails.
+    "create type odd",
+    "create function odd_in(cstring, oid, int) returns odd language internal immutable strict as 'array_in'",
+    "create function odd_out(odd) returns cstring language internal immutable strict as 'array_out'",
+    "create function odd_send(odd) returns bytea language internal immutable strict as 'array_send'",
+    "create type odd (input = odd_in, output = odd_out, send = odd_send, like = bytea)",
+    "create cast (bytea as odd) without function",
+    "create table oddity as select decode('0000000000000000' || '09040000', 'hex')::odd as held",
+)
+
+
+def test_a_column_whose_type_always_fails_is_refused_with_that_reason_and_soon(
+    cluster: LabCluster, records: str
+) -> None:
+    """Its SQLSTATE is the one of a statement whose relation was redefined, but nothing was."""
+    _run(cluster, records, _UNSENDABLE)
+    cluster.catch_up()
+    run = audit(cluster, records)
+    assert {(note.relation, note.code) for note in run.result.not_checked} == {("public.oddity", "sqlstate_42883")}
+    assert {note.node for note in run.result.not_checked} == {"standby1", "standby2"}
+    assert run.relation("oddity").verdict is Verdict.UNCHECKED
+    assert run.relation("record").verdict is run.relation("other").verdict is Verdict.CONSISTENT
+    assert run.result.divergences == ()
+    assert run.seconds < 20
+
+
+def test_a_replica_that_alone_fails_to_read_a_column_is_refused_alone_and_soon(
+    cluster: LabCluster, records: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing_on_standby1(session: Session, relation: Relation, how: RowHash) -> PartDigests:
+        if session.node == "standby1" and relation.name == "record":
+            raise StatementFailed("refused a statement (SQLSTATE XX000)", node="standby1", sqlstate="XX000")
+        return await digest_whole(session, relation, how)
+
+    monkeypatch.setattr("replcheck.audit.reading.digest_whole", failing_on_standby1)
+    run = audit(cluster, records)
+    assert {(note.relation, note.node, note.code) for note in run.result.not_checked} == {
+        ("public.record", "standby1", "sqlstate_XX000")
+    }
+    assert run.on("standby1", "record") is Verdict.UNCHECKED
+    assert run.replica("standby2").verdict is Verdict.CONSISTENT
+    assert run.result.divergences == ()
+    assert run.seconds < 20
 
 
 # --- rewrites: an old snapshot sees an empty or reordered heap, on all nodes alike ---

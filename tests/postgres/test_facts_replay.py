@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event as Flag
 from typing import LiteralString
 
 import pytest
@@ -137,6 +138,40 @@ def test_a_standby_delayed_on_purpose_is_inconclusive_with_its_distance(
     assert run.replica("standby1").verdict is Verdict.CONSISTENT
     assert run.result.divergences == ()
     assert run.seconds < 30
+
+
+@pytest.mark.long
+def test_a_standby_that_is_always_a_few_seconds_behind_a_steady_load_is_left_behind(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    """It replays whatever it is waited for, but by then the primary has gone on: it is not chased without end."""
+    cluster = make_cluster(major=newest_major, standbys=1)
+    cluster.primary.execute("create table visit as select g as id from generate_series(1, 500) g")
+    cluster.primary.execute("create table load (id int)")
+    cluster.add_standby("late", recovery_min_apply_delay="3s")
+    cluster.catch_up()
+    ended = Flag()
+
+    def write() -> None:
+        with session_on(cluster.primary, "postgres", autocommit=True) as connection:
+            while not ended.wait(0.01):
+                connection.execute("insert into load values (1)")
+
+    load = Background(write)
+    try:
+        run = audit(cluster, "postgres", tables=("visit",), replay_wait_s=6.0, align_budget_s=0.5)
+    finally:
+        ended.set()
+        load.join()
+    assert run.replica("late").verdict is Verdict.INCONCLUSIVE
+    assert "delayed on purpose" in run.replica("late").reason
+    assert "bytes of WAL behind" in run.replica("late").reason
+    assert int(run.replica("late").reason.split(": ")[1].split()[0]) > 0
+    assert run.on("late", "visit") is Verdict.INCONCLUSIVE
+    assert run.replica("standby1").verdict is Verdict.CONSISTENT
+    assert run.verdict is Verdict.INCONCLUSIVE
+    assert run.result.divergences == ()
+    assert run.seconds < 60
 
 
 # --- recovery conflicts ---

@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replcheck.errors import NodeUnfit
+from replcheck.errors import NodeUnfit, StatementFailed
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.audit import AuditResult
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.postgres.local import connect
+from replcheck.postgres.session import Session
+from replcheck.postgres.software import Software, read_software
 from tests import labs
-from tests.auditing import divergences_of, run_audit_of, targets_of
+from tests.auditing import divergences_of, relation_of, run_audit_of, targets_of
 from tests.conftest import MakeCluster
 
 LITTLE: dict[str, Any] = {"databases": ("postgres",), "tables": ("pg_catalog.pg_class",)}
@@ -124,3 +128,59 @@ def test_lag_position_version_and_upstream_of_each_node_are_reported(make_cluste
     assert len({node.system_identifier for node in nodes.values()}) == 1
     assert (nodes["primary"].lag_bytes, nodes["leaf"].timeline) == (None, 1)
     assert all(node.lag_bytes is not None for name, node in nodes.items() if name != "primary")
+
+
+@newest_only
+def test_a_collation_that_the_servers_do_not_know_is_told_and_the_others_are_compared_all_the_same(
+    cluster: LabCluster, major: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if major < 17:
+        pytest.skip("no collation of this major can be unknown on a machine that knows the others")
+    with connect(cluster.primary.dsn(database), node="primary", autocommit=True) as connection:
+        connection.execute("create collation known (provider = builtin, locale = 'C.UTF-8')")
+        connection.execute("create collation lost (provider = builtin, locale = 'C.UTF-8')")
+        connection.execute("set allow_system_table_mods = on")
+        connection.execute("update pg_collation set colllocale = 'Atlantis' where collname = 'lost'")
+    cluster.catch_up()
+    read: dict[str, Software] = {}
+
+    async def with_an_older_library_on_standby2(session: Session) -> Software:
+        read[session.node] = found = await read_software(session)
+        older = {"public.known": "0"} if session.node == "standby2" else {}
+        return replace(found, collations={**found.collations, **older})
+
+    monkeypatch.setattr("replcheck.audit.database.read_software", with_an_older_library_on_standby2)
+    result, _ = run_audit_of(cluster, databases=(database,), catalogs=False)
+    for software in read.values():
+        assert software.collations["public.lost"] is None
+        assert {software.collations[name] for name in ("public.known", "pg_c_utf8")} == {"1"}
+    told = [finding for finding in result.findings if finding.code == "collation_version"]
+    assert {(finding.node, finding.what.split()[3], finding.outcome) for finding in told} == {
+        ("standby1", "public.lost", Outcome.PARTIAL),
+        ("standby2", "public.lost", Outcome.PARTIAL),
+        ("standby2", "public.known", Outcome.PARTIAL),
+    }
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert {replica.verdict for replica in result.replicas} == {Verdict.CONSISTENT}
+
+
+@newest_only
+def test_versions_that_cannot_be_compared_are_a_finding_and_keep_no_row_from_being_proven(
+    cluster: LabCluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.primary.execute("create table visit as select 1 as id", dbname=database)
+    cluster.catch_up()
+
+    async def refused_by_standby1(session: Session) -> Software:
+        if session.node == "standby1":
+            raise StatementFailed("refused a statement (SQLSTATE 42501)", node="standby1", sqlstate="42501")
+        return await read_software(session)
+
+    monkeypatch.setattr("replcheck.audit.database.read_software", refused_by_standby1)
+    result, _ = run_audit_of(cluster, databases=(database,), catalogs=False)
+    told = [finding for finding in result.findings if finding.code == "software"]
+    assert [(finding.node, finding.outcome) for finding in told] == [("standby1", Outcome.PARTIAL)]
+    assert "versions of extensions and collations not compared" in told[0].what
+    assert relation_of(result, "visit").verdict is Verdict.CONSISTENT
+    assert {replica.verdict for replica in result.replicas} == {Verdict.CONSISTENT}
+    assert (result.verdict, result.not_checked) == (Verdict.INCONCLUSIVE, ())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from replcheck.postgres.nodes import text
 from tests import labs
 from tests.auditing import notes_of, relation_of, run_audit_of, server_errors, targets_of, unaccounted
 from tests.postgres import zoo
+from tests.proxies import proxied
 
 ZOO = "zoo"
 ENCODINGS = {
@@ -419,6 +421,45 @@ def test_a_name_that_names_nothing_is_a_usage_error(cluster: LabCluster, options
         run_audit_of(cluster, **options)
     assert named in refused.value.message
     assert refused.value.hint
+
+
+@newest_only
+def test_a_name_that_was_searched_nowhere_is_not_said_to_be_missing(cluster: LabCluster, shop: str) -> None:
+    def refused(**options: Any) -> UsageError:
+        with pytest.raises(UsageError) as caught:
+            run_audit_of(cluster, **options)
+        return caught.value
+
+    shut_out = f"{shop}.*.*"
+    told = refused(databases=(shop,), tables=("article",), excludes=(shut_out,))
+    assert told.message == (
+        f"nothing was searched for 'article': it could only be in database \"{shop}\" (excluded by the user)"
+    )
+    told = refused(databases=(shop, "template1"), tables=("article",), excludes=(shut_out,))
+    assert told.message == "no relation matches 'article'"
+    assert f'Not searched: database "{shop}" (excluded by the user).' in told.hint
+    cluster.primary.execute(f"revoke connect on database {shop} from public")
+    cluster.catch_up()
+    told = refused(tables=(f"{shop}.shop.article",))
+    assert f'database "{shop}" (the role may not connect to the database)' in told.message
+    assert "template0" not in told.message
+
+
+@newest_only
+def test_names_are_searched_for_without_a_look_at_any_relation(
+    cluster: LabCluster, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a database of many relations their sizes, columns and definitions take a while."""
+    with proxied(cluster.primary) as proxy:
+        targets = [
+            replace(target, dsn=proxy.dsn(target.dsn)) if target.name == "primary" else target
+            for target in targets_of(cluster)
+        ]
+        with pytest.raises(UsageError):
+            run_audit_of(cluster, targets=targets, databases=(shop,), tables=("no_such_table",))
+        assert any("pg_namespace" in statement for statement in proxy.statements)
+        for looked_at in ("pg_relation_size", "pg_attribute", "has_table_privilege"):
+            assert not any(looked_at in statement for statement in proxy.statements)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,10 +52,11 @@ from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
 from replcheck.model.progress import Premises, Progress
 from replcheck.postgres import advice
-from replcheck.postgres.catalog import Relation, read_relations
+from replcheck.postgres.catalog import Relation, RelationName, read_names
 from replcheck.postgres.nodes import Database, read_databases
 
 _TEMPLATE0 = "template0"
+_MOST_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -310,18 +311,15 @@ class _Audit:
                     if any(matches(relation, (pattern,), database.name) for relation in listed)
                 }
         if left:
-            raise UsageError(
-                f"no relation matches {', '.join(repr(pattern) for pattern in sorted(left))}",
-                hint="Patterns are relation, schema.relation or database.schema.relation, with * and ?.",
-            )
+            raise _nothing_matches(sorted(left), databases, self._gathered.not_checked)
 
-    async def _names(self, database: str) -> list[Relation]:
+    async def _names(self, database: str) -> list[RelationName]:
         try:
             session = await self._cluster.primary.open(database, "names")
         except DatabaseMissing:
             return []
         try:
-            return list((await read_relations(session)).values())
+            return await read_names(session)
         finally:
             await session.close()
 
@@ -461,3 +459,24 @@ def _encodes(name: str) -> bool:
 def _may_match(database: str, pattern: str) -> bool:
     parts = pattern.split(".")
     return len(parts) < 3 or fnmatchcase(database, parts[0])
+
+
+def _nothing_matches(
+    patterns: Sequence[str], searched: Sequence[Database], left_out: Iterable[NotChecked]
+) -> UsageError:
+    """Say that nothing is called so, or that nobody looked where it could be; `left_out` are notes of databases."""
+    shown = ", ".join(map(repr, patterns))
+    closed = [
+        f'"{note.database}" ({note.reason})'
+        for note in left_out
+        if note.database and note.code != "template" and any(_may_match(note.database, each) for each in patterns)
+    ]
+    where = ", ".join(closed[:_MOST_NAMED]) + (f" and {len(closed) - _MOST_NAMED} more" * (len(closed) > _MOST_NAMED))
+    if closed and not any(_may_match(database.name, each) for database in searched for each in patterns):
+        return UsageError(
+            f"nothing was searched for {shown}: it could only be in database {where}",
+            hint="Give the role access, or leave the exclusion out.",
+        )
+    hint = "Patterns are relation, schema.relation or database.schema.relation, with * and ?."
+    unseen = f" Not searched: database {where}." if closed else ""
+    return UsageError(f"no relation matches {shown}", hint=f"{hint}{unseen}")

@@ -93,6 +93,8 @@ class DatabaseAudit:
                 if not await self._plan_latecomers():
                     break
             await self._look_at_extras()
+        # What is read next follows no snapshot, and one that is left open would keep the locks of what is read.
+        await self._workers[0].settle()
 
     async def compare_software(self) -> list[Finding]:
         """Compare the versions of extensions and collations; call it after `run`."""
@@ -146,6 +148,7 @@ class DatabaseAudit:
     def finish(self, lack: Shortfall) -> None:
         """Record that what is left will not be proven, for every replica."""
         self._workers[0].retire_gone()
+        lack = self._job.absent.get(self._cluster.primary.name, lack)
         for proof in self._job.queue.proofs.values():
             for name in proof.active:
                 proof.give_up(name, lack)

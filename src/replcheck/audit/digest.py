@@ -1,20 +1,16 @@
-"""Digest levels, seeds and fingerprints.
+"""Digest levels and seeds.
 
 A digest is the row count and the sum of the rows' hashes. Digests of different encodings are never compared. The seed
-is random per run, so that a collision can be neither prepared nor lasting, and is kept out of every report.
+is random per run, so that a collision can be neither prepared nor lasting, and is kept out of every report; so are the
+digests, which say nothing outside their run.
 """
 
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import xxhash
-
 from replcheck.audit.options import Level
 from replcheck.postgres.digests import Digest, RowHash
-
-FINGERPRINT_MINIMUM_ROWS = 1_000
-"""No digest of fewer rows leaves a run: those of a few low-entropy rows could be guessed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +59,3 @@ def added(digests: Iterable[Digest]) -> Digest:
     parts = list(digests)
     sums = zip(*(part.sums for part in parts), strict=True)
     return Digest(sum(part.rows for part in parts), tuple(sum(values) for values in sums))
-
-
-def fingerprint(chunks: Iterable[tuple[int, Digest]]) -> str | None:
-    """Fold chunk digests, ordered by their first block, into one number (xxh3-128, hexadecimal).
-
-    None where the chunks hold too few rows to let a digest of them leave the run.
-    """
-    ordered = sorted(chunks, key=lambda chunk: chunk[0])
-    if sum(digest.rows for _, digest in ordered) < FINGERPRINT_MINIMUM_ROWS:
-        return None
-    folded = xxhash.xxh3_128()
-    for first, digest in ordered:
-        folded.update(f"{first}:{digest.rows}:{','.join(map(str, digest.sums))};".encode())
-    return folded.hexdigest()

@@ -237,7 +237,11 @@ class Lane:
             handle.unaligned_since = self.cluster.clock()
         waited = self.cluster.clock() - handle.unaligned_since
         if handle.usable and waited > self.cluster.options.replay_wait_s:
-            state = await replay_state(await handle.control())
+            try:
+                state = await replay_state(await handle.control())
+            except NodeError as error:
+                handle.report(error)
+                return
             lag = _cause_of_lag(state, target, handle.facts.settings)
             handle.leave_behind(left_behind(handle.name, max(0, target - state.replayed), waited, lag))
 

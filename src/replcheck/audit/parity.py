@@ -49,18 +49,23 @@ def compare_nodes(primary: NodeFacts, replicas: Iterable[NodeFacts]) -> list[Fin
 def compare_software(database: str, there: Software, here: Software, *, node: str) -> list[Finding]:
     """Compare versions of extensions and collations of one database on a replica with the primary's."""
     findings = []
+    mine: Mapping[str, str | None]
+    theirs: Mapping[str, str | None]
     for code, noun, mine, theirs in (
         ("extension_version", "extension", here.extensions, there.extensions),
         ("collation_version", "collation", here.collations, there.collations),
     ):
         for name in sorted(mine.keys() & theirs.keys()):
-            if mine[name] != theirs[name]:
-                what = (
-                    f"database {database}: {noun} {name} is {mine[name] or 'without a version'} here"
-                    f" and {theirs[name] or 'without a version'} on the primary"
-                )
+            # Where neither knows it, nobody can say whether the two are alike.
+            if mine[name] != theirs[name] or mine[name] is None:
+                what = f"database {database}: {noun} {name} is {_version(mine[name])} here"
+                what += f" and {_version(theirs[name])} on the primary"
                 findings.append(Finding(code=code, node=node, what=what, outcome=Outcome.PARTIAL))
     return findings
+
+
+def _version(version: str | None) -> str:
+    return "unknown to the server's libraries" if version is None else version or "without a version"
 
 
 def _of_one_node(node: NodeFacts) -> Iterable[Finding]:

@@ -13,7 +13,7 @@ from replcheck.audit.options import AuditOptions
 from replcheck.audit.shortfalls import DROPPED
 from replcheck.model.audit import NotChecked, RelationKind
 from replcheck.postgres import advice
-from replcheck.postgres.catalog import Relation
+from replcheck.postgres.catalog import Relation, RelationName
 
 _HEAP = "heap"
 _DEPTH = 3
@@ -59,7 +59,7 @@ def in_scope(relation: Relation, options: AuditOptions, database: str, *, shared
     return options.catalogs or relation.kind is not RelationKind.CATALOG
 
 
-def matches(relation: Relation, patterns: Sequence[str], database: str) -> bool:
+def matches(relation: Relation | RelationName, patterns: Sequence[str], database: str) -> bool:
     """Return whether a relation's name fits one of the glob patterns.
 
     A pattern is `relation`, `schema.relation` or `database.schema.relation`; without a schema, one in any schema but
@@ -78,7 +78,7 @@ def matches_database(database: str, pattern: str) -> bool:
     return len(parts) == _DEPTH and parts[1:] == ["*", "*"] and fnmatchcase(database, parts[0])
 
 
-def _matches(relation: Relation, pattern: str, database: str) -> bool:
+def _matches(relation: Relation | RelationName, pattern: str, database: str) -> bool:
     # Part by part: a star does not go over dots. A dot inside a name is met by a question mark.
     parts = pattern.split(".")
     names = [database, relation.schema, relation.name]

@@ -17,7 +17,7 @@ from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
 from replcheck.model.outcome import Verdict, worst_verdict
 from replcheck.model.progress import ProvenBlocks, without
 from replcheck.postgres.catalog import Relation
-from replcheck.postgres.digests import LAST_BLOCK, Digest
+from replcheck.postgres.digests import LAST_BLOCK
 
 MAX_LOOKS = 5
 """Looks at a chunk that differs in another place each time, before it is called inconclusive."""
@@ -165,7 +165,7 @@ class RelationProof:
         self.earlier: tuple[ProvenBlocks, ...] = ()
         """What an earlier run has proven of the relation as it is now."""
         self.earlier_rows = 0
-        self._digests: dict[int, Digest] = {}
+        self._rows: dict[int, int] = {}
         self.rows_known = True
 
     def _build_on(self, earlier: Sequence[ProvenBlocks]) -> None:
@@ -204,7 +204,7 @@ class RelationProof:
         """Return the primary's rows, None where some chunk of it could not be read, or was not yet."""
         if not self.rows_known or self._todo or self._uncounted:
             return None
-        return self.earlier_rows + sum(digest.rows for digest in self._digests.values())
+        return self.earlier_rows + sum(self._rows.values())
 
     @property
     def rows_listed(self) -> int:
@@ -214,12 +214,7 @@ class RelationProof:
     @property
     def chunks(self) -> int:
         """Return the number of chunks that were read."""
-        return len(self._digests)
-
-    @property
-    def digests(self) -> list[tuple[int, Digest]]:
-        """Return the primary's chunk digests with their first blocks."""
-        return list(self._digests.items())
+        return len(self._rows)
 
     def fresh(self, blocks_wanted: int) -> Chunk | None:
         """Return the next part that was never read, None where all were."""
@@ -403,7 +398,7 @@ class RelationProof:
 
     def _count(self, chunk: Chunk, finding: ChunkFinding) -> None:
         if chunk.first and finding.digest is not None:
-            self._digests[chunk.blocks.first] = finding.digest
+            self._rows[chunk.blocks.first] = finding.digest.rows
         elif chunk.first and finding.digest is None and any(f.seen for f in finding.replicas.values()):
             self.rows_known = False
 

@@ -64,6 +64,12 @@ NO_DATABASE = Shortfall(
     verdict=Verdict.UNCHECKED,
     hint="Where it was renamed while the audit ran, audit again; otherwise that server is no copy.",
 )
+DATABASE_RENAMED = Shortfall(
+    code="no_database",
+    reason="the database has another name on the primary than when the audit began",
+    verdict=Verdict.UNCHECKED,
+    hint="Audit again.",
+)
 UNREADABLE = Shortfall(
     code="unreadable_everywhere",
     reason="no node that was asked can read some of its blocks",

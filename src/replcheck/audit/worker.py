@@ -17,7 +17,7 @@ from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace, chunk_bytes
-from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof
+from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof, Trial
 from replcheck.audit.reading import HeapRewritten, Readers, drive
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
@@ -33,7 +33,8 @@ _IDLE_S = 0.1
 _SNAPSHOT_REST_S = 1.0
 """The longest rest in which a lane keeps its snapshots."""
 _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
-"""What a statement is refused with whose relation was dropped, renamed or redefined since it was planned."""
+"""What a statement is refused with whose relation was dropped, renamed or redefined since it was planned, or else
+whose type has a broken function."""
 _ENDED_SQLSTATES = frozenset({"25P03", "25P04", "40001"})
 """Why a server that is well ends a session: its time limits, or a recovery conflict."""
 _QUERY_CANCELED = "57014"
@@ -49,6 +50,8 @@ class _Pending:
     chunk: Chunk
     relation: Relation
     finding: ChunkFinding
+    refused: Mapping[str, shortfalls.Shortfall]
+    """Nodes that refused to read it as they do where it was redefined; whether it was is seen when it is settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +150,11 @@ class LaneWorker:
         try:
             return await self.lane.align(present) is not None
         except DatabaseMissing:
-            self._job.absent[self._cluster.primary.name] = shortfalls.NO_DATABASE
+            self._job.absent[self._cluster.primary.name] = shortfalls.DATABASE_RENAMED
             return False
         except NodeError as error:
             await self.lane.close()
-            self._cluster.primary.report(error)
+            self._cluster.node(error.node).report(error)
             return False
         finally:
             self._job.queue.aligning -= 1
@@ -278,13 +281,19 @@ class LaneWorker:
         lost = [name for name, error in troubles.items() if isinstance(error, NodeLost)]
         for name in lost:
             await self.failed(name, troubles[name])
+        refused = {
+            name: shortfalls.refusal(error, self._cluster.node(name).facts.privileges.role)
+            for name, error in troubles.items()
+            if isinstance(error, StatementFailed) and _as_if_redefined(error)
+        }
         there = troubles.get(self._cluster.primary.name)
-        if there is not None:
+        if there is not None and self._cluster.primary.name not in refused:
             self._primary_failed(proof, chunk, there)
             return
-        for name, error in troubles.items():
-            chunk = self._replica_failed(proof, chunk, name, error)
-        self._pending.append(_Pending(chunk, proof.relation, finding))
+        if there is None:
+            for name in troubles.keys() - refused.keys():
+                chunk = self._replica_failed(proof, chunk, name, troubles[name])
+        self._pending.append(_Pending(chunk, proof.relation, finding, refused))
 
     def _primary_failed(self, proof: RelationProof, chunk: Chunk, error: NodeError) -> None:
         """Put a chunk off that the primary could not read, or give it up."""
@@ -294,7 +303,7 @@ class LaneWorker:
             self._put_off(proof, chunk, shortfalls.lost_while_reading(error.node, *_ends(chunk)), lost=True)
         elif is_too_wide(error) and not chunk.by_column:
             self._job.queue.put_back([replace(chunk, by_column=True)])
-        elif isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
+        elif isinstance(error, HeapRewritten):
             self._job.watch.suspect(proof)
             self._put_off(proof, chunk, shortfalls.REDEFINED)
         elif isinstance(error, StatementCancelled) and error.sqlstate == _QUERY_CANCELED:
@@ -312,7 +321,7 @@ class LaneWorker:
             return chunk.failed(name, shortfalls.lost_while_reading(name, *_ends(chunk)), lost=True)
         if is_too_wide(error) and not chunk.by_column:
             return replace(chunk, by_column=True)
-        if isinstance(error, HeapRewritten) or error.sqlstate in _DEFINITION_SQLSTATES:
+        if isinstance(error, HeapRewritten):
             self._job.watch.suspect(proof)
             return chunk.failed(name, shortfalls.REDEFINED)
         if isinstance(error, StatementCancelled):
@@ -320,13 +329,21 @@ class LaneWorker:
         role = self._cluster.replicas[name].facts.privileges.role
         return chunk.failed(name, shortfalls.refusal(error, role), final=True)
 
-    def _put_off(self, proof: RelationProof, chunk: Chunk, lack: shortfalls.Shortfall, *, lost: bool = False) -> None:
+    def _put_off(
+        self,
+        proof: RelationProof,
+        chunk: Chunk,
+        lack: shortfalls.Shortfall,
+        *,
+        lost: bool = False,
+        final: bool = False,
+    ) -> None:
         now, budget_s, primary = (
             self._cluster.clock(),
             self._cluster.options.settle_budget_s,
             self._cluster.primary.name,
         )
-        failed = chunk.failed(primary, lack, lost=lost)
+        failed = chunk.failed(primary, lack, lost=lost, final=final)
         self._job.queue.put_back(proof.put_off(failed, primary, now=now, budget_s=budget_s))
 
     def _too_slow(self, proof: RelationProof, chunk: Chunk) -> None:
@@ -382,22 +399,25 @@ class LaneWorker:
             self._job.watch.suspect(proof)
             self._put_off(proof, item.chunk, shortfalls.REDEFINED)
             return []
+        chunk = self._after_refusals(proof, item, known.keys())
+        if chunk is None:
+            return []
         shown = {name: found for name, found in finding.replicas.items() if name in known}
         if self._cluster.primary.name not in known:
             shown, finding = {}, ChunkFinding(digest=None, replicas={})
-        cancelled = any(trial.lack and trial.lack.code == "conflict" for trial in item.chunk.trials.values())
+        cancelled = any(trial.lack and trial.lack.code == "conflict" for trial in chunk.trials.values())
         cancelled = cancelled and not any(found.seen for found in shown.values())
-        if cancelled and item.chunk.whole and not proof.in_ranges and item.chunk.epoch == proof.epoch:
+        if cancelled and chunk.whole and not proof.in_ranges and chunk.epoch == proof.epoch:
             proof.read_in_ranges()
             self._job.queue.reopen(relation.oid)
             return []
-        halves = proof.halve(item.chunk) if cancelled else []
+        halves = proof.halve(chunk) if cancelled else []
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []
         self._keep_proven(proof, item, shown, alignment)
         rest = proof.absorb(
-            item.chunk,
+            chunk,
             ChunkFinding(digest=finding.digest, replicas=shown),
             alignment=alignment.number,
             now=self._cluster.clock(),
@@ -421,6 +441,21 @@ class LaneWorker:
             )
             digest = None
             self._cluster.emit(BlocksProven(at=datetime.now(UTC), proof=kept))
+
+    def _after_refusals(self, proof: RelationProof, item: _Pending, unchanged: Iterable[str]) -> Chunk | None:
+        """Note in a chunk which nodes refused it although nothing was redefined there; None where the primary did.
+
+        What is refused twice like this is refused for good.
+        """
+        chunk = item.chunk
+        for name in item.refused.keys() & set(unchanged):
+            lack = item.refused[name]
+            again = chunk.trials.get(name, Trial()).lack == lack
+            if name == self._cluster.primary.name:
+                self._put_off(proof, item.chunk, lack, final=again)
+                return None
+            chunk = chunk.failed(name, lack, final=again)
+        return chunk
 
     def _record(self, alignment: Alignment, clean: list[str]) -> None:
         for name, difference in alignment.unsettled.items():
@@ -501,6 +536,10 @@ def known_blocks(relation: Relation, listing: Listing, pace: Pace) -> int:
 def relation_state(database: int, relation: Relation) -> RelationState:
     """Return what a proof of a relation holds for."""
     return RelationState(database=database, relation=relation.oid, token=relation.token, filenode=relation.filenode_now)
+
+
+def _as_if_redefined(error: StatementFailed) -> bool:
+    return error.sqlstate in _DEFINITION_SQLSTATES and not is_too_wide(error)
 
 
 def _ends(chunk: Chunk) -> tuple[int, int | None]:

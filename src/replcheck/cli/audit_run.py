@@ -168,10 +168,17 @@ def _deliver(result: AuditResult, arguments: AuditArguments, configuration: Conf
             with arguments.output.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(_rendered(result, arguments, configuration, file))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_unwritten()
     except OSError as error:
+        if arguments.output is None:
+            _forget_unwritten()
         return (error.strerror or "unknown error").lower()
     return None
+
+
+def _forget_unwritten() -> None:
+    # What is still buffered must not raise again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _rendered(

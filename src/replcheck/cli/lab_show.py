@@ -92,7 +92,9 @@ def expectation(planted: PlantedFault) -> str:
     if planted.sqlstate is not None:
         return f"rows of {planted.relation} unreadable, SQLSTATE {planted.sqlstate}"
     rows = "rows" if planted.rows is None else counted(planted.rows, "row")
-    return f"{rows} of {planted.relation} {planted.kind.value}"
+    others = " or ".join(sorted(kind.value for kind in planted.also))
+    beside = f", perhaps {others} ones beside them" if others else ""
+    return f"{rows} of {planted.relation} {planted.kind.value}{beside}"
 
 
 def counted(number: int, noun: str) -> str:

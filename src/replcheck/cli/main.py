@@ -6,6 +6,7 @@ Typer's own statuses (1 and 2) would read as "partial" and "refuted", so they ne
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 import typer
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _abandon_output()
         return ExitStatus.UNCHECKED
     except SystemExit:
-        # rich leaves like this where standard error is closed.
+        # rich leaves like this where the reader of standard error is gone.
+        _abandon_output()
         return ExitStatus.UNCHECKED
     except KeyboardInterrupt as error:
         return _report(Interrupted("interrupted"), error, debug=debug)
@@ -69,11 +71,28 @@ def _invoke(words: list[str]) -> int:
 
 
 def _prepare_streams() -> None:
+    # A descriptor that the caller closed would go to the next file that is opened, and that file would take in what is
+    # written here. Nobody reads errors then, but a report that nobody can read must fail.
+    if getattr(sys, "stdout", None) is None:
+        sys.stdout = _in_place_of_closed(1, os.O_RDONLY)
+    if getattr(sys, "stderr", None) is None:
+        sys.stderr = _in_place_of_closed(2, os.O_WRONLY)
     # A name that the terminal cannot show must not end a run.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="ascii" if is_plain_ascii(os.environ) else None, errors="backslashreplace")
+
+
+def _in_place_of_closed(number: int, flags: int) -> TextIO:
+    null = os.open(os.devnull, flags)
+    try:
+        os.fstat(number)
+    except OSError:
+        os.dup2(null, number)
+        os.close(null)
+        null = number
+    return os.fdopen(null, "w")
 
 
 def _understood(error: Exception, words: Sequence[str]) -> ReplcheckError:
@@ -106,12 +125,13 @@ def _report(error: ReplcheckError, origin: BaseException, *, debug: bool) -> int
         sys.stderr.write(told(error.message, error.hint) + "\n")
         sys.stderr.flush()
     except OSError:
-        _abandon_output()
+        pass  # nobody reads errors
+    _abandon_output()
     return exit_status_of(error)
 
 
 def _abandon_output() -> None:
-    # The reader is gone; what is still buffered must not raise again when the interpreter ends.
+    # Where a reader is gone, or a disk full, what is still buffered must not raise again when the interpreter ends.
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -33,6 +33,13 @@ _RELATIONS: Statement = """
     ORDER BY c.oid
 """
 
+# Purpose: the names alone of every relation that holds rows, however many there are. PostgreSQL 14+, no privilege.
+_NAMES: Statement = """
+    SELECT c.oid::bigint, pg_catalog.textsend(n.nspname::text), pg_catalog.textsend(c.relname::text)
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm', 'S', 'f')
+"""
+
 # Purpose: bytes of relations and of their TOAST tables. Takes each relation's lock for a moment, so it can meet DDL.
 # PostgreSQL 14+, no privilege.
 _SIZES = """
@@ -184,6 +191,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelationName:
+    """What a relation is called, and whether initdb made it."""
+
+    schema: str
+    name: str
+    is_catalog: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
     """A relation as one node's snapshot lists it."""
 
@@ -252,6 +268,14 @@ async def read_relations(session: Session, oids: Sequence[int] | None = None) ->
         )
         for relation in listed
     }
+
+
+async def read_names(session: Session) -> list[RelationName]:
+    """List what every relation is called that holds rows."""
+    return [
+        RelationName(schema=text(schema), name=text(name), is_catalog=oid < FIRST_USER_OID)
+        for oid, schema, name in await session.read(_NAMES)
+    ]
 
 
 async def read_tokens(session: Session, oids: Sequence[int]) -> dict[int, int]:

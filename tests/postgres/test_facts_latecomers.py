@@ -1,0 +1,109 @@
+"""Relations that come into being while an audit runs, or take another's place: they are read like all the others."""
+
+from typing import LiteralString
+
+import pytest
+
+from replcheck.events import ChunkCompared, DatabasePlanned, Event
+from replcheck.lab.cluster import LabCluster
+from replcheck.lab.faults import apply_fault
+from replcheck.model.audit import DifferenceKind
+from replcheck.model.outcome import Verdict
+from tests.conftest import MakeCluster
+from tests.staged import at, audit, between_plan_and_read, newest_only, session_on
+
+ROWS = 50
+
+
+def run_on_primary(cluster: LabCluster, database: str, *statements: LiteralString) -> None:
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    cluster.catch_up()
+
+
+MAKE_VISIT: LiteralString = "create table visit as select g as id, 'old' as note from generate_series(1, 50) g"
+MAKE_LATE: LiteralString = "create table late as select g as id, 'late' as note from generate_series(1, 200) g"
+SWAP: tuple[LiteralString, ...] = (
+    "create table visit_new as select g as id, 'new' as note from generate_series(1, 70) g",
+    "drop table visit",
+    "alter table visit_new rename to visit",
+)
+
+
+@pytest.fixture
+def visits(cluster: LabCluster, database: str) -> str:
+    """A database with a table, replayed everywhere."""
+    run_on_primary(cluster, database, MAKE_VISIT)
+    return database
+
+
+@newest_only
+@pytest.mark.parametrize("moment", [DatabasePlanned, ChunkCompared])
+def test_a_table_created_after_the_plan_is_planned_and_proven(
+    cluster: LabCluster, visits: str, moment: type[Event]
+) -> None:
+    run = audit(cluster, visits, at(moment, lambda: run_on_primary(cluster, visits, MAKE_LATE)))
+    run.assert_consistent()
+    assert run.relation("late").rows == 200
+    assert {replica.verdict for replica in run.relation("late").replicas} == {Verdict.CONSISTENT}
+    assert run.relation("visit").rows == ROWS
+
+
+@newest_only
+def test_tables_created_while_latecomers_are_read_are_found_too(cluster: LabCluster, visits: str) -> None:
+    run = audit(
+        cluster,
+        visits,
+        at(ChunkCompared, lambda: run_on_primary(cluster, visits, MAKE_LATE)),
+        at(
+            ChunkCompared,
+            lambda: run_on_primary(cluster, visits, "create table later as select 1 as id"),
+            relation="late",
+        ),
+    )
+    run.assert_consistent()
+    assert (run.relation("late").rows, run.relation("later").rows) == (200, 1)
+
+
+@newest_only
+@pytest.mark.parametrize("moment", ["between plan and read", "after the read"])
+def test_a_table_that_takes_anothers_place_under_its_name_is_proven_instead_of_it(
+    cluster: LabCluster, visits: str, moment: str
+) -> None:
+    def swap() -> None:
+        run_on_primary(cluster, visits, *SWAP)
+
+    run = audit(
+        cluster,
+        visits,
+        at(ChunkCompared, swap, relation="visit")
+        if moment == "after the read"
+        else between_plan_and_read("visit", swap),
+    )
+    assert run.relation("visit").rows == 70, "the one that goes by the name now was not read"
+    assert run.verdict is run.relation("visit").verdict is Verdict.CONSISTENT
+    assert run.result.divergences == ()
+    assert {(note.relation, note.code, note.by_design) for note in run.result.not_checked} == {
+        ("public.visit", "dropped", True)
+    }
+
+
+@pytest.mark.parametrize("how", [pytest.param("created", marks=pytest.mark.long), "swapped in"])
+def test_a_broken_latecomer_on_a_standby_is_found(make_cluster: MakeCluster, newest_major: int, how: str) -> None:
+    cluster = make_cluster(major=newest_major)
+    run_on_primary(cluster, "postgres", MAKE_VISIT)
+    name = "late" if how == "created" else "visit"
+    planted = []
+
+    def make_and_break() -> None:
+        run_on_primary(cluster, "postgres", *((MAKE_LATE,) if how == "created" else SWAP))
+        planted.append(apply_fault(cluster, "lose-row", node="standby1", relation=f"public.{name}"))
+
+    run = audit(cluster, "postgres", between_plan_and_read("visit", make_and_break))
+    assert run.verdict is Verdict.DIVERGED
+    [found] = run.result.divergences
+    assert (found.node, found.relation, found.kind) == ("standby1", f"public.{name}", DifferenceKind.MISSING)
+    assert [str(place) for place in found.ranges] == [f"({planted[0].block},{planted[0].offset})"]
+    assert run.on("standby2", name) is Verdict.CONSISTENT
+    assert run.result.odd_node == "standby1"
