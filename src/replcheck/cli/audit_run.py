@@ -4,20 +4,19 @@ The verdict is printed before anything is said of the history, and no failure to
 3, or 2 where a divergence was found.
 """
 
-import io
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
 from replcheck.cli.audit import AuditArguments, Format
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
+from replcheck.cli.output import deliver, page
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.errors import UsageError
@@ -48,7 +47,8 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
         _warn_unrecorded(finished, display)
         raise finished.error
     assert finished.result is not None  # noqa: S101 - a run without an error has a result
-    delivered = _deliver(finished.result, arguments, configuration)
+    render = partial(_rendered, finished.result, arguments, configuration)
+    delivered = deliver(render, arguments.output)
     _warn_unrecorded(finished, display)
     if delivered is not None:
         display.note(f"error: cannot write the report: {delivered}")
@@ -158,44 +158,19 @@ def _run(
         )
 
 
-def _deliver(result: AuditResult, arguments: AuditArguments, configuration: Configuration | None) -> str | None:
-    """Write the report and return None, or why it could not be written; a reader that went away has read enough."""
-    try:
-        if arguments.output is None:
-            sys.stdout.write(_rendered(result, arguments, configuration, sys.stdout))
-            sys.stdout.flush()
-        else:
-            with arguments.output.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(_rendered(result, arguments, configuration, file))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        return (error.strerror or "unknown error").lower()
-    return None
-
-
 def _rendered(
     result: AuditResult, arguments: AuditArguments, configuration: Configuration | None, target: TextIO
 ) -> str:
     if arguments.format is Format.JSON:
         return audit_json(result)
-    zone = configuration.output.time_zone if configuration else None
-    like = Console(file=target)
-    page = io.StringIO()
-    style = Style(ascii_only=not like.encoding.startswith("utf"), zone=ZoneInfo(zone) if zone else None)
-    console = Console(
-        file=page,
-        force_terminal=like.is_terminal,
-        color_system=like.color_system,  # type: ignore[arg-type]
-        no_color=like.no_color,
-        width=max(like.width, 80),
-        highlight=False,
-    )
-    if arguments.quiet:
-        print_verdict(result, console, style)
-    else:
-        print_audit(result, console, style, verbose=arguments.verbose)
-    return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
+
+    def draw(console: Console, style: Style) -> None:
+        if arguments.quiet:
+            print_verdict(result, console, style)
+        else:
+            print_audit(result, console, style, verbose=arguments.verbose)
+
+    return page(target, configuration, draw)
 
 
 def _warn_unrecorded(finished: FinishedAudit, display: Display) -> None:
