@@ -37,10 +37,18 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
     configuration = _configuration(arguments)
     request = audit_request(_flags(arguments), configuration)
     _check_outputs(arguments)
+    if arguments.plan:
+        from replcheck.cli.plan_run import plan_and_report
+
+        return plan_and_report(request, arguments, configuration, history_file(arguments, configuration, request))
     display = Display(quiet=arguments.quiet)
     for key in configuration.without_effect() if configuration else ():
         display.note(f"note: {key} is set and has no effect on an audit in this version")
-    store = _store(arguments, configuration, request, display)
+    store = history_file(arguments, configuration, request)
+    if store is None and not arguments.no_store:
+        display.note(
+            "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
+        )
     with _events(arguments.events) as sinks:
         finished = _run(request, sinks, store, display, auditor)
     if finished.error is not None:
@@ -117,21 +125,15 @@ def _check_outputs(arguments: AuditArguments) -> None:
         ) from error
 
 
-def _store(
-    arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest, display: Display
-) -> Path | None:
+def history_file(arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest) -> Path | None:
+    """Return the file of the history; None where none is wanted or the environment names no place for it."""
     if arguments.no_store:
         if arguments.resume:
             raise UsageError("--resume needs the history of the run that it goes on with", hint="Leave out --no-store.")
         return None
     if configuration is not None and configuration.output.store is not None:
         return Path(configuration.output.store)
-    path = default_path(request.cluster, os.environ)
-    if path is None:
-        display.note(
-            "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
-        )
-    return path
+    return default_path(request.cluster, os.environ)
 
 
 @contextmanager
