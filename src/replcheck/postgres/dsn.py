@@ -85,7 +85,7 @@ def words_of(dsn: str, environment: Mapping[str, str], *, origin: str = "connect
 
 
 def single_hosts(words: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the words of each server where several hosts are named, in their order.
+    """Return the words of each server where several hosts are named, in their order; a list libpq refuses stays one.
 
     >>> single_hosts({"host": "db1,db2", "port": "5432,5433"})
     [{'host': 'db1', 'port': '5432'}, {'host': 'db2', 'port': '5433'}]
@@ -98,7 +98,7 @@ def single_hosts(words: Mapping[str, str]) -> list[dict[str, str]]:
         if all(len(values) in {1, count} for values in lists.values())
     ]
     rest = {word: value for word, value in words.items() if word not in lists}
-    return [rest | {word: value for word, value in address.items() if value} for address in each]
+    return [rest | {word: value for word, value in address.items() if value} for address in each] or [dict(words)]
 
 
 def without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -145,7 +145,8 @@ class Discovery:
             if self.servers[0].facts.role is NodeRole.PRIMARY:
                 return
             lowest = await self._sender_of(lowest)
-            self.add(lowest, "primary")
+            if not any(_same(lowest, known) for known in self.servers):
+                self.add(lowest, "primary")
         raise NodeUnfit("no primary was found above these standbys", node="primary", hint="Name it with --primary.")
 
     async def _sender_of(self, standby: Server) -> Server:

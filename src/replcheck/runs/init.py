@@ -250,10 +250,8 @@ def _cluster_notes(discovery: Discovery) -> list[str]:
         seen = server.receivers
         if seen.hidden:
             are = "connection receives" if seen.hidden == 1 else "connections receive"
-            notes.append(
-                f"{seen.hidden} {are} WAL from {server.address} that this role may not see. To let it see them:"
-                f" {advice.grant_monitor(server.facts.privileges.role)}"
-            )
+            notes.append(f"{seen.hidden} {are} WAL from {server.address} that this role may not see. What lets it:")
+            notes.append(advice.grant_monitor(server.facts.privileges.role))
         notes += [f"The logical subscriber {name} of {server.address} is no node." for name in seen.logical]
         notes += [f"Nobody uses slot {slot} of {server.address}: a standby that is down?" for slot in seen.idle_slots]
     return notes
