@@ -200,6 +200,7 @@ def test_nodes_are_named_as_they_call_themselves():
     assert named("rome", "oslo") == ["db1", "rome", "oslo"]
     assert named("rome", "oslo", cluster_names=("bern", "rome", "oslo")) == ["bern", "rome", "oslo"]
     assert named("walreceiver", cluster_names=("bern", "rome")) == ["bern", "rome"]
+    assert named("a b", cluster_names=("bern", "rome")) == ["bern", "rome"]
     assert named("rome", cluster_names=("main", "main")) == ["db1", "rome"]
 
 
@@ -258,7 +259,7 @@ def test_addresses_are_understood_as_people_write_them(answer, words):
     assert address_words(answer) == words
 
 
-@pytest.mark.parametrize("answer", [":5432", "host='", "postgresql://[", "["])
+@pytest.mark.parametrize("answer", [":5432", "host='", "postgresql://[", "[", "a\udc80", "a\x1b"])
 def test_what_is_no_address_is_said_so(answer):
     with pytest.raises(UsageError):
         address_words(answer)

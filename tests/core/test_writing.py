@@ -46,7 +46,7 @@ def test_what_was_found_is_what_is_loaded(tmp_path):
 
 def test_every_key_of_an_audit_is_there_once_with_its_default(tmp_path):
     configuration = loaded(rendered(DRAFT), tmp_path)
-    with_all = loaded(COMMENTED_KEY.sub("", rendered(DRAFT)).replace('"gentle"', '"default"'), tmp_path)
+    with_all = loaded(COMMENTED_KEY.sub("", rendered(DRAFT)), tmp_path)
     for section in ("audit", "output"):
         defaults, shown = leaves(getattr(configuration, section)), leaves(getattr(with_all, section))
         assert {key: value for key, value in defaults.items() if value is not None} == {

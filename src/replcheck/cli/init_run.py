@@ -1,5 +1,6 @@
 """`replcheck init` from its options to what it printed: 0 where an audit can run with the file, else 3."""
 
+import io
 import os
 import shlex
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import typer
 
 from replcheck.cli.display import Display
-from replcheck.errors import ReplcheckError, UsageError
+from replcheck.errors import Interrupted, ReplcheckError, UsageError
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus
 from replcheck.postgres import dsn
@@ -37,7 +38,7 @@ class InitArguments:
 def init_and_report(arguments: InitArguments) -> ExitStatus:
     """Write the configuration and say what to do next; raise ReplcheckError where nothing useful could be written."""
     display = Display(quiet=False)
-    ask = None if arguments.yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
+    ask = None if arguments.yes or not _on_a_terminal() else _ask
     request = InitRequest(
         given=_given(arguments, ask), path=arguments.output, cluster=arguments.cluster, replace=arguments.force
     )
@@ -71,9 +72,26 @@ def _given(arguments: InitArguments, ask: Ask | None) -> tuple[tuple[str, Words]
     return tuple(given)
 
 
+def _on_a_terminal() -> bool:
+    try:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+    except (AttributeError, ValueError):
+        # Closed before the program began.
+        return False
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    return True
+
+
 def _ask(question: str, default: str) -> str:
-    answer: str = typer.prompt(question, default=default, show_default=bool(default), err=True)
-    return answer
+    """Ask on standard error, since standard output is for results."""
+    sys.stderr.write(f"{question}{f' [{default}]' if default else ''}: ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer:
+        raise Interrupted("nobody answers", hint="Ask nothing with --yes.")
+    return answer.strip() or default
 
 
 def _show(written: Initialized) -> None:

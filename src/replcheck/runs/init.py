@@ -98,15 +98,15 @@ def initialize(
 def node_names(discovery: Discovery) -> list[str]:
     """Return a name for each server, and after these one for each standby that was not found; all differ.
 
-    A standby has its application name where that can be a node's name, the primary its cluster_name where each server
-    has another one; else they are numbered.
+    A standby has its application name where that can be a node's name; else each has its cluster_name where these
+    differ; else they are numbered.
     """
     receivers = [discovery.receiver_of(server) for server in discovery.servers]
     receivers += [standby.receiver for standby in discovery.unlocated]
     wished = [_wish(receiver) for receiver in receivers]
     own = [server.image.cluster_name for server in discovery.servers]
     if len(own) > 1 and len(set(own)) == len(own):
-        wished[: len(own)] = [wish or name for wish, name in zip(wished, own, strict=False)]
+        wished[: len(own)] = [wish if is_name(wish) else name for wish, name in zip(wished, own, strict=False)]
     good = [wish if is_name(wish) and wished.count(wish) == 1 else "" for wish in wished]
     names: list[str] = []
     for number, name in enumerate(good, start=1):
@@ -163,13 +163,16 @@ def address_words(answer: str) -> dict[str, str]:
     >>> address_words("db2:5433"), address_words("[::1]:5433"), address_words("host=db2 port=5433")
     ({'host': 'db2', 'port': '5433'}, {'host': '::1', 'port': '5433'}, {'host': 'db2', 'port': '5433'})
     """
+    no_address = UsageError("that is no address", hint="Write it as host:port, or as host=db2 port=5432.")
+    if not answer.isprintable():
+        raise no_address
     if "=" in answer or "://" in answer:
         return dsn.words_of(answer, {}, origin="the address")
     bare = answer.count(":") > 1 and not answer.startswith("[")
     match = None if bare else _HOST_AND_PORT.fullmatch(answer)
     words = {"host": answer} if match is None else {word: text for word, text in match.groupdict().items() if text}
     if "host" not in words:
-        raise UsageError("the address is none", hint="Write it as host:port, or as host=db2 port=5432.")
+        raise no_address
     return words
 
 
