@@ -37,14 +37,13 @@ def nodes_of(configuration: Configuration) -> dict[str, dict[str, str]]:
     return {name: dsn.parse(dsn.inherit(dsn.parse(node.dsn), common)) for name, node in configuration.nodes.items()}
 
 
-@pytest.mark.parametrize("begin_with", ["primary", "standby2"])
 def test_an_audit_with_the_written_file_proves_the_cluster_consistent(
-    cluster: LabCluster, database: str, tmp_path: Path, run, begin_with: str
+    cluster: LabCluster, database: str, tmp_path: Path, run
 ) -> None:
     cluster.primary.execute("create table visit as select generate_series(1, 100) as id", dbname=database)
     cluster.catch_up()
     secret = (cluster.directory / "audit.pgpass").read_text().rstrip().rpartition(":")[2]
-    ended = run("init", "--primary", f"{cluster.audit_dsn(begin_with)} password={secret}", "--cluster", "clinic")
+    ended = run("init", "--primary", f"{cluster.audit_dsn('standby2')} password={secret}", "--cluster", "clinic")
     assert ended.status == 0, ended
     assert "replcheck audit --plan --config replcheck.toml" in ended.out
     path = tmp_path / "replcheck.toml"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -49,14 +50,13 @@ def filled(cluster: LabCluster, database: str) -> str:
     return database
 
 
-def plan_of(cluster: LabCluster, targets: list[NodeTarget] | None = None, **options: object) -> AuditPlan:
-    chosen = AuditOptions(**options)  # type: ignore[arg-type]
-    return asyncio.run(plan_cluster(targets or targets_of(cluster), chosen, cluster=cluster.name))
+def plan_of(cluster: LabCluster, targets: list[NodeTarget] | None = None, **options: Any) -> AuditPlan:
+    return asyncio.run(plan_cluster(targets or targets_of(cluster), AuditOptions(**options), cluster=cluster.name))
 
 
 @pytest.mark.parametrize("catalogs", [True, False])
 def test_the_audit_does_what_the_plan_says(cluster: LabCluster, filled: str, catalogs: bool) -> None:
-    options = {"databases": (filled,), "excludes": ("left_*",), "catalogs": catalogs}
+    options: dict[str, Any] = {"databases": (filled,), "excludes": ("left_*",), "catalogs": catalogs}
     plan = plan_of(cluster, **options)
     result, _ = asyncio.run(audit_of(cluster, **options))
     [database] = plan.databases

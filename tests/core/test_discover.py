@@ -129,7 +129,7 @@ def test_a_standby_whose_sender_may_not_be_seen_says_which_grant_shows_it():
     machines.put("db2", sees=False)
     with pytest.raises(NodeUnfit) as refused:
         machines.explored({"host": "db2"})
-    assert refused.value.hint.endswith('GRANT pg_monitor TO "auditor";')
+    assert 'GRANT pg_monitor TO "auditor";' in refused.value.hint
 
 
 def test_a_sender_that_is_out_of_reach_is_told():

@@ -91,6 +91,7 @@ def test_a_recorded_run_of_the_same_servers_tells_the_rate():
     rate = rate_of(document, plan)
     assert rate is not None
     assert (rate.bytes_per_s, rate.run_id) == (plan.size_bytes / 100, document["run_id"])
+    assert rate.measured_at is not None
     assert utc_text(rate.measured_at) == document["finished_at"]
     assert with_rate(plan, rate).estimate.seconds == pytest.approx(100)
 

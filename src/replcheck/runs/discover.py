@@ -152,11 +152,11 @@ class Discovery:
     async def _sender_of(self, standby: Server) -> Server:
         upstream, role = standby.facts.upstream, standby.facts.privileges
         if upstream is None:
-            blind = f"To let the role see it: {advice.grant_monitor(role.role)}" if not role.monitors else ""
+            grant = f"Run {advice.grant_monitor(role.role)} on the primary, and try again."
             raise NodeUnfit(
                 f"the server at {standby.address} is a standby, and it can't be seen from whom it streams",
                 node="primary",
-                hint=blind or "Name the primary with --primary.",
+                hint="Name the primary with --primary." if role.monitors else grant,
             )
         host, port = upstream
         try:
