@@ -156,7 +156,7 @@ def test_what_can_not_work_is_one_line(tmp_path: Path, run, words: list[str], me
 def conversation(home: Path, words: list[str], answers: list[tuple[str, str]]) -> tuple[int, str, str]:
     """Run a command on a terminal and answer its questions; return status, output and what the terminal showed."""
     master, slave = os.openpty()
-    shown, deadline = "", time.monotonic() + 60
+    shown = ""
     with subprocess.Popen(
         [*COMMAND, *words],
         stdin=slave,
@@ -166,22 +166,30 @@ def conversation(home: Path, words: list[str], answers: list[tuple[str, str]]) -
         env=environment(home),
         text=True,
     ) as process:
-        os.close(slave)
-        for sign, answer in answers:
-            while sign not in shown.rpartition("\n")[2]:
-                assert time.monotonic() < deadline, shown
-                if select.select([master], [], [], 1)[0]:
-                    shown += os.read(master, 4096).decode()
-            os.write(master, f"{answer}\n".encode())
-            shown += "\n"
-        out, _ = process.communicate(timeout=60)
-        while select.select([master], [], [], 0)[0]:
-            try:
-                shown += os.read(master, 4096).decode()
-            except OSError:
-                break
-    os.close(master)
+        try:
+            for sign, answer in answers:
+                shown += _shown_until(sign, master)
+                os.write(master, f"{answer}\n".encode())
+            out, _ = process.communicate(timeout=60)
+            shown += _shown_until(None, master)
+        finally:
+            process.kill()
+            os.close(slave)
+            os.close(master)
     return process.returncode, out, shown
+
+
+def _shown_until(sign: str | None, terminal: int) -> str:
+    """Return what a terminal shows until a question with this sign in it; None is all that is there."""
+    shown, deadline = "", time.monotonic() + 60
+    while sign is None or not (sign in shown.rpartition("\n")[2] and shown.endswith(": ")):
+        ready = select.select([terminal], [], [], 0 if sign is None else 1)[0]
+        if sign is None and not ready:
+            break
+        assert time.monotonic() < deadline, shown
+        if ready:
+            shown += os.read(terminal, 4096).decode()
+    return shown
 
 
 def test_on_a_terminal_it_asks_for_what_it_could_not_see(apart: LabCluster, tmp_path: Path) -> None:

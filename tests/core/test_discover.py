@@ -124,6 +124,14 @@ def test_a_standby_leads_to_its_primary_and_from_there_to_the_others():
     assert sorted(name for name in names(found) if name) == ["b", "c", "d"]
 
 
+def test_standbys_of_standbys_are_found_from_the_top():
+    machines = Machines()
+    machines.put("db1", standby=False, receivers=streaming(receiver("a", "10.0.0.2")))
+    machines.put("10.0.0.2", receivers=streaming(receiver("b", "10.0.0.3")))
+    machines.put("10.0.0.3")
+    assert names(machines.explored(AT_DB1)) == [None, "a", "b"]
+
+
 def test_a_standby_whose_sender_may_not_be_seen_says_which_grant_shows_it():
     machines = Machines()
     machines.put("db2", sees=False)
@@ -208,6 +216,16 @@ def test_with_nothing_to_tell_them_apart_each_server_is_one_standby():
     found = machines.explored({"host": "/run/pg"})
     assert sorted(places(found)) == [("/run/pg", "5432"), ("/run/pg", "5433"), ("/run/pg", "5434")]
     assert len(found.unlocated) == 1
+
+
+def test_no_server_is_taken_twice_whatever_it_is_called():
+    machines = Machines()
+    shown = (receiver("walreceiver"), receiver("walreceiver"), receiver("y"))
+    machines.put("/run/pg", standby=False, receivers=streaming(*shown))
+    machines.put("/run/pg", "5433")
+    machines.put("/run/pg", "5434", cluster_name="y")
+    found = machines.explored({"host": "/run/pg"})
+    assert sorted(places(found)) == [("/run/pg", "5432"), ("/run/pg", "5433"), ("/run/pg", "5434")]
 
 
 def test_a_standby_over_a_socket_of_another_machine_is_not_guessed():
