@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replcheck.audit.lanes import snapshot_lifetime_s
-from replcheck.audit.options import AuditOptions
+from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.audit.pace import ASSUMED_BYTES_PER_S, Pace
-from replcheck.audit.planning import ASSUMED_RATE, estimate, plan_relation, with_rate
+from replcheck.audit.planning import ASSUMED_RATE, assumed_rate, estimate, plan_relation, with_rate
 from replcheck.audit.proof import RelationProof
+from replcheck.model.audit import Resumption
 from replcheck.model.plain import utc_text
 from replcheck.model.plan import PlannedDatabase, PlannedRelation, Rate, Reading
 from replcheck.report.document import audit_document
@@ -71,6 +72,18 @@ def test_lanes_share_what_is_cut_and_not_one_scan():
     assert estimate([], ASSUMED_RATE, lanes=2).seconds == 0
 
 
+def test_a_gentle_audit_is_assumed_to_rest_most_of_its_time():
+    assert assumed_rate(AuditOptions()) == ASSUMED_RATE
+    assert assumed_rate(AuditOptions(pacing=Pacing.GENTLE)).bytes_per_s == ASSUMED_BYTES_PER_S / 10
+
+
+def test_the_time_a_run_was_held_still_does_not_count():
+    plan = factories.audit_plan()
+    rate = rate_of(recorded(size_bytes=plan.size_bytes, held_s=50.0), plan)
+    assert rate is not None
+    assert rate.bytes_per_s == plan.size_bytes / 50
+
+
 def test_databases_take_their_time_one_after_the_other():
     assert estimate([database(10**9), database(10**9)], ASSUMED_RATE, lanes=2).seconds == 10
 
@@ -101,6 +114,8 @@ def test_a_recorded_run_of_the_same_servers_tells_the_rate():
     [
         {"stopped": "the run was stopped"},
         {"level": "strong"},
+        {"resumed": Resumption(run_id="r", started_at=factories.BEGUN, relations=1)},
+        {"held_s": 100.0},
         {"size_bytes": 0},
         {"size_bytes": factories.audit_plan().size_bytes // 11},
         {"elapsed_s": 0},

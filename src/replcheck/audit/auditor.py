@@ -101,7 +101,7 @@ async def audit_cluster(
     )
     cluster_.gate.emit = emit
     try:
-        require_visible(cluster_)
+        require_visible(nodes, options)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
         async with _watched(cluster_, stop, began):
             return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=earlier, started_at=started_at).run()

@@ -13,6 +13,7 @@ from replcheck import __version__
 from replcheck.audit.digest import new_hasher
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.lanes import snapshot_lifetime_s
+from replcheck.audit.monitor import require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.pace import ASSUMED_BYTES_PER_S, Pace, chunk_bytes
 from replcheck.audit.plan import plan_relations
@@ -30,7 +31,7 @@ from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.nodes import Database, read_database_oid
 
 ASSUMED_RATE = Rate(bytes_per_s=float(ASSUMED_BYTES_PER_S))
-"""Of one lane; chunk sizes begin with it too."""
+"""Of one lane that reads without rest; chunk sizes begin with it too."""
 
 
 async def plan_cluster(targets: Sequence[NodeTarget], options: AuditOptions, *, cluster: str) -> AuditPlan:
@@ -41,6 +42,7 @@ async def plan_cluster(targets: Sequence[NodeTarget], options: AuditOptions, *, 
     """
     nodes = await connect_nodes(targets, options, lambda _: None)
     try:
+        require_visible(nodes, options)
         databases, left_out = await databases_in_scope(nodes[0], options)
         await check_tables(nodes[0], databases, options)
         planned = []
@@ -62,8 +64,13 @@ async def plan_cluster(targets: Sequence[NodeTarget], options: AuditOptions, *, 
         replicas=tuple(_planned_node(node, nodes, options) for node in nodes[1:]),
         databases=tuple(planned),
         not_checked=tuple(left_out),
-        estimate=estimate(planned, ASSUMED_RATE, options.jobs),
+        estimate=estimate(planned, assumed_rate(options), options.jobs),
     )
+
+
+def assumed_rate(options: AuditOptions) -> Rate:
+    """Return what one lane is assumed to compare, its rests included."""
+    return replace(ASSUMED_RATE, bytes_per_s=ASSUMED_RATE.bytes_per_s * options.pacing.share)
 
 
 def with_rate(plan: AuditPlan, rate: Rate) -> AuditPlan:

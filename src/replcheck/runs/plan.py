@@ -50,7 +50,7 @@ def plan_audit(
 
     plan = asyncio.run((planner or plan_cluster)(request.targets, request.options, cluster=request.cluster))
     try:
-        rate = _last_rate(store, plan) if store is not None and store.is_file() else None
+        rate = _last_rate(store, plan, request.argument_digest) if store is not None and store.is_file() else None
     except StoreError as error:
         tell(f"warning: no run is looked up for the estimate: {error.message}")
         rate = None
@@ -62,31 +62,39 @@ def plan_audit(
 def rate_of(document: Plain, plan: AuditPlan) -> Rate | None:
     """Return how quickly a recorded audit compared what it compared; None where it tells nothing of this plan.
 
-    It does where it was of the same servers and level, ended by itself, and compared a tenth of the planned bytes or
-    more: small runs are mostly waiting.
+    It does where it was of the same servers and level, read all by itself to its end, and compared a tenth of the
+    planned bytes or more: small runs are mostly waiting. The time in which it was held still does not count.
     """
     match document:
         case {
             "run_id": str(run_id),
             "level": plan.level,
             "stopped": "",
+            "resumed": None,
+            "held_s": int() | float() as held_s,
             "size_bytes": int(size_bytes),
             "primary": {"system_identifier": plan.primary.node.system_identifier},
             "started_at": str(started_at),
             "finished_at": str(finished_at),
         }:
             measured_at = datetime.fromisoformat(finished_at)
-            elapsed_s = (measured_at - datetime.fromisoformat(started_at)).total_seconds()
+            elapsed_s = (measured_at - datetime.fromisoformat(started_at)).total_seconds() - held_s
             if elapsed_s > 0 and size_bytes > 0 and size_bytes >= _LEAST_SHARE * plan.size_bytes:
                 return Rate(bytes_per_s=size_bytes / elapsed_s, run_id=run_id, measured_at=measured_at)
     return None
 
 
-def _last_rate(store: Path, plan: AuditPlan) -> Rate | None:
+def _last_rate(store: Path, plan: AuditPlan, argument_digest: str) -> Rate | None:
+    """Return the rate of the newest run that was asked for the same, else of the newest that tells one at all."""
     history = open_history(store)
-    for run in history.runs(limit=_RUNS_LOOKED_AT):
-        if run.kind == KIND and run.cluster == plan.cluster and isinstance(run, RunRecord) and run.failure is None:
-            rate = rate_of(history.result(run.run_id), plan)
-            if rate is not None:
-                return rate
+    audits = [
+        run
+        for run in history.runs(limit=_RUNS_LOOKED_AT)
+        if run.kind == KIND and run.cluster == plan.cluster and isinstance(run, RunRecord) and run.failure is None
+    ]
+    # Sorting is stable: the newest of each kind stay first.
+    for run in sorted(audits, key=lambda run: run.argument_digest != argument_digest):
+        rate = rate_of(history.result(run.run_id), plan)
+        if rate is not None:
+            return rate
     return None
