@@ -20,6 +20,7 @@ from replcheck.model.audit import (
 )
 from replcheck.model.node import NodeReport, NodeRole
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.plan import AuditPlan, Estimate, PlannedDatabase, PlannedNode, PlannedRelation, Rate, Reading
 from replcheck.model.wal import Lsn
 
 BEGUN = datetime(2026, 3, 1, 6, 30, 0, tzinfo=UTC)
@@ -197,3 +198,48 @@ def inconclusive(**changes: Any) -> AuditResult:
         relations=(in_flight, relation("patient")),
         **changes,
     )
+
+
+def planned_relation(name: str, size_bytes: int, **changes: Any) -> PlannedRelation:
+    made = PlannedRelation(
+        schema="public",
+        name=name,
+        kind=RelationKind.TABLE,
+        size_bytes=size_bytes,
+        blocks=-(-size_bytes // 8192),
+        chunks=1,
+        reading=Reading.WHOLE,
+    )
+    return replace(made, **changes)
+
+
+def planned_node(name: str, role: NodeRole = NodeRole.STANDBY, **changes: Any) -> PlannedNode:
+    made = PlannedNode(node=node(name, role), connections_needed=3, connections_free=94, max_snapshot_age_s=60.0)
+    return replace(made, **changes)
+
+
+def audit_plan(**changes: Any) -> AuditPlan:
+    """Return a plan of two databases, one with more relations than are shown."""
+    visit = planned_relation("visit", 48 << 30, chunks=490, reading=Reading.RANGES)
+    patient = planned_relation("Patient", 900 << 20, reading=Reading.SCAN)
+    small = tuple(planned_relation(f"small_{number:02}", (20 - number) * 8192) for number in range(12))
+    catalog = planned_relation("pg_proc", 800 << 10, schema="pg_catalog", kind=RelationKind.CATALOG)
+    databases = (
+        PlannedDatabase(name="clinic", relations=(visit, patient, *small), sequences=("public.visit_id_seq",)),
+        PlannedDatabase(name="postgres", relations=(catalog,), sequences=()),
+    )
+    made = AuditPlan(
+        made_at=BEGUN,
+        tool_version="1.0.0",
+        encoding="exact/1",
+        level="exact",
+        cluster="clinic",
+        scope=WHOLE,
+        lanes=2,
+        primary=planned_node("db1", NodeRole.PRIMARY),
+        replicas=(planned_node("db2"), planned_node("db3", max_snapshot_age_s=5.0)),
+        databases=databases,
+        not_checked=(not_checked(), unlogged("session"), *(unlogged(f"cache_{number}") for number in range(4))),
+        estimate=Estimate(seconds=262.4, rate=Rate(bytes_per_s=100_000_000.0)),
+    )
+    return replace(made, **changes)

@@ -21,6 +21,7 @@ HOMES = {
     "textual": {"tui"},
     "sqlalchemy": {"store"},
     "pydantic": {"config"},
+    "tomlkit": {"config"},
     "subprocess": {"postgres"},
 }
 

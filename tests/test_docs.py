@@ -12,6 +12,7 @@ from replcheck.cli.app import app
 from replcheck.config import Configuration, load
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.document import audit_schema
+from replcheck.report.plan_document import plan_schema
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,6 +73,17 @@ def test_the_sections_of_other_commands_are_named(name):
 @pytest.mark.parametrize("key", audit_schema()["properties"])
 def test_every_json_key_is_documented(key):
     assert f"`{key}`" in section("JSON")
+
+
+@pytest.mark.parametrize("key", plan_schema()["properties"])
+def test_every_json_key_of_a_plan_is_documented(key):
+    assert f"`{key}`" in section("JSON").partition("With `--plan`")[2]
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["init"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_init_is_documented(parameter):
+    [option] = [word for word in parameter.opts if word.startswith("--")]
+    assert re.search(rf"`?{option}\b", section("Configuration"))
 
 
 def test_the_configuration_in_the_readme_loads(tmp_path):

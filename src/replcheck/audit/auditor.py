@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 
 from replcheck import __version__
 from replcheck.audit.cluster import Cluster
@@ -18,8 +17,8 @@ from replcheck.audit.handles import NodeHandle
 from replcheck.audit.monitor import monitor, require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
-from replcheck.audit.plan import matches, matches_database
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
+from replcheck.audit.scope import check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
 from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, Shortfall
 from replcheck.audit.verdicts import (
@@ -34,7 +33,7 @@ from replcheck.audit.verdicts import (
     sequence_report,
     shortfalls,
 )
-from replcheck.errors import DatabaseMissing, Interrupted, NodeError, UsageError
+from replcheck.errors import Interrupted, NodeError
 from replcheck.events import Emit, FindingRaised, NodeObserved, ProvingBegan, Skipped
 from replcheck.model.audit import (
     AlignmentReport,
@@ -46,17 +45,12 @@ from replcheck.model.audit import (
     RelationReport,
     ReplicaReport,
     Resumption,
-    Scope,
 )
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
 from replcheck.model.progress import Premises, Progress
-from replcheck.postgres import advice
-from replcheck.postgres.catalog import Relation, RelationName, read_names
+from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import Database, read_databases
-
-_TEMPLATE0 = "template0"
-_MOST_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -107,7 +101,7 @@ async def audit_cluster(
     )
     cluster_.gate.tell(emit)
     try:
-        require_visible(cluster_)
+        require_visible(nodes, options)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
         async with _watched(cluster_, stop, began):
             return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=earlier, started_at=started_at).run()
@@ -181,30 +175,16 @@ class _Audit:
         for finding in compare_nodes(nodes[0].facts, [node.facts for node in nodes[1:]]):
             self._find(finding)
         databases = await self._databases(nodes[0])
-        await self._check_tables(databases)
+        await check_tables(nodes[0], databases, self._gathered.not_checked, self._options)
         shared_in = next((database.name for database in databases), None)
         for database in databases:
             await self._audit_database(database, shared_here=database.name == shared_in)
         return self._result()
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
-        listed = await read_databases(await primary.control())
-        patterns = self._options.databases
-        for pattern in patterns:
-            if not any(fnmatchcase(database.name, pattern) for database in listed):
-                raise UsageError(
-                    f'no database matches "{pattern}"', hint="Names are matched as the server spells them."
-                )
-        asked = [db for db in listed if not patterns or any(fnmatchcase(db.name, pattern) for pattern in patterns)]
-        if self._options.tables:
-            asked = [db for db in asked if any(_may_match(db.name, pattern) for pattern in self._options.tables)]
-        able = []
-        for database in asked:
-            note = _why_not(database, primary.facts.privileges.role, self._options.excludes)
-            if note is None:
-                able.append(database)
-            else:
-                self._skip(note)
+        able, left_out = await databases_in_scope(primary, self._options)
+        for note in left_out:
+            self._skip(note)
         return able
 
     async def _audit_database(self, database: Database, *, shared_here: bool) -> None:
@@ -299,30 +279,6 @@ class _Audit:
                 code = "sequence_unsteady" if verdict.verdict is Verdict.INCONCLUSIVE else "sequence_unread"
                 self._skip(not_checked(database, sequence.label, name, code, verdict.reason))
 
-    async def _check_tables(self, databases: Sequence[Database]) -> None:
-        """Raise UsageError for a pattern of --table that nothing matches, before any row is read."""
-        left = set(self._options.tables)
-        for database in databases:
-            if left:
-                listed = await self._names(database.name)
-                left -= {
-                    pattern
-                    for pattern in left
-                    if any(matches(relation, (pattern,), database.name) for relation in listed)
-                }
-        if left:
-            raise _nothing_matches(sorted(left), databases, self._gathered.not_checked)
-
-    async def _names(self, database: str) -> list[RelationName]:
-        try:
-            session = await self._cluster.primary.open(database, "names")
-        except DatabaseMissing:
-            return []
-        try:
-            return await read_names(session)
-        finally:
-            await session.close()
-
     def _find(self, finding: Finding) -> None:
         self._gathered.findings.append(finding)
         self._cluster.emit(FindingRaised(at=datetime.now(UTC), finding=finding))
@@ -353,12 +309,7 @@ class _Audit:
             encoding=self._cluster.hasher.encoding.name,
             level=self._options.level.value,
             cluster=self._name,
-            scope=Scope(
-                databases=self._options.databases,
-                tables=self._options.tables,
-                excludes=self._options.excludes,
-                catalogs=self._options.catalogs,
-            ),
+            scope=scope_of(self._options),
             verdict=verdict,
             primary=node_report(nodes[0], nodes),
             replicas=replicas,
@@ -426,57 +377,3 @@ def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdic
         return lack.reason
     count = sum(found is verdict for found in relations)
     return f"{count} relations are {verdict.value}" if count else "something in scope could not be checked"
-
-
-def _why_not(database: Database, role: str, excludes: Sequence[str]) -> NotChecked | None:
-    name = database.name
-    if any(matches_database(name, pattern) for pattern in excludes):
-        return not_checked(name, None, None, "excluded", "excluded by the user", by_design=True)
-    if name == _TEMPLATE0 and not database.allows_connections:
-        return not_checked(name, None, None, "template", "the pristine template, which lets nobody in", by_design=True)
-    if not _encodes(name):
-        return not_checked(name, None, None, "name", "its name is no UTF-8, so no client can ask for it")
-    if not database.allows_connections:
-        return not_checked(name, None, None, "no_connections", "the database lets nobody in")
-    if not database.valid:
-        return not_checked(
-            name, None, None, "invalid_database", "a DROP DATABASE of it was cut off", hint="Drop it again."
-        )
-    if not database.may_connect:
-        hint = advice.grant_connect(role, name)
-        return not_checked(name, None, None, "privilege", "the role may not connect to the database", hint=hint)
-    return None
-
-
-def _encodes(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _may_match(database: str, pattern: str) -> bool:
-    parts = pattern.split(".")
-    return len(parts) < 3 or fnmatchcase(database, parts[0])
-
-
-def _nothing_matches(
-    patterns: Sequence[str], searched: Sequence[Database], left_out: Iterable[NotChecked]
-) -> UsageError:
-    """Say that nothing is called so, or that nobody looked where it could be; `left_out` are notes of databases."""
-    shown = ", ".join(map(repr, patterns))
-    closed = [
-        f'"{note.database}" ({note.reason})'
-        for note in left_out
-        if note.database and note.code != "template" and any(_may_match(note.database, each) for each in patterns)
-    ]
-    where = ", ".join(closed[:_MOST_NAMED]) + (f" and {len(closed) - _MOST_NAMED} more" * (len(closed) > _MOST_NAMED))
-    if closed and not any(_may_match(database.name, each) for database in searched for each in patterns):
-        return UsageError(
-            f"nothing was searched for {shown}: it could only be in database {where}",
-            hint="Give the role access, or leave the exclusion out.",
-        )
-    hint = "Patterns are relation, schema.relation or database.schema.relation, with * and ?."
-    unseen = f" Not searched: database {where}." if closed else ""
-    return UsageError(f"no relation matches {shown}", hint=f"{hint}{unseen}")

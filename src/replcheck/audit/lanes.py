@@ -261,12 +261,17 @@ class Lane:
         now = self.cluster.clock()
         ends = [chase.taken + self.cluster.options.max_snapshot_age_s]
         primary = self.cluster.primary.facts.settings
-        remote_apply = primary.get("synchronous_commit") == "remote_apply" and primary.get("synchronous_standby_names")
-        for name in chase.unsettled:
-            ends.append(now + standby_lifetime_s(self.cluster.replicas[name].facts.settings))
-            if remote_apply:
-                ends.append(now + _REMOTE_APPLY_LIFETIME_S)
-        return min(ends)
+        standbys = [self.cluster.replicas[name].facts.settings for name in chase.unsettled]
+        return min([*ends, *(now + snapshot_lifetime_s(standby, primary) for standby in standbys)])
+
+
+def snapshot_lifetime_s(standby: Mapping[str, str], primary: Mapping[str, str]) -> float:
+    """Return how many seconds a lane may hold a snapshot on a standby, by its settings and its primary's.
+
+    Where commits wait for replay on standbys, an idle lane there must not delay them.
+    """
+    remote_apply = primary.get("synchronous_commit") == "remote_apply" and primary.get("synchronous_standby_names")
+    return min(standby_lifetime_s(standby), _REMOTE_APPLY_LIFETIME_S if remote_apply else float("inf"))
 
 
 def _cause_of_lag(state: ReplayState, target: Lsn, settings: Mapping[str, str]) -> Lag:

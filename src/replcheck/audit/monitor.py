@@ -1,10 +1,11 @@
 """Looks at the servers once a second while an audit runs, and closes the gate while they bear more than was allowed."""
 
 import asyncio
+from collections.abc import Iterable
 
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.handles import NodeHandle
-from replcheck.audit.options import Pacing
+from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.audit.pressure import Pressure, PressureWatch
 from replcheck.errors import NodeError, NodeUnfit
 from replcheck.model.wal import Lsn
@@ -16,10 +17,10 @@ LIMITS = "limits"
 _LOOK_S = 1.0
 
 
-def require_visible(cluster: Cluster) -> None:
+def require_visible(nodes: Iterable[NodeHandle], options: AuditOptions) -> None:
     """Raise NodeUnfit where the role can't see what a limit is about: a brake that never pulls would be a lie."""
-    for node in cluster.nodes:
-        needed = cluster.options.pause_if.need_monitor
+    for node in nodes:
+        needed = options.pause_if.need_monitor
         if needed and not (node.facts.privileges.monitors or node.facts.privileges.superuser):
             raise NodeUnfit(
                 f'pause_if.{needed[0]} cannot be watched on node "{node.name}": the role may not see sessions',

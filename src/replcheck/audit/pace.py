@@ -18,7 +18,8 @@ _LARGEST_CHUNK_BLOCKS = 131_072
 _SWEEP_PARTS = 512
 _GENTLE_SWEEP_S = 5.0
 _GENTLE_CHUNK_S = 0.25
-_ASSUMED_BYTES_PER_S = 100_000_000
+ASSUMED_BYTES_PER_S = 100_000_000
+"""What one lane reads before anything was measured."""
 
 
 class Pace:
@@ -32,7 +33,7 @@ class Pace:
         gentle = options.pacing is Pacing.GENTLE
         self._sweep_s = min(life_s / 2, _GENTLE_SWEEP_S) if gentle else life_s / 2
         self._chunk_s = min(_GENTLE_CHUNK_S if gentle else options.chunk_target_s, life_s / 3)
-        self._bytes_per_s = float(_ASSUMED_BYTES_PER_S)
+        self._bytes_per_s = float(ASSUMED_BYTES_PER_S)
 
     def blocks(self, size_bytes: int) -> int:
         """Return the number of blocks of so many bytes."""

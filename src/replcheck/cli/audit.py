@@ -44,6 +44,7 @@ class AuditArguments:
     quiet: bool
     verbose: bool
     no_store: bool
+    plan: bool
 
     def __repr__(self) -> str:
         return "AuditArguments()"
@@ -132,6 +133,9 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and only the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every relation and alignment.")] = False,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no record of this run.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show what an audit would read and need, and how long; reads no row.")
+    ] = False,
 ) -> None:
     """Prove, row by row, that every replica is a consistent copy of its primary; only reads.
 
@@ -163,5 +167,6 @@ def audit(
         quiet=quiet,
         verbose=verbose,
         no_store=no_store,
+        plan=plan,
     )
     raise typer.Exit(int(audit_and_report(arguments)))

@@ -4,20 +4,19 @@ The verdict is printed before anything is said of the history, and no failure to
 3, or 2 where a divergence was found.
 """
 
-import io
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
 from replcheck.cli.audit import AuditArguments, Format
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
+from replcheck.cli.output import deliver, page
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.errors import UsageError
@@ -38,17 +37,26 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
     configuration = _configuration(arguments)
     request = audit_request(_flags(arguments), configuration)
     _check_outputs(arguments)
+    if arguments.plan:
+        from replcheck.cli.plan_run import plan_and_report
+
+        return plan_and_report(request, arguments, configuration, history_file(arguments, configuration, request))
     display = Display(quiet=arguments.quiet)
     for key in configuration.without_effect() if configuration else ():
         display.note(f"note: {key} is set and has no effect on an audit in this version")
-    store = _store(arguments, configuration, request, display)
+    store = history_file(arguments, configuration, request)
+    if store is None and not arguments.no_store:
+        display.note(
+            "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
+        )
     with _events(arguments.events) as sinks:
         finished = _run(request, sinks, store, display, auditor)
     if finished.error is not None:
         _warn_unrecorded(finished, display)
         raise finished.error
     assert finished.result is not None  # noqa: S101 - a run without an error has a result
-    delivered = _deliver(finished.result, arguments, configuration)
+    render = partial(_rendered, finished.result, arguments, configuration)
+    delivered = deliver(render, arguments.output)
     _warn_unrecorded(finished, display)
     if delivered is not None:
         display.note(f"error: cannot write the report: {delivered}")
@@ -117,21 +125,15 @@ def _check_outputs(arguments: AuditArguments) -> None:
         ) from error
 
 
-def _store(
-    arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest, display: Display
-) -> Path | None:
+def history_file(arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest) -> Path | None:
+    """Return the file of the history; None where none is wanted or the environment names no place for it."""
     if arguments.no_store:
         if arguments.resume:
             raise UsageError("--resume needs the history of the run that it goes on with", hint="Leave out --no-store.")
         return None
     if configuration is not None and configuration.output.store is not None:
         return Path(configuration.output.store)
-    path = default_path(request.cluster, os.environ)
-    if path is None:
-        display.note(
-            "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
-        )
-    return path
+    return default_path(request.cluster, os.environ)
 
 
 @contextmanager
@@ -158,51 +160,19 @@ def _run(
         )
 
 
-def _deliver(result: AuditResult, arguments: AuditArguments, configuration: Configuration | None) -> str | None:
-    """Write the report and return None, or why it could not be written; a reader that went away has read enough."""
-    try:
-        if arguments.output is None:
-            sys.stdout.write(_rendered(result, arguments, configuration, sys.stdout))
-            sys.stdout.flush()
-        else:
-            with arguments.output.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(_rendered(result, arguments, configuration, file))
-    except BrokenPipeError:
-        _forget_unwritten()
-    except OSError as error:
-        if arguments.output is None:
-            _forget_unwritten()
-        return (error.strerror or "unknown error").lower()
-    return None
-
-
-def _forget_unwritten() -> None:
-    # What is still buffered must not raise again when the interpreter ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _rendered(
     result: AuditResult, arguments: AuditArguments, configuration: Configuration | None, target: TextIO
 ) -> str:
     if arguments.format is Format.JSON:
         return audit_json(result)
-    zone = configuration.output.time_zone if configuration else None
-    like = Console(file=target)
-    page = io.StringIO()
-    style = Style(ascii_only=not like.encoding.startswith("utf"), zone=ZoneInfo(zone) if zone else None)
-    console = Console(
-        file=page,
-        force_terminal=like.is_terminal,
-        color_system=like.color_system,  # type: ignore[arg-type]
-        no_color=like.no_color,
-        width=max(like.width, 80),
-        highlight=False,
-    )
-    if arguments.quiet:
-        print_verdict(result, console, style)
-    else:
-        print_audit(result, console, style, verbose=arguments.verbose)
-    return "".join(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
+
+    def draw(console: Console, style: Style) -> None:
+        if arguments.quiet:
+            print_verdict(result, console, style)
+        else:
+            print_audit(result, console, style, verbose=arguments.verbose)
+
+    return page(target, configuration, draw)
 
 
 def _warn_unrecorded(finished: FinishedAudit, display: Display) -> None:

@@ -13,14 +13,24 @@ from replcheck.model.units import parse_duration, parse_size
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
-NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+NodeName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
 
 
 class Section(BaseModel):
-    """A table of the file: unknown keys are errors, and nothing changes after it was read."""
+    """A table of the file: unknown keys are errors, and nothing changes after it was read.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, hide_input_in_errors=True)
+    What is written beneath a key is its description, in configurations that `replcheck init` writes too.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class Node(Section):
@@ -28,20 +38,20 @@ class Node(Section):
 
     dsn: str
     """A libpq connection string; what it leaves out comes from `connect`."""
-    zone: str | None = None
+    zone: str | None = Field(default=None, examples=["rack-a"])
     """The rack or zone the server stands in, as its owner attests."""
 
 
 class PauseIf(Section):
     """Limits beyond which an audit holds still."""
 
-    lag: Size | None = None
+    lag: Size | None = Field(default=None, examples=["64MB"])
     """WAL that a replica has not replayed yet."""
-    active_clients: int | None = Field(default=None, ge=1)
+    active_clients: int | None = Field(default=None, ge=1, examples=[40])
     """Client backends that are active on any node."""
-    xmin_age: int | None = Field(default=None, ge=1)
+    xmin_age: int | None = Field(default=None, ge=1, examples=[50_000_000])
     """Transactions that the oldest snapshot of the primary holds back from vacuum."""
-    checkpoints_requested: float | None = Field(default=None, gt=0)
+    checkpoints_requested: float | None = Field(default=None, gt=0, examples=[6.0])
     """Checkpoints forced by WAL volume, per minute."""
 
 
@@ -186,15 +196,15 @@ class Waiver(Section):
 class Output(Section):
     """Where results go."""
 
-    time_zone: str | None = None
-    """IANA name, for people; machines get UTC. None is the zone of the machine."""
-    store: str | None = None
-    """File of the history. None is the user's state folder."""
-    metrics: str | None = None
+    time_zone: str | None = Field(default=None, examples=["Asia/Kolkata"])
+    """IANA name of the zone for people; machines get UTC. Left out, it is the zone of the machine."""
+    store: str | None = Field(default=None, examples=["/var/lib/replcheck/clinic.db"])
+    """File of the history. Left out, it lies in the user's state folder."""
+    metrics: str | None = Field(default=None, examples=["/var/lib/node_exporter/replcheck.prom"])
     """File for the node exporter."""
-    signing_key: str | None = None
+    signing_key: str | None = Field(default=None, examples=["/etc/replcheck/clinic.key"])
     """File of the key that signs evidence."""
-    ping_env: str | None = None
+    ping_env: str | None = Field(default=None, examples=["REPLCHECK_PING_URL"])
     """Name of the environment variable that holds the address to ping."""
 
 

@@ -39,6 +39,14 @@ def to_plain(value: object) -> Plain:
     raise TypeError(f"{type(value).__name__} is no plain fact")
 
 
+def plain_object(fact: object) -> dict[str, Plain]:
+    """Return a dataclass as a JSON object; raise TypeError for anything else."""
+    plain = to_plain(fact)
+    if not isinstance(plain, dict):
+        raise TypeError(f"{type(fact).__name__} is no object")
+    return plain
+
+
 def utc_text(moment: datetime) -> str:
     """Return an aware time as machines read it.
 

@@ -24,6 +24,23 @@ _REASONS = {
 }
 
 
+_OURS = frozenset(
+    {
+        "application_name",
+        "client_encoding",
+        "connect_timeout",
+        "fallback_application_name",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "replication",
+        "target_session_attrs",
+    }
+)
+"""Words that a session sets itself, or that choose between several servers."""
+
+
 def parse(dsn: str, *, origin: str = "connection string", failure: type[ReplcheckError] = UsageError) -> dict[str, str]:
     """Return the words of a connection string; raise `failure` where libpq cannot read it.
 
@@ -46,6 +63,54 @@ def parse(dsn: str, *, origin: str = "connection string", failure: type[Replchec
 def merge(dsn: str, **words: str) -> str:
     """Return the connection string with `words` put in, each replacing what the string said of it."""
     return make_conninfo("", **(parse(dsn) | words))
+
+
+def words_of(dsn: str, environment: Mapping[str, str], *, origin: str = "connection string") -> dict[str, str]:
+    """Return the words of a connection string with those that libpq would take from the environment's variables.
+
+    Words that say nothing of the server or the role are left out: how a session is called and kept alive is ours, and a
+    node is one server. Of a service only the name is told. Raises UsageError where libpq cannot read the string.
+    """
+    words = parse(dsn, origin=origin)
+    given = {
+        option.keyword.decode(): environment[option.envvar.decode()]
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar and environment.get(option.envvar.decode()) and option.keyword != b"password"
+    }
+    if "service" in words or "service" in given:
+        given = {word: value for word, value in given.items() if word == "service"}
+    if {"host", "hostaddr"} & words.keys():
+        given = {word: value for word, value in given.items() if word not in {"host", "hostaddr"}}
+    return {word: value for word, value in (given | words).items() if word not in _OURS}
+
+
+def single_hosts(words: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the words of each server where several hosts are named, in their order; a list libpq refuses stays one.
+
+    >>> single_hosts({"host": "db1,db2", "port": "5432,5433"})
+    [{'host': 'db1', 'port': '5432'}, {'host': 'db2', 'port': '5433'}]
+    """
+    lists = {word: words[word].split(",") for word in ("host", "hostaddr", "port") if word in words}
+    count = max((len(lists[word]) for word in ("host", "hostaddr") if word in lists), default=1)
+    each = [
+        {word: values[number] if len(values) > 1 else values[0] for word, values in lists.items()}
+        for number in range(count)
+        if all(len(values) in {1, count} for values in lists.values())
+    ]
+    rest = {word: value for word, value in words.items() if word not in lists}
+    return [rest | {word: value for word, value in address.items() if value} for address in each] or [dict(words)]
+
+
+def without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the words that may be written to a file, and the names of those that libpq keeps from being shown."""
+    secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar}
+    kept = {word: value for word, value in words.items() if word not in secret}
+    return kept, tuple(sorted(words.keys() & secret))
+
+
+def written(words: Mapping[str, str]) -> str:
+    """Return words as a connection string."""
+    return make_conninfo("", **words)
 
 
 def inherit(dsn: Mapping[str, str], common: Mapping[str, str]) -> str:

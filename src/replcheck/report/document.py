@@ -9,7 +9,7 @@ from typing import Any
 
 from replcheck.model.audit import AlignmentReport, AuditResult, Divergence, RelationReport, ReplicaReport
 from replcheck.model.names import qualified
-from replcheck.model.plain import Plain, to_plain
+from replcheck.model.plain import Plain, plain_object, to_plain
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 
 SCHEMA = "replcheck/audit/1"
@@ -32,7 +32,7 @@ def audit_document(result: AuditResult) -> dict[str, Plain]:
         "encoding": result.encoding,
         "level": result.level,
         "cluster": result.cluster,
-        "scope": _object(result.scope) | {"whole": result.scope.whole},
+        "scope": plain_object(result.scope) | {"whole": result.scope.whole},
         "stopped": result.stopped,
         "stop_code": result.stop_code.value if result.stop_code else None,
         "resumed": to_plain(result.resumed),
@@ -61,15 +61,8 @@ def audit_schema() -> dict[str, Any]:
     return schema
 
 
-def _object(fact: object) -> dict[str, Plain]:
-    plain = to_plain(fact)
-    if not isinstance(plain, dict):
-        raise TypeError(f"{type(fact).__name__} is no object")
-    return plain
-
-
 def _replica(replica: ReplicaReport) -> dict[str, Plain]:
-    return _object(replica.node) | {
+    return plain_object(replica.node) | {
         "verdict": replica.verdict.value,
         "reason": replica.reason,
         "alignments": [_alignment(alignment) for alignment in replica.alignments],
@@ -77,14 +70,14 @@ def _replica(replica: ReplicaReport) -> dict[str, Plain]:
 
 
 def _alignment(alignment: AlignmentReport) -> dict[str, Plain]:
-    return _object(alignment) | {"exact": alignment.exact}
+    return plain_object(alignment) | {"exact": alignment.exact}
 
 
 def _relation(relation: RelationReport) -> dict[str, Plain]:
-    return _object(relation) | {"name": qualified(relation.schema, relation.name), "table": relation.name}
+    return plain_object(relation) | {"name": qualified(relation.schema, relation.name), "table": relation.name}
 
 
 def _divergence(divergence: Divergence) -> dict[str, Plain]:
-    plain = _object(divergence)
+    plain = plain_object(divergence)
     del plain["ranges"]
     return plain | {"ctid_ranges": [str(found) for found in divergence.ranges]}

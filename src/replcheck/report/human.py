@@ -4,6 +4,7 @@ The last lines are the verdict and what to do, since they are what a terminal sh
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from statistics import median
 
 from rich.console import Console
@@ -42,7 +43,7 @@ def print_audit(result: AuditResult, console: Console, style: Style, *, verbose:
     _print_relations(result, console, style, verbose=verbose)
     print_divergences(result, console, style)
     _print_findings(result, console, style)
-    _print_not_checked(result, console, verbose=verbose)
+    print_not_checked(result.not_checked, console, verbose=verbose)
     print_verdict(result, console, style)
 
 
@@ -237,9 +238,11 @@ def _print_findings(result: AuditResult, console: Console, style: Style) -> None
         line(console, word, f"  {where}{finding.what} ({finding.code})")
 
 
-def _print_not_checked(result: AuditResult, console: Console, *, verbose: bool) -> None:
-    unproven = [entry for entry in result.not_checked if not entry.by_design]
-    by_design = [entry for entry in result.not_checked if entry.by_design]
+def print_not_checked(entries: Iterable[NotChecked], console: Console, *, verbose: bool) -> None:
+    """Print what is not checked, by reason; of what is not by design, a few examples unless `verbose`."""
+    entries = list(entries)
+    unproven = [entry for entry in entries if not entry.by_design]
+    by_design = [entry for entry in entries if entry.by_design]
     if unproven:
         heading(console, "Not checked")
         _print_groups(unproven, console, limit=None)
