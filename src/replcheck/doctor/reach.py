@@ -40,10 +40,11 @@ def transport_checks(transport: Transport, place: Place) -> Iterator[Check]:
     elif transport.sslmode == _VERIFIED:
         yield place.ok("tls", f"the connection is encrypted ({transport.tls}) and the server's name verified")
     else:
-        verified = "its certificate is verified, its name is not" if transport.sslmode == "verify-ca" else ""
-        what = verified or "nothing verifies who answers"
+        less = "its certificate is verified, but not its name"
+        if transport.sslmode != "verify-ca":
+            less = "but the server need not prove who it is"
         yield place.warning(
-            "tls", f"the connection is encrypted ({transport.tls}), but {what} (sslmode={transport.sslmode})", remedy
+            "tls", f"the connection is encrypted ({transport.tls}), {less} (sslmode={transport.sslmode})", remedy
         )
 
 

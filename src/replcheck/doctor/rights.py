@@ -1,6 +1,8 @@
 """What the role may do: databases, relations, functions, and the SQL that grants what is missing. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import in_scope, plan_relations
@@ -50,19 +52,17 @@ def role_checks(rights: Rights, facts: NodeFacts, place: Place) -> Iterator[Chec
 def database_checks(exam: NodeExam, role: str, place: Place) -> Iterator[Check]:
     """Say which databases in scope the role can't enter, and why."""
     for database in exam.databases:
-        here, leave_out = place.of(database.name), f"Or leave it out: --exclude {quoted(database.name)}.*.*"
+        here, leave_out = place.of(database.name), f"Leave it out with --exclude {_pattern(database.name)}"
         visited = exam.visited.get(database.name)
         if not database.allows_connections:
-            yield here.missing(
-                "no_connections", "it lets nobody in (ALLOW_CONNECTIONS is false)", leave_out.replace("Or l", "L")
-            )
+            yield here.missing("no_connections", "it lets nobody in (ALLOW_CONNECTIONS is false)", f"{leave_out}.")
         elif not database.valid:
             yield here.missing("invalid_database", "a DROP DATABASE of it was cut off", "Drop it again.")
         elif not database.may_connect:
             yield here.missing(
                 "connect",
                 f"role {quoted(role)} may not connect",
-                f"Its owner or a superuser may grant it. {leave_out}",
+                f"{leave_out}, or let its owner or a superuser grant it.",
                 advice.grant_connect(role, database.name),
             )
         elif isinstance(visited, Failure):
@@ -92,7 +92,10 @@ def relation_checks(
     if _LARGE_OBJECTS in unreadable:
         what = f"role {quoted(role)} may not read large objects ({_LARGE_OBJECTS})"
         yield place.missing("large_objects", what, *_to_read(exam.rights, exam.facts, [_LARGE_OBJECTS]))
+    # Of what the role may not even read the plan says no more; a grant would only bring this to light.
+    secured = {relation.label for relation in found.relations if relation.row_security}
     hidden = [note.relation or "" for note in by_code.get("row_security", ())]
+    hidden += [name for name in tables if name in secured]
     if hidden:
         what = f"row-level security hides rows of {_some(hidden, 'relation', 'relations')} from role {quoted(role)}"
         yield place.missing(
@@ -163,17 +166,27 @@ def _to_read(rights: Rights, facts: NodeFacts, names: Sequence[str]) -> tuple[st
 
 
 def _who_may_bypass(rights: Rights, facts: NodeFacts) -> str:
-    able: Iterable[str] = rights.administrators.of_bypass if facts.version_num >= _ROLES_KNOW_ADMIN_OPTION else ()
-    names = ", ".join(quoted(name) for name in list(able)[:_NAMES_SHOWN])
-    leave_out = "Or leave these relations out with --exclude."
+    able = rights.administrators.of_bypass if facts.version_num >= _ROLES_KNOW_ADMIN_OPTION else ()
+    names = ", ".join(quoted(name) for name in able[:_NAMES_SHOWN])
     if rights.platform is Platform.OWN:
-        return f"Run it as a superuser{f', or as {names}' if names else ''}. {leave_out}"
-    if names:
-        return f"On {rights.platform.value}, run it as {names}, with the admin option on the role. {leave_out}"
-    return (
-        f"On {rights.platform.value}, only a superuser of the provider's may set it, as far as can be seen: ask your"
-        f" provider. {leave_out}"
-    )
+        who = f"run this as a superuser{f', or as {names}' if names else ''}"
+    elif names:
+        who = f"on {rights.platform.value} run this as {names}, with the admin option on the role"
+    else:
+        who = (
+            f"ask your provider: on {rights.platform.value} only a superuser of theirs may do this, as far as can be"
+            " seen"
+        )
+    return f"Leave these relations out with --exclude, or {who}."
+
+
+def _pattern(database: str) -> str:
+    """Return the pattern for a whole database, to be typed into a shell.
+
+    >>> _pattern("clinic"), _pattern("a.b c")
+    ("'clinic.*.*'", "'a?b?c.*.*'")
+    """
+    return shlex.quote(re.sub(r"[^\w-]", "?", database) + ".*.*")
 
 
 def _some(names: Sequence[str], noun: str, plural: str = "") -> str:

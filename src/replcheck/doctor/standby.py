@@ -114,10 +114,12 @@ def _conflicts(settings: Mapping[str, str], platform: Platform, place: Place) ->
         return place.ok("conflicts", "hot_standby_feedback is on: replay seldom waits for reads, nor ends them")
     life = standby_lifetime_s(settings)
     delay_ms = int(settings.get("max_standby_streaming_delay") or 30_000)
-    delay = "for as long as it takes" if delay_ms < 0 else f"at most {format_duration(delay_ms / 1000)}"
+    waits = f"waits at most {format_duration(delay_ms / 1000)} for a read and then ends it"
+    if delay_ms <= 0:
+        waits = "ends a read in its way at once" if delay_ms == 0 else "waits for a read as long as it takes"
     what = (
-        f"without hot_standby_feedback, replay waits for a read {delay} (max_standby_streaming_delay) and then ends"
-        f" it; an audit holds no snapshot longer than {format_duration(life)} there, and reads again what was ended"
+        f"without hot_standby_feedback, replay {waits} (max_standby_streaming_delay); an audit holds no snapshot longer"
+        f" than {format_duration(life)} there, and reads again what was ended"
     )
     if life > _SHORT_LIFE_S:
         return place.ok("conflicts", what)

@@ -8,7 +8,7 @@ from collections import Counter
 from importlib import resources
 from typing import Any
 
-from replcheck.model.doctor import AuditCost, CheckState, DoctorResult
+from replcheck.model.doctor import AuditCost, Check, CheckState, DoctorResult
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.plain import Plain, to_plain
 from replcheck.report.verdict import counted, joined
@@ -52,9 +52,7 @@ def doctor_schema() -> dict[str, Any]:
 
 def sentence(result: DoctorResult) -> str:
     """Return the outcome in one sentence."""
-    # The same on three nodes is one thing to read and to mend.
-    distinct = {(check.state, check.code, check.database, check.what) for check in result.checks}
-    counts = Counter(state for state, *_ in distinct)
+    counts = Counter(state for state, *_ in {thing(check) for check in result.checks})
     names = joined([node.name for node in result.nodes])
     more = [counted(counts[CheckState.WARNING], "warning")] if counts[CheckState.WARNING] else []
     if counts[CheckState.UNKNOWN]:
@@ -68,6 +66,14 @@ def sentence(result: DoctorResult) -> str:
     count = counts[CheckState.MISSING]
     things = "thing that it needs is" if count == 1 else "things that it needs are"
     return f"an audit would end unproven: {count:,} {things} missing{on}{rest}."
+
+
+def thing(check: Check) -> tuple[object, ...]:
+    """Return what makes checks one thing to read and to mend, seen on several nodes or in several databases.
+
+    What the same statement mends is one thing to do, whatever it is that it mends.
+    """
+    return (check.state, check.sql) if check.sql else (check.state, check.code, check.remedy)
 
 
 def _cost(cost: AuditCost) -> dict[str, Plain]:

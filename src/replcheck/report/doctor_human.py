@@ -13,7 +13,7 @@ from replcheck.model.doctor import AuditCost, Check, CheckState, DoctorResult, N
 from replcheck.model.names import printable, quoted
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.units import format_duration, format_size
-from replcheck.report.doctor import sentence
+from replcheck.report.doctor import sentence, thing
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted, joined
 
@@ -82,9 +82,7 @@ class _Group:
 def _groups(checks: Iterable[Check]) -> list[_Group]:
     groups: dict[tuple[object, ...], _Group] = {}
     for check in checks:
-        # What one statement mends is one thing to do, whatever it is seen in.
-        key = (check.sql,) if check.sql else (check.code, check.remedy)
-        group = groups.setdefault(key, _Group(check))
+        group = groups.setdefault(thing(check), _Group(check))
         if check.sql_node is not None and check.sql_node not in group.sql_nodes:
             group.sql_nodes.append(check.sql_node)
         nodes = group.places.setdefault((check.database, check.what), [])
