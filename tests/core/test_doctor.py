@@ -350,7 +350,9 @@ def test_a_standby_that_does_not_follow_is_a_warning():
 def test_a_standby_far_behind_is_a_warning(lag, codes):
     behind = spoiled(STANDBY, lsn=type(POSITION)(POSITION - lag))
     assert bad(exam(), behind) == codes
-    assert diagnosed(exam(), behind).nodes[1].observed.lag_bytes == lag
+    [_, seen] = diagnosed(exam(), behind).nodes
+    assert seen.observed is not None
+    assert seen.observed.lag_bytes == lag
 
 
 def test_remote_apply_is_a_warning_where_somebody_waits_for_it():
@@ -380,11 +382,12 @@ def test_a_parity_finding_is_told_once_and_of_its_own_node():
 
 
 def identity(of, **changes) -> NodeIdentity:
-    return replace(of.facts.identity, **changes)
+    found: NodeIdentity = replace(of.facts.identity, **changes)
+    return found
 
 
 def test_one_server_under_two_names_is_missing_a_copy():
-    twin = spoiled(exam("db2"), identity=exam().facts.identity)
+    twin = spoiled(exam("db2"), identity=identity(exam()))
     found = bad(exam(), twin)
     assert ("same_server", "db2", MISSING) in found
     assert ("primaries", None, MISSING) in found

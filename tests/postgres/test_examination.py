@@ -31,7 +31,7 @@ def furnished(cluster: LabCluster) -> Iterator[str]:
         "create unlogged table fleeting (i int)",
         "create extension amcheck",
     ):
-        cluster.primary.execute(psql.SQL(statement), dbname=name)  # type: ignore[arg-type]
+        cluster.primary.execute(psql.SQL(statement), dbname=name)
     cluster.primary.execute(psql.SQL("create role {} login connection limit 9").format(psql.Identifier(POOR)))
     cluster.primary.execute(psql.SQL("alter role {} set idle_session_timeout = '70s'").format(psql.Identifier(POOR)))
     cluster.catch_up()
@@ -125,7 +125,7 @@ async def test_the_advice_names_the_role_whatever_it_is_called(
         advice.lift_idle_limit(POOR),
     ):
         assert "\n" not in statement
-        cluster.primary.execute(psql.SQL(statement))  # type: ignore[arg-type]
+        cluster.primary.execute(psql.SQL(statement))
     try:
         rights = await read_rights(poor)
         assert (rights.member_of_monitor, rights.member_of_read_all_data) == (True, True)
