@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from replcheck.audit.options import Pacing
 from replcheck.doctor.facts import Failure
 from replcheck.model.audit import RelationKind
 from replcheck.model.doctor import CheckState
@@ -96,6 +97,8 @@ def test_what_a_server_holds_back_from_pg_read_all_data_is_no_matter_of_a_grant(
     found = only("read_relations", with_content(catalog))
     assert found.sql == ()
     assert "--no-catalogs" in found.remedy
+    store = relation(2_613, schema="pg_catalog", name="pg_largeobject", kind=RelationKind.LARGE_OBJECTS, readable=False)
+    assert "--exclude" in only("large_objects", with_content(store)).remedy
     assert bad(with_content(catalog), catalogs=False) == set()
 
 
@@ -154,7 +157,10 @@ def test_a_revoked_function_is_missing_even_where_it_ended_the_examination():
     failure = Failure(code="failed", what="refused a statement (SQLSTATE 42501)", hint="")
     told = rights(refused_functions=("pg_control_system()",))
     found = only("execute", exam(facts=None, server=None, databases=(), visited={}, rights=told, failure=failure))
-    assert found.sql == ('GRANT EXECUTE ON FUNCTION pg_control_system() TO "auditor";',)
+    assert (found.state, found.sql) == (
+        MISSING,
+        ('GRANT EXECUTE ON FUNCTION pg_control_system() TO "auditor";',),
+    )
     assert only("execute", with_content(refused_functions=("pg_xact_status(xid8)",))).database == "clinic"
 
 
@@ -440,6 +446,9 @@ def test_the_cost_is_that_of_the_primary_and_leaves_out_what_an_audit_leaves_out
     assert cost.databases[0].left_out == 1
     assert cost.not_visible_bytes == 5 << 20
     assert cost.duration_s == pytest.approx(13 / 200)
+    gentle = diagnosed(with_content(*relations), jobs=1, pacing=Pacing.GENTLE).cost
+    assert gentle is not None
+    assert (gentle.pace, gentle.duration_s) == ("gentle", pytest.approx(13 / 10))
 
 
 def test_shared_catalogs_are_counted_once():

@@ -36,7 +36,8 @@ def cost_of(exams: Sequence[NodeExam], options: AuditOptions) -> AuditCost | Non
         databases=databases,
         lanes=options.jobs,
         assumed_bytes_per_s=ASSUMED_BYTES_PER_S,
-        duration_s=size / (ASSUMED_BYTES_PER_S * options.jobs),
+        pace=options.pacing.value,
+        duration_s=size / (ASSUMED_BYTES_PER_S * options.jobs * options.pacing.share),
         logs_hint_bits=None if None in logged else "on" in logged,
     )
 

@@ -102,8 +102,8 @@ def relation_checks(
             "row_security", what, _who_may_bypass(exam.rights, exam.facts), advice.bypass_row_security(role)
         )
     for code, notes in by_code.items():
-        if code not in ("privilege", "row_security") and not all(note.by_design for note in notes):
-            names = [note.relation or "" for note in notes if not note.by_design]
+        if code not in ("privilege", "row_security") and not notes[0].by_design:
+            names = [note.relation or "" for note in notes]
             yield place.missing(
                 code,
                 f"{_some(names, 'relation', 'relations')}: {notes[0].reason}",

@@ -95,10 +95,11 @@ class AuditCost:
     node: str
     databases: tuple[DatabaseCost, ...]
     lanes: int
+    pace: str
     assumed_bytes_per_s: int
     """Per lane and node: an assumption, not a measurement of these servers."""
     duration_s: float
-    """Estimated reading time, without waiting for replay."""
+    """Estimated time of reading and, at a gentle pace, of resting; without waiting for replay."""
     logs_hint_bits: bool | None
     """Whether hint bits become WAL (checksums or wal_log_hints); None where the role can't see it."""
 

@@ -105,7 +105,8 @@ _RECEIVING: Statement = "SELECT count(*) > 0 FROM pg_catalog.pg_stat_get_wal_rec
 _DATABASE: Statement = """
     SELECT (SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'idle_session_timeout'),
            d.datconnlimit,
-           (SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) AS a WHERE a.datid = d.oid)
+           (SELECT count(*) FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+            WHERE a.datid = d.oid AND a.usesysid IS NOT NULL)
     FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
 

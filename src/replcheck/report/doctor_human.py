@@ -188,8 +188,8 @@ def _print_cost(cost: AuditCost, console: Console, *, verbose: bool) -> None:
     )
     line(
         console,
-        f"about {format_duration(max(cost.duration_s, 1))} of reading with {counted(cost.lanes, 'lane')}, where each"
-        f" reads {rate} a second (assumed, not measured)",
+        f"about {format_duration(max(cost.duration_s, 1))} with {counted(cost.lanes, 'lane')} at pace {cost.pace},"
+        f" where each reads {rate} a second while it reads (assumed, not measured)",
     )
     table = plain_table(
         "database",
