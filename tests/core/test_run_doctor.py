@@ -9,6 +9,7 @@ from replcheck.audit.options import AuditOptions
 from replcheck.cli.audit import Format
 from replcheck.cli.doctor import DoctorArguments
 from replcheck.cli.doctor_run import audit_command
+from replcheck.doctor.facts import Failure
 from replcheck.errors import (
     AuthenticationRefused,
     ConnectionsExhausted,
@@ -85,6 +86,31 @@ async def test_what_was_read_before_a_failure_is_kept_and_the_session_closed(mon
     assert exam.failure is not None
     assert (exam.failure.code, exam.rights) == (code, rights())
     assert session.closed
+
+
+async def test_a_database_is_entered_once_the_session_before_has_left(monkeypatch):
+    full = ConnectionsExhausted("no free connection", node="db2")
+    answers = iter([full, full, Closing()])
+    tried = []
+
+    async def opened(target: NodeTarget, *, database: str, **_: object) -> object:
+        tried.append(database)
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(use_case, "open_session", opened)
+    monkeypatch.setattr(use_case, "read_database", raising(NodeLost("it broke", node="db2")))
+    monkeypatch.setattr(use_case, "_LEAVING_S", 0)
+    failed = await use_case._examine_database(TARGET, "clinic")
+    assert tried == ["clinic"] * 3
+    assert isinstance(failed, Failure)
+    assert failed.code == "failed"
+    monkeypatch.setattr(use_case, "open_session", raising(full))
+    crowded = await use_case._examine_database(TARGET, "clinic")
+    assert isinstance(crowded, Failure)
+    assert crowded.code == "connections"
 
 
 def test_a_pattern_is_no_mistake_where_no_node_could_be_asked(monkeypatch):

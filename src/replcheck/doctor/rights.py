@@ -67,7 +67,7 @@ def database_checks(exam: NodeExam, role: str, place: Place) -> Iterator[Check]:
             )
         elif isinstance(visited, Failure):
             yield here.missing(visited.code, visited.what, visited.hint)
-    entered = [name for name, found in exam.visited.items() if not isinstance(found, Failure)]
+    entered = [quoted(name) for name, found in exam.visited.items() if not isinstance(found, Failure)]
     if entered:
         yield place.ok("connect", f"role {quoted(role)} can enter {_some(entered, 'database', 'databases')}")
 

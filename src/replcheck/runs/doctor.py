@@ -34,6 +34,9 @@ from replcheck.postgres.session import Limits, Session, open_session
 from replcheck.runs.request import AuditRequest
 
 _PURPOSE = "doctor"
+_LEAVING_S = 2.0
+"""How long a server may take to notice that a session was closed."""
+_MOST_TRIES = 20
 _LIMITS = Limits(statement_s=30.0, transaction_s=30.0)
 _CODES: dict[type[NodeError], str] = {
     NodeUnreachable: "unreachable",
@@ -112,13 +115,23 @@ async def _visit(target: NodeTarget, databases: Sequence[Database]) -> dict[str,
 async def _examine_database(target: NodeTarget, name: str) -> DatabaseFacts | Failure:
     session: Session | None = None
     try:
-        session = await open_session(target, database=name, purpose=_PURPOSE, limits=_LIMITS)
+        session = await _open(target, name)
         return await read_database(session)
     except NodeError as error:
         return _failure(error, unfit="unfit")
     finally:
         if session is not None:
             await session.close()
+
+
+async def _open(target: NodeTarget, database: str) -> Session:
+    """Open a session; where there is no room, wait for a moment: the session before may not have left yet."""
+    for _ in range(_MOST_TRIES - 1):
+        try:
+            return await open_session(target, database=database, purpose=_PURPOSE, limits=_LIMITS)
+        except ConnectionsExhausted:
+            await asyncio.sleep(_LEAVING_S / _MOST_TRIES)
+    return await open_session(target, database=database, purpose=_PURPOSE, limits=_LIMITS)
 
 
 def _in_scope(databases: Sequence[Database], options: AuditOptions) -> list[Database]:
