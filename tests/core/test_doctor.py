@@ -419,6 +419,16 @@ def test_standbys_alone_can_not_be_audited_but_an_unseen_node_may_be_the_primary
     assert bad(replace(unseen, server=None, databases=(), visited={}), STANDBY) == {("unreachable", "db1", MISSING)}
 
 
+def test_from_whom_a_standby_streams_is_told_where_it_can_be_seen():
+    def upstream(*exams):
+        return [node.observed.upstream for node in diagnosed(*exams).nodes if node.observed]
+
+    follows = spoiled(STANDBY, upstream=("db1.internal", 5432))
+    assert upstream(exam(), follows, exam("db3", standby=True)) == [None, "db1", None]
+    assert upstream(exam(), spoiled(STANDBY, upstream=("db1.internal", 5433))) == [None, None]
+    assert upstream(exam(), spoiled(STANDBY, upstream=("elsewhere", 5432))) == [None, None]
+
+
 def test_a_reader_of_shared_storage_is_no_copy():
     reader = spoiled(STANDBY, shared_storage="Aurora")
     assert bad(exam(), reader) == {("shared_storage", "db2", MISSING)}
@@ -476,6 +486,10 @@ def test_a_load_that_vacuum_has_not_seen_is_a_warning(settings, told):
         visited={"clinic": content(relation(16_384, size_bytes=1 << 30), visible_pages={16_384: 65_536})},
     )
     found = only("not_all_visible", loaded, STANDBY)
+    assert bad(loaded, STANDBY) - {
+        ("setting_data_checksums", "db1", WARNING),
+        ("setting_data_checksums", "db2", WARNING),
+    } == {("not_all_visible", "db1", WARNING)}
     assert found.state is WARNING
     assert told in found.what
     assert "512MB of 1GB" in found.what
