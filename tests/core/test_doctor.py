@@ -332,7 +332,7 @@ def test_how_a_standby_treats_long_reads_is_told_with_what_an_audit_does_then(se
 def test_a_managed_standby_is_set_in_its_own_way():
     curt = exam("db2", standby=True, settings={"hot_standby_feedback": "off", "max_standby_streaming_delay": "0"})
     found = only("conflicts", exam(), replace(curt, rights=rights(platform=Platform.RDS)))
-    assert found.sql == ()
+    assert (found.state, found.sql) == (WARNING, ())
     assert "parameter group" in found.remedy
 
 
@@ -382,6 +382,7 @@ def test_a_parity_finding_is_told_once_and_of_its_own_node():
         check for check in checks_of(exam(), other, exam("db3", standby=True)) if check.code == "setting_block_size"
     ]
     assert [(check.node, check.state) for check in found] == [("db2", WARNING)]
+    assert found[0].remedy == "An audit is inconclusive as long as that is so."
 
 
 # Who the nodes are
