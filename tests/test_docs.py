@@ -10,7 +10,9 @@ from typer.main import get_command
 
 from replcheck.cli.app import app
 from replcheck.config import Configuration, load
+from replcheck.model.doctor import CheckState
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.report.doctor import doctor_schema
 from replcheck.report.document import audit_schema
 from replcheck.report.plan_document import plan_schema
 
@@ -48,6 +50,21 @@ def test_every_command_is_documented(command):
 def test_every_option_of_audit_is_documented(parameter):
     for option in [*parameter.opts, *parameter.secondary_opts]:
         assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Using it")
+
+
+def test_the_doctor_takes_no_option_that_audit_does_not_have():
+    options = {name: {word for parameter in COMMANDS[name].params for word in parameter.opts} for name in COMMANDS}
+    assert options["doctor"] <= options["audit"]
+
+
+@pytest.mark.parametrize("state", CheckState)
+def test_every_state_of_a_check_is_documented(state):
+    assert state is CheckState.OK or f"`{state.value}`" in section("Before the first audit")
+
+
+@pytest.mark.parametrize("key", doctor_schema()["$defs"]["check"]["properties"])
+def test_every_key_of_a_check_is_documented(key):
+    assert f"`{key}`" in section("JSON")
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -9,6 +9,7 @@ import typer
 from replcheck import __version__
 from replcheck.cli.audit import audit
 from replcheck.cli.demo import demo
+from replcheck.cli.doctor import doctor
 from replcheck.cli.init import init
 
 _EPILOG = (
@@ -49,5 +50,6 @@ def options(
 app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
+app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 if find_spec("replcheck.cli.lab") is not None:
     app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

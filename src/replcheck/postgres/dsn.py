@@ -23,6 +23,23 @@ _REASONS = {
     "end of string reached": "an IPv6 address lacks its closing bracket",
 }
 
+_TELLABLE = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "dbname",
+        "gssencmode",
+        "host",
+        "hostaddr",
+        "passfile",
+        "port",
+        "require_auth",
+    }
+    | {"service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslrootcert", "target_session_attrs"}
+    | {"user"}
+)
+"""Words that hold an address, a name, the path of a file or a choice."""
+
 
 _OURS = frozenset(
     {
@@ -146,6 +163,17 @@ def public_address(dsn: str) -> str:
         ports = ports[:1] * len(names)
     default_port = defaults.get("port") or "5432"
     return ",".join(f"{_bracketed(name)}:{port or default_port}" for name, port in zip(names, ports, strict=True))
+
+
+def without_secrets(dsn: str) -> tuple[str, tuple[str, ...]]:
+    """Return the connection string with nothing in it that could be secret, and the names of the words left out.
+
+    >>> without_secrets("postgresql://auditor:hush@db1/app?sslmode=verify-full")
+    ('user=auditor dbname=app host=db1 sslmode=verify-full', ('password',))
+    """
+    words = parse(dsn)
+    told = {word: value for word, value in words.items() if word in _TELLABLE}
+    return make_conninfo("", **told), tuple(sorted(words.keys() - told.keys()))
 
 
 def hosts(dsn: str) -> tuple[str, ...]:

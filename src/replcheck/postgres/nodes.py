@@ -54,14 +54,14 @@ _PRIVILEGES: Statement = """
     FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user
 """
 
-# Purpose: how many connections are left for this role. PostgreSQL 14+; without pg_monitor the count is still right,
-# since a backend of another role shows as a row with NULL columns.
+# Purpose: how many connections are left for this role. PostgreSQL 14+; without pg_monitor the type of another role's
+# backend is NULL, and only processes of the server itself have no role.
 _CONNECTIONS: Statement = """
     SELECT pg_catalog.current_setting('max_connections')::int
              - pg_catalog.current_setting('superuser_reserved_connections')::int
              - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)
              - (SELECT count(*)::int FROM pg_catalog.pg_stat_get_activity(NULL)
-                WHERE backend_type IS NULL OR backend_type = 'client backend'),
+                WHERE usesysid IS NOT NULL AND (backend_type IS NULL OR backend_type = 'client backend')),
            (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user)
 """
 

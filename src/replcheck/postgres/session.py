@@ -84,6 +84,17 @@ class Session:
         return self._connection.info.backend_pid
 
     @property
+    def sslmode(self) -> str:
+        """Return what the client insists on, in libpq's word, wherever it was said (DSN, service file, environment)."""
+        options = {option.keyword: option.val for option in self._connection.pgconn.info}
+        return (options.get(b"sslmode") or b"prefer").decode()
+
+    @property
+    def peer_address(self) -> str:
+        """Return the address that the connection was made to, empty over a Unix socket."""
+        return self._connection.info.hostaddr
+
+    @property
     def alive(self) -> bool:
         """Return whether the connection was usable when it was last used."""
         return not self._connection.closed
