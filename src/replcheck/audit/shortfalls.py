@@ -112,6 +112,8 @@ INCONCLUSIVE_CODES = frozenset(
         "locked",
         "conflict",
         "sequence_unsteady",
+        "index_unsteady",
+        "index_unseen",
         "time_budget",
         "fail_fast",
     }

@@ -16,6 +16,8 @@ from replcheck.events import (
     DatabasePlanned,
     Event,
     HeldStill,
+    IndexChecked,
+    IndexesListed,
     NodeCameBack,
     NodeWentAway,
     RelationStarted,
@@ -71,6 +73,8 @@ class AuditProgress:
                 self.held = event.reason
             case Waited():
                 self._take_wait(event)
+            case IndexesListed() | IndexChecked():
+                self.doing = _index_work(event)
             case NodeWentAway():
                 self.away[event.node] = event.reason
             case NodeCameBack():
@@ -104,6 +108,12 @@ class AuditProgress:
             self.compared_rows += event.rows
         else:
             self.chunks_deferred += 1
+
+
+def _index_work(event: IndexesListed | IndexChecked) -> str:
+    if isinstance(event, IndexesListed):
+        return f"{event.database}: checking {event.indexes:,} indexes on every node"
+    return f"{event.database}: index {event.index} is {event.verdict.value} on {event.node}"
 
 
 def draw(progress: AuditProgress, elapsed_s: float) -> RenderableType:
