@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,10 @@ from tests.labs import majors
 GRANT = f"grant execute on function {{}}.bt_index_check(regclass, boolean) to {AUDIT_ROLE}"
 TABLES = (
     "create table entry (id int primary key, word text, scan text)",
-    "insert into entry select i, md5(i::text), case when i % 100 = 0 then repeat(md5(i::text), 400) end"
-    " from generate_series(1, 3000) i",
+    (
+        "insert into entry select i, md5(i::text), case when i % 100 = 0 then repeat(md5(i::text), 400) end"
+        " from generate_series(1, 3000) i"
+    ),
     "create index entry_word on entry (word)",
     "create index entry_upper on entry (upper(word)) where id > 100",
     "create index entry_hash on entry using hash (word)",
@@ -44,7 +47,7 @@ def prepare(cluster: LabCluster, database: str, *, schema: str = "public") -> No
     cluster.catch_up()
 
 
-def audit(cluster: LabCluster, database: str, **options: object) -> AuditResult:
+def audit(cluster: LabCluster, database: str, **options: Any) -> AuditResult:
     result, _ = run_audit_of(cluster, databases=(database,), indexes=True, **options)
     return result
 
@@ -155,8 +158,10 @@ def test_an_index_whose_functions_fail_is_unchecked_and_tells_no_value(cluster: 
         "create table odd (id int)",
         "create index odd_picky on odd (public.picky(id))",
         "insert into odd values (8)",
-        "create or replace function public.picky(int) returns int language plpgsql immutable as"
-        " $$begin raise exception 'canary %', $1; end$$",
+        (
+            "create or replace function public.picky(int) returns int language plpgsql immutable as"
+            " $$begin raise exception 'canary %', $1; end$$"
+        ),
     ):
         cluster.primary.execute(statement, [], database)
     cluster.catch_up()
@@ -273,8 +278,10 @@ def endless(broken: LabCluster) -> Iterator[LabCluster]:
         "create table slow (id int)",
         "insert into slow values (1)",
         "create index slow_slow on slow (public.slow(id))",
-        "create or replace function public.slow(int) returns int language plpgsql immutable as"
-        " $$begin perform pg_sleep(300); return $1; end$$",
+        (
+            "create or replace function public.slow(int) returns int language plpgsql immutable as"
+            " $$begin perform pg_sleep(300); return $1; end$$"
+        ),
     ):
         broken.primary.execute(statement)
     broken.catch_up()

@@ -2,7 +2,8 @@
 
 One index at a time on a node, all nodes at once, each on a session of its own. A check holds a snapshot and ACCESS
 SHARE for as long as it takes: it is broken off as soon as somebody waits for that lock, or replay stands still behind
-it, and tried again a few times. What was not checked to its end is told, and never counts as sound.
+it, and tried again a few times; and where the audit is held still or ends. What was not checked to its end is told,
+and never counts as sound.
 """
 
 import asyncio
@@ -151,6 +152,13 @@ class _NodeChecker:
 
     async def check(self, indexes: list[Index], tables: Mapping[int, Relation]) -> None:
         """Check these indexes; leaves those without a state that could not be asked for."""
+        self._cluster.gate.enter()
+        try:
+            await self._check_all(indexes, tables)
+        finally:
+            self._cluster.gate.leave()
+
+    async def _check_all(self, indexes: list[Index], tables: Mapping[int, Relation]) -> None:
         listed = await self._replayed_list(tables)
         for index in indexes:
             if self.lack is not None:
@@ -162,6 +170,10 @@ class _NodeChecker:
                 return
             self.states[index.oid] = state
             self._tell(index, tables[index.table_oid], state, len(looks), self._cluster.clock() - began)
+
+    @property
+    def _held(self) -> bool:
+        return self._cluster.gate.closed or self._cluster.halt.called
 
     async def cancel(self) -> None:
         if self._session is not None:
@@ -225,13 +237,18 @@ class _NodeChecker:
         )
 
     async def _check(self, index: Index, looks: list[IndexFault | None]) -> IndexState | None:
-        """Look at an index until the looks agree; None where the node was lost for good."""
+        """Look at an index until the looks agree; None where the node was lost for good, or the audit ends."""
         tries = losses = 0
         while believed(looks) is None and len(looks) < MOST_LOOKS:
+            await self._cluster.gate.wait_open()
+            if self._cluster.halt.called:
+                return None
             began = self._cluster.clock()
             try:
                 looks.append(await self._watched(await self._opened(), index))
             except StatementCancelled as error:
+                if self._held:
+                    continue
                 tries += 1
                 took = self._cluster.clock() - began
                 if tries >= _TRIES or (error.sqlstate == _CANCELLED and took >= self._options.index_timeout_s):
@@ -262,7 +279,7 @@ class _NodeChecker:
         watch = _Watch(self._node, session.advertised_pid, self._cluster)
         try:
             while not (await asyncio.wait({check}, timeout=_WATCH_S))[0]:
-                if await watch.is_in_the_way():
+                if self._held or await watch.is_in_the_way():
                     await session.cancel()
         finally:
             if not check.done():

@@ -62,8 +62,8 @@ class AuditProgress:
                 self.doing = f"{event.database}: {event.relations:,} relations"
             case Aligned():
                 self.doing = f"{event.database}: snapshots aligned after {event.attempts} attempts"
-            case RelationStarted():
-                self.doing = f"{event.database}.{event.relation}"
+            case RelationStarted() | IndexesListed() | IndexChecked():
+                self.doing = _doing(event)
             case RowsDiffer():
                 look = "a second look follows" if event.look == 1 else "second look"
                 self.doing = (
@@ -73,8 +73,6 @@ class AuditProgress:
                 self.held = event.reason
             case Waited():
                 self._take_wait(event)
-            case IndexesListed() | IndexChecked():
-                self.doing = _index_work(event)
             case NodeWentAway():
                 self.away[event.node] = event.reason
             case NodeCameBack():
@@ -110,7 +108,9 @@ class AuditProgress:
             self.chunks_deferred += 1
 
 
-def _index_work(event: IndexesListed | IndexChecked) -> str:
+def _doing(event: RelationStarted | IndexesListed | IndexChecked) -> str:
+    if isinstance(event, RelationStarted):
+        return f"{event.database}.{event.relation}"
     if isinstance(event, IndexesListed):
         return f"{event.database}: checking {event.indexes:,} indexes on every node"
     return f"{event.database}: index {event.index} is {event.verdict.value} on {event.node}"

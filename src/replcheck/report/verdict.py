@@ -122,9 +122,9 @@ def _diverged(result: AuditResult) -> str:
 def _index_sentence(result: AuditResult) -> str:
     """Return what there is to say where nothing but indexes differs."""
     nodes = joined(list(dict.fromkeys(found.node for found in result.divergences)))
-    return (
-        f"on {nodes} {_mismatch(len(result.divergences))}, although elsewhere the same do; no row was found to differ"
-    )
+    count = len(result.divergences)
+    they = "it does" if count == 1 else "they do"
+    return f"on {nodes} {_mismatch(count)}, although on another node {they}; no row was found to differ"
 
 
 def _mismatch(indexes: int) -> str:
