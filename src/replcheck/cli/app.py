@@ -9,6 +9,7 @@ import typer
 from replcheck import __version__
 from replcheck.cli.audit import audit
 from replcheck.cli.demo import demo
+from replcheck.cli.selftest import selftest
 
 _EPILOG = (
     "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
@@ -47,5 +48,6 @@ def options(
 
 app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
+app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)
 if find_spec("replcheck.cli.lab") is not None:
     app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

@@ -25,10 +25,11 @@ _POLL_S = 0.05
 
 
 class StopWish:
-    """Remembers the first signal; `tell` takes one line when it comes."""
+    """Remembers the first signal; `tell` takes one line when it comes, `what` is the run that it ends."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], what: str = "the demo") -> None:
         self._tell = tell
+        self._what = what
         self._signal: signal.Signals | None = None
 
     @contextmanager
@@ -108,4 +109,4 @@ class StopWish:
 
     def _interrupted(self) -> Interrupted:
         name = self._signal.name if self._signal else "a signal"
-        return Interrupted(f"the demo was ended by {name}", hint="Everything it had started was removed.")
+        return Interrupted(f"{self._what} was ended by {name}", hint="Everything it had started was removed.")
