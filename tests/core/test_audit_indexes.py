@@ -41,6 +41,7 @@ def checked(*states: Mapping[int, IndexState], **changes: Any) -> Checked:
     indexes = changes.pop("indexes", [index()])
     made = Checked(
         database="clinic",
+        listed=True,
         tables={TABLE.oid: TABLE},
         indexes={each.oid: each for each in indexes},
         states=dict(zip(NODES, states, strict=False)),
@@ -171,6 +172,18 @@ def test_a_node_that_could_not_be_asked_is_told_once_and_never_passes():
     assert [report.verdict for report in found.reports] == [
         Verdict.CONSISTENT, Verdict.UNCHECKED, Verdict.UNCHECKED
     ]  # fmt: skip
+
+
+def test_indexes_that_could_not_even_be_listed_are_told():
+    found = index_findings(checked({}, {}, indexes=[], listed=False))
+    [note] = found.not_checked
+    assert (note.database, note.node, note.relation, note.code) == ("clinic", None, None, "stopped")
+    assert not note.by_design
+    found = index_findings(
+        checked({}, {}, indexes=[], listed=False, lacks={"db1": lack("node_lost", Verdict.UNCHECKED)})
+    )
+    assert [note.code for note in found.not_checked] == ["node_lost"]
+    assert index_findings(checked({}, {}, indexes=[])).not_checked == ()
 
 
 @given(st.lists(st.sampled_from([None, SOUND, BROKEN, IndexState(lack=LOCKED)]), min_size=2, max_size=3))

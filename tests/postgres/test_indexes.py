@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from replcheck.model.audit import AuditResult, DifferenceKind, IndexReport
 from replcheck.model.outcome import ExitStatus, Outcome, Verdict
 from replcheck.report.verdict import outcome_of, sentence
 from tests.auditing import run_audit_of, server_errors, targets_of
+from tests.commands import run_command
 from tests.labs import majors
 
 GRANT = f"grant execute on function {{}}.bt_index_check(regclass, boolean) to {AUDIT_ROLE}"
@@ -129,6 +131,20 @@ def test_what_was_asked_and_cannot_be_done_is_unchecked(
         cluster.primary.execute(statement.rstrip(";"), [], database)
     cluster.catch_up()
     assert status(audit(cluster, database, catalogs=False)) is ExitStatus.PROVEN
+
+
+def test_the_command_ends_with_status_3_and_the_sql_that_is_missing(
+    cluster: LabCluster, database: str, tmp_path: Path
+) -> None:
+    dsns = {name: cluster.audit_dsn(name, database) for name in ("primary", "standby1")}
+    ended = run_command(
+        *("audit", "--primary", dsns["primary"], "--replica", dsns["standby1"], "--indexes", "--no-store"),
+        *("--database", database, "--quiet"),
+        home=tmp_path,
+    )
+    assert ended.status == 3, ended
+    assert "UNCHECKED" in ended.out
+    assert "CREATE EXTENSION amcheck; GRANT EXECUTE ON FUNCTION" in " ".join(ended.out.split())
 
 
 def test_without_indexes_in_scope_nothing_is_asked_for(cluster: LabCluster, database: str) -> None:

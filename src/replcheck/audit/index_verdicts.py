@@ -26,19 +26,6 @@ _MENDED_IN = {14: 140012, 15: 150007, 16: 160003}
 """Before these versions amcheck may miss rows that the index knows, where their values are stored with other headers
 there (PostgreSQL release notes: "Normalize index tuples")."""
 
-UNSTEADY = Shortfall(
-    code="index_unsteady",
-    reason="each look at the index reported something else",
-    verdict=Verdict.INCONCLUSIVE,
-    hint="Audit again when the table is written less.",
-)
-UNSEEN = Shortfall(
-    code="index_unseen",
-    reason="the index was not there when the node was asked for it",
-    verdict=Verdict.INCONCLUSIVE,
-    hint="Audit again when no DDL runs.",
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexState:
@@ -80,6 +67,8 @@ class Checked:
     """The indexes of one database, as the primary lists them, and what came of each on each node."""
 
     database: str
+    listed: bool
+    """Whether the primary said which indexes there are."""
     tables: Mapping[int, Relation]
     indexes: Mapping[int, Index]
     states: Mapping[str, Mapping[int, IndexState]]
@@ -150,6 +139,11 @@ def _state(checked: Checked, node: str, oid: int) -> IndexState:
 
 def _of_nodes(checked: Checked) -> Iterable[NotChecked]:
     """Yield what concerns whole nodes, once each: what there is to say of every index that was not looked at."""
+    if not checked.listed:
+        lack = next(iter(checked.lacks.values()), checked.left_over)
+        yield not_checked(
+            checked.database, None, None, lack.code, f"no index was checked: {lack.reason}", hint=lack.hint
+        )
     wanted = {oid for oid, index in checked.indexes.items() if index.valid and index.method == BTREE}
     for node, states in checked.states.items():
         left = len(wanted - states.keys())
