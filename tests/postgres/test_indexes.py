@@ -1,8 +1,12 @@
 """`--indexes` on real servers: broken indexes are found and named, sound ones are not, what was not asked is told."""
 
 import asyncio
+import itertools
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,11 @@ from replcheck.lab.schema import create_schema
 from replcheck.lab.workload import MixedWorkload
 from replcheck.model.audit import AuditResult, DifferenceKind, IndexReport
 from replcheck.model.outcome import ExitStatus, Outcome, Verdict
+from replcheck.postgres.local import connect
 from replcheck.report.verdict import outcome_of, sentence
 from tests.auditing import run_audit_of, server_errors, targets_of
 from tests.commands import run_command
+from tests.conftest import MakeCluster
 from tests.labs import majors
 
 GRANT = f"grant execute on function {{}}.bt_index_check(regclass, boolean) to {AUDIT_ROLE}"
@@ -358,3 +364,62 @@ def test_healthy_indexes_under_a_load_are_accused_of_nothing(broken: LabCluster)
     assert not [found for found in result.findings if found.outcome is Outcome.REFUTED]
     assert not [index for index in result.indexes if index.verdict is Verdict.DIVERGED]
     assert sum(index.verdict is Verdict.CONSISTENT for index in result.indexes) > 150
+
+
+@contextmanager
+def busy_queue(cluster: LabCluster) -> Iterator[None]:
+    """Work through a queue: rows are taken at one end and put in at the other, and index entries are marked dead.
+
+    After a checkpoint, full page images carry these marks to a standby, whose snapshots may still see the rows.
+    """
+    stop, primary = threading.Event(), cluster.primary
+
+    def work() -> None:
+        with connect(primary.dsn(), node=primary.name) as connection:
+            connection.execute("set enable_seqscan = off")
+            for turn in itertools.count():
+                if stop.is_set():
+                    return
+                connection.execute(
+                    "delete from queue where id in (select id from queue order by id limit 20 for update skip locked)"
+                )
+                connection.execute(
+                    "insert into queue select (select max(id) from queue) + i, repeat('x', 100)"
+                    " from generate_series(1, 20) i on conflict do nothing"
+                )
+                connection.execute("select count(*) from queue where id < (select min(id) + 200 from queue)")
+                if turn % 50 == 0:
+                    connection.execute("checkpoint")
+
+    with ThreadPoolExecutor() as pool:
+        working = [pool.submit(work) for _ in range(3)]
+        try:
+            yield
+        finally:
+            stop.set()
+            for each in working:
+                each.result(timeout=60)
+
+
+@pytest.mark.long
+def test_a_standby_without_feedback_is_accused_of_no_row_that_its_primary_has_forgotten(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    """There amcheck reports rows by itself, in one look of two: another one each time."""
+    cluster = make_cluster(major=newest_major, standbys=1, feedback=False)
+    for statement in (
+        "create table queue (id bigint primary key, content text) with (fillfactor = 50)",
+        "insert into queue select i, repeat('x', 100) from generate_series(1, 200000) i",
+        "create extension amcheck",
+        GRANT.format("public"),
+    ):
+        cluster.primary.execute(statement)
+    cluster.catch_up()
+    looks = []
+    with busy_queue(cluster):
+        for _ in range(6):
+            result, events = run_audit_of(cluster, databases=("postgres",), tables=("public.queue",), indexes=True)
+            looks += [event.looks for event in events if isinstance(event, IndexChecked) and event.node == "standby1"]
+            assert result.divergences == ()
+            assert all(index.verdict is not Verdict.DIVERGED for index in result.indexes)
+    assert max(looks) > 1, "nothing was reported even once, so that this test shows nothing"
