@@ -2,10 +2,15 @@
 
 A check holds a snapshot and ACCESS SHARE for as long as it takes: it is broken off as soon as somebody waits for that
 lock or replay stands still behind it, and tried again a few times; and where the audit is held still or ends.
+
+On a standby amcheck reports sound indexes too: an entry that the primary marked dead reaches the standby with a page
+image, and is skipped although the standby's snapshot still sees its row. So what a standby reports is looked at again
+while the primary holds an older snapshot, for which it must keep every entry that the standby may need.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from replcheck.audit.cluster import Cluster
@@ -14,6 +19,7 @@ from replcheck.audit.index_lacks import (
     IN_THE_WAY,
     NO_LIBRARY,
     TOO_LONG,
+    UNCONFIRMED,
     UNSEEN,
     UNSTEADY,
     lost,
@@ -66,6 +72,8 @@ class NodeChecker:
         self._database = database
         self._cluster = cluster
         self._options = cluster.options
+        limit = cluster.options.index_timeout_s
+        self._limits = Limits(statement_s=limit, transaction_s=limit)
         self._session: Session | None = None
         self._amcheck: Amcheck | None = None
         self._lack: Shortfall | None = None
@@ -125,9 +133,7 @@ class NodeChecker:
 
     async def _opened(self) -> Session:
         if self._session is None or not self._session.alive:
-            limit = self._options.index_timeout_s
-            limits = Limits(statement_s=limit, transaction_s=limit)
-            session = await self._node.open(self._database, "indexes", limits=limits)
+            session = await self._node.open(self._database, "indexes", limits=self._limits)
             self._session = session
             await prepare_checks(session)
         return self._session
@@ -141,8 +147,10 @@ class NodeChecker:
         elif isinstance(error, StatementFailed):
             self._lack = refusal(error.message)
         else:
-            self._node.report(error)
-            await self._node.wait_usable()
+            node = self._cluster.node(error.node)
+            node.report(error)
+            await node.wait_usable()
+            return self.lack is None and node.gone is None
         return self.lack is None
 
     async def _replayed_list(self, tables: Mapping[int, Relation]) -> Mapping[int, Index]:
@@ -162,17 +170,19 @@ class NodeChecker:
         self._lack = self.lack or refusal("its indexes could not be listed")
         return {}
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> bool:
+        """Wait until the node has replayed what the primary has written; return whether it has."""
         if self._node.facts.role is NodeRole.PRIMARY:
-            return
+            return True
         primary = await self._cluster.primary.control()
-        await wait_replayed(
+        waited = await wait_replayed(
             await self._node.control(),
             await insert_lsn(primary),
             primary_flush=lambda: flush_lsn(primary),
             writer_delay=await writer_delay_s(primary),
             timeout_s=self._options.replay_wait_s,
         )
+        return waited.reached
 
     async def _check(self, index: Index, looks: list[IndexFault | None]) -> IndexState | None:
         """Look at an index until the looks agree; None where the node was lost for good, or the audit ends."""
@@ -183,7 +193,9 @@ class NodeChecker:
                 return None
             began = self._cluster.clock()
             try:
-                looks.append(await self._watched(await self._opened(), index))
+                looks.append(await self._look(index, again=bool(looks)))
+            except _BehindError:
+                return IndexState(lack=UNCONFIRMED)
             except StatementCancelled as error:
                 if self._held:
                     continue
@@ -209,6 +221,31 @@ class NodeChecker:
             return IndexState(fault=fault, stale_collations=await stale_collations(await self._opened(), index.oid))
         except NodeError:
             return IndexState(fault=fault)
+
+    async def _look(self, index: Index, *, again: bool) -> IndexFault | None:
+        """Look at an index once; on a standby `again` under a snapshot that the primary holds meanwhile."""
+        if not again or self._node.facts.role is NodeRole.PRIMARY:
+            return await self._watched(await self._opened(), index)
+        async with self._entries_kept():
+            return await self._watched(await self._opened(), index)
+
+    @asynccontextmanager
+    async def _entries_kept(self) -> AsyncIterator[None]:
+        """Hold a snapshot on the primary that is older than any that the node takes in the block.
+
+        Whatever such a later one sees was not deleted when the primary's was taken, so its index entries stay. Raises
+        _BehindError where the node does not replay up to it, and NodeError where the snapshot was lost.
+        """
+        pin = await self._cluster.primary.open(self._database, "indexes", limits=self._limits)
+        try:
+            await pin.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            await pin.fetch("SELECT 1")
+            if not await self._catch_up():
+                raise _BehindError
+            yield
+            await pin.fetch("SELECT 1")
+        finally:
+            await pin.close()
 
     async def _watched(self, session: Session, index: Index) -> IndexFault | None:
         """Check an index once, and break it off on the server where it is in somebody's way."""
@@ -254,6 +291,10 @@ class NodeChecker:
                 elapsed_s=elapsed_s,
             )
         )
+
+
+class _BehindError(Exception):
+    """The node does not replay far enough for its report to be confirmed."""
 
 
 class _Watch:

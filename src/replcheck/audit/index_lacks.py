@@ -13,6 +13,12 @@ UNSTEADY = Shortfall(
     verdict=Verdict.INCONCLUSIVE,
     hint="Audit again when the table is written less.",
 )
+UNCONFIRMED = Shortfall(
+    code="index_unsteady",
+    reason="something was reported of the index, but the node lags too far behind for it to be confirmed",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when the node has caught up.",
+)
 UNSEEN = Shortfall(
     code="index_unseen",
     reason="the index was not there when the node was asked for it",

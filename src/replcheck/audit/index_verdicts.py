@@ -52,8 +52,7 @@ class IndexFindings:
 def believed(looks: Sequence[IndexFault | None]) -> bool | None:
     """Tell what looks in order say together: True broken, False sound, None that another is needed.
 
-    On a standby an index entry that the primary marked dead may be skipped although the snapshot still sees its row;
-    a later snapshot does not, so the same row is not reported again.
+    One report is none: on a standby amcheck also reports rows that the primary has already forgotten.
     """
     if looks and looks[-1] is None:
         reported = [look for look in looks if look is not None]
