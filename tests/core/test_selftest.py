@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +12,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from replcheck.errors import Interrupted
 from replcheck.lab.changes import CHANGES, type_changes
 from replcheck.model.audit import AuditResult, CtidRange, DifferenceKind
 from replcheck.model.outcome import Outcome
@@ -23,6 +26,7 @@ from replcheck.report.selftest import (
     selftest_verdict,
 )
 from replcheck.report.style import Style
+from replcheck.runs.demo_stop import StopWish
 from replcheck.runs.selftest_score import bystanders, sight, twin
 from tests import factories
 
@@ -198,3 +202,13 @@ def test_every_change_is_named_once_and_says_where_it_shows():
         assert change.after
         assert bool(change.row) == change.relation.startswith("pg_catalog.")
         assert bool(change.kinds) != bool(change.row)
+
+
+def test_a_signal_in_the_middle_of_a_line_is_a_wish_like_any_other():
+    def interrupted_write(_: str) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    with pytest.raises(Interrupted, match="the self-test was ended by SIGINT"):
+        with StopWish(interrupted_write, what="the self-test").on_signals() as wish:
+            os.kill(os.getpid(), signal.SIGINT)
+            wish.obey()

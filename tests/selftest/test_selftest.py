@@ -24,7 +24,8 @@ from tests import labs
 from tests.commands import environment
 
 SOURCE = Path(__file__).parents[2] / "src"
-ENDS_WITHIN_S = 280
+ENDS_WITHIN_S = 550
+"""On a machine that does much else beside the tests."""
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def root(clusters_root: Path) -> Iterator[Path]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("major", labs.majors())
 def test_everything_is_seen_and_nobody_accused(root: Path, tmp_path: Path, major: int) -> None:
     done = subprocess.run(

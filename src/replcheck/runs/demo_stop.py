@@ -104,7 +104,8 @@ class StopWish:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signal is None:
             self._signal = signal.Signals(number)
-            with suppress(OSError):
+            # A handler that interrupts a write to the same stream must not write to it (RuntimeError).
+            with suppress(OSError, RuntimeError):
                 self._tell(f"{self._signal.name}: removing the servers")
 
     def _interrupted(self) -> Interrupted:
