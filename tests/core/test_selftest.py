@@ -208,7 +208,8 @@ def test_a_signal_in_the_middle_of_a_line_is_a_wish_like_any_other():
     def interrupted_write(_: str) -> None:
         raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
 
-    with pytest.raises(Interrupted, match="the self-test was ended by SIGINT"):
-        with StopWish(interrupted_write, what="the self-test").on_signals() as wish:
-            os.kill(os.getpid(), signal.SIGINT)
+    wish = StopWish(interrupted_write, what="the self-test")
+    with wish.on_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted, match="the self-test was ended by SIGINT"):
             wish.obey()
