@@ -11,6 +11,8 @@ from replcheck.model.audit import (
     DifferenceKind,
     Divergence,
     Finding,
+    IndexNode,
+    IndexReport,
     NotChecked,
     RelationKind,
     RelationReplica,
@@ -121,6 +123,25 @@ def finding(outcome: Outcome = Outcome.PROVEN, **changes: Any) -> Finding:
     return replace(Finding(code="setting", node="db2", what=what, outcome=outcome), **changes)
 
 
+def index(name: str = "public.visit_pkey", broken: tuple[str, ...] = (), **changes: Any) -> IndexReport:
+    reason = f"index {name} does not know the row at ctid (12,3)"
+    nodes = tuple(
+        IndexNode(node=node, verdict=Verdict.DIVERGED, reason=reason, sqlstate="XX001")
+        if node in broken
+        else IndexNode(node=node, verdict=Verdict.CONSISTENT)
+        for node in ("db1", "db2", "db3")
+    )
+    report = IndexReport(
+        database="clinic",
+        relation="public.visit",
+        name=name,
+        verdict=Verdict.DIVERGED if broken else Verdict.CONSISTENT,
+        size_bytes=90 << 20,
+        nodes=nodes,
+    )
+    return replace(report, **changes)
+
+
 def consistent(**changes: Any) -> AuditResult:
     """Two replicas, two relations, nothing wrong."""
     result = AuditResult(
@@ -173,6 +194,27 @@ def diverged(**changes: Any) -> AuditResult:
             finding(Outcome.REFUTED, code="checksum-failures", node="db3", what="2 data pages failed their checksum"),
         ),
         not_checked=tuple(unlogged(f"cache_{number}") for number in range(5)),
+    )
+    return replace(result, **changes)
+
+
+def broken_index(**changes: Any) -> AuditResult:
+    """Every row matches, but an index of one replica has lost an entry."""
+    lost = divergence(
+        DifferenceKind.INDEX,
+        ranges=(CtidRange(first_block=12, first_offset=3, last_block=12, last_offset=3),),
+        count=1,
+        sqlstate="XX001",
+        query="SELECT ctid, xmin, xmax, * FROM ONLY public.visit WHERE ctid = '(12,3)';",
+        what="index public.visit_pkey does not know the row at ctid (12,3)",
+    )
+    result = consistent(
+        verdict=Verdict.DIVERGED,
+        scope=replace(WHOLE, indexes=True),
+        replicas=(replica("db2"), replica("db3", Verdict.DIVERGED, reason="1 index is broken")),
+        odd_node="db3",
+        indexes=(index(broken=("db3",)), index("public.patient_pkey", relation="public.patient")),
+        divergences=(lost,),
     )
     return replace(result, **changes)
 

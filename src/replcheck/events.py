@@ -165,6 +165,28 @@ class RelationFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexesListed(Event):
+    """The rows of a database were compared, and its indexes are checked next, on every node."""
+
+    database: str
+    indexes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexChecked(Event):
+    """One index was checked against its table on one node."""
+
+    database: str
+    relation: str
+    index: str
+    node: str
+    verdict: Verdict
+    looks: int
+    """How often it was looked at: what is reported once is looked at again."""
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
     """A run ended, whatever its outcome."""
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -25,6 +26,7 @@ RESULTS = {
     "unchecked": factories.unchecked(),
     "inconclusive": factories.inconclusive(),
     "stopped": factories.consistent(stopped="the run was stopped"),
+    "broken-index": factories.broken_index(),
     "odd-primary": factories.diverged(
         odd_node="db1",
         replicas=(factories.replica("db2", Verdict.DIVERGED), factories.replica("db3", Verdict.DIVERGED)),
@@ -126,6 +128,36 @@ def test_a_refuting_finding_without_differing_rows_is_told():
     broken = factories.finding(Outcome.REFUTED, what="2 data pages failed their checksum")
     result = factories.diverged(divergences=(), findings=(broken,))
     assert "2 data pages failed their checksum" in sentence(result)
+
+
+def test_indexes_are_told_where_they_were_asked_for():
+    scope = replace(factories.WHOLE, indexes=True)
+    sound = factories.consistent(scope=scope, indexes=(factories.index(), factories.index("public.other")))
+    assert "; 2 indexes match their tables on every node" in sentence(sound)
+    assert "2 indexes: 2 sound" in rendered(sound)
+    assert "visit_pkey" not in rendered(sound)
+    assert "clinic.public.visit_pkey" in rendered(sound, verbose=True)
+    assert "indexes" not in rendered(factories.consistent())
+
+
+def test_a_broken_index_is_no_differing_row():
+    told = sentence(RESULTS["broken-index"])
+    assert (
+        "on db3 1 index does not match its table, although on another node it does; no row was found to differ" in told
+    )
+    assert not any("pg_basebackup" in step for step in next_steps(RESULTS["broken-index"]))
+    both = factories.diverged(divergences=(factories.divergence(), *RESULTS["broken-index"].divergences))
+    assert "17 rows differ and 1 index does not match its table in 1 relation" in sentence(both)
+    assert any("pg_basebackup" in step for step in next_steps(both))
+    assert not any("I/O" in step for step in next_steps(both))
+
+
+def test_an_index_that_is_broken_everywhere_makes_no_copy_a_bad_one():
+    finding = factories.finding(Outcome.REFUTED, code="index_broken", node=None, what="index i is damaged, everywhere")
+    result = factories.consistent(verdict=Verdict.DIVERGED, findings=(finding,))
+    assert sentence(result) == "the rows are those of db1, but index i is damaged, everywhere."
+    assert any("REINDEX" in step for step in next_steps(result))
+    assert not any("out of service" in step for step in next_steps(result))
 
 
 def test_a_relation_that_differs_as_a_whole_is_told_in_words():

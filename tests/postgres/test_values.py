@@ -10,6 +10,7 @@ import pytest
 from replcheck.audit.digest import ENCODINGS, Hasher
 from replcheck.audit.options import Level
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.value_pairs import PAIRS, SETUP, Pair
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import read_relations
@@ -17,7 +18,6 @@ from replcheck.postgres.digests import Digest, digest_whole
 from replcheck.postgres.local import connect
 from replcheck.postgres.session import Limits, open_session
 from tests.auditing import run_audit_of
-from tests.postgres.value_pairs import PAIRS, SETUP, Pair
 
 SIDES = ("left", "right", "again")
 """`again` holds the rows of the left side, inserted by themselves."""

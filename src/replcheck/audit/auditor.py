@@ -14,6 +14,7 @@ from replcheck.audit.digest import new_hasher
 from replcheck.audit.ending import INTERRUPTED, SEEN_ENOUGH, time_over
 from replcheck.audit.gate import Gate
 from replcheck.audit.handles import NodeHandle
+from replcheck.audit.index_verdicts import IndexFindings
 from replcheck.audit.monitor import monitor, require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
@@ -38,8 +39,10 @@ from replcheck.events import Emit, FindingRaised, NodeObserved, ProvingBegan, Sk
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
+    DifferenceKind,
     Divergence,
     Finding,
+    IndexReport,
     NotChecked,
     RelationKind,
     RelationReport,
@@ -58,6 +61,7 @@ class _Gathered:
     """What the databases brought, one after the other."""
 
     relations: list[RelationReport] = field(default_factory=list)
+    indexes: list[IndexReport] = field(default_factory=list)
     divergences: list[Divergence] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
@@ -189,7 +193,8 @@ class _Audit:
 
     async def _audit_database(self, database: Database, *, shared_here: bool) -> None:
         audit = DatabaseAudit(database.name, database.oid, self._cluster, shared_here=shared_here)
-        work = asyncio.create_task(self._whole(audit))
+        besides: list[_Besides] = []
+        work = asyncio.create_task(self._whole(audit, besides))
         ending = asyncio.create_task(self._halt.wait())
         try:
             await asyncio.wait({work, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,25 +203,25 @@ class _Audit:
             if not work.done():
                 await audit.cancel()
                 work.cancel()
-            besides = (await asyncio.gather(work, return_exceptions=True))[0]
+            failure = (await asyncio.gather(work, return_exceptions=True))[0]
         finally:
             ending.cancel()
             await audit.close()
-        if isinstance(besides, Exception) and not self._halt.called:
-            raise besides
+        if isinstance(failure, Exception) and not self._halt.called:
+            raise failure
         if self._cluster.primary.name in audit.absent and await self._database_gone(database):
             self._skip(not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
             return
         audit.finish(self._cluster.left_over)
-        self._gather(audit, besides if isinstance(besides, _Besides) else _Besides({}, []))
+        self._gather(audit, besides[0] if besides else _Besides({}, []))
         if self._options.fail_fast and self._gathered.divergences:
             self._halt.call(SEEN_ENOUGH)
 
-    async def _whole(self, audit: DatabaseAudit) -> "_Besides":
+    async def _whole(self, audit: DatabaseAudit, besides: list["_Besides"]) -> None:
         await audit.run()
-        if self._halt.called:
-            return _Besides({}, [])
-        return _Besides(await audit.bracket(), await audit.compare_software())
+        if not self._halt.called:
+            besides.append(_Besides(await audit.bracket(), await audit.compare_software()))
+            await audit.check_indexes()
 
     def _gather(self, audit: DatabaseAudit, besides: "_Besides") -> None:
         gathered, name = self._gathered, audit.database
@@ -233,6 +238,7 @@ class _Audit:
             self._skip(not_checked(name, None, node, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason))
         for finding in besides.findings:
             self._find(finding)
+        self._gather_indexes(audit.index_findings(self._cluster.left_over))
         for replica, reports in audit.alignments.items():
             gathered.alignments.setdefault(replica, []).extend(reports)
         if audit.plan is None:
@@ -241,6 +247,15 @@ class _Audit:
             gathered.not_checked += audit.plan.not_checked
             for sequence in audit.plan.sequences:
                 self._gather_sequence(name, sequence, besides.sequences)
+
+    def _gather_indexes(self, found: IndexFindings) -> None:
+        self._gathered.indexes += found.reports
+        self._gathered.divergences += found.divergences
+        self._gathered.votes += found.votes
+        for finding in found.findings:
+            self._find(finding)
+        for note in found.not_checked:
+            self._skip(note)
 
     async def _database_gone(self, database: Database) -> bool:
         """Return whether a database that can't be entered was dropped; one that was renamed is still there."""
@@ -324,6 +339,7 @@ class _Audit:
             held_s=round(sum(self._cluster.gate.held.values()), 3),
             rows=sum(relation.rows or 0 for relation in compared),
             size_bytes=sum(relation.size_bytes for relation in compared if relation.rows is not None),
+            indexes=tuple(gathered.indexes),
         )
 
     def _replica(self, node: NodeHandle) -> ReplicaReport:
@@ -343,7 +359,7 @@ class _Audit:
         return ReplicaReport(
             node=node_report(node, nodes),
             verdict=verdict,
-            reason=_reason(verdict, lack, mine, differing),
+            reason=_reason(verdict, lack, mine, differing, _broken_indexes(gathered, node)),
             alignments=tuple(gathered.alignments.get(node.name, ())),
         )
 
@@ -365,12 +381,21 @@ def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, ended_e
     outcomes = [ended_early, *(replica.verdict.outcome for replica in replicas)]
     outcomes += [finding.outcome for finding in gathered.findings]
     outcomes += [Outcome.REFUTED for _ in gathered.divergences]
+    outcomes += [note_verdict(note).outcome for note in gathered.not_checked]  # of the primary too
     return {verdict.outcome: verdict for verdict in Verdict}[worst(outcomes)]
 
 
-def _reason(verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict], differing: int) -> str:
+def _broken_indexes(gathered: _Gathered, node: NodeHandle) -> int:
+    return sum(found.kind is DifferenceKind.INDEX and found.node == node.name for found in gathered.divergences)
+
+
+def _reason(
+    verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict], differing: int, broken_indexes: int
+) -> str:
     if verdict is Verdict.CONSISTENT:
         return ""
+    if verdict is Verdict.DIVERGED and broken_indexes and not differing:
+        return "1 index is broken" if broken_indexes == 1 else f"{broken_indexes} indexes are broken"
     if verdict is Verdict.DIVERGED:
         return "1 relation differs" if differing == 1 else f"{differing or 'no'} relations differ"
     if lack is not None:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.definitions import DefinitionWatch, Listing
 from replcheck.audit.handles import NodeHandle
+from replcheck.audit.index_verdicts import IndexFindings
+from replcheck.audit.indexes import IndexAudit
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace, left_bytes
 from replcheck.audit.parity import compare_software
@@ -52,6 +54,7 @@ class DatabaseAudit:
         )
         lanes = [Lane(number, database, oid, cluster) for number in range(1, cluster.options.jobs + 1)]
         self._workers = [LaneWorker(lane, cluster, self._job) for lane in lanes]
+        self._indexes = IndexAudit(database, cluster)
 
     @property
     def proofs(self) -> list[RelationProof]:
@@ -116,6 +119,16 @@ class DatabaseAudit:
                 findings += compare_software(self.database, there, here, node=name)
         return findings
 
+    async def check_indexes(self) -> None:
+        """Check indexes against their tables, where that is asked for; call it last, since it gives the lanes back."""
+        if self._cluster.options.indexes and self.plan is not None:
+            await self._close_lanes()
+            await self._indexes.run(self.plan.digested)
+
+    def index_findings(self, left_over: Shortfall) -> IndexFindings:
+        """Return what came of the indexes; what was not checked is so because of `left_over`."""
+        return self._indexes.findings(left_over)
+
     async def bracket(self) -> dict[str, Mapping[int, SequenceVerdict]]:
         """Bracket the sequences on every replica; call it after `run`. The keys are replicas, then oids."""
         replicas = self._cluster.replicas.values()
@@ -154,12 +167,15 @@ class DatabaseAudit:
                 proof.give_up(name, lack)
 
     async def close(self) -> None:
-        """Close every lane."""
-        await asyncio.gather(*(worker.lane.close() for worker in self._workers))
+        """Close every session."""
+        await asyncio.gather(self._close_lanes(), self._indexes.close())
 
     async def cancel(self) -> None:
-        """End what the lanes are doing on the servers and close them."""
-        await asyncio.gather(*(worker.lane.cancel() for worker in self._workers))
+        """End what is going on on the servers and close every session."""
+        await asyncio.gather(*(worker.lane.cancel() for worker in self._workers), self._indexes.cancel())
+
+    async def _close_lanes(self) -> None:
+        await asyncio.gather(*(worker.lane.close() for worker in self._workers))
 
     async def _make_plan(self) -> bool:
         tries = 0

@@ -94,9 +94,12 @@ class NodeHandle:
                 self._control = await self.open(None, "control")
             return self._control
 
-    async def open(self, database: str | None, purpose: str) -> Session:
-        """Open a session and make sure it reached the same server as all the others of this node."""
-        session = await open_session(self.target, database=database, purpose=purpose, limits=self.limits)
+    async def open(self, database: str | None, purpose: str, *, limits: Limits | None = None) -> Session:
+        """Open a session and make sure it reached the same server as all the others of this node.
+
+        `limits` are those of a lane where none are given.
+        """
+        session = await open_session(self.target, database=database, purpose=purpose, limits=limits or self.limits)
         try:
             self._recognize(await read_identity(session))
         except (NodeError, asyncio.CancelledError):

@@ -45,6 +45,10 @@ class AuditOptions:
     """Glob patterns of the same form; what they match is listed as not checked by design."""
     catalogs: bool = True
     """Whether the system catalogs are compared too."""
+    indexes: bool = False
+    """Whether B-tree indexes are checked against their tables on every node, once the rows were compared."""
+    index_timeout_s: float = 3600.0
+    """How long the check of one index may take, and so hold its snapshot."""
     max_snapshot_age_s: float = 60.0
     """How long one snapshot may be held open on the primary."""
     align_budget_s: float = 5.0

@@ -27,6 +27,7 @@ def scope_of(options: AuditOptions) -> Scope:
         tables=options.tables,
         excludes=options.excludes,
         catalogs=options.catalogs,
+        indexes=options.indexes,
     )
 
 

@@ -118,6 +118,8 @@ INCONCLUSIVE_CODES = frozenset(
         "locked",
         "conflict",
         "sequence_unsteady",
+        "index_unsteady",
+        "index_unseen",
         "time_budget",
         "fail_fast",
     }

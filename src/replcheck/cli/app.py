@@ -11,6 +11,7 @@ from replcheck.cli.audit import audit
 from replcheck.cli.demo import demo
 from replcheck.cli.doctor import doctor
 from replcheck.cli.init import init
+from replcheck.cli.selftest import selftest
 
 _EPILOG = (
     "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
@@ -51,5 +52,6 @@ app.command(short_help="See a real cluster audited, broken and audited again.")(
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
+app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)
 if find_spec("replcheck.cli.lab") is not None:
     app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

@@ -30,6 +30,7 @@ class AuditArguments:
     tables: tuple[str, ...]
     excludes: tuple[str, ...]
     catalogs: bool | None
+    indexes: bool | None
     max_snapshot_age: str | None
     node_timeout: str | None
     pace: Pacing | None
@@ -82,6 +83,12 @@ def audit(
     ] = None,
     catalogs: Annotated[
         bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are compared (yes).")
+    ] = None,
+    indexes: Annotated[
+        bool | None,
+        typer.Option(
+            "--indexes/--no-indexes", help="Whether btree indexes are checked against their tables, by amcheck (no)."
+        ),
     ] = None,
     max_snapshot_age: Annotated[
         str | None,
@@ -153,6 +160,7 @@ def audit(
         tables=tuple(table or ()),
         excludes=tuple(exclude or ()),
         catalogs=catalogs,
+        indexes=indexes,
         max_snapshot_age=max_snapshot_age,
         node_timeout=node_timeout,
         pace=pace,

@@ -84,6 +84,7 @@ def _flags(arguments: AuditArguments) -> AuditFlags:
         tables=arguments.tables or None,
         excludes=arguments.excludes or None,
         catalogs=arguments.catalogs,
+        indexes=arguments.indexes,
         max_snapshot_age_s=_seconds("--max-snapshot-age", arguments.max_snapshot_age, most=3600),
         node_timeout_s=_seconds("--node-timeout", arguments.node_timeout),
         pacing=arguments.pace,

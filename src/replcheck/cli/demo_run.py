@@ -21,7 +21,7 @@ _WIDEST = 100
 
 def demo_and_tell(*, major: int | None, keep: bool, directory: Path | None) -> ExitStatus:
     """Play the demo, tell it, and return the exit status; raise the error that kept it from its end."""
-    _forget_other_servers()
+    forget_other_servers()
     display = Display(quiet=False)
     ended = run_demo(
         DemoOptions(major=major, root=directory, keep=keep),
@@ -62,7 +62,7 @@ def _narrator() -> Callable[[Scene], None]:
     return narrate
 
 
-def _forget_other_servers() -> None:
+def forget_other_servers() -> None:
     """Take the PG* variables out of the environment: they are about the caller's servers, never about the demo's."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]

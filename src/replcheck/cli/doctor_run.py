@@ -50,7 +50,7 @@ def audit_command(arguments: DoctorArguments) -> tuple[str, tuple[str, ...]]:
     for option, given in (("--primary", (arguments.primary,)), ("--replica", arguments.replicas)):
         for text in given:
             if text:
-                told, dropped = (text, ()) if is_node_name(text) else dsn.without_secrets(text)
+                told, dropped = (text, ()) if is_node_name(text) else dsn.tellable(text)
                 words += [option, told]
                 left_out.update(dropped)
     if arguments.config is not None:

@@ -70,6 +70,10 @@ class Audit(Section):
     """Glob patterns of the same form; what they match is always named in the report."""
     catalogs: bool = True
     """Whether system catalogs are compared."""
+    indexes: bool = False
+    """Whether B-tree indexes are checked against their tables on every node, by the extension amcheck."""
+    index_timeout: Duration = Field(default=3600.0, ge=1)
+    """How long the check of one index may take, and so hold its snapshot."""
     pace: Literal["gentle", "default", "full"] = "default"
     """How much of a server an audit may take."""
     pause_if: PauseIf = PauseIf()

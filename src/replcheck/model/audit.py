@@ -42,6 +42,8 @@ class DifferenceKind(Enum):
     EXTRA = "extra"
     CHANGED = "changed"
     UNREADABLE = "unreadable"
+    INDEX = "index"
+    """An index that does not match its table, while the same index does on another node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +74,17 @@ class Divergence:
     ranges: tuple[CtidRange, ...]
     """Where, at most `MAX_RANGES` of them; empty where positions mean nothing (sequences, unreadable files)."""
     count: int
-    """Rows that differ; for unreadable ones, the chunks that cannot be read."""
+    """Rows that differ; for unreadable ones, the chunks that cannot be read; 1 for an index."""
     capped: bool
     """True where more rows differ than were counted."""
     sqlstate: str | None
-    """For unreadable rows, what the server raised."""
+    """For unreadable rows and for indexes, what the server raised."""
     block: int | None
+    """Of the relation, or of the index."""
     query: str
     """SQL with which an engineer looks at the rows under their own role; empty where none helps."""
     what: str = ""
-    """How the relation itself differs, where it is not its rows; empty otherwise."""
+    """How the relation itself or an index of it differs, where it is not its rows; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +168,36 @@ class RelationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IndexNode:
+    """One index on one node."""
+
+    node: str
+    verdict: Verdict
+    """CONSISTENT: it is whole and knows every row of its table; DIVERGED: it does not."""
+    reason: str = ""
+    """Why it is not consistent, in one clause; empty where it is."""
+    sqlstate: str | None = None
+    """What the server raised, where the index is broken."""
+    block: int | None = None
+    """Block of the index, where the server named one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """One index of one database, checked against its table on every node, the primary too."""
+
+    database: str
+    relation: str
+    """The table, schema-qualified and quoted; of a TOAST index the table whose values lie there."""
+    name: str
+    """The index, written alike."""
+    verdict: Verdict
+    size_bytes: int
+    """As vacuum last saw it on the primary."""
+    nodes: tuple[IndexNode, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaReport:
     """One replica over the whole run."""
 
@@ -184,6 +217,8 @@ class Scope:
     tables: tuple[str, ...]
     excludes: tuple[str, ...]
     catalogs: bool
+    indexes: bool = False
+    """Whether indexes were to be checked against their tables; they are no part of a copy's rows."""
 
     @property
     def whole(self) -> bool:
@@ -229,6 +264,8 @@ class AuditResult:
     """Rows of the primary that were compared."""
     size_bytes: int
     """Bytes of the relations that were compared, as the primary stores them."""
+    indexes: tuple[IndexReport, ...] = ()
+    """Indexes that were to be checked against their tables; empty where that was not asked for."""
     stop_code: StopCode | None = None
     """The reason in `stopped` as a code; None where the run did its work."""
 

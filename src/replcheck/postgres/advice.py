@@ -9,7 +9,9 @@ from typing import LiteralString
 from psycopg import sql
 from psycopg.abc import AdaptContext
 
-from replcheck.model.names import printable
+from replcheck.model.names import printable, quoted
+from replcheck.postgres.nodes import raw_name, text
+from replcheck.postgres.session import Name
 
 
 def grant_read_all_data(role: str) -> str:
@@ -60,6 +62,35 @@ def change_setting(name: LiteralString, value: LiteralString) -> tuple[str, ...]
     """Return what changes a setting that needs no restart, on the server where it is run."""
     change = sql.SQL("ALTER SYSTEM SET {} = {};").format(sql.SQL(name), sql.SQL(value))
     return change.as_string(), "SELECT pg_reload_conf();"
+
+
+def install_amcheck(role: str, database: str) -> str:
+    """Return the statements that let a role check the indexes of a database; standbys get them by replication."""
+    create = "CREATE EXTENSION amcheck;"
+    return f"{_in_database(database)}: {create} {_grant_checks('', role)}"
+
+
+def update_amcheck(role: str, database: str, schema: str) -> str:
+    """Return the statements that bring an old amcheck up to date and let a role run it."""
+    return f"{_in_database(database)}: ALTER EXTENSION amcheck UPDATE; {_grant_checks(schema, role)}"
+
+
+def grant_amcheck(role: str, database: str, schema: str) -> str:
+    """Return the grants that let a role run the function of an installed amcheck."""
+    return f"{_in_database(database)}: {_grant_checks(schema, role)}"
+
+
+def _in_database(database: str) -> str:
+    return f"In database {quoted(database)}"
+
+
+def _grant_checks(schema: str, role: str) -> str:
+    """Return the grants for the function in a schema, empty for whichever new objects go to."""
+    function = Name(*([raw_name(schema)] if schema else []), b"bt_index_check")
+    grants = [sql.SQL("GRANT EXECUTE ON FUNCTION {}(regclass, boolean) TO {};").format(function, sql.Identifier(role))]
+    if schema not in ("", "public", "pg_catalog"):
+        grants.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(Name(raw_name(schema)), sql.Identifier(role)))
+    return text(sql.SQL(" ").join(grants).as_bytes())
 
 
 RESUME_REPLAY = "SELECT pg_wal_replay_resume();"

@@ -165,10 +165,10 @@ def public_address(dsn: str) -> str:
     return ",".join(f"{_bracketed(name)}:{port or default_port}" for name, port in zip(names, ports, strict=True))
 
 
-def without_secrets(dsn: str) -> tuple[str, tuple[str, ...]]:
+def tellable(dsn: str) -> tuple[str, tuple[str, ...]]:
     """Return the connection string with nothing in it that could be secret, and the names of the words left out.
 
-    >>> without_secrets("postgresql://auditor:hush@db1/app?sslmode=verify-full")
+    >>> tellable("postgresql://auditor:hush@db1/app?sslmode=verify-full")
     ('user=auditor dbname=app host=db1 sslmode=verify-full', ('password',))
     """
     words = parse(dsn)

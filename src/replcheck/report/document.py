@@ -43,6 +43,7 @@ def audit_document(result: AuditResult) -> dict[str, Plain]:
         "replicas": [_replica(replica) for replica in result.replicas],
         "odd_node": result.odd_node,
         "relations": [_relation(relation) for relation in result.relations],
+        "indexes": to_plain(result.indexes),
         "divergences": [_divergence(divergence) for divergence in result.divergences],
         "findings": to_plain(result.findings),
         "not_checked": to_plain(result.not_checked),

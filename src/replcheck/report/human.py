@@ -13,7 +13,10 @@ from rich.text import Text
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
+    DifferenceKind,
     Divergence,
+    IndexNode,
+    IndexReport,
     NotChecked,
     RelationReplica,
     RelationReport,
@@ -33,6 +36,12 @@ _FINDING_WORDS = {
     Outcome.REFUTED: "broken",
     Outcome.UNCHECKED: "unproven",
 }
+_INDEX_WORDS = {
+    Verdict.CONSISTENT: "sound",
+    Verdict.DIVERGED: "broken",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.UNCHECKED: "unchecked",
+}
 
 
 def print_audit(result: AuditResult, console: Console, style: Style, *, verbose: bool = False) -> None:
@@ -41,6 +50,7 @@ def print_audit(result: AuditResult, console: Console, style: Style, *, verbose:
     _print_nodes(result, console, style)
     _print_alignments(result, console, style, verbose=verbose)
     _print_relations(result, console, style, verbose=verbose)
+    _print_indexes(result, console, style, verbose=verbose)
     print_divergences(result, console, style)
     _print_findings(result, console, style)
     print_not_checked(result.not_checked, console, verbose=verbose)
@@ -194,12 +204,46 @@ def _relation_cells(relation: RelationReport, replica: RelationReplica, style: S
     )
 
 
+def _print_indexes(result: AuditResult, console: Console, style: Style, *, verbose: bool) -> None:
+    if not result.scope.indexes:
+        return
+    heading(console, "Indexes against their tables, on every node")
+    counts = Counter(index.verdict for index in result.indexes)
+    told = [f"{counts[verdict]:,} {_INDEX_WORDS[verdict]}" for verdict in Verdict if counts[verdict]]
+    line(console, f"{counted(len(result.indexes), 'index', 'indexes')}: {', '.join(told) or 'none in scope'}")
+    shown = [index for index in result.indexes if verbose or index.verdict is not Verdict.CONSISTENT]
+    if not shown:
+        return
+    table = plain_table("index", "node", "verdict", "of table")
+    for index in shown:
+        for node in index.nodes:
+            if verbose or node.verdict is not Verdict.CONSISTENT:
+                table.add_row(*_index_cells(index, node, style))
+    console.print(table)
+
+
+def _index_cells(index: IndexReport, node: IndexNode, style: Style) -> tuple[Text, ...]:
+    return (
+        cell(f"{index.database}.{index.name}"),
+        cell(node.node),
+        style.outcome(node.verdict.outcome, _INDEX_WORDS[node.verdict]),
+        cell(index.relation),
+    )
+
+
 def print_divergences(result: AuditResult, console: Console, style: Style) -> None:
     """Print each difference with its node, place and query; nothing where there is none."""
-    if not result.divergences:
+    indexes = [found for found in result.divergences if found.kind is DifferenceKind.INDEX]
+    rows = [found for found in result.divergences if found.kind is not DifferenceKind.INDEX]
+    _print_differences("Where they differ (each seen under two independent alignments)", rows, console, style)
+    _print_differences("Indexes that do not match their tables (each seen twice)", indexes, console, style)
+
+
+def _print_differences(title: str, divergences: list[Divergence], console: Console, style: Style) -> None:
+    if not divergences:
         return
-    heading(console, "Where they differ (each seen under two independent alignments)")
-    for divergence in result.divergences:
+    heading(console, title)
+    for divergence in divergences:
         line(
             console,
             style.outcome(Outcome.REFUTED, divergence.kind.value),

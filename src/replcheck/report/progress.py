@@ -16,6 +16,8 @@ from replcheck.events import (
     DatabasePlanned,
     Event,
     HeldStill,
+    IndexChecked,
+    IndexesListed,
     NodeCameBack,
     NodeWentAway,
     RelationStarted,
@@ -60,8 +62,8 @@ class AuditProgress:
                 self.doing = f"{event.database}: {event.relations:,} relations"
             case Aligned():
                 self.doing = f"{event.database}: snapshots aligned after {event.attempts} attempts"
-            case RelationStarted():
-                self.doing = f"{event.database}.{event.relation}"
+            case RelationStarted() | IndexesListed() | IndexChecked():
+                self.doing = _doing(event)
             case RowsDiffer():
                 look = "a second look follows" if event.look == 1 else "second look"
                 self.doing = (
@@ -104,6 +106,14 @@ class AuditProgress:
             self.compared_rows += event.rows
         else:
             self.chunks_deferred += 1
+
+
+def _doing(event: RelationStarted | IndexesListed | IndexChecked) -> str:
+    if isinstance(event, RelationStarted):
+        return f"{event.database}.{event.relation}"
+    if isinstance(event, IndexesListed):
+        return f"{event.database}: checking {event.indexes:,} indexes on every node"
+    return f"{event.database}: index {event.index} is {event.verdict.value} on {event.node}"
 
 
 def draw(progress: AuditProgress, elapsed_s: float) -> RenderableType:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from replcheck.model.audit import AuditResult, RelationKind, ReplicaReport
+from replcheck.model.audit import AuditResult, DifferenceKind, Divergence, RelationKind, ReplicaReport
 from replcheck.model.outcome import Outcome, Verdict, worst
 from replcheck.model.units import format_size
 
+INDEX_BROKEN = "index_broken"
+"""Code of the finding of an index that matches its table on no node."""
 _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
 
@@ -78,20 +80,33 @@ def _consistent(result: AuditResult) -> str:
         f"{joined(names)} {are} of {result.primary.name}: every row of {counted(len(result.relations), 'relation')}"
         f" in {counted(databases, 'database')} was compared and matched"
         f" ({counted(result.rows, 'row')}, {format_size(result.size_bytes)})"
+        f"{_sound_indexes(result)}"
     )
+
+
+def _sound_indexes(result: AuditResult) -> str:
+    if not result.scope.indexes:
+        return ""
+    match = "matches its table" if len(result.indexes) == 1 else "match their tables"
+    return f"; {counted(len(result.indexes), 'index', 'indexes')} {match} on every node"
 
 
 def _diverged(result: AuditResult) -> str:
     diverged = _names(result.replicas, Verdict.DIVERGED)
     relations = len({(found.database, found.relation) for found in result.divergences})
     rows = sum(found.count for found in result.divergences if found.sqlstate is None and not found.what)
+    if not result.divergences and _broken_everywhere(result):
+        return f"the rows are those of {result.primary.name}, but {'; '.join(_broken_everywhere(result))}"
     if not result.divergences:
         what = next((f.what for f in result.findings if f.outcome is Outcome.REFUTED), "its state refutes it")
         return f"{joined(diverged) or 'the replicas'} cannot be trusted as a copy of {result.primary.name}: {what}"
+    if not _of_rows(result):
+        return _index_sentence(result)
     capped = "at least " if any(found.capped for found in result.divergences) else ""
     parts = [f"{capped}{counted(rows, 'row')} {'differs' if rows == 1 else 'differ'}"] if rows else []
-    parts += ["data cannot be read"] if any(found.sqlstate for found in result.divergences) else []
-    parts += sorted({found.what for found in result.divergences if found.what})
+    parts += ["data cannot be read"] if any(found.sqlstate for found in _of_rows(result)) else []
+    parts += sorted({found.what for found in _of_rows(result) if found.what})
+    parts += [_mismatch(indexes)] if (indexes := len(result.divergences) - len(_of_rows(result))) else []
     where = f"in {counted(relations, 'relation')}"
     if result.odd_node is not None and result.odd_node == result.primary.name:
         agreeing = joined([replica.node.name for replica in result.replicas])
@@ -102,6 +117,26 @@ def _diverged(result: AuditResult) -> str:
     are = "is not a copy" if len(diverged) == 1 else "are not copies"
     alone = f", and {result.odd_node} stands alone against the others" if result.odd_node else ""
     return f"{joined(diverged)} {are} of {result.primary.name}: {' and '.join(parts)} {where}{alone}"
+
+
+def _index_sentence(result: AuditResult) -> str:
+    """Return what there is to say where nothing but indexes differs."""
+    nodes = joined(list(dict.fromkeys(found.node for found in result.divergences)))
+    count = len(result.divergences)
+    they = "it does" if count == 1 else "they do"
+    return f"on {nodes} {_mismatch(count)}, although on another node {they}; no row was found to differ"
+
+
+def _mismatch(indexes: int) -> str:
+    return counted(indexes, "index does not match its table", "indexes do not match their tables")
+
+
+def _of_rows(result: AuditResult) -> list[Divergence]:
+    return [found for found in result.divergences if found.kind is not DifferenceKind.INDEX]
+
+
+def _broken_everywhere(result: AuditResult) -> list[str]:
+    return [found.what for found in result.findings if found.code == INDEX_BROKEN]
 
 
 def _inconclusive(result: AuditResult) -> str:
@@ -154,14 +189,16 @@ def _limits(result: AuditResult) -> str:
 
 def _after_divergence(result: AuditResult) -> list[str]:
     names = joined(_names(result.replicas, Verdict.DIVERGED)) or "the replica"
-    steps = []
+    steps = [*_after_broken_index(result)]
+    if steps and not _of_rows(result):
+        return steps
     if result.odd_node == result.primary.name:
         steps.append(f"Do not fail over or rebuild anything yet: compare {result.primary.name} with a backup first.")
     else:
         steps.append(f"Take {names} out of service for reads and failover until it is rebuilt.")
     if any(found.query for found in result.divergences):
         steps.append("Look at the rows with the queries above, on each node, under your own role.")
-    if any(found.sqlstate for found in result.divergences):
+    if any(found.sqlstate for found in _of_rows(result)):
         steps.append("Look for I/O errors in the kernel log of the node that cannot read its data.")
     if result.odd_node != result.primary.name:
         steps.append(f"Rebuild {names} with pg_basebackup, then audit again.")
@@ -170,3 +207,13 @@ def _after_divergence(result: AuditResult) -> list[str]:
     ):
         steps.append("A system catalog differs: trust no query on that node, not even its error messages.")
     return steps
+
+
+def _after_broken_index(result: AuditResult) -> list[str]:
+    if not _broken_everywhere(result) and len(_of_rows(result)) == len(result.divergences):
+        return []
+    return [
+        "Trust no query through the indexes named above: on that node it may miss rows, or return wrong ones.",
+        "Find the cause first (storage, memory); where a collation has another version, install the same library.",
+        "Rebuild them on the primary with REINDEX INDEX CONCURRENTLY: standbys get the new files by replication.",
+    ]

@@ -5,7 +5,6 @@ wish that is looked at between two steps, so that no step is cut in the middle a
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replcheck.audit.options import AuditOptions
-from replcheck.errors import LabError
-from replcheck.lab.cluster import LabCluster, remove, remove_root
+from replcheck.lab.cluster import LabCluster, remove_root
 from replcheck.lab.faults import apply_fault
 from replcheck.lab.looks import looked_up, usual_checks
 from replcheck.lab.pgbench import PgbenchLoad
-from replcheck.lab.state import default_root, find_states
+from replcheck.lab.state import default_root
 from replcheck.lab.workload import MixedWorkload
 from replcheck.model.audit import AuditResult
 from replcheck.model.demo import (
@@ -39,6 +37,7 @@ from replcheck.report.verdict import verdict_of
 from replcheck.runs import demo_claims
 from replcheck.runs.audit import Tell, run_audit
 from replcheck.runs.demo_stop import StopWish
+from replcheck.runs.own_cluster import remove_leftovers, require_room
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.sinks import Sink
 
@@ -55,7 +54,6 @@ _SETTLE_S = 1.5
 _USUAL_S = 4.0
 _HEAL_UNTIL_S = 70.0
 """A new copy and a third audit begin only within so many seconds: the demo is to end before two minutes."""
-_NEEDED_BYTES = 2 << 30
 
 Narrate = Callable[[Scene], None]
 Watch = Callable[[], AbstractContextManager[Sink]]
@@ -88,8 +86,8 @@ def run_demo(
     """
     options = options or DemoOptions()
     root = (options.root or default_root()).absolute()
-    remove_leftovers(root)
-    _require_room(root)
+    remove_leftovers(root, NAME)
+    require_room(root)
     narrate(DemoBegun(folder=root, kept=options.keep))
     with StopWish(tell).on_signals() as wish:
         story = _Story(wish, narrate, watch)
@@ -105,22 +103,6 @@ def run_demo(
     )
     narrate(ended)
     return ended
-
-
-def remove_leftovers(root: Path) -> None:
-    """Remove what demos left that were killed; clusters of the lab and of demos that still run are not touched."""
-    for state in find_states(root):
-        maker = state.created_by
-        if maker is not None and state.name == f"{NAME}_{maker.pid}" and not maker.alive:
-            remove(state)
-
-
-def _require_room(root: Path) -> None:
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    if shutil.disk_usage(existing).free < _NEEDED_BYTES:
-        raise LabError(
-            f"the file system of {existing} has less than 2GB free", hint="Choose a folder on another one with --dir."
-        )
 
 
 @contextmanager

@@ -25,10 +25,11 @@ _POLL_S = 0.05
 
 
 class StopWish:
-    """Remembers the first signal; `tell` takes one line when it comes."""
+    """Remembers the first signal; `tell` takes one line when it comes, `what` is the run that it ends."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], what: str = "the demo") -> None:
         self._tell = tell
+        self._what = what
         self._signal: signal.Signals | None = None
 
     @contextmanager
@@ -103,9 +104,10 @@ class StopWish:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signal is None:
             self._signal = signal.Signals(number)
-            with suppress(OSError):
+            # A handler that interrupts a write to the same stream must not write to it (RuntimeError).
+            with suppress(OSError, RuntimeError):
                 self._tell(f"{self._signal.name}: removing the servers")
 
     def _interrupted(self) -> Interrupted:
         name = self._signal.name if self._signal else "a signal"
-        return Interrupted(f"the demo was ended by {name}", hint="Everything it had started was removed.")
+        return Interrupted(f"{self._what} was ended by {name}", hint="Everything it had started was removed.")

@@ -33,6 +33,7 @@ class AuditFlags:
     tables: tuple[str, ...] | None = None
     excludes: tuple[str, ...] | None = None
     catalogs: bool | None = None
+    indexes: bool | None = None
     max_snapshot_age_s: float | None = None
     node_timeout_s: float | None = None
     pacing: Pacing | None = None
@@ -198,6 +199,8 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
             "tables": audit.tables,
             "excludes": audit.exclude,
             "catalogs": audit.catalogs,
+            "indexes": audit.indexes,
+            "index_timeout_s": audit.index_timeout,
             "max_snapshot_age_s": audit.max_snapshot_age,
             "node_timeout_s": audit.node_timeout,
             "replay_wait_s": audit.replay_wait,
@@ -213,6 +216,7 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
         "tables": flags.tables,
         "excludes": flags.excludes,
         "catalogs": flags.catalogs,
+        "indexes": flags.indexes,
         "max_snapshot_age_s": flags.max_snapshot_age_s,
         "node_timeout_s": flags.node_timeout_s,
         "pacing": flags.pacing,
