@@ -1,7 +1,7 @@
 """The newest anchor of an audit; each alignment advances it, so that its candidates stay few."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.postgres.snapshots import Anchor, read_anchor
@@ -23,6 +23,14 @@ class Anchors:
         return self.drawn
 
     async def advance(self, primary: NodeHandle) -> Anchor:
-        """Take a new anchor, from the one before it."""
-        self.latest = await read_anchor(await primary.control(), self.latest)
-        return self.latest
+        """Take a new anchor, from the one before it.
+
+        Where no transaction has begun or ended since, its position is the older one: the end of everything that is not
+        open lies before that. What an audit's own reading writes meanwhile, hint bits and pruned pages, need not be
+        replayed, and on a quiet primary nobody would flush it for a while.
+        """
+        before, now = self.latest, await read_anchor(await primary.control(), self.latest)
+        if before is not None and (before.xmax, before.open_xids) == (now.xmax, now.open_xids):
+            now = replace(now, lsn=before.lsn)
+        self.latest = now
+        return now
