@@ -23,6 +23,7 @@ HOMES = {
     "pydantic": {"config"},
     "tomlkit": {"config"},
     "subprocess": {"postgres"},
+    "sqlglot": {"postgres"},
 }
 
 

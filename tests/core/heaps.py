@@ -23,14 +23,17 @@ from replcheck.audit.comparison import (
     Reply,
     Request,
     RowsRequest,
+    StreamRequest,
     SweepRequest,
     Unreadable,
+    Unstreamable,
     UpdatersRequest,
     WholeRequest,
 )
 from replcheck.audit.explanation import Ctid, RowVersion
 from replcheck.audit.visibility import Unsettled
 from replcheck.model.audit import DifferenceKind
+from replcheck.postgres.copying import Streamed
 from replcheck.postgres.digests import LAST_BLOCK, Digest
 
 PRIMARY = "db1"
@@ -59,6 +62,10 @@ class ModelNode:
     unlistable: set[int] = field(default_factory=set)
     """Blocks that can be digested, but whose rows can no longer be read when they are to be listed."""
     no_file: bool = False
+    unseen_by_digests: dict[Ctid, object] = field(default_factory=dict)
+    """What rows hold that the digests of this node are blind to."""
+    too_wide: bool = False
+    """Whether a row exceeds what can be streamed."""
     updaters: dict[int, frozenset[int]] = field(default_factory=dict)
 
     def put(self, ctid: Ctid, xmin: int = OLD_XID, xmax: int = 0, *, content: object = "") -> None:
@@ -77,6 +84,8 @@ class ModelNode:
                 spans = [(blocks.first, blocks.end) for blocks in ranges]
                 damaged = self._damage(spans, self.unreadable | self.unlistable)
                 return damaged or tuple(row for ctid, row in self.rows.items() if _within(ctid[0], spans))
+            case StreamRequest(ranges=ranges):
+                return self._stream([(blocks.first, blocks.end) for blocks in ranges])
             case UpdatersRequest(multixacts=multixacts):
                 wanted = multixacts.get(node, frozenset())
                 return {number: xids for number, xids in self.updaters.items() if number in wanted}
@@ -93,6 +102,16 @@ class ModelNode:
                 past = digests[number]
                 digests[number] = Digest(past.rows + 1, (past.sums[0] + row.digest[0],))
         return tuple(digests)
+
+    def _stream(self, spans: list[tuple[int, int]]) -> Answer:
+        if self.too_wide:
+            return Unstreamable()
+        rows = sorted(item for item in self.rows.items() if _within(item[0][0], spans))
+        blocks: dict[int, bytes] = {}
+        for ctid, row in rows:
+            content = self.unseen_by_digests.get(ctid, row.digest)
+            blocks[ctid[0]] = blocks.get(ctid[0], b"") + repr((ctid, content)).encode()
+        return Streamed(filenode=1, in_recovery=False, rows=len(rows), blocks=blocks)
 
     def _damage(self, spans: list[tuple[int, int]], blocks: set[int]) -> Unreadable | None:
         if self.no_file:

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 from replcheck import __version__
 from replcheck.audit.cluster import Cluster
+from replcheck.audit.cross_check import Sampler, report_of, shortfall_of
 from replcheck.audit.database import DatabaseAudit
 from replcheck.audit.digest import new_hasher
 from replcheck.audit.ending import INTERRUPTED, SEEN_ENOUGH, time_over
+from replcheck.audit.filters import RelationFilters
 from replcheck.audit.gate import Gate
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.index_verdicts import IndexFindings
@@ -19,7 +21,7 @@ from replcheck.audit.monitor import monitor, require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
-from replcheck.audit.scope import check_tables, databases_in_scope, scope_of
+from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
 from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, Shortfall
 from replcheck.audit.verdicts import (
@@ -101,6 +103,8 @@ async def audit_cluster(
         options=options,
         emit=emit,
         gate=gate or Gate(),
+        filters=RelationFilters(options.filters),
+        sampler=Sampler(options.cross_check),
         earlier=earlier.still_valid(premises, nodes[0].name, started_at) if earlier else {},
     )
     cluster_.gate.tell(emit)
@@ -180,6 +184,7 @@ class _Audit:
             self._find(finding)
         databases = await self._databases(nodes[0])
         await check_tables(nodes[0], databases, self._gathered.not_checked, self._options)
+        await check_filters(nodes[0], databases, self._gathered.not_checked, self._cluster.filters)
         shared_in = next((database.name for database in databases), None)
         for database in databases:
             await self._audit_database(database, shared_here=database.name == shared_in)
@@ -227,6 +232,9 @@ class _Audit:
         gathered, name = self._gathered, audit.database
         for proof in audit.proofs:
             gathered.relations.append(relation_report(name, proof))
+            if proof.relation.row_filter is not None:
+                reason = "rows that its filter leaves out"
+                self._skip(not_checked(name, proof.relation.label, None, "filtered", reason, by_design=True))
             gathered.divergences += relation_divergences(name, proof, self._cluster.primary.name)
         gathered.votes += lone_votes(audit.proofs)
         for dropped in audit.dropped:
@@ -312,10 +320,13 @@ class _Audit:
                     else (f"it was restarted {node.restarts} times while the audit ran")
                 )
                 self._find(Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN))
+        compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
+        lack = shortfall_of(self._cluster.sampler, rows=sum(relation.rows or 0 for relation in compared))
+        if lack is not None:
+            self._find(lack)
         replicas = tuple(self._replica(node) for node in nodes[1:])
         ending = self._halt.ending
         verdict = _run_verdict(replicas, gathered, ending.code.outcome if ending else Outcome.PROVEN)
-        compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
         return AuditResult(
             run_id=self._run_id,
             started_at=self._started_at,
@@ -336,6 +347,7 @@ class _Audit:
             stopped=ending.what if ending else "",
             stop_code=ending.code if ending else None,
             resumed=_resumption(self._earlier, gathered.relations),
+            cross_check=report_of(self._cluster.sampler, gathered.divergences),
             held_s=round(sum(self._cluster.gate.held.values()), 3),
             rows=sum(relation.rows or 0 for relation in compared),
             size_bytes=sum(relation.size_bytes for relation in compared if relation.rows is not None),

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replcheck.audit.anchors import Anchors
+from replcheck.audit.cross_check import Sampler
 from replcheck.audit.digest import Hasher
 from replcheck.audit.ending import Halt
+from replcheck.audit.filters import RelationFilters
 from replcheck.audit.gate import Gate
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
@@ -26,6 +28,9 @@ class Cluster:
     anchors: Anchors = field(default_factory=Anchors)
     halt: Halt = field(default_factory=Halt)
     gate: Gate = field(default_factory=Gate)
+    filters: RelationFilters = field(default_factory=RelationFilters)
+    sampler: Sampler = field(default_factory=lambda: Sampler(0.0))
+    """Draws what is compared in the client too."""
     earlier: Mapping[RelationState, Sequence[ProvenBlocks]] = field(default_factory=dict)
     """What an earlier run has proven and what still holds."""
 

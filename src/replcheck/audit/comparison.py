@@ -11,6 +11,7 @@ from itertools import pairwise
 from replcheck.audit.digest import added
 from replcheck.audit.explanation import Ctid, RowDifference, RowVersion, explain, questionable_multixacts
 from replcheck.audit.visibility import Unsettled
+from replcheck.postgres.copying import Streamed
 from replcheck.postgres.digests import LAST_BLOCK, Digest
 
 LISTED_BLOCKS = 16
@@ -94,7 +95,14 @@ class UpdatersRequest:
     multixacts: Mapping[str, frozenset[int]]
 
 
-Request = WholeRequest | SweepRequest | PartsRequest | RowsRequest | UpdatersRequest
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """Stream the rows of ranges to the client."""
+
+    ranges: tuple[BlockRange, ...]
+
+
+Request = WholeRequest | SweepRequest | PartsRequest | RowsRequest | UpdatersRequest | StreamRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +113,14 @@ class Unreadable:
     block: int | None = None
 
 
-Answer = tuple[Digest, ...] | tuple[RowVersion, ...] | Mapping[int, frozenset[int]] | Unreadable
+@dataclass(frozen=True, slots=True)
+class Unstreamable:
+    """A node cannot send a row that is as large."""
+
+
+Answer = (
+    tuple[Digest, ...] | tuple[RowVersion, ...] | Mapping[int, frozenset[int]] | Unreadable | Streamed | Unstreamable
+)
 Reply = Mapping[str, Answer]
 
 
@@ -136,22 +151,26 @@ class ReplicaFinding:
     """Ranges that one node cannot read while another can."""
     unreadable_everywhere: bool = False
     """Whether there are ranges that no node can read."""
+    contradicted: tuple[BlockRange, ...] = ()
+    """Blocks whose rows differ in the client, although the servers' digests of them agree."""
 
     @property
     def clean(self) -> bool:
         """Return whether every row matched."""
-        return self.seen and not (self.rows or self.unlisted or self.unreadable or self.unreadable_everywhere)
+        differs = self.rows or self.unlisted or self.unreadable or self.contradicted
+        return self.seen and not (differs or self.unreadable_everywhere)
 
     @property
     def in_flight(self) -> int:
         """Return the least number of rows that an unsettled transaction explains, or could."""
         listed = sum(row.in_flight for row in self.rows)
-        return listed + (sum(least for _, least in self.unlisted) if self.doubtful else 0)
+        beyond = sum(least for _, least in self.unlisted) + len(self.contradicted)
+        return listed + (beyond if self.doubtful else 0)
 
     @property
     def differing(self) -> int:
         """Return the least number of rows, and of unreadable ranges, that nothing explains."""
-        beyond = 0 if self.doubtful else sum(least for _, least in self.unlisted)
+        beyond = 0 if self.doubtful else sum(least for _, least in self.unlisted) + len(self.contradicted)
         return sum(not row.in_flight for row in self.rows) + beyond + len(self.unreadable)
 
     @property
@@ -167,6 +186,10 @@ class ChunkFinding:
     digest: Digest | None
     """The primary's, None where it could not read the chunk whole."""
     replicas: Mapping[str, ReplicaFinding]
+    streamed_rows: int | None = None
+    """Rows of the primary that were streamed from every node; None where they were not."""
+    too_wide: bool = False
+    """Whether they could not be, because of a row that exceeds what COPY can send."""
 
 
 @dataclass(slots=True)
@@ -228,12 +251,12 @@ def compare(
     digest = _digest_of(reply.get(primary))
     differing = _differing_parts(notes, reply)
     if _damaged(reply):
-        bounded, tail = _cut_at(joined(parts), known_blocks)
+        bounded, tail = cut_at(joined(parts), known_blocks)
         yield from _examine(notes, tuple(bounded), LISTED_BLOCKS)
     else:
         notes.suspect(parts, differing)
         suspects = [parts[number] for number in sorted(_any_of(differing))]
-        bounded, tail = _cut_at(suspects, known_blocks)
+        bounded, tail = cut_at(suspects, known_blocks)
         # A piece that was cut off has no digest of its own yet.
         if set(bounded) <= set(suspects) and all(len(part) <= LISTED_BLOCKS for part in bounded):
             yield from _list_in_batches(notes, bounded, _named_parts(parts, differing))
@@ -251,7 +274,7 @@ def _parts_of(request: WholeRequest | SweepRequest | PartsRequest) -> list[Block
     return [BlockRange(first, end) for first, end in pairwise(edges)]
 
 
-def _cut_at(ranges: Iterable[BlockRange], known_blocks: int) -> tuple[list[BlockRange], BlockRange | None]:
+def cut_at(ranges: Iterable[BlockRange], known_blocks: int) -> tuple[list[BlockRange], BlockRange | None]:
     """Part the last range where the known blocks end, if it has no upper bound of its own."""
     bounded: list[BlockRange] = []
     tail = None

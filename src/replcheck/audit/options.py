@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from replcheck.audit.pressure import PauseLimits
+from replcheck.model.filters import RowFilter
 
 
 class Level(Enum):
@@ -43,6 +44,10 @@ class AuditOptions:
     """Glob patterns `relation`, `schema.relation` or `database.schema.relation`; empty means every relation."""
     excludes: tuple[str, ...] = ()
     """Glob patterns of the same form; what they match is listed as not checked by design."""
+    filters: tuple[RowFilter, ...] = ()
+    """Which rows of some relations are compared; of all others, every row is."""
+    cross_check: float = 0.0
+    """Share of the chunks, 0 to 1, that are streamed to the client and compared there too."""
     catalogs: bool = True
     """Whether the system catalogs are compared too."""
     indexes: bool = False

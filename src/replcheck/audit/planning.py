@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from replcheck import __version__
 from replcheck.audit.digest import new_hasher
+from replcheck.audit.filters import RelationFilters
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.lanes import snapshot_lifetime_s
 from replcheck.audit.monitor import require_visible
@@ -19,7 +20,7 @@ from replcheck.audit.pace import ASSUMED_BYTES_PER_S, Pace, chunk_bytes
 from replcheck.audit.plan import plan_relations
 from replcheck.audit.preflight import connect_nodes, node_report
 from replcheck.audit.proof import RelationProof
-from replcheck.audit.scope import check_tables, databases_in_scope, scope_of
+from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.shortfalls import DROPPED, NO_DATABASE, node_lost
 from replcheck.audit.verdicts import not_checked
 from replcheck.audit.worker import known_blocks
@@ -45,6 +46,7 @@ async def plan_cluster(targets: Sequence[NodeTarget], options: AuditOptions, *, 
         require_visible(nodes, options)
         databases, left_out = await databases_in_scope(nodes[0], options)
         await check_tables(nodes[0], databases, left_out, options)
+        await check_filters(nodes[0], databases, left_out, RelationFilters(options.filters))
         planned = []
         for database in databases:
             plan, notes = await _plan_database(database, nodes, options, shared_here=database is databases[0])

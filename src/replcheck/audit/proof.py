@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from replcheck.audit import shortfalls
 from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
+from replcheck.audit.cross_check import Check, Sampler, pieces
 from replcheck.audit.explanation import RowDifference
 from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
 from replcheck.model.outcome import Verdict, worst_verdict
@@ -65,6 +66,8 @@ class Chunk:
     """Per node that could not answer: how often, and why."""
     first: bool = True
     """False for a chunk that was read before."""
+    check: Check = Check.UNDECIDED
+    """Whether it is compared in the client too."""
     by_column: bool = False
     """Hash column by column: a row exceeds the server's largest value."""
     last_alignment: int | None = None
@@ -101,6 +104,8 @@ class Tally:
     unreadable: list[UnreadableRange] = field(default_factory=list)
     shortfalls: dict[str, Shortfall] = field(default_factory=dict)
     """By code; the first of each."""
+    contradicted: list[BlockRange] = field(default_factory=list)
+    """Blocks whose rows differ although their digests agree, seen twice."""
     in_flight: int = 0
     """Rows that were still in flight when they were given up."""
     different_definition: str = ""
@@ -109,7 +114,7 @@ class Tally:
     @property
     def diverged(self) -> bool:
         """Return whether a difference was confirmed."""
-        return bool(self.rows or self.unlisted or self.unreadable or self.different_definition)
+        return bool(self.rows or self.unlisted or self.unreadable or self.contradicted or self.different_definition)
 
     @property
     def verdict(self) -> Verdict:
@@ -121,7 +126,7 @@ class Tally:
     @property
     def rows_differing(self) -> int:
         """Return the least number of rows that differ."""
-        return len(self.rows) + sum(least for _, least in self.unlisted)
+        return len(self.rows) + sum(least for _, least in self.unlisted) + len(self.contradicted)
 
     def fall_short(self, lack: Shortfall) -> None:
         """Record that something was not proven."""
@@ -147,6 +152,7 @@ class RelationProof:
         self.epoch = 0
         self.replans = 0
         self.tallies = {replica: Tally() for replica in replicas}
+        self._refuse_unfit()
         self.planned_under = _first_alignment(relation, alignment, newest)
         """The oldest alignment (by number) under which the relation may be read."""
         self._begin(known_blocks, sweep=sweep)
@@ -257,6 +263,7 @@ class RelationProof:
             tally.rows.clear()
             tally.unlisted.clear()
             tally.unreadable.clear()
+            tally.contradicted.clear()
             tally.in_flight = 0
 
     def replan(self, relation: Relation, *, known_blocks: int, sweep: bool, alignment: int, newest: int) -> None:
@@ -264,9 +271,15 @@ class RelationProof:
         self.replans += 1
         self.planned_under = _first_alignment(relation, alignment, newest)
         self.relation = relation
+        self._refuse_unfit()
         self.epoch += 1
         self._forget_differences()
         self._begin(known_blocks, sweep=sweep)
+
+    def _refuse_unfit(self) -> None:
+        if self.relation.filter_lack:
+            for tally in self.tallies.values():
+                tally.fall_short(shortfalls.filter_unfit(self.relation.filter_lack))
 
     def give_up(self, replica: str, lack: Shortfall) -> None:
         """Record that what is left of the relation will not be proven on a replica; nothing where nothing is left."""
@@ -310,7 +323,7 @@ class RelationProof:
             elif not shown.clean:
                 if shown.unreadable_everywhere:
                     self.tallies[replica].fall_short(shortfalls.UNREADABLE)
-                if shown.rows or shown.unlisted or shown.unreadable:
+                if shown.rows or shown.unlisted or shown.unreadable or shown.contradicted:
                     again += self._look_again(chunk, replica, shown, now, budget_s)
         again += self._ask_again(chunk, finding, unasked, unanswered, now, budget_s)
         settled = [replace(rest, last_alignment=alignment, not_before=_retry_at(rest, now)) for rest in again]
@@ -332,6 +345,36 @@ class RelationProof:
                 left.add(replica)
         first = chunk.first and finding.digest is None
         return [replace(chunk, needed=frozenset(left), first=first, deferred_since=since)] if left else []
+
+    def draw(self, chunk: Chunk, finding: ChunkFinding, sampler: Sampler) -> tuple[Chunk, list[Chunk]]:
+        """Draw from a chunk what is to be compared in the client too, once, or count what that showed.
+
+        Call it with a settled finding before `absorb`, which takes the chunk that is returned. The chunks that were
+        drawn are to be read like any that comes back.
+        """
+        if chunk.epoch != self.epoch or finding.digest is None:
+            return chunk, []
+        if chunk.check is Check.DRAWN and sampler.count(finding):
+            return replace(chunk, check=Check.COUNTED), []
+        if chunk.check is not Check.UNDECIDED or not sampler.share:
+            return chunk, []
+        needed = self.active & chunk.needed
+        drawn = [
+            Chunk(
+                oid=chunk.oid,
+                epoch=chunk.epoch,
+                ranges=part,
+                needed=needed,
+                first=False,
+                check=Check.DRAWN,
+                by_column=chunk.by_column,
+            )
+            for part in pieces(chunk.ranges, self.known_blocks)
+            if finding.digest.rows and needed and sampler.draw()
+        ]
+        for part in drawn:
+            self._account(part, +1)
+        return replace(chunk, check=Check.DECIDED), drawn
 
     def put_off(self, chunk: Chunk, node: str, *, now: float, budget_s: float) -> list[Chunk]:
         """Take back a chunk that `node`, the primary, could not read now; return it for later, or give it up.
@@ -455,6 +498,11 @@ def confirm(earlier: ReplicaFinding, now: ReplicaFinding) -> ReplicaFinding:
             for part in now.unreadable
             if any(part.node == node and part.blocks.overlaps(blocks) for node, blocks in damaged)
         ),
+        contradicted=tuple(
+            blocks
+            for blocks in (() if now.doubtful or earlier.doubtful else now.contradicted)
+            if any(blocks.overlaps(other) for other in earlier.contradicted)
+        ),
     )
 
 
@@ -477,9 +525,18 @@ def _unproven(replicas: Iterable[str], earlier: Sequence[ProvenBlocks]) -> list[
 
 
 def _record(tally: Tally, confirmed: ReplicaFinding) -> None:
-    tally.rows += confirmed.rows
-    tally.unlisted += confirmed.unlisted
-    tally.unreadable += confirmed.unreadable
+    """Keep what is new: blocks that are compared in the client too show once more what was found in them."""
+    known = {row.ctid for row in tally.rows}
+    tally.rows += [row for row in confirmed.rows if row.ctid not in known]
+    beyond = [blocks for blocks, _ in tally.unlisted]
+    tally.unlisted += [part for part in confirmed.unlisted if not any(part[0].overlaps(other) for other in beyond)]
+    damaged = [(part.node, part.blocks) for part in tally.unreadable]
+    tally.unreadable += [
+        part
+        for part in confirmed.unreadable
+        if not any(part.node == node and part.blocks.overlaps(blocks) for node, blocks in damaged)
+    ]
+    tally.contradicted += confirmed.contradicted
 
 
 def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
@@ -487,6 +544,7 @@ def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
     ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
     ranges += [blocks for blocks, _ in shown.unlisted]
     ranges += [part.blocks for part in shown.unreadable]
+    ranges += shown.contradicted
     return tuple(joined(ranges))
 
 

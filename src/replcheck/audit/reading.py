@@ -17,14 +17,17 @@ from replcheck.audit.comparison import (
     Reply,
     Request,
     RowsRequest,
+    StreamRequest,
     SweepRequest,
     Unreadable,
+    Unstreamable,
     UpdatersRequest,
     WholeRequest,
 )
 from replcheck.audit.explanation import RowVersion
 from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.postgres.catalog import Relation
+from replcheck.postgres.copying import stream_ranges
 from replcheck.postgres.digests import (
     Digest,
     PartDigests,
@@ -88,29 +91,49 @@ async def _ask(request: Request, readers: Readers, *, first: bool) -> Reply:
 
 
 async def _answer(request: Request, name: str, readers: Readers) -> Answer | None:
-    session, relation, how = readers.sessions[name], readers.relation, readers.how
     try:
-        match request:
-            case WholeRequest():
-                return _digests(await digest_whole(session, relation, how), name, readers)
-            case SweepRequest(bounds=bounds):
-                return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
-            case PartsRequest(ranges=ranges, width=width):
-                return _digests(await digest_ranges(session, relation, how, _pairs(ranges), width), name, readers)
-            case RowsRequest(ranges=ranges):
-                filenode, rows = await list_rows(session, relation, how, _pairs(ranges))
-                _same_heap(filenode, name, readers)
-                return tuple(RowVersion((row.block, row.offset), row.xmin, row.xmax, row.sums) for row in rows)
-            case UpdatersRequest(multixacts=multixacts):
-                return await multixact_updaters(session, sorted(multixacts.get(name, ())))
+        return await _asked(request, name, readers)
     except StatementCancelled as error:
         readers.troubles[name] = error
     except StatementFailed as error:
-        if is_corruption(error) and (readers.how.by_column or not is_too_wide(error)):
-            return Unreadable(sqlstate=error.sqlstate, block=error.block)
+        known = _telling(error, request, readers)
+        if known is not None:
+            return known
         readers.troubles[name] = error
     except NodeError as error:
         readers.troubles[name] = error
+    return None
+
+
+async def _asked(request: Request, name: str, readers: Readers) -> Answer:
+    session, relation, how = readers.sessions[name], readers.relation, readers.how
+    match request:
+        case WholeRequest():
+            return _digests(await digest_whole(session, relation, how), name, readers)
+        case SweepRequest(bounds=bounds):
+            return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
+        case PartsRequest(ranges=ranges, width=width):
+            return _digests(await digest_ranges(session, relation, how, _pairs(ranges), width), name, readers)
+        case RowsRequest(ranges=ranges):
+            filenode, rows = await list_rows(session, relation, how, _pairs(ranges))
+            _same_heap(filenode, name, readers)
+            return tuple(RowVersion((row.block, row.offset), row.xmin, row.xmax, row.sums) for row in rows)
+        case StreamRequest(ranges=ranges):
+            streamed = await stream_ranges(session, relation, _pairs(ranges))
+            _same_heap(streamed.filenode, name, readers)
+            _same_role(streamed.in_recovery, name, readers)
+            return streamed
+        case UpdatersRequest(multixacts=multixacts):
+            return await multixact_updaters(session, sorted(multixacts.get(name, ())))
+
+
+def _telling(error: StatementFailed, request: Request, readers: Readers) -> Answer | None:
+    """Return what a refusal says of the rows, None where it says nothing of them."""
+    if isinstance(request, StreamRequest):
+        # Its digest was read, so the row is not damaged: it is too wide for COPY.
+        return Unstreamable() if is_too_wide(error) else None
+    if is_corruption(error) and (readers.how.by_column or not is_too_wide(error)):
+        return Unreadable(sqlstate=error.sqlstate, block=error.block)
     return None
 
 
@@ -120,9 +143,13 @@ def _pairs(ranges: Iterable[BlockRange]) -> list[tuple[int, int]]:
 
 def _digests(parts: PartDigests, name: str, readers: Readers) -> tuple[Digest, ...]:
     _same_heap(parts.filenode, name, readers)
-    if parts.in_recovery == (name == readers.primary):
-        raise RoleChanged(f'node "{name}" changed its role in the middle of the audit', node=name)
+    _same_role(parts.in_recovery, name, readers)
     return parts.digests
+
+
+def _same_role(in_recovery: bool, name: str, readers: Readers) -> None:
+    if in_recovery == (name == readers.primary):
+        raise RoleChanged(f'node "{name}" changed its role in the middle of the audit', node=name)
 
 
 def _same_heap(filenode: int | None, name: str, readers: Readers) -> None:

@@ -6,14 +6,16 @@ An audit and its plan ask here alike, so that a plan names what its audit would 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from replcheck.audit.filters import RelationFilters
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import matches, matches_database
 from replcheck.audit.verdicts import not_checked
 from replcheck.errors import DatabaseMissing, UsageError
 from replcheck.model.audit import NotChecked, Scope
+from replcheck.model.filters import FilterUsed, RowFilter
 from replcheck.postgres import advice
-from replcheck.postgres.catalog import RelationName, read_names
+from replcheck.postgres.catalog import RelationName, read_names, read_relations
 from replcheck.postgres.nodes import Database, read_databases
 
 _TEMPLATE0 = "template0"
@@ -28,6 +30,7 @@ def scope_of(options: AuditOptions) -> Scope:
         excludes=options.excludes,
         catalogs=options.catalogs,
         indexes=options.indexes,
+        filters=tuple(FilterUsed(pattern=used.pattern, digest=used.digest) for used in options.filters),
     )
 
 
@@ -70,6 +73,29 @@ async def check_tables(
             }
     if left:
         raise _nothing_matches(sorted(left), databases, left_out)
+
+
+async def check_filters(
+    primary: NodeHandle, databases: Sequence[Database], left_out: Sequence[NotChecked], filters: RelationFilters
+) -> None:
+    """Raise UsageError for a filter that fits no relation, or not the one it is for, before any row is read."""
+    unused = set(filters.all)
+    for database in databases:
+        if any(_may_match(database.name, row_filter.pattern) for row_filter in filters.all):
+            unused -= await _filters_used(primary, database.name, filters)
+    if unused:
+        raise _nothing_matches(sorted(row_filter.pattern for row_filter in unused), databases, left_out)
+
+
+async def _filters_used(primary: NodeHandle, database: str, filters: RelationFilters) -> set[RowFilter]:
+    try:
+        session = await primary.open(database, "filters")
+    except DatabaseMissing:
+        return set()
+    try:
+        return await filters.check(session, list((await read_relations(session)).values()), database)
+    finally:
+        await session.close()
 
 
 async def _names(primary: NodeHandle, database: str) -> list[RelationName]:

@@ -125,8 +125,18 @@ INCONCLUSIVE_CODES = frozenset(
     }
 )
 """Shortfalls that leave hope: everything else that was not checked makes a replica unchecked."""
-FINAL_CODES = NODE_CODES | {"redefined", "dropped"}
+FINAL_CODES = NODE_CODES | {"redefined", "dropped", "filter"}
 """Shortfalls of a whole relation on a replica, after which none of its chunks is read there."""
+
+
+def filter_unfit(reason: str) -> Shortfall:
+    """Say that a relation was redefined so that its filter cannot be applied any more."""
+    return Shortfall(
+        code="filter",
+        reason=reason,
+        verdict=Verdict.UNCHECKED,
+        hint="Give a filter over the columns that the relation has by now, and audit again.",
+    )
 
 
 def node_lost(node: str, reason: str) -> Shortfall:

@@ -7,6 +7,7 @@ scope was compared and matched.
 from collections.abc import Iterable, Mapping, Sequence
 
 from replcheck.audit.comparison import BlockRange, joined
+from replcheck.audit.cross_check import DISAGREE
 from replcheck.audit.explanation import Ctid, RowDifference
 from replcheck.audit.proof import RelationProof, Tally
 from replcheck.audit.sequences import SequenceVerdict
@@ -42,7 +43,7 @@ def relation_report(database: str, proof: RelationProof) -> RelationReport:
             verdict=tally.verdict,
             rows_differing=tally.rows_differing,
             rows_in_flight=tally.in_flight,
-            capped=bool(tally.unlisted),
+            capped=bool(tally.unlisted or tally.contradicted),
         )
         for name, tally in proof.tallies.items()
     )
@@ -54,6 +55,7 @@ def relation_report(database: str, proof: RelationProof) -> RelationReport:
         kind=relation.kind or RelationKind.TABLE,
         verdict=worst_verdict(replica.verdict for replica in replicas),
         rows=proof.rows,
+        filter_digest=relation.row_filter.digest if relation.row_filter else None,
         chunks=proof.chunks,
         size_bytes=relation.total_bytes,
         replicas=replicas,
@@ -73,6 +75,14 @@ def relation_divergences(database: str, proof: RelationProof, primary: str) -> l
         primary_rows |= {row.ctid: row for row in tally.rows if row.lone == primary}
         found += _row_divergences(database, proof.relation, name, own, tally)
         found += _unreadable_divergences(database, proof.relation, primary, name, tally)
+        if tally.contradicted:
+            ranges = tuple(_whole_blocks(blocks) for blocks in joined(tally.contradicted))
+            kind, count = DifferenceKind.CHANGED, len(ranges)
+            found.append(
+                _divergence(
+                    database, proof.relation, name, kind, ranges=ranges, count=count, capped=True, what=DISAGREE
+                )
+            )
         if tally.different_definition:
             found.append(
                 _divergence(database, proof.relation, name, DifferenceKind.CHANGED, what=tally.different_definition)
@@ -281,7 +291,7 @@ def lone_votes(proofs: Iterable[RelationProof]) -> list[str | None]:
         for tally in proof.tallies.values():
             votes += [row.lone for row in tally.rows]
             votes += [part.node if part.readers > 1 else None for part in tally.unreadable]
-            if tally.different_definition or (tally.unlisted and not tally.rows):
+            if tally.different_definition or tally.contradicted or (tally.unlisted and not tally.rows):
                 votes.append(None)
     return votes
 

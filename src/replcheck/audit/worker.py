@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from replcheck.audit import shortfalls
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.comparison import ChunkFinding, ReplicaFinding, compare
+from replcheck.audit.cross_check import cross_checked
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
@@ -173,7 +174,9 @@ class LaneWorker:
         if session is None:
             return None
         try:
-            return await read_relations(session, oids)
+            listed = await read_relations(session, oids)
+            there = name == self._cluster.primary.name
+            return await self._cluster.filters.applied(session, listed, self.lane.database) if there else listed
         except NodeError as error:
             await self.failed(name, error)
             return None
@@ -261,6 +264,8 @@ class LaneWorker:
             known_blocks=proof.known_blocks,
             rows_limit=self._cluster.options.max_rows_listed - proof.rows_listed,
         )
+        if chunk.check.streamed:
+            comparison = cross_checked(comparison, chunk.ranges, primary)
         began = self._cluster.clock()
         finding = await drive(comparison, readers)
         elapsed = self._cluster.clock() - began
@@ -416,14 +421,16 @@ class LaneWorker:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []
         self._keep_proven(proof, item, shown, alignment)
+        finding = replace(finding, replicas=shown)
+        chunk, drawn = proof.draw(chunk, finding, self._cluster.sampler)
         rest = proof.absorb(
             chunk,
-            ChunkFinding(digest=finding.digest, replicas=shown),
+            finding,
             alignment=alignment.number,
             now=self._cluster.clock(),
             budget_s=self._cluster.options.settle_budget_s,
         )
-        self._job.queue.put_back(rest)
+        self._job.queue.put_back([*rest, *drawn])
         return [name for name, found in shown.items() if found.clean]
 
     def _keep_proven(
@@ -519,7 +526,7 @@ class LaneWorker:
                 relation=relation.label,
                 first_block=chunk.blocks.first,
                 last_block=None if chunk.blocks.open_ended else chunk.blocks.end - 1,
-                rows=finding.digest.rows if finding.digest else 0,
+                rows=finding.digest.rows if finding.digest and not chunk.check.streamed else 0,
                 size_bytes=chunk_bytes(proof, chunk),
                 elapsed_s=elapsed,
                 verdict=Verdict.CONSISTENT if clean else Verdict.INCONCLUSIVE,
@@ -535,7 +542,13 @@ def known_blocks(relation: Relation, listing: Listing, pace: Pace) -> int:
 
 def relation_state(database: int, relation: Relation) -> RelationState:
     """Return what a proof of a relation holds for."""
-    return RelationState(database=database, relation=relation.oid, token=relation.token, filenode=relation.filenode_now)
+    return RelationState(
+        database=database,
+        relation=relation.oid,
+        token=relation.token,
+        filenode=relation.filenode_now,
+        filter=relation.row_filter.digest if relation.row_filter else "",
+    )
 
 
 def _as_if_redefined(error: StatementFailed) -> bool:

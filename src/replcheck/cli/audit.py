@@ -29,6 +29,8 @@ class AuditArguments:
     databases: tuple[str, ...]
     tables: tuple[str, ...]
     excludes: tuple[str, ...]
+    where: tuple[str, ...]
+    cross_check: str | None
     catalogs: bool | None
     indexes: bool | None
     max_snapshot_age: str | None
@@ -80,6 +82,14 @@ def audit(
     ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Not these; named in the report.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILTER", help="Only these rows: 'RELATION: boolean expression'; once for each relation."),
+    ] = None,
+    cross_check: Annotated[
+        str | None,
+        typer.Option(metavar="N%", help="Stream this share of the chunks to this machine and compare it here too."),
     ] = None,
     catalogs: Annotated[
         bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are compared (yes).")
@@ -159,6 +169,8 @@ def audit(
         databases=tuple(database or ()),
         tables=tuple(table or ()),
         excludes=tuple(exclude or ()),
+        where=tuple(where or ()),
+        cross_check=cross_check,
         catalogs=catalogs,
         indexes=indexes,
         max_snapshot_age=max_snapshot_age,

@@ -22,7 +22,7 @@ from replcheck.config.files import VARIABLE
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.outcome import ExitStatus, Outcome, worst
-from replcheck.model.units import parse_duration
+from replcheck.model.units import parse_duration, parse_percent
 from replcheck.report.document import audit_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.style import Style
@@ -83,6 +83,8 @@ def _flags(arguments: AuditArguments) -> AuditFlags:
         databases=arguments.databases or None,
         tables=arguments.tables or None,
         excludes=arguments.excludes or None,
+        where=arguments.where or None,
+        cross_check=_share("--cross-check", arguments.cross_check),
         catalogs=arguments.catalogs,
         indexes=arguments.indexes,
         max_snapshot_age_s=_seconds("--max-snapshot-age", arguments.max_snapshot_age, most=3600),
@@ -107,6 +109,15 @@ def _seconds(flag: str, text: str | None, *, least: float = 1, most: float = flo
         bounds = f"at least {least:g}s" if most == float("inf") else f"between {least:g}s and {most:g}s"
         raise UsageError(f"{flag} must be {bounds}")
     return seconds
+
+
+def _share(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_percent(text)
+    except ValueError as error:
+        raise UsageError(f"{flag} {error}") from error
 
 
 def _check_outputs(arguments: AuditArguments) -> None:

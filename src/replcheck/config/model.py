@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from replcheck.model.units import parse_duration, parse_size
+from replcheck.model.units import parse_duration, parse_percent, parse_size
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+Percent = Annotated[float, BeforeValidator(parse_percent)]
+"""A share, 0 to 1, written as a percentage."""
 Size = Annotated[int, BeforeValidator(parse_size)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 NodeName = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -68,6 +70,10 @@ class Audit(Section):
     """Glob patterns `relation`, `schema.relation` or `database.schema.relation`; empty means all."""
     exclude: Patterns = ()
     """Glob patterns of the same form; what they match is always named in the report."""
+    where: dict[Annotated[str, Field(min_length=1)], str] = {}
+    """Row filters: a pattern of relations, then the boolean expression that selects their rows."""
+    cross_check: Percent | None = Field(default=None, examples=["5%"])
+    """Share of the chunks that are compared a second time, in the client."""
     catalogs: bool = True
     """Whether system catalogs are compared."""
     indexes: bool = False

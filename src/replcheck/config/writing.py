@@ -200,4 +200,4 @@ def _remark(place: tomlkit.TOMLDocument | Table, text: str) -> None:
 
 
 def _toml(value: object) -> str:
-    return tomlkit.item(value).as_string()
+    return tomlkit.item(value).as_string() if value != {} else "{}"

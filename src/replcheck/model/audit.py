@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from replcheck.model.filters import FilterUsed
 from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.wal import Lsn
@@ -165,6 +166,8 @@ class RelationReport:
     replicas: tuple[RelationReplica, ...]
     proven_since: datetime | None = None
     """Age of the oldest proof that an earlier run left and this one built upon; None where all was read anew."""
+    filter_digest: str | None = None
+    """Of the filter whose rows alone were compared; None where all rows were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,11 +222,29 @@ class Scope:
     catalogs: bool
     indexes: bool = False
     """Whether indexes were to be checked against their tables; they are no part of a copy's rows."""
+    filters: tuple[FilterUsed, ...] = ()
+    """Filters given with --where: for which relations, and which filter, never its text."""
 
     @property
     def whole(self) -> bool:
         """Return whether nothing was left out by the user."""
-        return not (self.databases or self.tables or self.excludes) and self.catalogs
+        return not (self.databases or self.tables or self.excludes or self.filters) and self.catalogs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCheckReport:
+    """What was streamed to the client and compared there, beside the servers' digests."""
+
+    share: float
+    """Of the chunks, 0 to 1, as it was asked for."""
+    chunks: int
+    """Chunks that were streamed from all nodes and compared."""
+    rows: int
+    """Rows of the primary in them."""
+    mismatches: int
+    """Ranges of blocks, of every replica, whose content differs although the digests agree; seen twice."""
+    too_wide: int
+    """Chunks that were drawn and could not be streamed, because of a row that exceeds what COPY can send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +292,8 @@ class AuditResult:
 
     resumed: Resumption | None = None
     """None where nothing of an earlier run was taken over."""
+    cross_check: CrossCheckReport | None = None
+    """None where none was asked for."""
     held_s: float = 0.0
     """Seconds that the audit held still, by hand or at a limit."""
 

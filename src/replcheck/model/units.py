@@ -25,6 +25,19 @@ def parse_duration(text: object) -> float:
     return _parse(text, _DURATIONS, "a duration such as 5min")
 
 
+def parse_percent(text: object) -> float:
+    """Return a share above 0 and at most 1; raise ValueError for other than a percentage with its sign.
+
+    >>> parse_percent("5%"), parse_percent("100%")
+    (0.05, 1.0)
+    """
+    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?)\s*%\s*", text, re.ASCII) if isinstance(text, str) else None
+    share = float(match[1]) / 100 if match else 0.0
+    if not 0 < share <= 1:
+        raise ValueError("must be a percentage such as 5%, above 0% and at most 100%")
+    return share
+
+
 def format_size(size_bytes: int) -> str:
     """Return a size for people, with one decimal below ten units.
 

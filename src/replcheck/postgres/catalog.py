@@ -5,13 +5,14 @@ bytes, because they need not fit any codec.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from psycopg import sql
 
 from replcheck.errors import StatementFailed
 from replcheck.model.audit import RelationKind
+from replcheck.model.filters import RowFilter
 from replcheck.model.names import qualified
 from replcheck.postgres.nodes import raw_name, text
 from replcheck.postgres.session import Row, Session, Statement
@@ -224,6 +225,12 @@ class Relation:
     toast_bytes: int = 0
     columns: tuple[Column, ...] = ()
     token: int = 0
+    row_filter: RowFilter | None = None
+    """Which of its rows are compared; None for all."""
+    condition: bytes = field(default=b"", repr=False)
+    """The filter as statements hold it, over the relation as `t`; empty for all rows."""
+    filter_lack: str = ""
+    """Why its filter cannot be applied; then it must not be read."""
 
     @property
     def label(self) -> str:

@@ -14,12 +14,13 @@ from psycopg import sql
 from replcheck.errors import StatementFailed
 from replcheck.postgres.catalog import Column, Form, Relation
 from replcheck.postgres.nodes import text
-from replcheck.postgres.session import Name, Row, Session
+from replcheck.postgres.session import Name, Rendered, Row, Session
 
 LAST_BLOCK = 0xFFFFFFFF
 """Above every block number (PostgreSQL source, storage/block.h): a range up to here has no upper bound."""
 _UPDATERS = ("nokeyupd", "upd")
-_NO_SEQUENTIAL_SCAN = "SELECT pg_catalog.set_config('enable_seqscan', 'off', true)"
+NO_SEQUENTIAL_SCAN = "SELECT pg_catalog.set_config('enable_seqscan', 'off', true)"
+"""Runs before a read of block ranges, so that only these are read, and in their physical order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class ListedRow:
 
 async def digest_whole(session: Session, relation: Relation, how: RowHash) -> PartDigests:
     """Digest a relation in one plain scan, as a single part."""
-    rows = _sub_select(relation, how, sql.SQL(""))
+    rows = _sub_select(relation, how)
     return _parts(await session.in_savepoint(_collected(relation, how, rows)))
 
 
@@ -80,8 +81,8 @@ async def digest_sweep(session: Session, relation: Relation, how: RowHash, bound
     tids = sql.SQL(", ").join(sql.Literal(f"({block},0)") for block in bounds)
     grouped = sql.SQL(
         "SELECT pg_catalog.width_bucket(t.ctid, ARRAY[{tids}]::tid[]) AS part, count(*) AS n, {sums}"
-        " FROM ONLY {path} AS t GROUP BY 1"
-    ).format(tids=tids, sums=_summed(hashes), path=Name(*relation.raw_path))
+        " FROM {source} GROUP BY 1"
+    ).format(tids=tids, sums=_summed(hashes), source=rows_of(relation))
     filled = sql.SQL(
         "SELECT p.part, coalesce(g.n, 0) AS n, {sums} FROM generate_series(0, {last}) AS p (part)"
         " LEFT JOIN ({grouped}) AS g ON g.part = p.part"
@@ -96,11 +97,10 @@ async def digest_ranges(
 
     A range that ends at LAST_BLOCK has no upper bound and is one part.
     """
-    bounded = sql.SQL(" WHERE t.ctid >= p.low AND t.ctid < p.high")
     parts = sql.SQL("SELECT p.part, d.n, {sums} FROM ({bounds}) AS p CROSS JOIN LATERAL ({digest}) AS d").format(
-        sums=_named(how, "d.{0}"), bounds=_bounds(ranges, width), digest=_sub_select(relation, how, bounded)
+        sums=_named(how, "d.{0}"), bounds=_bounds(ranges, width), digest=_sub_select(relation, how, _IN_PART)
     )
-    return _parts(await session.in_savepoint(_collected(relation, how, parts), before=_NO_SEQUENTIAL_SCAN))
+    return _parts(await session.in_savepoint(_collected(relation, how, parts), before=NO_SEQUENTIAL_SCAN))
 
 
 async def list_rows(
@@ -111,12 +111,12 @@ async def list_rows(
     rows = sql.SQL(
         "SELECT (t.ctid::text::point)[0]::bigint AS block, (t.ctid::text::point)[1]::int AS place,"
         " t.xmin::text::bigint AS xmin, t.xmax::text::bigint AS xmax, {hashes}"
-        " FROM ONLY {path} AS t WHERE t.ctid >= p.low AND t.ctid < p.high OFFSET 0"
+        " FROM {source} OFFSET 0"
     ).format(
         hashes=sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(expression, _column(number)) for number, expression in enumerate(hashes)
         ),
-        path=Name(*relation.raw_path),
+        source=rows_of(relation, _IN_PART),
     )
     gathered = sql.SQL(
         "SELECT pg_catalog.pg_relation_filenode({oid})::bigint, array_agg(r.block), array_agg(r.place),"
@@ -127,7 +127,7 @@ async def list_rows(
         bounds=_bounds(ranges, LAST_BLOCK),
         rows=rows,
     )
-    ((filenode, blocks, *columns),) = await session.in_savepoint(gathered, before=_NO_SEQUENTIAL_SCAN)
+    ((filenode, blocks, *columns),) = await session.in_savepoint(gathered, before=NO_SEQUENTIAL_SCAN)
     if blocks is None:
         return filenode, []
     listed = zip(blocks, *columns, strict=True)
@@ -163,6 +163,20 @@ def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
     return text(statement.as_bytes())
 
 
+_IN_PART = sql.SQL("t.ctid >= p.low AND t.ctid < p.high")
+
+
+def rows_of(relation: Relation, *conditions: sql.Composable) -> sql.Composed:
+    """Return the FROM and WHERE of every read of a relation, called `t`: the rows its filter selects, if it has one.
+
+    The filter stands in all reads alike, so a digest, a list of rows and a stream speak of the same rows on every node;
+    why a filter hides no difference is told in `filter_checks`.
+    """
+    conditions = (*conditions, *([Rendered(relation.condition)] if relation.condition else []))
+    where = sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
+    return sql.SQL("ONLY {path} AS t{where}").format(path=Name(*relation.raw_path), where=where)
+
+
 def _hashes(relation: Relation, how: RowHash) -> list[sql.Composed]:
     """Return one expression per seed: a row's position and what it holds, as a 64-bit number.
 
@@ -179,8 +193,8 @@ def _hash(relation: Relation, how: RowHash, seed: sql.Literal) -> sql.Composed:
         held = _row(_hashable(column) for column in relation.columns)
         return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(held, position)
     if how.by_column:
-        return _record_hash([_record_hash([_value(column)], position) for column in relation.columns], position)
-    return _record_hash([_value(column) for column in relation.columns], position)
+        return _record_hash([_record_hash([value_of(column)], position) for column in relation.columns], position)
+    return _record_hash([value_of(column) for column in relation.columns], position)
 
 
 def _record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.Composed:
@@ -191,7 +205,7 @@ def _record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.
 def _hashable(column: Column) -> sql.Composed:
     if column.hashed:
         return sql.SQL("t.{}").format(Name(column.name))
-    return sql.SQL("pg_catalog.record_send(ROW({}))").format(_value(column))
+    return sql.SQL("pg_catalog.record_send(ROW({}))").format(value_of(column))
 
 
 def _row(values: Iterable[sql.Composable]) -> sql.Composed:
@@ -207,13 +221,14 @@ _FORMS: Mapping[Form, LiteralString] = {
 }
 
 
-def _value(column: Column) -> sql.Composed:
+def value_of(column: Column) -> sql.Composed:
+    """Return a column of `t` in the form in which its values become bytes."""
     return sql.SQL(_FORMS[column.form]).format(Name(column.name))
 
 
-def _sub_select(relation: Relation, how: RowHash, where: sql.Composable) -> sql.Composed:
-    return sql.SQL("SELECT 0 AS part, count(*) AS n, {sums} FROM ONLY {path} AS t{where}").format(
-        sums=_summed(_hashes(relation, how)), path=Name(*relation.raw_path), where=where
+def _sub_select(relation: Relation, how: RowHash, *conditions: sql.Composable) -> sql.Composed:
+    return sql.SQL("SELECT 0 AS part, count(*) AS n, {sums} FROM {source}").format(
+        sums=_summed(_hashes(relation, how)), source=rows_of(relation, *conditions)
     )
 
 

@@ -7,9 +7,10 @@ that no client encoding can reach a digest; names therefore travel as raw bytes.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Protocol
 
 import psycopg
 from psycopg import pq, sql
@@ -30,6 +31,7 @@ _UNCONVERTED = "SQL_ASCII"
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Row = tuple[Any, ...]
+Buffer = bytes | bytearray | memoryview
 Statement = LiteralString | sql.SQL | sql.Composed
 # Released as well: a savepoint that was rolled back to stays, and the next one would nest in it.
 _LEAVE_SAVEPOINT: Statement = "ROLLBACK TO SAVEPOINT chunk; RELEASE SAVEPOINT chunk"
@@ -47,6 +49,16 @@ class Limits:
     lock_s: float = 0.2
 
 
+class CopyReader(Protocol):
+    """Takes in what COPY sends."""
+
+    def begin(self) -> None:
+        """Expect the first message of another COPY."""
+
+    def take(self, message: Buffer) -> None:
+        """Take in one message."""
+
+
 class Name(sql.Composable):
     """An identifier in the bytes of its database, for databases whose names fit no codec."""
 
@@ -60,6 +72,17 @@ class Name(sql.Composable):
             return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in self._obj)
         escaping = pq.Escaping(connection.pgconn)
         return b".".join(bytes(escaping.escape_identifier(part)) for part in self._obj)
+
+
+class Rendered(sql.Composable):
+    """A part of a statement that was rendered from a checked tree, in the bytes of its database."""
+
+    def __init__(self, rendered: bytes) -> None:
+        super().__init__(rendered)
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:  # noqa: ARG002 - the same on any connection
+        """Return the part in parentheses."""
+        return b"(" + bytes(self._obj) + b")"
 
 
 class Session:
@@ -77,6 +100,11 @@ class Session:
     def server_version_num(self) -> int:
         """Return the version as the server reports it, for instance 180006."""
         return self._connection.info.server_version
+
+    @property
+    def server_encoding(self) -> str:
+        """Return the encoding of the database, as the server calls it."""
+        return self._connection.info.parameter_status("server_encoding") or ""
 
     @property
     def advertised_pid(self) -> int:
@@ -147,28 +175,66 @@ class Session:
         `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a
         refused statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
         """
-        try:
+        async with self._savepoint():
             if parameters is None:
-                rows = await self._in_one_message(statement, before)
-            else:
-                await self._connection.execute("SAVEPOINT chunk")
-                cursor = await self._connection.execute(statement, parameters, prepare=False)
-                rows = await cursor.fetchall()
+                return await (await self._in_one_message(statement, before)).fetchall()
+            await self._connection.execute("SAVEPOINT chunk")
+            cursor = await self._connection.execute(statement, parameters, prepare=False)
+            return await cursor.fetchall()
+
+    async def result_types(self, statement: Statement) -> list[int]:
+        """Run a statement as `read` does and return the types (oids) of its columns."""
+        if not self.in_transaction:
+            await self.fetch("BEGIN READ ONLY")
+            try:
+                return await self.result_types(statement)
+            finally:
+                await self.rollback()
+        async with self._savepoint():
+            cursor = await self._in_one_message(statement, None)
+            return [column.type_code for column in cursor.description or ()]
+
+    async def copy_in_savepoint(
+        self,
+        copies: Sequence[sql.Composed],
+        reader: CopyReader,
+        *,
+        before: LiteralString,
+        after: sql.Composed,
+    ) -> list[Row]:
+        """Hand each message of some COPY ... TO STDOUT to `reader`, then run `after` and return its rows.
+
+        All inside a savepoint as above, `before` first. The server sends a message a row (PostgreSQL manual, COPY
+        Operations), and waits where the reader is slow: nothing is kept.
+        """
+        async with self._savepoint():
+            await self._connection.execute(sql.SQL("; ").join([sql.SQL("SAVEPOINT chunk"), sql.SQL(before)]))
+            for copy in copies:
+                reader.begin()
+                async with self._connection.cursor() as cursor, cursor.copy(copy) as stream:
+                    async for message in stream:
+                        reader.take(message)
+            return await (await self._connection.execute(after)).fetchall()
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        """Leave the savepoint that is opened inside, whatever happens; translate the driver's errors."""
+        try:
+            yield
         except psycopg.Error as error:
             failure = self._translated(error)
             if self.alive:
                 await self.fetch(_LEAVE_SAVEPOINT)
             raise failure from error
         await self.fetch(_LEAVE_SAVEPOINT)
-        return rows
 
-    async def _in_one_message(self, statement: Statement, before: LiteralString | None) -> list[Row]:
+    async def _in_one_message(self, statement: Statement, before: LiteralString | None) -> psycopg.AsyncCursor[Row]:
         # Never a pipeline: its last message, a Flush, leaves the server without the time limit on idle transactions.
         parts = [sql.SQL("SAVEPOINT chunk"), *([sql.SQL(before)] if before else []), _composed(statement)]
         cursor = await self._connection.execute(sql.SQL("; ").join(parts))
         while cursor.nextset():
             pass
-        return await cursor.fetchall()
+        return cursor
 
     async def arm_limits(self) -> None:
         """Have the server watch an idle transaction again, after `fetch_batch` left one open.
@@ -252,6 +318,7 @@ _SETTINGS = {
     "enable_indexscan": "off",
     "enable_indexonlyscan": "off",
     "enable_bitmapscan": "off",
+    "constraint_exclusion": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "client_connection_check_interval": "2s",
@@ -263,7 +330,8 @@ _SETTINGS = {
     "plan_cache_mode": "auto",
 }
 """What a session is pinned to. Index scans are off for the reads of relations: an index can be corrupt on one node
-only; catalog look-ups inside the server do not depend on it."""
+only; catalog look-ups inside the server do not depend on it. Nor is a constraint believed: damaged rows may break it,
+and a filter that contradicts it must not hide them."""
 
 
 async def _pin(session: Session, limits: Limits) -> None:

@@ -37,6 +37,7 @@ def audit_document(result: AuditResult) -> dict[str, Plain]:
         "stop_code": result.stop_code.value if result.stop_code else None,
         "resumed": to_plain(result.resumed),
         "held_s": result.held_s,
+        "cross_check": to_plain(result.cross_check),
         "rows": result.rows,
         "size_bytes": result.size_bytes,
         "primary": to_plain(result.primary),

@@ -13,6 +13,7 @@ from rich.text import Text
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
+    CrossCheckReport,
     DifferenceKind,
     Divergence,
     IndexNode,
@@ -179,6 +180,8 @@ def _print_relations(result: AuditResult, console: Console, style: Style, *, ver
         f"{counted(len(result.relations), 'relation')}: {', '.join(told) or 'none in scope'};"
         f" {counted(result.rows, 'row')}, {format_size(result.size_bytes)} compared",
     )
+    if result.cross_check is not None:
+        line(console, _cross_check(result.cross_check))
     shown = [relation for relation in result.relations if verbose or relation.verdict is not Verdict.CONSISTENT]
     if not shown:
         return
@@ -190,6 +193,14 @@ def _print_relations(result: AuditResult, console: Console, style: Style, *, ver
             if verbose or replica.verdict is not Verdict.CONSISTENT:
                 table.add_row(*_relation_cells(relation, replica, style))
     console.print(table)
+
+
+def _cross_check(report: CrossCheckReport) -> str:
+    found = counted(report.mismatches, "mismatch", "mismatches") if report.mismatches else "no mismatch"
+    return (
+        f"cross-check of {100 * report.share:g}%: {counted(report.chunks, 'chunk')} with {counted(report.rows, 'row')}"
+        f" streamed from every node and compared here, {found}"
+    )
 
 
 def _relation_cells(relation: RelationReport, replica: RelationReplica, style: Style) -> tuple[Text, ...]:

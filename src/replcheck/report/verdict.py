@@ -78,7 +78,7 @@ def _consistent(result: AuditResult) -> str:
     databases = len({relation.database for relation in result.relations})
     return (
         f"{joined(names)} {are} of {result.primary.name}: every row of {counted(len(result.relations), 'relation')}"
-        f" in {counted(databases, 'database')} was compared and matched"
+        f" in {counted(databases, 'database')} was compared and matched{_of_filters(result)}"
         f" ({counted(result.rows, 'row')}, {format_size(result.size_bytes)})"
         f"{_sound_indexes(result)}"
     )
@@ -89,6 +89,14 @@ def _sound_indexes(result: AuditResult) -> str:
         return ""
     match = "matches its table" if len(result.indexes) == 1 else "match their tables"
     return f"; {counted(len(result.indexes), 'index', 'indexes')} {match} on every node"
+
+
+def _of_filters(result: AuditResult) -> str:
+    filtered = sum(relation.filter_digest is not None for relation in result.relations)
+    if not filtered:
+        return ""
+    rows = "the rows that its filter selects" if filtered == 1 else "the rows that the filters select"
+    return f", but of {counted(filtered, 'relation')} only {rows}"
 
 
 def _diverged(result: AuditResult) -> str:
@@ -172,6 +180,7 @@ def _limits(result: AuditResult) -> str:
         "--database": scope.databases,
         "--table": scope.tables,
         "--exclude": scope.excludes,
+        "--where": scope.filters,
         "--no-catalogs": not scope.catalogs,
     }
     flags = [flag for flag, is_given in given.items() if is_given]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from replcheck.audit.options import AuditOptions, Level, Pacing
@@ -11,6 +11,7 @@ from replcheck.audit.pressure import PauseLimits
 from replcheck.config import Configuration
 from replcheck.config.model import PauseIf
 from replcheck.errors import ConfigurationError, UsageError
+from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.plain import to_plain
@@ -32,6 +33,10 @@ class AuditFlags:
     databases: tuple[str, ...] | None = None
     tables: tuple[str, ...] | None = None
     excludes: tuple[str, ...] | None = None
+    where: tuple[str, ...] | None = field(default=None, repr=False)
+    """Filters as `PATTERN: EXPRESSION`; they may hold values of rows."""
+    cross_check: float | None = None
+    """Share of the chunks, 0 to 1."""
     catalogs: bool | None = None
     indexes: bool | None = None
     max_snapshot_age_s: float | None = None
@@ -58,7 +63,10 @@ class AuditRequest:
 
     @property
     def argument_digest(self) -> str:
-        """Return the SHA-256 of what was asked; of the nodes it covers the names, never a connection string."""
+        """Return the SHA-256 of what was asked; of the nodes it covers the names, never a connection string.
+
+        It covers the text of filters, which is kept nowhere: whoever guesses a filter can only confirm the guess.
+        """
         names = [target.name for target in self.targets]
         asked = {"cluster": self.cluster, "nodes": names, "options": to_plain(self.options)}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -188,6 +196,19 @@ def _require_different(names: Sequence[str]) -> None:
             raise UsageError(f'node "{name}" is given twice', hint="Give each node once.")
 
 
+def _filters(flags: AuditFlags, configuration: Configuration | None) -> tuple[RowFilter, ...] | None:
+    """Return the row filters, those of the flags where there are any; None for none."""
+    configured = configuration.audit.where if configuration else {}
+    if not flags.where and not configured:
+        return None
+    # Loaded here: the parser is large, and most audits have no filter.
+    from replcheck.postgres.filters import filter_for, row_filter
+
+    if flags.where:
+        return tuple(row_filter(text, origin=f"--where (number {n})") for n, text in enumerate(flags.where, start=1))
+    return tuple(filter_for(pattern, text, origin="audit.where") for pattern, text in configured.items())
+
+
 def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOptions:
     chosen: dict[str, object] = {}
     if configuration is not None:
@@ -201,6 +222,7 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
             "catalogs": audit.catalogs,
             "indexes": audit.indexes,
             "index_timeout_s": audit.index_timeout,
+            "cross_check": audit.cross_check or 0.0,
             "max_snapshot_age_s": audit.max_snapshot_age,
             "node_timeout_s": audit.node_timeout,
             "replay_wait_s": audit.replay_wait,
@@ -217,6 +239,8 @@ def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOpt
         "excludes": flags.excludes,
         "catalogs": flags.catalogs,
         "indexes": flags.indexes,
+        "cross_check": flags.cross_check,
+        "filters": _filters(flags, configuration),
         "max_snapshot_age_s": flags.max_snapshot_age_s,
         "node_timeout_s": flags.node_timeout_s,
         "pacing": flags.pacing,
