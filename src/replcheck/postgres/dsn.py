@@ -121,7 +121,7 @@ def single_hosts(words: Mapping[str, str]) -> list[dict[str, str]]:
     return [rest | {word: value for word, value in address.items() if value} for address in each] or [dict(words)]
 
 
-def without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def words_without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the words that may be written to a file, and the names of those that libpq keeps from being shown."""
     secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar}
     kept = {word: value for word, value in words.items() if word not in secret}
