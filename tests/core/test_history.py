@@ -432,3 +432,13 @@ def test_clusters_of_one_history_are_kept_apart(path):
         ("b", "db3", 1),
     ]
     assert {gap.cluster: gap.elapsed_s for gap in period.gaps} == {"a": 2 * 86400, "b": 86400}
+
+
+def test_what_was_built_upon_an_earlier_proof_is_as_old_as_that(path):
+    older = factories.relation("visit", proven_since=days(-1))
+    write(path, factories.consistent(relations=(older, factories.relation("patient"))), at=days(1))
+    period = summarize(path, since=BEGUN, until=None, now=days(3))
+    proven = {proofs.relation: proofs.last_proven_at for proofs in period.relations}
+    assert proven == {"public.visit": days(-1), "public.patient": days(1)}
+    assert {proofs.last_proven_at for proofs in period.replicas} == {days(-1)}
+    assert [gap.elapsed_s for gap in period.gaps] == [3 * 86400]

@@ -21,7 +21,7 @@ _SIMPLE: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number",
 def from_plain(kind: type[Fact], value: object, *, at: str = "") -> Fact:
     """Return the fact of which `value` is the plain form; raise ValueError with the path where it is none.
 
-    Reads what `to_plain` writes: dataclasses, enums, LSNs, aware times, tuples and what JSON has itself.
+    Reads what `to_plain` writes: dataclasses, enums, LSNs, aware times, tuples, mappings and what JSON has itself.
 
     >>> from_plain(tuple[int, ...], [1, 2])
     (1, 2)
@@ -47,7 +47,11 @@ def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if get_origin(kind) in (Union, UnionType):
         return _either([json_schema(part, definitions) for part in get_args(kind)])
     if get_origin(kind) is tuple:
-        return {"type": "array", "items": json_schema(_item(kind), definitions)}
+        length = _length(kind)
+        fixed = {"minItems": length, "maxItems": length} if length is not None else {}
+        return {"type": "array", "items": json_schema(_item(kind), definitions), **fixed}
+    if get_origin(kind) is Mapping:
+        return {"type": "object", "additionalProperties": json_schema(get_args(kind)[1], definitions)}
     if kind.__name__ not in definitions:
         definitions[kind.__name__] = {}  # holds the place, for facts that hold their own kind
         definitions[kind.__name__] = _named_schema(kind, definitions)
@@ -78,7 +82,11 @@ def _read(kind: Any, value: object, at: str) -> object:
     if get_origin(kind) in (Union, UnionType):
         return _first_fit(get_args(kind), value, at)
     if get_origin(kind) is tuple:
-        return tuple(_read(_item(kind), item, _below(at, number)) for number, item in enumerate(_list(value, at)))
+        return tuple(
+            _read(_item(kind), item, _below(at, number)) for number, item in enumerate(_items(kind, value, at))
+        )
+    if get_origin(kind) is Mapping:
+        return {name: _read(get_args(kind)[1], item, _below(at, name)) for name, item in _mapping(value, at).items()}
     if is_dataclass(kind):
         return _object(cast(type, kind), value, at)
     return _word(kind, value, at)
@@ -101,12 +109,11 @@ def _first_fit(kinds: tuple[Any, ...], value: object, at: str) -> object:
 
 
 def _object(kind: type, value: object, at: str) -> object:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{_place(at)} is no object")  # noqa: TRY004 - of the data, not of an argument
+    held = _mapping(value, at)
     given: dict[str, object] = {}
     for field in fields(kind):
-        if field.name in value:
-            given[field.name] = _read(_hints(kind)[field.name], value[field.name], _below(at, field.name))
+        if field.name in held:
+            given[field.name] = _read(_hints(kind)[field.name], held[field.name], _below(at, field.name))
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{_below(at, field.name)} is missing")
     return kind(**given)
@@ -130,17 +137,29 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _list(value: object, at: str) -> list[object]:
+def _mapping(value: object, at: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{_place(at)} is no object")  # noqa: TRY004 - of the data, not of an argument
+    return value
+
+
+def _items(kind: Any, value: object, at: str) -> list[object]:
     if not isinstance(value, list):
         raise ValueError(f"{_place(at)} is no array")  # noqa: TRY004 - of the data, not of an argument
+    if _length(kind) not in {None, len(value)}:
+        raise ValueError(f"{_place(at)} has {len(value)} items, not {_length(kind)}")
     return value
 
 
 def _item(kind: Any) -> Any:
-    item, *rest = get_args(kind)
-    if rest != [Ellipsis]:
+    items = {item for item in get_args(kind) if item is not Ellipsis}
+    if len(items) != 1:
         raise TypeError(f"{kind} is no tuple of one kind")
-    return item
+    return items.pop()
+
+
+def _length(kind: Any) -> int | None:
+    return None if Ellipsis in get_args(kind) else len(get_args(kind))
 
 
 @cache

@@ -1,7 +1,7 @@
 """What the audits of a period proved together: a fold over runs, oldest first, one at a time.
 
-A run counts from its beginning: what it proved is no older. Runs without a report count by their outcome alone, and
-reports that cannot be read are named.
+A proof counts from the beginning of its run, or from the oldest proof of an earlier run that it was built upon. Runs
+without a report count by their outcome alone, and reports that cannot be read are named.
 """
 
 from collections import Counter, defaultdict
@@ -102,8 +102,8 @@ class _Count:
         self.verdicts[verdict] += 1
         self.last_verdict = verdict
         if verdict is Verdict.CONSISTENT and whole:
-            self.first_proven_at = self.first_proven_at or at
-            self.last_proven_at = at
+            self.first_proven_at = min(self.first_proven_at or at, at)
+            self.last_proven_at = max(self.last_proven_at or at, at)
 
 
 _Key = tuple[str, str, str | None, str | None]
@@ -168,7 +168,7 @@ class PeriodTally:
         self._first_of.setdefault(cluster, at)
 
     def _add_report(self, run: RunRecord, report: AuditResult) -> None:
-        at = run.started_at
+        at = min([run.started_at, *(relation.proven_since or run.started_at for relation in report.relations)])
         if run.outcome is Outcome.PROVEN and report.scope.whole:
             self._whole_proofs[run.cluster].append(at)
         elif run.outcome is Outcome.PROVEN:
@@ -176,13 +176,14 @@ class PeriodTally:
         for replica in report.replicas:
             self._counts[run.cluster, replica.node.name, None, None].add(replica.verdict, at, whole=report.scope.whole)
         for relation in report.relations:
-            name = qualified(relation.schema, relation.name)
+            name, since = qualified(relation.schema, relation.name), relation.proven_since or run.started_at
             for on in relation.replicas:
-                self._counts[run.cluster, on.node, relation.database, name].add(on.verdict, at)
+                self._counts[run.cluster, on.node, relation.database, name].add(on.verdict, since)
 
     def _gaps(self, cluster: str) -> Iterator[Gap]:
         begin = self._since or self._first_of[cluster]
-        marks = [begin, *self._whole_proofs[cluster], self._until]
+        # A run that went on where another had ended may rest on proofs from before the period.
+        marks = [begin, *sorted(max(begin, at) for at in self._whole_proofs[cluster]), self._until]
         pairs = pairwise(marks)
         gaps = [Gap(cluster=cluster, since=since, until=until) for since, until in pairs if until > since]
         yield from sorted(gaps, key=lambda gap: (-gap.elapsed_s, gap.since))
