@@ -43,7 +43,7 @@ def test_every_file_is_published():
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(UsageError, match="no schema of this name") as caught:
         schema_text("../audit")
-    assert "audit, config, events" in caught.value.hint
+    assert all(name in caught.value.hint for name in schema_names())
 
 
 def told(text):
