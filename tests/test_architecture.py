@@ -53,7 +53,9 @@ def test_each_library_has_one_home(library):
     assert strays == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["audit", "--help"], ["doctor", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([command, "--help"] for command in ("audit", "doctor", "history", "report", "lab"))]
+)
 def test_help_loads_nothing_heavy(arguments):
     # Typer itself needs pydantic to show the choices of a command's options.
     heavy = HEAVY | ({"pydantic"} if len(arguments) == 1 else set())

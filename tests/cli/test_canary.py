@@ -11,13 +11,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from replcheck.errors import StatementFailed
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.lab.faults import apply_fault
-from replcheck.postgres.local import sql
+from replcheck.postgres.local import connect, sql
 from replcheck.postgres.server import libpq_quoted
+from replcheck.report.published import events_schema
 from tests.commands import Ended, run_command, run_here
 
 CANARY = "zqcanary"
@@ -55,8 +57,23 @@ create materialized view kept as select * from patient;
 create foreign data wrapper elsewhere;
 create server far foreign data wrapper elsewhere options (host '{CANARY}-host');
 create user mapping for public server far options (password '{CANARY}-password');
-create foreign table remote (id int) server far options (path '{CANARY}-path')
+create foreign table remote (id int) server far options (path '{CANARY}-path');
+create subscription fed connection 'host=/nonexistent password={CANARY}' publication p with (connect = false);
+alter role {AUDIT_ROLE} set zqown.secret = '{CANARY}-setting'
 """
+
+SECRET_SETTINGS = {
+    "archive_mode": "on",
+    "archive_command": f"true --token={CANARY}",
+    "restore_command": f"false --token={CANARY}",
+    "archive_cleanup_command": f"true --token={CANARY}",
+    "recovery_end_command": f"true --token={CANARY}",
+    "ssl_passphrase_command": f"echo {CANARY}",
+    "zqown.secret": f"{CANARY}-setting",
+}
+"""Settings that the audit's role may read, pg_monitor being a member of pg_read_all_settings."""
+HIDDEN = frozenset({"archive_mode", "zqown.secret"})
+"""Of these, one that is no secret, and one that SHOW tells alone."""
 
 _LEAKY_TYPE = """
 create type leaky_{number};
@@ -100,7 +117,10 @@ def secretive(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
         standby = cluster.nodes["standby2"]
         conninfo = standby.settings()["primary_conninfo"].partition(" application_name=")[0]
         standby.configure(primary_conninfo=f"{conninfo} password={CANARY} application_name={CANARY}")
-        standby.restart()
+        for server in cluster.nodes.values():
+            server.configure(**SECRET_SETTINGS)
+            server.restart()
+        cluster.wait_streaming()
         cluster.catch_up()
         for fault, relation in (
             ("flip-row-bytes", "torn"),
@@ -179,6 +199,18 @@ def configuration(cluster: LabCluster, home: Path) -> Path:
 EVERYTHING = ("--verbose", "--debug", "--events", "events.jsonl", "--database", "postgres")
 
 
+def test_the_role_could_read_what_servers_reveal(secretive: LabCluster) -> None:
+    """Else nothing that is left out of a report would show anything."""
+    with connect(
+        f"{secretive.nodes['standby2'].address} dbname=postgres user={AUDIT_ROLE} password={libpq_quoted(SECRET)}",
+        node="standby2",
+    ) as connection:
+        shown = dict(connection.execute("select name, setting from pg_settings").fetchall())
+        assert all(CANARY in shown[name] for name in ("primary_conninfo", *SECRET_SETTINGS) if name not in HIDDEN)
+        [(receiver,)] = connection.execute("select conninfo from pg_stat_wal_receiver").fetchall()
+        assert CANARY in receiver
+
+
 @pytest.mark.parametrize("form", ["human", "json"])
 def test_a_report_of_broken_rows_shows_none_of_them(secretive: LabCluster, tmp_path: Path, form: str) -> None:
     ended = run_command(*words(secretive, *EVERYTHING, "--format", form), home=tmp_path)
@@ -188,6 +220,11 @@ def test_a_report_of_broken_rows_shows_none_of_them(secretive: LabCluster, tmp_p
     for kind in ("missing", "changed", "unreadable"):
         assert kind in ended.out.lower()
     assert (tmp_path / "events.jsonl").stat().st_size > 1000
+    schema = jsonschema.Draft202012Validator(events_schema())
+    for line in (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        schema.validate(json.loads(line))
+    again = run_command("report", "latest", "--verbose", "--format", form, home=tmp_path)
+    assert again == Ended(0, ended.out, "")
     store = tmp_path / ".local/state/replcheck/unnamed.db"
     with sqlite3.connect(store) as connection:
         assert connection.execute("select count(*) from runs").fetchone() == (1,)
@@ -203,6 +240,16 @@ def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(secreti
     assert json.loads((tmp_path / "report.json").read_text())["cluster"] == "clinic"
     assert (tmp_path / ".local/state/replcheck/clinic.db.audit.lock").exists()
     assert_unseen(tmp_path, ended)
+    for again in (
+        ("report", "latest", "--verbose"),
+        ("report", "latest", "--format", "json"),
+        ("report", "--since", "1d", "--verbose"),
+        ("history",),
+        ("history", "show", "latest", "--format", "json"),
+    ):
+        ended = run_command(*again, "--config", str(path), "--debug", home=tmp_path)
+        assert (ended.status, ended.err) == (0, "")
+        assert_unseen(tmp_path, ended)
 
 
 def test_what_an_owners_own_code_raises_is_never_told(secretive: LabCluster, tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """What stands around the commands: help, version, and the table of exit statuses."""
 
 import inspect
+import sys
 
 import pytest
 
 from replcheck import __version__, errors
+from replcheck.audit.digest import ENCODINGS
 from replcheck.cli.exits import EXIT_STATUS_OF, exit_status_of, scrubbed, told
 from replcheck.cli.main import is_plain_ascii, main
 from replcheck.model.outcome import ExitStatus
+from replcheck.postgres.dsn import client_library
 
 ERRORS = [
     kind
@@ -16,9 +19,19 @@ ERRORS = [
 ]
 
 
-def test_version_is_one_line(capsys):
+def test_the_version_stands_first_and_what_it_computes_below(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"replcheck {__version__}\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"replcheck {__version__}"
+    assert [line.partition(" ")[0] for line in lines] == ["replcheck", "encodings", "libpq", "Python"]
+    assert lines[1] == f"encodings {', '.join(encoding.name for encoding in ENCODINGS.values())}"
+    assert lines[2] == f"libpq {client_library()}"
+
+
+def test_the_version_is_told_where_the_driver_cannot_be_loaded(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "replcheck.audit.digest", None)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"replcheck {__version__}\nlibpq not found")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["audit", "--help"]])

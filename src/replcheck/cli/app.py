@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from replcheck import __version__
 from replcheck.cli.audit import audit
 from replcheck.cli.demo import demo
 from replcheck.cli.doctor import doctor
+from replcheck.cli.history import history_app
 from replcheck.cli.init import init
+from replcheck.cli.report import report
+from replcheck.cli.schema import schema
 from replcheck.cli.selftest import selftest
 
 _EPILOG = (
@@ -29,7 +31,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"replcheck {__version__}")
+        from replcheck.cli.version import version_text
+
+        typer.echo(version_text())
         raise typer.Exit
 
 
@@ -37,7 +41,7 @@ def _print_version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001 - read by its callback
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
     ] = False,
     debug: Annotated[  # noqa: ARG001 - taken out of the arguments before they come here
         bool, typer.Option("--debug", help="Show where an error came from; also REPLCHECK_DEBUG=1.")
@@ -53,5 +57,8 @@ app.command(short_help="Prove that every replica is a copy of its primary.", epi
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)
+app.add_typer(history_app, name="history")
+app.command(short_help="Write the report of a past run again, or the sum of a period.")(report)
+app.command(short_help="Print the JSON schemas of what replcheck writes and reads.")(schema)
 if find_spec("replcheck.cli.lab") is not None:
     app.add_typer(import_module("replcheck.cli.lab").lab_app, name="lab")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from replcheck.audit.options import Level, Pacing
+from replcheck.cli.completion import complete_node
 
 
 class Format(Enum):
@@ -56,10 +57,15 @@ class AuditArguments:
 def audit(
     primary: Annotated[
         str | None,
-        typer.Option(metavar="DSN", help="The primary: a libpq connection string, or a configured node's name."),
+        typer.Option(
+            metavar="DSN",
+            autocompletion=complete_node,
+            help="The primary: a libpq connection string, or a configured node's name.",
+        ),
     ] = None,
     replica: Annotated[
-        list[str] | None, typer.Option(metavar="DSN", help="A replica, written alike; once for each.")
+        list[str] | None,
+        typer.Option(metavar="DSN", autocompletion=complete_node, help="A replica, written alike; once for each."),
     ] = None,
     config: Annotated[
         Path | None,

@@ -16,7 +16,7 @@ from rich.console import Console
 from replcheck.cli.audit import AuditArguments, Format
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
-from replcheck.cli.output import deliver, page
+from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.errors import UsageError
@@ -125,16 +125,7 @@ def _check_outputs(arguments: AuditArguments) -> None:
         raise UsageError(
             "--events - and the report both want standard output", hint="Send the report to a file with --output."
         )
-    if arguments.output is None:
-        return
-    try:
-        with arguments.output.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the report to {arguments.output}: {(error.strerror or 'unknown error').lower()}",
-            hint="Name a writable file with --output.",
-        ) from error
+    check_output(arguments.output)
 
 
 def history_file(arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest) -> Path | None:

@@ -3,7 +3,6 @@
 import os
 import shlex
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -11,10 +10,10 @@ from rich.console import Console
 from replcheck.cli.audit import Format
 from replcheck.cli.display import Display
 from replcheck.cli.doctor import DoctorArguments
-from replcheck.cli.output import deliver, page
+from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
-from replcheck.errors import ReplcheckError, UsageError
+from replcheck.errors import ReplcheckError
 from replcheck.model.doctor import DoctorResult
 from replcheck.model.outcome import ExitStatus
 from replcheck.postgres import dsn
@@ -29,7 +28,7 @@ def examine_and_report(arguments: DoctorArguments) -> ExitStatus:
     """Examine the nodes, print what was found and return the exit status; raise what kept it from beginning."""
     configuration = _configuration(arguments)
     request = audit_request(_flags(arguments), configuration)
-    _check_output(arguments.output)
+    check_output(arguments.output)
     command, left_out = audit_command(arguments)
     if left_out:
         Display(quiet=arguments.quiet).note(f"note: the command at the end lacks {', '.join(left_out)}: add it again")
@@ -84,19 +83,6 @@ def _flags(arguments: DoctorArguments) -> AuditFlags:
         excludes=arguments.excludes or None,
         catalogs=arguments.catalogs,
     )
-
-
-def _check_output(output: Path | None) -> None:
-    if output is None:
-        return
-    try:
-        with output.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the report to {output}: {(error.strerror or 'unknown error').lower()}",
-            hint="Name a writable file with --output.",
-        ) from error
 
 
 def _rendered(

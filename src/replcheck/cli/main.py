@@ -5,7 +5,7 @@ Typer's own statuses (1 and 2) would read as "partial" and "refuted", so they ne
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 import typer
@@ -15,6 +15,7 @@ from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.outcome import ExitStatus
 
 _DEBUG = "--debug"
+_COMPLETION_OPTIONS = frozenset({"--install-completion", "--show-completion"})
 _COMPLETION_VARIABLE = "_REPLCHECK_COMPLETE"
 
 
@@ -25,13 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in given if word != _DEBUG]
     _prepare_streams()
     try:
-        status = _invoke(words)
+        status = _invoke(list(words))  # Typer takes what it has read out of the list
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon_output()
         return ExitStatus.UNCHECKED
-    except SystemExit:
-        # rich leaves like this where the reader of standard error is gone.
+    except SystemExit as ended:
+        # Typer's own options leave like this when they are done, and rich where the reader of standard error is gone.
+        if ended.code == 0 and not _COMPLETION_OPTIONS.isdisjoint(words):
+            return ExitStatus.PROVEN
         _abandon_output()
         return ExitStatus.UNCHECKED
     except KeyboardInterrupt as error:
@@ -59,7 +62,7 @@ def _invoke(words: list[str]) -> int:
 
     command = get_command(app)
     if _COMPLETION_VARIABLE in os.environ:
-        command.main(words, prog_name="replcheck", complete_var=_COMPLETION_VARIABLE)
+        return _complete(lambda: command.main(words, prog_name="replcheck", complete_var=_COMPLETION_VARIABLE))
     try:
         with command.make_context("replcheck", words) as context:
             command.invoke(context)
@@ -67,6 +70,17 @@ def _invoke(words: list[str]) -> int:
         return done.exit_code
     except typer.Abort as error:
         raise Interrupted("interrupted") from error
+    return ExitStatus.PROVEN
+
+
+def _complete(answer: Callable[[], object]) -> int:
+    # Shells read the status of some of their questions, and an error would land in the middle of somebody's line.
+    try:
+        answer()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitStatus.PROVEN
+    except Exception:  # noqa: BLE001 - no completion is better than a message
+        return ExitStatus.PARTIAL
     return ExitStatus.PROVEN
 
 

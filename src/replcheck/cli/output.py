@@ -11,10 +11,26 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from replcheck.config import Configuration
+from replcheck.errors import UsageError
 from replcheck.report.style import Style
 
+Draw = Callable[[Console, Style], None]
 Render = Callable[[TextIO], str]
 """Returns the text for a stream."""
+
+
+def check_output(output: Path | None) -> None:
+    """Raise UsageError where a result could not be written there."""
+    if output is None:
+        return
+    try:
+        with output.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the report to {output}: {(error.strerror or 'unknown error').lower()}",
+            hint="Name a writable file with --output.",
+        ) from error
 
 
 def deliver(render: Render, output: Path | None) -> str | None:
@@ -40,7 +56,7 @@ def _forget_unwritten() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def page(target: TextIO, configuration: Configuration | None, draw: Callable[[Console, Style], None]) -> str:
+def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
     zone = configuration.output.time_zone if configuration else None
     like = Console(file=target)

@@ -7,14 +7,27 @@ commands beside `audit`: their shape is checked, so that one file serves a clust
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from replcheck.model.units import parse_duration, parse_percent, parse_size
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Percent = Annotated[float, BeforeValidator(parse_percent)]
+_QUANTITY = r"^\s*[0-9]+(\.[0-9]+)?\s*({})\s*$"
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": _QUANTITY.format("us|ms|s|min|h|d"), "examples": ["5min"]}),
+]
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    WithJsonSchema({"type": "string", "pattern": _QUANTITY.format("%"), "examples": ["5%"]}),
+]
 """A share, 0 to 1, written as a percentage."""
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": _QUANTITY.format("B|kB|MB|GB|TB"), "examples": ["64MB"]}),
+]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 NodeName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]

@@ -7,6 +7,9 @@ from datetime import datetime
 
 from replcheck.model.outcome import ExitStatus, Outcome
 
+UNNAMED_CLUSTER = "unnamed"
+"""The cluster of a run whose nodes were given on the command line alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -45,6 +48,15 @@ class RunRecord(RunStart):
     """The verdict, or the failure, in one sentence."""
     failure: Failure | None = None
     """None where the run has a result."""
+
+
+def short_id(run_id: str) -> str:
+    """Return the part of a run's id that tells it from others: the millisecond in which it began.
+
+    >>> short_id("019535d9-3df7-79fb-b466-fa907fa17f9e")
+    '019535d9-3df7'
+    """
+    return run_id[:13]
 
 
 def new_run_id(now: datetime) -> str:

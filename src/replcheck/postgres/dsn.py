@@ -4,13 +4,16 @@ A connection string may hold a password, and so may any part of a malformed one.
 driver's complaint about one, into a message or a cause.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from replcheck.errors import ReplcheckError, UsageError
 
+_SERVICE_VARIABLE = "PGSERVICE"
 _REASONS = {
     "missing": "a word has no =",
     "invalid connection option": "it names an option that libpq does not know",
@@ -118,7 +121,7 @@ def single_hosts(words: Mapping[str, str]) -> list[dict[str, str]]:
     return [rest | {word: value for word, value in address.items() if value} for address in each] or [dict(words)]
 
 
-def without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def words_without_secrets(words: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the words that may be written to a file, and the names of those that libpq keeps from being shown."""
     secret = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar}
     kept = {word: value for word, value in words.items() if word not in secret}
@@ -133,36 +136,47 @@ def written(words: Mapping[str, str]) -> str:
 def inherit(dsn: Mapping[str, str], common: Mapping[str, str]) -> str:
     """Return a connection string of a node's own words and, where it says nothing, of those common to all nodes.
 
-    A node that names its own host or service does not inherit a common `host` or `hostaddr`.
+    A node that names its own host or service does not inherit a common `host` or `hostaddr`, and one that names its
+    own service no `port` either: each of these would win over what the service says.
     """
-    own_address = {"host", "hostaddr", "service"} & dsn.keys()
-    inherited = {word: value for word, value in common.items() if not (own_address and word in {"host", "hostaddr"})}
+    replaced = {"host", "hostaddr"} if {"host", "hostaddr", "service"} & dsn.keys() else set()
+    replaced |= {"port"} if "service" in dsn else set()
+    inherited = {word: value for word, value in common.items() if word not in replaced}
     return make_conninfo("", **(inherited | dict(dsn)))
+
+
+def located(dsn: str) -> str:
+    """Return the connection string with the address in it that libpq would take from a service or the environment.
+
+    The driver looks up hosts by itself before libpq sees them, and knows no services: it would take PGHOST where the
+    service names another host (psycopg, conninfo_attempts).
+    """
+    words = parse(dsn)
+    return make_conninfo("", **(_found_elsewhere(words) | words))
 
 
 def public_address(dsn: str) -> str:
     """Return host or socket directory with the port, as it may be shown to anybody.
 
-    Takes what libpq would take from the environment; a service that hides the address is named instead.
+    Takes what libpq would take from a service or the environment; the service is named beside it.
 
     >>> public_address("postgresql://auditor:secret@db1.internal:6432/app")
     'db1.internal:6432'
     >>> public_address("host=/run/postgresql port=5433 password=secret")
     '/run/postgresql:5433'
     """
-    words = parse(dsn)
-    defaults = _defaults()
+    given = parse(dsn)
+    words = _found_elsewhere(given) | given
+    service = words.get("service")
     hosts = words.get("host") or words.get("hostaddr")
-    service = words.get("service") or defaults.get("service")
     if not hosts and service:
         return f"service {service}"
-    hosts = hosts or defaults.get("host") or defaults.get("hostaddr") or "local socket"
-    ports = (words.get("port") or defaults.get("port") or "").split(",")
-    names = hosts.split(",")
+    names = (hosts or "local socket").split(",")
+    ports = words.get("port", "").split(",")
     if len(ports) != len(names):
         ports = ports[:1] * len(names)
-    default_port = defaults.get("port") or "5432"
-    return ",".join(f"{_bracketed(name)}:{port or default_port}" for name, port in zip(names, ports, strict=True))
+    address = ",".join(f"{_bracketed(name)}:{port or '5432'}" for name, port in zip(names, ports, strict=True))
+    return f"{address} (service {service})" if service else address
 
 
 def tellable(dsn: str) -> tuple[str, tuple[str, ...]]:
@@ -177,20 +191,46 @@ def tellable(dsn: str) -> tuple[str, tuple[str, ...]]:
 
 
 def hosts(dsn: str) -> tuple[str, ...]:
-    """Return the host names, addresses and socket directories that a connection string names."""
-    words = parse(dsn)
+    """Return the host names, addresses and socket directories that a connection string leads to."""
+    given = parse(dsn)
+    words = _found_elsewhere(given) | given
     named = [*words.get("host", "").split(","), *words.get("hostaddr", "").split(",")]
     return tuple(host for host in named if host)
 
 
+def client_library() -> str:
+    """Return the version of libpq, which reads connection strings and speaks to the servers."""
+    version = pq.version()
+    return f"{version // 10000}.{version % 10000}"
+
+
 def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("/") else host
+    return f"[{host}]" if ":" in host and not host.startswith(("/", "@")) else host
 
 
-def _defaults() -> dict[str, str]:
-    known = {"host", "hostaddr", "port", "service"}
+def _found_elsewhere(words: Mapping[str, str]) -> dict[str, str]:
+    """Return the address and the service that libpq finds for words that do not say them: service, then environment."""
+    with _named_service(words.get("service")):
+        defaults = pq.Conninfo.get_defaults()
     return {
         option.keyword.decode(): option.val.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.val and option.keyword.decode() in known
+        for option in defaults
+        if option.val and option.keyword.decode() in {"host", "hostaddr", "port", "service"} - words.keys()
     }
+
+
+@contextmanager
+def _named_service(service: str | None) -> Iterator[None]:
+    # libpq tells what a service holds only of the one that the environment names.
+    before = os.environ.get(_SERVICE_VARIABLE)
+    if service is None or service == before:
+        yield
+        return
+    os.environ[_SERVICE_VARIABLE] = service
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SERVICE_VARIABLE]
+        else:
+            os.environ[_SERVICE_VARIABLE] = before

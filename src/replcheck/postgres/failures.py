@@ -43,6 +43,20 @@ _CORRUPTION_TEXT = re.compile(
 _BLOCK = re.compile(r"\bblocks? (\d+)")
 
 
+_REFUSALS = (
+    "password authentication failed",
+    "no pg_hba.conf entry",
+    "fe_sendauth",
+    "authentication method requirement",
+    "channel binding required",
+)
+_SERVICE_CAUSES = {
+    "definition of service": "no service of that name is defined",
+    "service file": "the service file cannot be read",
+}
+"""What libpq says of a service that it cannot take an address from (PostgreSQL source, fe-connect.c)."""
+
+
 def is_corruption(error: StatementFailed) -> bool:
     """Return whether the error says that a node cannot read its own rows, rather than that it refused to.
 
@@ -62,7 +76,7 @@ def is_too_wide(error: StatementFailed) -> bool:
 def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeError:
     """Translate what `connect` raised; `address` is host and port, never a connection string."""
     state, text = error.sqlstate or "", str(error)
-    if state.startswith("28") or _says(text, "password authentication failed", "no pg_hba.conf entry", "fe_sendauth"):
+    if state.startswith("28") or _says(text, *_REFUSALS):
         return AuthenticationRefused(
             f'node "{node}" at {address} refuses the role or its password',
             node=node,
@@ -83,6 +97,13 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
             f'node "{node}" at {address} is not accepting connections (it is starting, stopping or recovering)',
             node=node,
             hint="Wait until the server is up, or look at its log.",
+        )
+    cause = next((told for phrase, told in _SERVICE_CAUSES.items() if phrase in text), None)
+    if cause is not None:
+        return NodeUnreachable(
+            f'node "{node}" has no address: {cause}',
+            node=node,
+            hint="Look into the file that PGSERVICEFILE names, or ~/.pg_service.conf.",
         )
     return NodeUnreachable(
         f'node "{node}" does not answer at {address}{_cause(text)}',
@@ -132,6 +153,9 @@ def _cause(text: str) -> str:
         "could not translate host name": "unknown host name",
         "failed to resolve host": "unknown host name",
         "Name or service not known": "unknown host name",
+        "is not read-only": "not what target_session_attrs asks for",
+        "is read-only": "not what target_session_attrs asks for",
+        "in hot standby mode": "not what target_session_attrs asks for",
         "certificate": "certificate not accepted",
         "SSL": "TLS could not be agreed",
         "Permission denied": "permission denied",

@@ -19,6 +19,7 @@ from psycopg.abc import AdaptContext
 from replcheck.errors import NodeError, NodeUnfit
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
+from replcheck.postgres.connecting import connect
 from replcheck.postgres.failures import connect_failure, statement_failure
 
 MINIMUM_VERSION = 140000
@@ -27,8 +28,10 @@ CONNECT_TIMEOUT_S = 10
 _UNCONVERTED = "SQL_ASCII"
 """The client encoding with which a server converts nothing, whatever the encoding of the database."""
 
-# The driver logs what it also raises; without a handler Python would print that to standard error.
-logging.getLogger("psycopg").addHandler(logging.NullHandler())
+# The driver logs what it also raises, and asyncio the errors of tasks that nobody asked for theirs: without a handler
+# Python would print to standard error what a server said, values and all.
+for _logger in ("psycopg", "asyncio"):
+    logging.getLogger(_logger).addHandler(logging.NullHandler())
 
 Row = tuple[Any, ...]
 Buffer = bytes | bytearray | memoryview
@@ -276,18 +279,17 @@ async def open_session(target: NodeTarget, *, database: str | None = None, purpo
     NodeUnfit; no message holds the connection string.
     """
     address = dsn.public_address(target.dsn)
-    words = dsn.merge(
-        target.dsn,
-        **({"dbname": database} if database else {}),
-        application_name=f"replcheck {purpose}",
-        client_encoding=_UNCONVERTED,
-        connect_timeout=str(CONNECT_TIMEOUT_S),
-        keepalives_idle="10",
-        keepalives_interval="5",
-        keepalives_count="3",
-    )
     try:
-        connection = await psycopg.AsyncConnection.connect(words, autocommit=True, prepare_threshold=None)
+        connection = await connect(
+            target.dsn,
+            timeout_s=CONNECT_TIMEOUT_S,
+            **({"dbname": database} if database else {}),
+            application_name=f"replcheck {purpose}",
+            client_encoding=_UNCONVERTED,
+            keepalives_idle="10",
+            keepalives_interval="5",
+            keepalives_count="3",
+        )
     except psycopg.Error as error:
         raise connect_failure(error, node=target.name, address=address) from error
     except (OSError, UnicodeError) as error:

@@ -5,6 +5,7 @@ The last lines are the verdict and what to do, since they are what a terminal sh
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from rich.console import Console
@@ -30,6 +31,7 @@ from replcheck.model.units import format_duration, format_size
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted, joined, next_steps, sentence, verdict_of
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RANGES_SHOWN = 5
 _EXAMPLES_SHOWN = 3
 _FINDING_WORDS = {
@@ -70,12 +72,12 @@ def print_verdict(result: AuditResult, console: Console, style: Style) -> None:
 
 
 def _print_header(result: AuditResult, console: Console, style: Style) -> None:
-    took = (result.finished_at - result.started_at).total_seconds()
+    took = _milliseconds(result.finished_at) - _milliseconds(result.started_at)
     title = Text(f"replcheck audit of {result.cluster}", style="bold")
     line(console, title, f": {verdict_of(result).value}", indent=0)
     line(
         console,
-        f"{style.time(result.started_at)}, took {format_duration(took)}, level {result.level}"
+        f"{style.time(result.started_at)}, took {format_duration(took / 1000)}, level {result.level}"
         f" ({result.encoding}), replcheck {result.tool_version}",
         indent=0,
     )
@@ -90,6 +92,11 @@ def _print_header(result: AuditResult, console: Console, style: Style) -> None:
         )
     if result.held_s:
         line(console, f"held still for {format_duration(result.held_s)}", indent=0)
+
+
+def _milliseconds(moment: datetime) -> int:
+    # What a stored result keeps of a time, so that its report reads the same.
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _print_nodes(result: AuditResult, console: Console, style: Style) -> None:

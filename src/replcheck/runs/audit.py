@@ -21,14 +21,14 @@ from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Progress
-from replcheck.model.run import Failure, RunRecord, RunStart, new_run_id
+from replcheck.model.run import UNNAMED_CLUSTER, Failure, RunRecord, RunStart, new_run_id
 from replcheck.report.document import audit_document
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 from replcheck.runs.controls import Hands, NoHands, pausable
 from replcheck.runs.keeper import Keeper
-from replcheck.runs.lock import only_run
+from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
-from replcheck.runs.request import UNNAMED_CLUSTER, AuditRequest
+from replcheck.runs.request import AuditRequest
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
 
@@ -146,9 +146,11 @@ def _record(start: RunStart, outcome: Outcome, verdict: str, summary: str, failu
 
 
 def _lock(request: AuditRequest, store: Path | None) -> AbstractContextManager[None]:
-    if store is None or request.cluster == UNNAMED_CLUSTER:
+    if store is None:
         return nullcontext()
-    return only_run(store.with_name(f"{store.name}.audit.lock"), f'an audit of cluster "{request.cluster}"')
+    if request.cluster == UNNAMED_CLUSTER:
+        return one_of_several_runs(lock_file(store))
+    return only_run(lock_file(store), f'an audit of cluster "{request.cluster}"')
 
 
 def _default_auditor() -> Auditor:

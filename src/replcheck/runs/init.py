@@ -119,7 +119,7 @@ def draft_of(discovery: Discovery, cluster: str, names: Sequence[str], zones: Se
     """Return what is to be written: what all nodes share once, and no secret."""
     kept, secrets = [], set[str]()
     for server in discovery.servers:
-        words, left_out = dsn.without_secrets(server.words)
+        words, left_out = dsn.words_without_secrets(server.words)
         kept.append(words)
         secrets |= set(left_out)
     common = shared_words(kept)

@@ -15,10 +15,8 @@ from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.plain import to_plain
+from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
-
-UNNAMED_CLUSTER = "unnamed"
-"""The cluster of an audit whose nodes were given on the command line alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,5 +2,6 @@
 
 from replcheck.store.history import History, open_history
 from replcheck.store.places import default_path
+from replcheck.store.reader import HistoryReader, RunFilter, open_reader
 
-__all__ = ["History", "default_path", "open_history"]
+__all__ = ["History", "HistoryReader", "RunFilter", "default_path", "open_history", "open_reader"]

@@ -73,16 +73,11 @@ class History:
                     raise StoreError(f"{self.name} is a database of something else, not a history", hint=_HINT)
                 METADATA.create_all(connection)
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
-            found = int(connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) or 0)
-            if 0 < found < SCHEMA_VERSION:
+            check_version(connection, self.name)
+            if connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) != str(SCHEMA_VERSION):
                 # So far every version has only added tables.
                 METADATA.create_all(connection)
                 connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"history {self.name} has schema version {found}, and this replcheck knows {SCHEMA_VERSION}",
-                hint="Use the newer replcheck that wrote it, or another file.",
-            )
 
     def begin(self, run: RunStart) -> None:
         """Write that a run began, so that one that is killed leaves a trace."""
@@ -104,7 +99,7 @@ class History:
         endings = (column for column in RECORDS.c if column.name != "run_id")
         statement = select(RUNS, *endings).outerjoin(RECORDS).order_by(RUNS.c.run_id.desc()).limit(limit)
         with self._transaction() as connection:
-            return [_stored_run(row) for row in connection.execute(statement)]
+            return [stored_run(row, row.failure) for row in connection.execute(statement)]
 
     def result(self, run_id: str) -> Plain:
         """Return the result of a run as its report had it; None where it has none."""
@@ -168,6 +163,39 @@ class History:
             raise StoreError(f"history {self.name}: {str(error.orig).lower()}", hint=_HINT) from error
         except SQLAlchemyError as error:
             raise StoreError(f"history {self.name} cannot be read or written", hint=_HINT) from error
+
+
+def check_version(connection: Connection, name: str) -> None:
+    """Raise StoreError where a history was written by a newer replcheck."""
+    found = int(connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) or 0)
+    if found > SCHEMA_VERSION:
+        raise StoreError(
+            f"history {name} has schema version {found}, and this replcheck knows {SCHEMA_VERSION}",
+            hint="Use the newer replcheck that wrote it, or another file.",
+        )
+
+
+def stored_run(row: Row[Any], failure: Any) -> RunStart:
+    """Return the run of a row of RUNS and RECORDS, with its failure decoded; raise ValueError where it is damaged."""
+    start = {
+        "run_id": row.run_id,
+        "kind": row.kind,
+        "cluster": row.cluster,
+        "started_at": datetime.fromisoformat(row.started_at),
+        "tool_version": row.tool_version,
+        "argument_digest": row.argument_digest,
+    }
+    if row.outcome is None:
+        return RunStart(**start)
+    return RunRecord(
+        **start,
+        finished_at=datetime.fromisoformat(row.finished_at),
+        outcome=Outcome(row.outcome),
+        verdict=row.verdict,
+        exit_status=ExitStatus(row.exit_status),
+        summary=row.summary,
+        failure=Failure(**failure) if failure else None,
+    )
 
 
 def _engine(path: Path) -> Engine:
@@ -240,26 +268,4 @@ def _stored_proof(row: Row[Any]) -> ProvenBlocks:
         ranges=tuple((first, end) for first, end in row.ranges),
         rows=row.rows,
         proven_at=datetime.fromisoformat(row.proven_at),
-    )
-
-
-def _stored_run(row: Row[Any]) -> RunStart:
-    start = {
-        "run_id": row.run_id,
-        "kind": row.kind,
-        "cluster": row.cluster,
-        "started_at": datetime.fromisoformat(row.started_at),
-        "tool_version": row.tool_version,
-        "argument_digest": row.argument_digest,
-    }
-    if row.outcome is None:
-        return RunStart(**start)
-    return RunRecord(
-        **start,
-        finished_at=datetime.fromisoformat(row.finished_at),
-        outcome=Outcome(row.outcome),
-        verdict=row.verdict,
-        exit_status=ExitStatus(row.exit_status),
-        summary=row.summary,
-        failure=Failure(**row.failure) if row.failure else None,
     )

@@ -1,0 +1,156 @@
+"""Past runs for people and machines: a list of them, and the record of one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from replcheck.model.outcome import Outcome
+from replcheck.model.plain import Plain, to_plain
+from replcheck.model.run import RunRecord, RunStart, short_id
+from replcheck.model.units import format_duration
+from replcheck.report.style import Style, cell, line
+from replcheck.report.verdict import counted
+
+HISTORY_SCHEMA = "replcheck/history/1"
+RUN_SCHEMA = "replcheck/run/1"
+
+
+class RunState(Enum):
+    """Where a run stands."""
+
+    ENDED = "ended"
+    RUNNING = "running"
+    OPEN = "open"
+    """It has no end; whether it still works cannot be told."""
+    LOST = "lost"
+    """It was killed before it could record its end."""
+
+
+_STATE_WORDS = {RunState.RUNNING: "running", RunState.OPEN: "no end yet", RunState.LOST: "did not end"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run of the history, a RunRecord where it ended, and where it stands."""
+
+    run: RunStart
+    state: RunState
+
+
+def run_document(past: PastRun) -> dict[str, Plain]:
+    """Return one run as JSON has it; what is known only at its end is null before."""
+    run = past.run
+    ended = run if isinstance(run, RunRecord) else None
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "cluster": run.cluster,
+        "state": past.state.value,
+        "started_at": to_plain(run.started_at),
+        "finished_at": to_plain(ended.finished_at) if ended else None,
+        "outcome": ended.outcome.value if ended else None,
+        "verdict": ended.verdict if ended else None,
+        "exit_code": int(ended.exit_status) if ended else None,
+        "summary": ended.summary if ended else None,
+        "failure": to_plain(ended.failure) if ended else None,
+        "tool_version": run.tool_version,
+        "argument_digest": run.argument_digest,
+    }
+
+
+def history_json(runs: Sequence[PastRun], *, store: str) -> str:
+    """Return the list as text, in ASCII, with a line break at its end."""
+    document: dict[str, Plain] = {
+        "schema": HISTORY_SCHEMA,
+        "kind": "history",
+        "store": store,
+        "runs": [run_document(past) for past in runs],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def run_json(past: PastRun) -> str:
+    """Return one run as text, in ASCII, with a line break at its end."""
+    return json.dumps({"schema": RUN_SCHEMA, **run_document(past)}, indent=2) + "\n"
+
+
+def print_history(runs: Sequence[PastRun], console: Console, style: Style, *, now: datetime) -> None:
+    """Print the list, newest first, each run with its summary beneath it."""
+    if not runs:
+        line(console, "no run matches", indent=0)
+        return
+    table = [_cells(past, style, now) for past in runs]
+    widths = [max(text.cell_len for text in column) for column in zip(*table, strict=True)]
+    for past, cells in zip(runs, table, strict=True):
+        row = Text("  ").join(_padded(text, width) for text, width in zip(cells, widths, strict=True))
+        row.rstrip()
+        console.print(row, soft_wrap=True)
+        if isinstance(past.run, RunRecord):
+            line(console, past.run.summary, indent=4)
+    console.print()
+    line(console, f"{counted(len(runs), 'run')}; one of them in full: replcheck history show RUN", indent=0)
+
+
+def print_run(past: PastRun, console: Console, style: Style, *, now: datetime) -> None:
+    """Print the record of one run."""
+    run = past.run
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("run", cell(run.run_id))
+    table.add_row("kind", cell(run.kind))
+    table.add_row("cluster", cell(run.cluster))
+    table.add_row("began", cell(style.time(run.started_at)))
+    if isinstance(run, RunRecord):
+        table.add_row("ended", cell(f"{style.time(run.finished_at)}, after {_took(past, now)}"))
+    table.add_row("verdict", _verdict(past, style))
+    if isinstance(run, RunRecord):
+        table.add_row("exit status", cell(int(run.exit_status)))
+        table.add_row("summary", cell(run.summary))
+        if run.failure is not None:
+            table.add_row("failure", cell(run.failure.error))
+            table.add_row("hint", cell(run.failure.hint))
+    table.add_row("replcheck", cell(run.tool_version))
+    table.add_row("asked", cell(f"SHA-256 {run.argument_digest}"))
+    if isinstance(run, RunRecord) and run.failure is None:
+        table.add_row("report", cell(f"replcheck report {short_id(run.run_id)}"))
+    console.print(table)
+
+
+def _cells(past: PastRun, style: Style, now: datetime) -> tuple[Text, ...]:
+    run = past.run
+    return (
+        cell(short_id(run.run_id)),
+        cell(style.time(run.started_at)),
+        cell(_took(past, now)),
+        cell(run.kind),
+        cell(run.cluster),
+        _verdict(past, style),
+    )
+
+
+def _verdict(past: PastRun, style: Style) -> Text:
+    if isinstance(past.run, RunRecord):
+        return style.outcome(past.run.outcome, past.run.verdict)
+    word = _STATE_WORDS.get(past.state, past.state.value)
+    return Text(f"- {word}") if past.state is RunState.RUNNING else style.outcome(Outcome.UNCHECKED, word)
+
+
+def _took(past: PastRun, now: datetime) -> str | None:
+    if isinstance(past.run, RunRecord):
+        return format_duration(max(0.0, (past.run.finished_at - past.run.started_at).total_seconds()))
+    if past.state is RunState.RUNNING:
+        return format_duration(max(0.0, (now - past.run.started_at).total_seconds()))
+    return None
+
+
+def _padded(text: Text, width: int) -> Text:
+    text = text.copy()
+    text.pad_right(width - text.cell_len)
+    return text

@@ -1,0 +1,158 @@
+"""The summary of a period, for people and machines."""
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from replcheck.model.outcome import Verdict
+from replcheck.model.plain import Plain, to_plain
+from replcheck.model.units import format_duration
+from replcheck.report.period import Gap, Period, Proofs
+from replcheck.report.style import Style, cell, heading, line, plain_table
+from replcheck.report.verdict import counted, joined
+
+PERIOD_SCHEMA = "replcheck/period/1"
+_GAPS_SHOWN = 5
+_VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
+
+
+def period_document(period: Period) -> dict[str, Plain]:
+    """Return the summary as JSON has it."""
+    return {
+        "schema": PERIOD_SCHEMA,
+        "kind": "period",
+        "since": to_plain(period.since),
+        "until": to_plain(period.until),
+        "clusters": to_plain(period.clusters),
+        "runs": period.runs,
+        "outcomes": {outcome.value: count for outcome, count in period.outcomes.items()},
+        "failed": period.failed,
+        "limited": period.limited,
+        "unended": period.unended,
+        "running": period.running,
+        "first_run_at": to_plain(period.first_run_at),
+        "last_run_at": to_plain(period.last_run_at),
+        "gaps": [_gap(gap) for gap in period.gaps],
+        "replicas": [_replica(proofs) for proofs in period.replicas],
+        "relations": to_plain(period.relations),
+        "unread": to_plain(period.unread),
+    }
+
+
+def period_json(period: Period) -> str:
+    """Return the document as text, in ASCII, with a line break at its end."""
+    return json.dumps(period_document(period), indent=2) + "\n"
+
+
+def print_period(period: Period, console: Console, style: Style, *, verbose: bool = False) -> None:
+    """Print the summary; `verbose` lists every relation and gap."""
+    _print_header(period, console, style)
+    if not period.runs and not period.unread:
+        return
+    _print_gaps(period, console, style, verbose=verbose)
+    if period.replicas:
+        heading(console, "Replicas: verdicts of the audits")
+        _print_proofs(period.replicas, console, style)
+    _print_relations(period, console, style, verbose=verbose)
+    if period.unread:
+        heading(console, "Not counted above: reports that cannot be read")
+        for unread in period.unread:
+            line(console, f"run {unread.run_id}: {unread.reason}")
+
+
+def _gap(gap: Gap) -> dict[str, Plain]:
+    plain = to_plain(gap)
+    assert isinstance(plain, dict)  # noqa: S101 - a gap is a dataclass
+    return plain | {"elapsed_s": gap.elapsed_s}
+
+
+def _replica(proofs: Proofs) -> dict[str, Plain]:
+    plain = to_plain(proofs)
+    assert isinstance(plain, dict)  # noqa: S101 - proofs are a dataclass
+    return {key: value for key, value in plain.items() if key not in {"database", "relation"}}
+
+
+def _print_header(period: Period, console: Console, style: Style) -> None:
+    begin = period.since or period.first_run_at
+    title = Text(f"replcheck audits of {joined(period.clusters) or 'no cluster'}", style="bold")
+    line(console, title, indent=0)
+    line(console, f"{style.time(begin) if begin else 'the beginning'} to {style.time(period.until)}", indent=0)
+    heading(console, "Runs")
+    if not period.runs:
+        line(console, "no audit began in this period")
+        return
+    told = [f"{count:,} {_VERDICT_OF[outcome].value}" for outcome, count in period.outcomes.items() if count]
+    told += [f"{period.unended:,} did not end"] if period.unended else []
+    told += [f"{period.running:,} without an end yet"] if period.running else []
+    line(console, f"{counted(period.runs, 'run')}: {', '.join(told)}")
+    if period.failed:
+        line(console, f"{counted(period.failed, 'run')} failed before anything was reported")
+    if period.limited:
+        line(console, f"{counted(period.limited, 'proof was', 'proofs were')} of a part only, by --table or the like")
+    if period.first_run_at and period.last_run_at:
+        line(console, f"first {style.time(period.first_run_at)}, last {style.time(period.last_run_at)}")
+
+
+def _print_gaps(period: Period, console: Console, style: Style, *, verbose: bool) -> None:
+    heading(console, "Longest times without a new proof of everything")
+    for cluster in period.clusters:
+        gaps = [gap for gap in period.gaps if gap.cluster == cluster]
+        where = f"{cluster}: " if len(period.clusters) > 1 else ""
+        for gap in gaps if verbose else gaps[:_GAPS_SHOWN]:
+            told = f"{format_duration(gap.elapsed_s)}, from {style.time(gap.since)} to {style.time(gap.until)}"
+            line(console, f"{where}{told}")
+
+
+def _print_relations(period: Period, console: Console, style: Style, *, verbose: bool) -> None:
+    if not period.relations:
+        return
+    heading(console, "Relations: verdicts of the audits")
+    shown = [proofs for proofs in period.relations if verbose or not _always_consistent(proofs)]
+    rest = len(period.relations) - len(shown)
+    if rest:
+        noun = counted(rest, "relation on a replica was", "relations on replicas were")
+        line(console, f"{noun} consistent in every audit that looked at {'it' if rest == 1 else 'them'}")
+    if shown:
+        _print_proofs(shown, console, style)
+
+
+def _always_consistent(proofs: Proofs) -> bool:
+    return not (proofs.inconclusive or proofs.diverged or proofs.unchecked)
+
+
+def _print_proofs(shown: Sequence[Proofs], console: Console, style: Style) -> None:
+    verdicts = [verdict.value for verdict in Verdict]
+    clusters = len({proofs.cluster for proofs in shown}) > 1
+    of_relations = shown[0].relation is not None
+    table = plain_table(
+        *(["cluster"] if clusters else []),
+        *(["relation"] if of_relations else []),
+        "replica",
+        *verdicts,
+        "last",
+        right=tuple(verdicts),
+    )
+    for proofs in shown:
+        table.add_row(
+            *([cell(proofs.cluster)] if clusters else []),
+            *([cell(f"{proofs.database}.{proofs.relation}")] if of_relations else []),
+            cell(proofs.node),
+            *(cell(f"{getattr(proofs, verdict):,}") for verdict in verdicts),
+            style.verdict(proofs.last_verdict),
+        )
+    console.print(table)
+    for proofs in shown:
+        if not _always_consistent(proofs) or not of_relations:
+            _print_last_proof(proofs, console, style)
+
+
+def _print_last_proof(proofs: Proofs, console: Console, style: Style) -> None:
+    what = f"{proofs.database}.{proofs.relation} on {proofs.node}" if proofs.relation else proofs.node
+    whole = "" if proofs.relation else " whole"
+    if proofs.last_proven_at is None:
+        line(console, f"{what} was never proven{whole}")
+    elif proofs.first_proven_at is not None:
+        first, last = style.time(proofs.first_proven_at), style.time(proofs.last_proven_at)
+        line(console, f"{what} was proven{whole} first {first}, last {last}")

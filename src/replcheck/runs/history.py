@@ -1,0 +1,204 @@
+"""The use case `history`: what was run, how it ended, and what it found, read from a history that nobody changes.
+
+A run without an end was killed, unless it still works: the lock tells. A report is only handed on where its content
+leads to the outcome that was recorded.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+
+from replcheck.errors import StoreError, UsageError
+from replcheck.model.audit import AuditResult
+from replcheck.model.outcome import Outcome
+from replcheck.model.plain import Plain
+from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
+from replcheck.model.units import parse_duration
+from replcheck.report.history import PastRun, RunState
+from replcheck.report.period import Period, PeriodTally
+from replcheck.report.reading import audit_result
+from replcheck.report.verdict import outcome_of
+from replcheck.runs.lock import is_held, lock_file
+from replcheck.store import HistoryReader, RunFilter, open_reader
+
+LATEST = "latest"
+AUDIT = "audit"
+_LISTED = 'The runs are listed by "replcheck history".'
+_ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Runs, newest first, and what could not be read."""
+
+    runs: tuple[PastRun, ...]
+    damaged: tuple[str, ...]
+    """Ids of runs whose record is damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReport:
+    """The report of one run."""
+
+    result: AuditResult
+    document: Plain
+    """The JSON as it was stored."""
+
+
+def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
+    """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
+    reader = open_reader(store)
+    runs = _with_states(reader, reader.runs(wanted, limit=limit))
+    return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
+
+
+def find_run(store: Path, name: str) -> PastRun:
+    """Return one run by its id, the beginning of its id, or `latest`; raise UsageError where that names none."""
+    reader = open_reader(store)
+    return _found(reader, name)
+
+
+def read_report(store: Path, name: str) -> StoredReport:
+    """Return the report of one run; raise StoreError, saying why, where it has none or it is damaged."""
+    reader = open_reader(store)
+    past = _found(reader, name)
+    run_id = past.run.run_id
+    document = reader.result(run_id)
+    if document is None:
+        raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
+    try:
+        return StoredReport(result=_believed(past.run, document), document=document)
+    except ValueError as error:
+        raise StoreError(
+            f"the report of run {run_id} cannot be read: {error}",
+            hint=f'Its record is still shown by "replcheck history show {short_id(run_id)}".',
+        ) from error
+
+
+def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
+    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`)."""
+    reader = open_reader(store)
+    end = until or now
+    tally = PeriodTally(since=since, until=end)
+    with_end = RunFilter(since=since, until=end, kind=AUDIT)
+    open_runs = []
+    for run, document in reader.walk(with_end):
+        if not isinstance(run, RunRecord):
+            open_runs.append(run)
+            continue
+        tally.add(run, _readable(run, document))
+    for past in _with_states(reader, open_runs):
+        tally.add_unended(past)
+    return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
+
+
+def moment_of(text: str, *, flag: str, now: datetime, zone: tzinfo | None) -> datetime:
+    """Return the time that a flag names: so long ago, or a date.
+
+    A date without an offset is one of `zone`; None is that of this machine. Raises UsageError where it is neither.
+
+    >>> moment_of("2026-03-01", flag="--since", now=datetime.now(UTC), zone=UTC).isoformat()
+    '2026-03-01T00:00:00+00:00'
+    """
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    except OverflowError as error:
+        raise UsageError(f"{flag} is before all time") from error
+    try:
+        named = datetime.fromisoformat(text)
+        if named.tzinfo is None and zone is not None:
+            named = named.replace(tzinfo=zone)
+        return named.astimezone(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(
+            f"{flag} must be a duration such as 7d (units: us, ms, s, min, h, d) or a date such as 2026-03-01"
+        ) from error
+
+
+def _found(reader: HistoryReader, name: str) -> PastRun:
+    if name == LATEST:
+        runs = reader.runs(limit=1)
+        if not runs:
+            raise StoreError(f"history {reader.path} holds no run that can be read")
+        return _with_states(reader, runs)[0]
+    prefix = name.lower()
+    if not _ID.fullmatch(prefix):
+        raise UsageError("a run is named by its id, by the beginning of its id, or by latest", hint=_LISTED)
+    ids = reader.ids(prefix)
+    if not ids:
+        raise UsageError("no run has this id", hint=_LISTED)
+    if len(ids) > 1 and prefix not in ids:
+        raise UsageError(
+            "more than one run has an id that begins so", hint=f"Write more of it, for instance {short_id(ids[0])}."
+        )
+    return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
+
+
+def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
+    if all(isinstance(run, RunRecord) for run in runs):
+        return [PastRun(run=run, state=RunState.ENDED) for run in runs]
+    held = is_held(lock_file(reader.path))
+    # Read again behind the question: what had no end before it, and nobody holding the lock, may have ended since.
+    again = [run if isinstance(run, RunRecord) else reader.run(run.run_id) for run in runs]
+    working = _working(reader.runs(RunFilter(unended=True))) if held else {}
+    return [
+        PastRun(run=run, state=RunState.ENDED)
+        if isinstance(run, RunRecord)
+        else PastRun(run=run, state=working.get(run.run_id, RunState.LOST))
+        for run in again
+    ]
+
+
+def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
+    """Return which of the runs without an end, newest first, may be at work while the lock is held.
+
+    A configured cluster's audit holds the lock alone, so only the newest of them can; spelled-out nodes' share it.
+    """
+    sharing = [run for run in unended if run.cluster == UNNAMED_CLUSTER]
+    alone = [run for run in unended if run.cluster != UNNAMED_CLUSTER][:1]
+    candidates = [*sharing, *alone]
+    state = RunState.RUNNING if len(candidates) == 1 else RunState.OPEN
+    return {run.run_id: state for run in candidates}
+
+
+def _believed(run: RunStart, document: Plain) -> AuditResult:
+    result = audit_result(document)
+    if isinstance(run, RunRecord) and run.outcome is not outcome_of(result):
+        raise ValueError("it contradicts the record of the run")
+    return result
+
+
+def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str | None:
+    """Return the result, None where the run has none, or why it cannot be read."""
+    if isinstance(document, StoreError):
+        return "it is damaged"
+    try:
+        return None if document is None else _believed(run, document)
+    except ValueError as error:
+        return str(error)
+
+
+def _why_none(past: PastRun) -> str:
+    if isinstance(past.run, RunRecord):
+        return past.run.summary
+    return {
+        RunState.RUNNING: "it is still running",
+        RunState.OPEN: "it has not ended yet, or was killed",
+    }.get(past.state, "it did not end")
+
+
+def _instead(reader: HistoryReader, past: PastRun) -> str:
+    for run in _ended(reader, past.run.kind):
+        if run.failure is None:
+            return f'The newest run with a report is shown by "replcheck report {short_id(run.run_id)}".'
+    return ""
+
+
+def _ended(reader: HistoryReader, kind: str) -> Iterator[RunRecord]:
+    for run in reader.runs(RunFilter(kind=kind, outcomes=frozenset(Outcome)), limit=100):
+        if isinstance(run, RunRecord):
+            yield run
