@@ -257,6 +257,9 @@ class _Player:
             [kinds, QUIET, list(_CLINIC_QUIET), plan.name in TOAST_FAULTS],
         )
         names = [name for (name,) in found]
+        if plan.name == SEQUENCE_FAULT:
+            # The lab sets a sequence back by subtracting, which is no step back for one that descends.
+            names = [name for name in names if not name.endswith(".cycle")]
         if plan.name in STILL_FAULTS:
             # The lab composes parameters into these statements, where a percent sign in a name would be one.
             names = [name for name in names if "%" not in name]

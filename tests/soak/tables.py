@@ -168,7 +168,7 @@ def _table(rng: Random, schema: str, name: str) -> Table:
         if rng.random() < 0.2:
             value = f"case when n.i % 5 = 3 then null else {value} end"
         label = rng.choice(HOSTILE_NAMES)[:40] if rng.random() < 0.2 else "c"
-        columns.append(Column(f"{label}{number}", type_, value))
+        columns.append(Column(f"{label}{number}", type_, f"({value})::{type_}"))
     return Table(
         schema=schema,
         name=name,
