@@ -307,7 +307,7 @@ class _Player:
             stopped = isinstance(finished.error, Interrupted)
             return Outcome("interrupted" if stopped else "refused", error=finished.error)
         document = json.loads(json.dumps(audit_document(finished.result)))
-        return Outcome("interrupted" if document["stopped"] else document["verdict"], document)
+        return Outcome("interrupted" if self._stopping() else document["verdict"], document)
 
     async def _stoppable(self, *arguments: Any, stop: asyncio.Event, **words: Any) -> Any:
         async def watch() -> None:
@@ -335,6 +335,9 @@ class _Player:
                 out, err = running.communicate(timeout=_COMMAND_S)
                 if step.client is Client.KILLED:
                     return Outcome("killed")
+        if running.returncode == -signal.SIGTERM and step.client is Client.INTERRUPTED:
+            # The signal came before anybody could heed it.
+            return Outcome("interrupted")
         if not out:
             hampered = running.returncode == 3 and "Traceback" not in err
             return Outcome("refused", error=_Told(err.strip()), problems=() if hampered else (f"command: {err}",))
@@ -361,7 +364,10 @@ class _Player:
             hampered=hampered,
             written=bool(step.loads),
             quiet=self._quiet,
-            ended_early=step.client in (Client.INTERRUPTED, Client.KILLED) or self._stopping(),
+            ended_early=self._stopping()
+            or step.client in (Client.INTERRUPTED, Client.KILLED)
+            or step.options["time_budget_s"] is not None,
+            ended_by_fault=step.options["fail_fast"] and self._planted is not None,
         )
 
     def _judged(self, outcome: Outcome, circumstances: Circumstances, seconds: float) -> Judgement:
@@ -438,7 +444,8 @@ def _configuration(cluster: LabCluster, options: dict[str, Any], targets: Sequen
     file = cluster.directory / "soak.toml"
     lines = [f'cluster = "{cluster.name}"', "[nodes]"]
     lines += [f"{target.name} = {{ dsn = {json.dumps(target.dsn)} }}" for target in targets]
-    lines += ["[audit]", f'level = "{options["level"].value}"', f"jobs = {options['jobs']}"]
+    lines += ["[audit]", f'level = "{options["level"].value}"', f'pace = "{options["pacing"].value}"']
+    lines += [f"jobs = {options['jobs']}"]
     lines += [f"catalogs = {json.dumps(options['catalogs'])}", f"databases = {json.dumps(options['databases'])}"]
     lines += [
         f'{name} = "{int(options[f"{name}_s"])}s"'

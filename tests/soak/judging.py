@@ -57,7 +57,9 @@ class Circumstances:
     quiet: frozenset[Label] = frozenset()
     """Relations of the database postgres that nobody writes."""
     ended_early: bool = False
-    """Whether the audit was interrupted."""
+    """Whether the audit was interrupted, or had little time."""
+    ended_by_fault: bool = False
+    """Whether the audit was to end at the first divergence, of which there is one."""
 
     @property
     def broken(self) -> Label | None:
@@ -93,9 +95,9 @@ class Judgement:
 
 def judge(document: Mapping[str, Any], circumstances: Circumstances, *, seconds: float = 0.0) -> Judgement:
     """Judge an audit by its JSON document."""
-    problems = [*_false_alarms(document, circumstances), *_not_excused(document, circumstances)]
-    if not circumstances.ended_early:
-        problems += _not_thorough(document, circumstances)
+    problems = _false_alarms(document, circumstances)
+    if not circumstances.ended_early and not circumstances.ended_by_fault:
+        problems += _not_excused(document, circumstances) + _not_thorough(document, circumstances)
     if circumstances.refused and not circumstances.ended_early:
         problems.append("an audit of two primaries was not refused")
     if seconds > _LONGEST_S:
@@ -148,8 +150,6 @@ def _false_alarms(document: Mapping[str, Any], circumstances: Circumstances) -> 
 
 
 def _not_excused(document: Mapping[str, Any], circumstances: Circumstances) -> list[str]:
-    if circumstances.ended_early:
-        return []
     excuses: frozenset[str] = frozenset()
     if circumstances.written:
         excuses |= BUSY_CODES

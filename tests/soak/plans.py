@@ -10,7 +10,7 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from replcheck.audit.options import Level
+from replcheck.audit.options import Level, Pacing
 
 LASTING_FAULTS = (
     *("flip-row-bytes", "lose-row", "hide-row", "invent-row", "swap-rows", "zero-page", "truncate-file"),
@@ -299,6 +299,9 @@ def _options(rng: Random) -> dict[str, Any]:
         "settle_budget_s": rng.choice((6.0, 12.0)),
         "replay_wait_s": rng.choice((4.0, 8.0)),
         "node_timeout_s": rng.choice((3.0, 8.0)),
+        "pacing": rng.choices(list(Pacing), weights=(1, 16, 8))[0],
+        "fail_fast": rng.random() < 0.06,
+        "time_budget_s": rng.choice((0.3, 2.0)) if rng.random() < 0.04 else None,
     }
 
 
