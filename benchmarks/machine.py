@@ -27,10 +27,10 @@ class Machine:
 
     def lines(self) -> list[str]:
         """Return it for people."""
+        gigabytes, versions = self.memory_bytes / (1 << 30), ", ".join(self.postgresql)
         return [
-            f"machine         {self.cores} cores ({self.processor}), {self.memory_bytes / (1 << 30):.0f} GB of memory,"
-            f" Linux {self.kernel}",
-            f"software        replcheck {self.replcheck}, Python {self.python}, PostgreSQL {', '.join(self.postgresql)}",
+            f"machine         {self.cores} cores ({self.processor}), {gigabytes:.0f} GB of memory, Linux {self.kernel}",
+            f"software        replcheck {self.replcheck}, Python {self.python}, PostgreSQL {versions}",
             f"date            {self.date}",
         ]
 

@@ -1,15 +1,15 @@
 """`python -m tests.soak`: audit random histories until enough were audited, and tell what was found.
 
-Each audit is told in a line that begins with its name; `--replay 42/7` makes the cluster of history 42 again and repeats
-its seventh audit, `--replay 42` all of them. Ends with 0 where every audit said what it had to say, else with 1. Ctrl-C
-ends it after the audits that are running, with the summary so far.
+Each audit is told in a line that begins with its name; `--replay 42/7` makes the cluster of history 42 again and
+repeats its seventh audit, `--replay 42` all of them. Ends with 0 where every audit said what it had to say, else with
+1. Ctrl-C ends it after the audits that are running, with the summary so far.
 """
 
 import argparse
 import json
 import multiprocessing
-import random
 import queue
+import random
 import signal
 import sys
 import time
@@ -152,9 +152,7 @@ def _asked() -> Asked:
     results = given.results or _RESULTS / f"{seed}.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
     print(f"soak with seed {seed}; repeat one audit with: make soak SOAK_ARGS='--replay SEED/AUDIT'", flush=True)
-    return Asked(
-        audits=given.audits, seed=seed, jobs=given.jobs, minutes=given.minutes, replay=replay, results=results
-    )
+    return Asked(audits=given.audits, seed=seed, jobs=given.jobs, minutes=given.minutes, replay=replay, results=results)
 
 
 if __name__ == "__main__":

@@ -168,9 +168,7 @@ def _freeze_replay(_: LabCluster, node: LocalServer, lasts_s: float) -> None:
 
 
 def _freeze_backend(_: LabCluster, node: LocalServer, lasts_s: float) -> None:
-    _freeze(
-        node, f"select pid from pg_stat_activity where usename = '{AUDIT_ROLE}' order by random() limit 1", lasts_s
-    )
+    _freeze(node, f"select pid from pg_stat_activity where usename = '{AUDIT_ROLE}' order by random() limit 1", lasts_s)
 
 
 def _freeze(node: LocalServer, query: str, lasts_s: float) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,6 +141,11 @@ class _Player:
         cluster.catch_up()
         if shape.cascades:
             cluster.add_standby("leaf", upstream="standby1")
+        if shape.synchronous:
+            # Not before there is a standby: the first commit would wait for it.
+            for node in cluster.nodes.values():
+                node.configure(synchronous_standby_names="*", synchronous_commit=shape.synchronous)
+                node.reload()
         standbys = sorted(cluster.standbys, key=lambda standby: standby.name)
         odd = standbys[shape.odd_lot % len(standbys)]
         delay = {"recovery_min_apply_delay": shape.apply_delay} if shape.apply_delay else {}
@@ -311,7 +316,7 @@ class _Player:
 
     async def _stoppable(self, *arguments: Any, stop: asyncio.Event, **words: Any) -> Any:
         async def watch() -> None:
-            while not self._stopping():
+            while not self._stopping():  # noqa: ASYNC110 - another process says so
                 await asyncio.sleep(0.1)
             stop.set()
 
@@ -348,9 +353,7 @@ class _Player:
 
     # --- after ---
 
-    def _circumstances(
-        self, step: Step, disturber: Disturber, roles: tuple[str, frozenset[str]]
-    ) -> Circumstances:
+    def _circumstances(self, step: Step, disturber: Disturber, roles: tuple[str, frozenset[str]]) -> Circumstances:
         hampered = disturber.hampered() | self._late
         if self._planted is not None and self._planted.fault in (*LAG_FAULTS, STOP_FAULT):
             below = {name for name in self._cluster.nodes if self._cluster.upstream(name) == self._planted.node}
@@ -440,7 +443,7 @@ class _Told(ReplcheckError):
 
 
 @contextmanager
-def _configuration(cluster: LabCluster, options: dict[str, Any], targets: Sequence[NodeTarget]) -> Iterator[Path]:
+def _configuration(cluster: LabCluster, options: Mapping[str, Any], targets: Sequence[NodeTarget]) -> Iterator[Path]:
     file = cluster.directory / "soak.toml"
     lines = [f'cluster = "{cluster.name}"', "[nodes]"]
     lines += [f"{target.name} = {{ dsn = {json.dumps(target.dsn)} }}" for target in targets]
@@ -482,4 +485,3 @@ def _rows(node: Any, schema: str, name: str) -> list[Any] | None:
             ).fetchall()
     except Exception:  # noqa: BLE001 - unreadable is one of the differences
         return None
-

@@ -46,7 +46,9 @@ def of_cluster(state: LabState) -> list[str]:
     """Return what is left of a cluster that was removed."""
     left = [f"folder {folder}" for folder in (state.directory, state.socket_dir) if folder.exists()]
     for node in state.nodes:
-        left += [f"process {pid} of {node.name}" for pid in processes.processes_in(state.directory / node.name / "data")]
+        left += [
+            f"process {pid} of {node.name}" for pid in processes.processes_in(state.directory / node.name / "data")
+        ]
     return left
 
 

@@ -20,6 +20,7 @@ LASTING_FAULTS = (
 STILL_FAULTS = ("lost-write",)
 """Damage that lasts only where nothing else is written."""
 TOAST_FAULTS = frozenset({"corrupt-toast", "lose-toast-chunk"})
+_NOT_ON_PRIMARY = TOAST_FAULTS | {"missing-file"}
 SEQUENCE_FAULT = "sequence-behind"
 HARMLESS_FAULTS = ("index-mismatch",)
 """Damage beside the rows: nothing may be reported."""
@@ -145,6 +146,8 @@ class Shape:
     checksums: bool
     settings: Mapping[str, str]
     """Of every node."""
+    synchronous: str
+    """What a commit waits for on a standby, empty where for nothing."""
     odd_settings: Mapping[str, str]
     """Of one standby only, drawn by lot."""
     odd_lot: int
@@ -157,6 +160,7 @@ class Shape:
         words += ["no feedback"] if not self.feedback else []
         words += ["no checksums"] if not self.checksums else []
         words += [f"{name}={value}" for name, value in self.settings.items()]
+        words += [f"synchronous {self.synchronous}"] if self.synchronous else []
         words += [f"apply delay {self.apply_delay}"] if self.apply_delay else []
         return ", ".join(words)
 
@@ -203,10 +207,7 @@ def _shape(rng: Random, majors: tuple[int, ...]) -> Shape:
     settings = {"shared_buffers": rng.choice(("4MB", "16MB")), "autovacuum_naptime": rng.choice(("1s", "5s", "60s"))}
     if rng.random() < 0.4:
         settings["max_standby_streaming_delay"] = rng.choice(("100ms", "1s", "5s"))
-    if rng.random() < 0.25:
-        settings["synchronous_standby_names"] = "*"
-        settings["synchronous_commit"] = rng.choice(("on", "remote_apply", "remote_write"))
-    elif rng.random() < 0.2:
+    if rng.random() < 0.2:
         settings["synchronous_commit"] = "off"
     odd = {
         "DateStyle": "German, DMY",
@@ -231,6 +232,7 @@ def _shape(rng: Random, majors: tuple[int, ...]) -> Shape:
         settings=settings,
         odd_settings={name: odd[name] for name in chosen},
         odd_lot=rng.randrange(12),
+        synchronous=rng.choice(("on", "remote_apply", "remote_write")) if rng.random() < 0.25 else "",
         apply_delay=rng.choice(("150ms", "1s")) if rng.random() < 0.12 else None,
     )
 
@@ -243,19 +245,15 @@ def _loads(rng: Random, *, clinic: bool) -> tuple[Load, ...]:
 
 
 def _fault(rng: Random, *, still: bool, last: bool) -> FaultPlan:
-    weights = dict.fromkeys(LASTING_FAULTS, 6) | {SEQUENCE_FAULT: 6} | dict.fromkeys(HARMLESS_FAULTS, 4)
+    weights = dict.fromkeys((*LASTING_FAULTS, SEQUENCE_FAULT, *(STILL_FAULTS if still else ())), 6)
+    weights |= dict.fromkeys(HARMLESS_FAULTS, 4)
     weights |= dict.fromkeys((*LAG_FAULTS, *ROLE_FAULTS, STOP_FAULT), 1)
-    if still:
-        weights |= dict.fromkeys(STILL_FAULTS, 6)
     # What is broken on a primary can't be healed: only the last audits see it.
     on_primary = last and rng.random() < 0.5
     if on_primary:
-        weights = dict.fromkeys(name for name in LASTING_FAULTS if name not in TOAST_FAULTS | {"missing-file"})
-        weights = dict.fromkeys(weights, 1)
+        weights = dict.fromkeys((name for name in LASTING_FAULTS if name not in _NOT_ON_PRIMARY), 1)
     [name] = rng.choices(list(weights), weights=list(weights.values()))
-    return FaultPlan(
-        name=name, node_lot=rng.randrange(12), relation_lot=rng.randrange(1 << 16), on_primary=on_primary
-    )
+    return FaultPlan(name=name, node_lot=rng.randrange(12), relation_lot=rng.randrange(1 << 16), on_primary=on_primary)
 
 
 def _step(seed: int, number: int, loads: tuple[Load, ...], fault: FaultPlan | None) -> Step:
@@ -307,9 +305,7 @@ def _options(rng: Random) -> dict[str, Any]:
 
 def _with_change(rng: Random, steps: list[Step], trouble: Trouble) -> list[Step]:
     """Have one healthy audit of the history, if there is one, meet a change of roles."""
-    healthy = [
-        at for at, step in enumerate(steps) if step.fault is None and step.client is Client.LIBRARY
-    ]
+    healthy = [at for at, step in enumerate(steps) if step.fault is None and step.client is Client.LIBRARY]
     if not healthy:
         return steps
     at = rng.choice(healthy)

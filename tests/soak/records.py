@@ -109,23 +109,23 @@ class Summary:
 
     def lines(self, *, seconds: float, machine: Sequence[str]) -> list[str]:
         """Return the summary for people."""
-        unseen = self.seen[Seen.UNPROVEN]
-        return [
-            f"audits          {self.audits:,} of {len(self.histories):,} histories in {_duration(seconds)},"
-            f" {self.seconds / max(self.audits, 1):.1f} s each; {self.loaded:,} under a load, {self.disturbed:,} disturbed",
-            f"compared        {self.rows:,} rows, {self.relations:,} relations, {self.alignments:,} alignments",
-            f"verdicts        {_counted(self.verdicts)}",
-            f"clients         {_counted(self.clients)}",
-            f"faults          {self.faults.total():,} planted: {_counted(self.faults)}",
-            f"audits of them  {self.seen.total():,}: {self.seen[Seen.SEEN]:,} saw the fault, {self.seen[Seen.REFUSED]:,}"
-            f" refused to begin, {unseen:,} were kept from looking and said so, {self.seen[Seen.NOTHING]:,} had none to"
-            f" see, {self.seen[Seen.MENDED]:,} came when it had mended, {self.seen[Seen.MISSED]:,} missed it",
-            f"disturbances    {self.disturbances.total():,}: {_counted(self.disturbances)}",
-            f"false alarms    {self.false_divergences}",
-            f"problems        {len(self.problems)}",
-            *(f"  {problem}" for problem in self.problems),
-            *machine,
-        ]
+        each = self.seconds / max(self.audits, 1)
+        became = ", ".join(f"{seen.value} {self.seen[seen]:,}" for seen in Seen if self.seen[seen])
+        histories, faulty = len(self.histories), self.seen.total()
+        told = {
+            "audits": f"{self.audits:,} of {histories:,} histories in {_duration(seconds)}, {each:.1f} s each",
+            "circumstances": f"{self.loaded:,} under a load, {self.disturbed:,} disturbed, {faulty:,} of faults",
+            "compared": f"{self.rows:,} rows, {self.relations:,} relations, {self.alignments:,} alignments",
+            "verdicts": _counted(self.verdicts),
+            "clients": _counted(self.clients),
+            "faults": f"{self.faults.total():,} planted: {_counted(self.faults)}",
+            "audits of them": became or "none",
+            "disturbances": f"{self.disturbances.total():,}: {_counted(self.disturbances)}",
+            "false alarms": f"{self.false_divergences}",
+            "problems": f"{len(self.problems)}",
+        }
+        lines = [f"{label:<16}{what}" for label, what in told.items()]
+        return [*lines, *(f"  {problem}" for problem in self.problems), *machine]
 
     def document(self, *, seconds: float, machine: dict[str, Any]) -> dict[str, Any]:
         """Return the summary as JSON has it."""

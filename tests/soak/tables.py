@@ -30,7 +30,7 @@ _TYPES: tuple[tuple[str, str], ...] = (
     ("varchar(40)", "md5(n.i::text)"),
     ("char(12)", "left(md5(n.i::text), 5)"),
     ("name", "'n' || n.i"),
-    ('"char"', "chr(65 + n.i % 26)::\"char\""),
+    ('"char"', 'chr(65 + n.i % 26)::"char"'),
     ("bytea", "decode(md5(n.i::text), 'hex')"),
     ("bytea", "case when n.i % 25 = 0 then decode(" + _WIDE.format(200) + ", 'hex') end"),
     ("boolean", "n.i % 2 = 0"),
@@ -195,14 +195,14 @@ def _large(rng: Random, schema: str, name: str) -> Table:
 
 
 def _creation(rng: Random, table: Table) -> list[sql.Composed]:
-    columns = [
-        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in table.columns
-    ]
+    columns = [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in table.columns]
     if table.keyed:
         columns.append(sql.SQL("primary key (id)").format())
     made = sql.SQL("create table {} ({})").format(table.identifier, sql.SQL(", ").join(columns))
     if table.partitions:
-        made += sql.SQL(f" partition by {'range' if table.partitions == 'list' and table.keyed else table.partitions} (id)")
+        made += sql.SQL(
+            f" partition by {'range' if table.partitions == 'list' and table.keyed else table.partitions} (id)"
+        )
     else:
         made += sql.SQL(f" with (fillfactor = {table.fillfactor})")
     return [made, *_partitions(table), *_details(rng, table), table.insert(1, table.rows), *_scars(rng, table)]
@@ -241,9 +241,7 @@ def _details(rng: Random, table: Table) -> list[sql.Composed]:
         if column.type in ("int", "bigint", "varchar(40)", "uuid", "date") and rng.random() < 0.4:
             made.append(sql.SQL("create index on {} ({})").format(table.identifier, sql.Identifier(column.name)))
     if rng.random() < 0.3:
-        made.append(
-            sql.SQL("alter table {} add constraint positive check (id > -1000000)").format(table.identifier)
-        )
+        made.append(sql.SQL("alter table {} add constraint positive check (id > -1000000)").format(table.identifier))
     return made
 
 
@@ -254,9 +252,7 @@ def _scars(rng: Random, table: Table) -> list[sql.Composed]:
         last = sql.Identifier(table.columns[-1].name)
         made.append(sql.SQL("alter table {} drop column {}").format(table.identifier, last))
     if rng.random() < 0.3:
-        made.append(
-            sql.SQL("alter table {} add column added text default 'before'").format(table.identifier)
-        )
+        made.append(sql.SQL("alter table {} add column added text default 'before'").format(table.identifier))
     if rng.random() < 0.4:
         made.append(sql.SQL("delete from {} where id % 7 = 2").format(table.identifier))
     if rng.random() < 0.4:

@@ -16,7 +16,7 @@ from tests.soak.histories import CutShort, play
 from tests.soak.plans import plan_history
 
 _HANGS_S = 300.0
-"""An audit that takes longer, with all around it, is taken for one that hangs: its process ends with its stacks told."""
+"""An audit that takes longer, with all around it, is taken to hang: its process tells its stacks and ends."""
 
 
 def work(root: Path, replay: tuple[int, int | None] | None, following: Any, told: Any, stop: Any) -> None:
@@ -36,6 +36,7 @@ def work(root: Path, replay: tuple[int, int | None] | None, following: Any, told
     with tempfile.TemporaryDirectory(prefix="replcheck-soak-") as folder:
         tempfile.tempdir = folder
         while not stopping():
+            faulthandler.dump_traceback_later(_HANGS_S, exit=True)
             seed, only = replay or (_drawn(following), None)
             try:
                 left = play(

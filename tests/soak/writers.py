@@ -132,7 +132,9 @@ class Writer:
     def delete_rows(self) -> None:
         with self._transaction():
             self._run(
-                "delete from {} where id >= {} and id < {}", self._table().identifier, *self._range(self._rng.randrange(30))
+                "delete from {} where id >= {} and id < {}",
+                self._table().identifier,
+                *self._range(self._rng.randrange(30)),
             )
 
     def savepoints(self) -> None:
@@ -251,7 +253,9 @@ class Writer:
                 sequence = sql.Identifier(BUSY, name).as_string(None)
                 self._run("select nextval({}) from generate_series(1, {})", sequence, self._rng.randrange(1, 40))
         if self._sometimes(0.05):
-            self._run("select setval({}, {})", sql.Identifier(BUSY, "numbers").as_string(None), self._rng.randrange(1, 9000))
+            self._run(
+                "select setval({}, {})", sql.Identifier(BUSY, "numbers").as_string(None), self._rng.randrange(1, 9000)
+            )
 
     def make_batch(self) -> None:
         name = sql.Identifier(BUSY, f"batch {self._rng.randrange(4)}")
