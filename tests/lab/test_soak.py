@@ -58,6 +58,10 @@ def played(root: Path, plan: HistoryPlan) -> AuditRecord:
     return record
 
 
+def ran(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 LOST_ROW = FaultPlan(name="lose-row", node_lot=0, relation_lot=3)
 
 
@@ -146,13 +150,13 @@ def test_every_lasting_fault_is_seen_in_a_random_schema(clusters_root: Path, nam
 def test_a_short_soak_ends_well_and_can_be_replayed(tmp_path: Path) -> None:
     results = tmp_path / "soak.jsonl"
     command = [sys.executable, "-m", "tests.soak", "--results", str(results)]
-    done = subprocess.run([*command, "--audits", "6", "--seed", "77"], cwd=ROOT, capture_output=True, text=True)
+    done = ran([*command, "--audits", "6", "--seed", "77"])
     assert done.returncode == 0, done.stdout
     assert "machine" in done.stdout
     lines = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
     assert [line["name"] for line in lines[:2]] == ["77/1", "77/2"]
     assert lines[-1]["summary"]["problems"] == []
-    again = subprocess.run([*command, "--replay", "77/2"], cwd=ROOT, capture_output=True, text=True)
+    again = ran([*command, "--replay", "77/2"])
     assert again.returncode == 0, again.stdout
     repeated = json.loads(results.read_text("utf-8").splitlines()[len(lines)])
     for same in ("name", "shape", "loads", "options", "fault"):
@@ -165,9 +169,7 @@ def test_every_benchmark_measures_something_at_a_small_size(tmp_path: Path) -> N
     chosen = [word for name in scenarios for word in ("--only", name)]
     sizes = ["--rows", "20000", "--memory-rows", "5000", "20000", "--relations", "40", "--rounds", "1"]
     small = [*sizes, "--seconds", "2", "--scale", "1", "--results", str(tmp_path), "--dir", str(labs.clusters_root())]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *chosen, *small], cwd=ROOT, capture_output=True, text=True
-    )
+    done = ran([sys.executable, "-m", "benchmarks", *chosen, *small])
     assert done.returncode == 0, done.stderr
     [file] = tmp_path.glob("*.json")
     measures = {measure["name"]: measure for measure in json.loads(file.read_text("utf-8"))["measures"]}

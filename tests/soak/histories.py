@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ class _Player:
         problems = [*outcome.problems, *judgement.problems, *self._complaints.take()]
         self._bring_back(disturber)
         problems += [f"left behind: {what}" for what in leftovers.on_servers(self._cluster)]
-        document = outcome.document or {"rows": 0, "relations": (), "replicas": ()}
+        document = outcome.document or {"rows": 0, "relations": (), "replicas": (), "not_checked": ()}
         planted = self._planted
         return AuditRecord(
             name=f"{self._plan.seed}/{step.number}",
@@ -195,6 +196,7 @@ class _Player:
             rows=document["rows"],
             relations=len(document["relations"]),
             alignments=sum(len(replica["alignments"]) for replica in document["replicas"]),
+            not_checked=dict(Counter(note["code"] for note in document["not_checked"] if not note["by_design"])),
             problems=tuple(problems),
         )
 

@@ -233,7 +233,7 @@ def _shape(rng: Random, majors: tuple[int, ...]) -> Shape:
         odd_settings={name: odd[name] for name in chosen},
         odd_lot=rng.randrange(12),
         synchronous=rng.choice(("on", "remote_apply", "remote_write")) if rng.random() < 0.25 else "",
-        apply_delay=rng.choice(("150ms", "1s")) if rng.random() < 0.12 else None,
+        apply_delay=rng.choice(("100ms", "300ms")) if rng.random() < 0.08 else None,
     )
 
 

@@ -35,6 +35,8 @@ class AuditRecord:
     rows: int
     relations: int
     alignments: int
+    not_checked: dict[str, int]
+    """Notes by code, without those by design."""
     problems: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
