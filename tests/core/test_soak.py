@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
+from replcheck.audit.options import Level
 from replcheck.errors import LabError, NodeUnfit, NodeUnreachable, ReplcheckError
 from replcheck.lab.faults import FAULTS
 from replcheck.lab.planted import Cure, PlantedFault
-from replcheck.model.audit import AuditResult, DifferenceKind
+from replcheck.model.audit import AuditResult, DifferenceKind, RelationReplica
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.document import audit_document
 from tests import factories
-from tests.soak import plans, tables
+from tests.soak import tables
 from tests.soak.judging import Circumstances, Judgement, Seen, judge, judge_refusal
 from tests.soak.plans import Client, HistoryPlan, Trouble, plan_history
 from tests.soak.records import AuditRecord, Summary
@@ -42,8 +43,8 @@ def diverged(**changes: Any) -> AuditResult:
     visit = factories.relation(
         verdict=Verdict.DIVERGED,
         replicas=(
-            factories.RelationReplica(node="db2", verdict=Verdict.CONSISTENT),
-            factories.RelationReplica(node="db3", verdict=Verdict.DIVERGED, rows_differing=17),
+            RelationReplica(node="db2", verdict=Verdict.CONSISTENT),
+            RelationReplica(node="db3", verdict=Verdict.DIVERGED, rows_differing=17),
         ),
     )
     return factories.consistent(
@@ -150,7 +151,7 @@ def test_a_fault_that_could_not_be_looked_at_must_be_proven_only_where_nothing_w
 
 def test_a_broken_primary_may_be_named_or_every_replica_that_differs_from_it() -> None:
     broken = replace(FAULTY, planted=replace(BROKEN, node="db1"), fault_on_primary=True)
-    differing = tuple(factories.RelationReplica(node=node, verdict=Verdict.DIVERGED) for node in ("db2", "db3"))
+    differing = tuple(RelationReplica(node=node, verdict=Verdict.DIVERGED) for node in ("db2", "db3"))
     visit = factories.relation(verdict=Verdict.DIVERGED, replicas=differing)
     named = diverged(odd_node="db1", relations=(visit,), divergences=(factories.divergence(node="db1"),))
     each = tuple(factories.divergence(node=node) for node in ("db2", "db3"))
@@ -246,7 +247,7 @@ def record(**changes: Any) -> AuditRecord:
         seen=Seen.SEEN,
         disturbances=("kill standby2", "cut primary primary"),
         client="library",
-        options={"level": plans.Level.EXACT},
+        options={"level": Level.EXACT},
         verdict="diverged",
         rows=1000,
         relations=10,

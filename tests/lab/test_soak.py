@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_a_calm_audit_sees_its_fault_and_leaves_nothing_behind(clusters_root: Pa
     assert record.rows > 0
 
 
-def lying(change: Any) -> Any:
+def lying(change: Callable[[AuditResult], AuditResult]) -> Any:
     """Return an audit whose result is changed before anybody sees it."""
 
     async def audit(*arguments: Any, **words: Any) -> AuditResult:
