@@ -84,6 +84,16 @@ class _Soak:
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
         workers = [self._worker(root) for _ in range(self._asked.jobs)]
+        try:
+            self._listen(workers)
+        finally:
+            self._stop.set()
+            for worker in workers:
+                worker.join()
+            remove_abandoned(root)
+            labs.leave(root)
+
+    def _listen(self, workers: list[Any]) -> None:
         while any(worker.is_alive() for worker in workers) or not self._told.empty():
             try:
                 self._take(*self._told.get(timeout=0.5))
@@ -91,11 +101,7 @@ class _Soak:
                 self._look_after(workers)
             if self._asked.replay is None and self.enough:
                 self._stop.set()
-        for worker in workers:
-            worker.join()
         self._look_after(workers)
-        remove_abandoned(root)
-        labs.leave(root)
 
     def _on_signal(self, *_: Any) -> None:
         print("ending after the audits that are running", flush=True)
