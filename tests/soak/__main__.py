@@ -24,6 +24,8 @@ from tests.soak.records import AuditRecord, Summary
 from tests.soak.workers import work
 
 _RESULTS = Path("build/soak")
+_PATIENCE_S = 120.0
+"""How long a worker may take to end its audit and to remove its cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ class _Soak:
         finally:
             self._stop.set()
             for worker in workers:
+                worker.join(timeout=_PATIENCE_S)
+                worker.kill()
                 worker.join()
             remove_abandoned(root)
             labs.leave(root)
