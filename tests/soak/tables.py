@@ -264,7 +264,7 @@ def _besides(rng: Random, schema: str, table: Table) -> list[sql.Composed]:
     """Return the other relations of a schema: sequences, a materialized view, large objects, tables of odd kinds."""
     named = {
         name: sql.Identifier(schema, name)
-        for name in ("numbers", "cycle", "seen", "bare", "logless", "parent", "child", "batch")
+        for name in ("numbers", "cycle", "seen", "bare", "logless", "parent", "child", "wide")
     }
     source = sql.SQL("select * from {} limit 200").format(table.identifier)
     count = rng.choice((1, 500, 70_000))
@@ -275,6 +275,12 @@ def _besides(rng: Random, schema: str, table: Table) -> list[sql.Composed]:
         sql.SQL("create materialized view {} as ").format(named["seen"]) + source,
         sql.SQL("create table {} ()").format(named["bare"]),
         sql.SQL("insert into {} select from generate_series(1, 5)").format(named["bare"]),
+        sql.SQL("create table {} (id int primary key, plain text, scan bytea)").format(named["wide"]),
+        sql.SQL("alter table {} alter column scan set storage external").format(named["wide"]),
+        sql.SQL(
+            "insert into {} select i, 'row ' || i, decode(repeat(md5(i::text), 200), 'hex')"
+            " from generate_series(1, 40) i"
+        ).format(named["wide"]),
         sql.SQL("create unlogged table {} as select 1 as one").format(named["logless"]),
         sql.SQL("create table {} (id int, plain text)").format(named["parent"]),
         sql.SQL("create table {} (more text) inherits ({})").format(named["child"], named["parent"]),
