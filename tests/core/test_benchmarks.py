@@ -68,8 +68,9 @@ def test_results_of_a_day_are_gathered_and_measured_anew_replace_the_old(tmp_pat
     results.write(folder, table, MACHINE, {"rows": 10}, [measure(), measure(name="help")])
     file = results.write(folder, table, MACHINE, {"rows": 20}, [measure(figure=1.5, reached=False)])
     assert file.name == "2026-01-02.json"
-    entries = {entry["name"]: entry for entry in json.loads(file.read_text("utf-8"))["measures"]}
-    assert set(entries) == {"digest", "help"}
+    measures = json.loads(file.read_text("utf-8"))["measures"]
+    entries = {entry["name"]: entry for entry in measures}
+    assert sorted(entry["name"] for entry in measures) == ["digest", "help"]
     assert (entries["digest"]["figure"], entries["digest"]["setup"]) == (1.5, {"rows": 20})
     assert entries["digest"]["series"]["audit"] == {"values": [2.0, 2.2, 1.8], "median": 2.0, "spread": 0.2}
     text = table.read_text("utf-8")
