@@ -12,7 +12,7 @@ from benchmarks import results
 from benchmarks.machine import this_machine
 from benchmarks.scenarios import SCENARIOS, Setup
 from replcheck.errors import ReplcheckError
-from replcheck.lab.cluster import remove_root
+from replcheck.lab.cluster import remove_abandoned, remove_root
 from replcheck.lab.state import default_root
 
 
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         seconds=given.seconds,
         scale=given.scale,
     )
+    remove_abandoned(setup.root)
     machine = this_machine()
     said = {name: value for name, value in vars(given).items() if name not in ("dir", "results", "only")}
     failed = False
