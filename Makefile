@@ -3,11 +3,14 @@
 #   make demo      a real primary and two standbys, audited, broken, audited again
 #   make test      lint, types, import contracts and all tests but the long ones
 #   make test-all  the long ones too
+#   make soak      at least 1,000 audits of random histories, every verdict judged
+#   make bench     measure the figures, against reladiff among others, into benchmarks/
 #   make check     the part of `make test` that needs no servers
 #   make picture   play the demo for the README and docs/demo.svg
 #   make clean     remove the environment and all caches
 #
-# PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest.
+# PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest, SOAK_ARGS="--replay 42/7"
+# to the soak, BENCH_ARGS="--only digest" to the benchmarks.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -15,13 +18,16 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/installed-in
 CORE_TESTS := tests/core tests/test_architecture.py tests/test_docs.py
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
+BENCH_ARGS ?=
+BENCH_PYTHON := .venv-bench/bin/python
 
 # An environment knows the folder it was made for; one that was moved, or lost its interpreter, is made anew.
 ifneq ($(shell $(VENV_PYTHON) -c 'import os; print(open("$(STAMP)").read() == os.getcwd())' 2>/dev/null),True)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo picture test test-all check static clean
+.PHONY: help demo picture test test-all soak bench check static clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -40,14 +46,20 @@ test: static
 test-all: static
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
+soak: $(STAMP)
+	$(VENV_PYTHON) -m tests.soak $(SOAK_ARGS)
+
+bench: $(STAMP) .venv-bench/installed
+	$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
+
 static: $(STAMP)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist src/*.egg-info
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; found=; \
@@ -69,3 +81,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV_PYTHON) -m pip install --quiet -c constraints.txt setuptools; \
 	$(VENV_PYTHON) -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[lab,dev]'; \
 	$(VENV_PYTHON) -c 'import os; open("$(STAMP)", "w").write(os.getcwd())'
+
+# The tool that is measured against is installed apart from replcheck and its dependencies.
+.venv-bench/installed: benchmarks/reladiff.txt $(STAMP)
+	rm -rf .venv-bench
+	$(VENV_PYTHON) -m venv .venv-bench
+	PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+	    $(BENCH_PYTHON) -m pip install --quiet --no-deps -r benchmarks/reladiff.txt
+	touch $@

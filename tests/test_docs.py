@@ -114,7 +114,7 @@ def test_the_configuration_in_the_readme_loads(tmp_path):
 
 def test_every_make_target_is_explained():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in ("demo", "test", "test-all", "check", "clean"):
+    for target in ("demo", "test", "test-all", "check", "soak", "bench", "picture", "clean"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert f"make {target}" in README
 

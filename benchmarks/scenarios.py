@@ -1,0 +1,214 @@
+"""What is measured: each scenario makes its cluster, measures side by side, and returns its figures."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import commands, subjects, writers
+from benchmarks.measuring import Measure, in_turns, median, timed
+from replcheck.errors import LabError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How large and how often."""
+
+    root: Path
+    """The folder of clusters."""
+    rows: int
+    memory_rows: tuple[int, ...]
+    relations: int
+    rounds: int
+    seconds: float
+    """How long pgbench runs each time."""
+    scale: int
+    """Of pgbench, in 100,000 accounts."""
+
+
+def against_reladiff(setup: Setup) -> list[Measure]:
+    """Measure a clean audit of a primary and one standby against reladiff on the same two."""
+    if not commands.RELADIFF.exists():
+        raise LabError(f"{commands.RELADIFF} is missing", hint="Run it by: make bench")
+    with subjects.cluster_of(setup.root) as cluster:
+        subjects.add_records(cluster, 1, setup.rows)
+        commands.audit(cluster, ["standby1"])
+        series = in_turns(
+            setup.rounds,
+            {
+                "replcheck": lambda: commands.audit(cluster, ["standby1"]).seconds,
+                "reladiff": lambda: commands.reladiff(cluster, "standby1").seconds,
+            },
+        )
+    figure = median(series["reladiff"]) / median(series["replcheck"])
+    return [
+        Measure(
+            name="reladiff",
+            what=f"an audit of {setup.rows:,} equal rows on a primary and a standby, against reladiff on the same two",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times as fast as reladiff",
+            reach="at least 5",
+            reached=figure >= 5,
+            notes={"reladiff": commands.run([str(commands.RELADIFF), "--version"]).output.strip()},
+        )
+    ]
+
+
+def against_bare_digest(setup: Setup) -> list[Measure]:
+    """Measure a clean audit against the bare digest query, run once on each node at the same time."""
+    with subjects.cluster_of(setup.root) as cluster:
+        cluster.primary.execute("create table nothing ()", dbname=subjects.DATABASE)
+        subjects.add_records(cluster, 1, setup.rows)
+        commands.bare_digest(cluster, ["standby1"])
+        series = in_turns(
+            setup.rounds,
+            {
+                "audit": lambda: commands.audit(cluster, ["standby1"]).seconds,
+                "bare": timed(lambda: commands.bare_digest(cluster, ["standby1"])),
+                "nothing": lambda: commands.audit(cluster, ["standby1"], "--table", "nothing").seconds,
+            },
+        )
+    figure = median(series["audit"]) / median(series["bare"])
+    return [
+        Measure(
+            name="digest",
+            what=f"an audit of {setup.rows:,} rows on a primary and a standby, start of the program and preflight"
+            " included, against the digest query alone, once on each at the same time",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times the bare query",
+            reach="at most 1.15",
+            reached=figure <= 1.15,
+            notes={"nothing": "an audit of one empty table: what every audit takes"},
+        )
+    ]
+
+
+def with_hidden_differences(setup: Setup) -> list[Measure]:
+    """Measure an audit of a standby with 100 broken rows against one of a clean standby of the same primary."""
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        subjects.add_records(cluster, 1, setup.rows)
+        broken = subjects.hide_differences(cluster, "standby2", 100, seed=1)
+        commands.audit(cluster, ["standby1"])
+        series = in_turns(
+            setup.rounds,
+            {
+                "clean": lambda: commands.audit(cluster, ["standby1"]).seconds,
+                "broken": lambda: commands.audit(cluster, ["standby2"], verdict="diverged").seconds,
+            },
+        )
+    figure = median(series["broken"]) / median(series["clean"])
+    return [
+        Measure(
+            name="hidden",
+            what=f"an audit that finds {broken} changed rows, each in another page, among {setup.rows:,}, against an"
+            " audit of the same rows unchanged",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times the clean audit",
+            reach="at most 1.2",
+            reached=figure <= 1.2,
+        )
+    ]
+
+
+def client_memory(setup: Setup) -> list[Measure]:
+    """Measure the peak memory of the client over tables of different sizes."""
+    series: dict[str, tuple[float, ...]] = {}
+    with subjects.cluster_of(setup.root) as cluster:
+        there = 0
+        for rows in sorted(setup.memory_rows):
+            subjects.add_records(cluster, there + 1, rows)
+            there = rows
+            peaks = [commands.audit(cluster, ["standby1"]).peak_bytes / (1 << 20) for _ in range(setup.rounds)]
+            series[f"{rows:,} rows"] = tuple(peaks)
+    figure = max(max(values) for values in series.values())
+    return [
+        Measure(
+            name="memory",
+            what="the largest resident set of the audit's process, as the kernel counts it",
+            unit="MB",
+            series=series,
+            figure=figure,
+            figure_is="MB at most",
+            reach="flat, at most 150",
+            reached=figure <= 150,
+        )
+    ]
+
+
+def many_relations(setup: Setup) -> list[Measure]:
+    """Measure an audit of many small relations on three nodes against the same digests sent bare."""
+    replicas = ["standby1", "standby2"]
+    tables = [f"small_{number}" for number in range(1, setup.relations + 1)]
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        subjects.add_small_relations(cluster, setup.relations)
+        commands.bare_digests(cluster, replicas, tables)
+        series = in_turns(
+            setup.rounds,
+            {
+                "audit": lambda: commands.audit(cluster, replicas).seconds,
+                "bare": timed(lambda: commands.bare_digests(cluster, replicas, tables)),
+            },
+        )
+    figure = median(series["audit"]) / median(series["bare"])
+    return [
+        Measure(
+            name="relations",
+            what=f"an audit of {setup.relations:,} tables of 20 rows on three nodes, against the digest of each sent"
+            " bare to each node, over as many connections as the audit has lanes",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times the bare statements",
+            reach="at most 3",
+            reached=figure <= 3,
+        )
+    ]
+
+
+def workload(setup: Setup) -> list[Measure]:
+    """Measure what pgbench still achieves while audits run without end, at each pace, against none."""
+    with subjects.cluster_of(setup.root) as cluster:
+        subjects.add_records(cluster, 1, setup.rows)
+        return writers.beside_audits(cluster, rounds=setup.rounds, seconds=setup.seconds, scale=setup.scale)
+
+
+def help_text(setup: Setup) -> list[Measure]:
+    """Measure how long `replcheck --help` takes, against an interpreter that does nothing."""
+    series = in_turns(
+        max(5, setup.rounds),
+        {
+            "replcheck --help": lambda: commands.run([sys.executable, "-m", "replcheck", "--help"]).seconds,
+            "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+        },
+    )
+    figure = median(series["replcheck --help"])
+    return [
+        Measure(
+            name="help",
+            what="replcheck --help, from the shell",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="s",
+            reach="at most 0.25",
+            reached=figure <= 0.25,
+        )
+    ]
+
+
+SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
+    "help": help_text,
+    "digest": against_bare_digest,
+    "reladiff": against_reladiff,
+    "hidden": with_hidden_differences,
+    "relations": many_relations,
+    "memory": client_memory,
+    "workload": workload,
+}
+"""By the name that `--only` takes."""
