@@ -17,10 +17,11 @@ from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
 from replcheck.audit.shortfalls import Shortfall
+from replcheck.audit.telling import Teller
 from replcheck.audit.work import WorkQueue
-from replcheck.audit.worker import Job, LaneWorker, known_blocks, relation_state
+from replcheck.audit.worker import Job, LaneWorker, known_blocks
 from replcheck.errors import NodeError, StatementFailed
-from replcheck.events import BlocksProven, DatabasePlanned, Skipped
+from replcheck.events import DatabasePlanned, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation
@@ -49,8 +50,7 @@ class DatabaseAudit:
             dropped=[],
             alignments={name: [] for name in cluster.replicas},
             absent={},
-            announced=set(),
-            reported=set(),
+            teller=Teller(database, oid, cluster.emit),
         )
         lanes = [Lane(number, database, oid, cluster) for number in range(1, cluster.options.jobs + 1)]
         self._workers = [LaneWorker(lane, cluster, self._job) for lane in lanes]
@@ -222,7 +222,7 @@ class DatabaseAudit:
     def _take_on(self, relations: Iterable[Relation], listing: Listing, alignment: Alignment) -> None:
         newest = self._cluster.anchors.drawn
         for relation in relations:
-            earlier = self._cluster.earlier.get(relation_state(self._oid, relation), ())
+            earlier = self._cluster.earlier.get(relation.state(self._oid), ())
             proof = RelationProof(
                 relation,
                 self._cluster.replicas,
@@ -234,10 +234,9 @@ class DatabaseAudit:
             )
             self._job.queue.add(proof)
             self._job.watch.compare(proof, listing, alignment.exact)
-            for taken_over in earlier:
-                self._cluster.emit(BlocksProven(at=datetime.now(UTC), proof=taken_over))
+            self._job.teller.taken_over(earlier)
             if proof.finished:
-                self._workers[0].report_finished([relation.oid])
+                self._job.teller.finished([proof])
 
     async def _plan_latecomers(self) -> bool:
         """Plan relations that came into being since the last listing; return whether there is anything new to read.

@@ -8,25 +8,21 @@ holds the xmin of the catalog's rows, and a file node is not given twice).
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from replcheck.audit import shortfalls
 from replcheck.audit.cluster import Cluster
-from replcheck.audit.comparison import ChunkFinding, ReplicaFinding, compare
+from replcheck.audit.comparison import ChunkFinding, compare
 from replcheck.audit.cross_check import cross_checked
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
-from replcheck.audit.pace import Pace, chunk_bytes
+from replcheck.audit.pace import Pace
 from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof, Trial
 from replcheck.audit.reading import HeapRewritten, Readers, drive
-from replcheck.audit.verdicts import relation_report
+from replcheck.audit.telling import Teller
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
 from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled, StatementFailed
-from replcheck.events import BlocksProven, ChunkCompared, RelationFinished, RelationStarted, RowsDiffer
 from replcheck.model.audit import AlignmentReport
-from replcheck.model.outcome import Verdict
-from replcheck.model.progress import ProvenBlocks, RelationState
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
 from replcheck.postgres.failures import is_too_wide
 
@@ -66,8 +62,7 @@ class Job:
     alignments: dict[str, list[AlignmentReport]]
     absent: dict[str, shortfalls.Shortfall]
     """Nodes that lack the database, the primary perhaps."""
-    announced: set[int]
-    reported: set[int]
+    teller: Teller
 
 
 class LaneWorker:
@@ -248,7 +243,7 @@ class LaneWorker:
         lane, alignment, primary = self.lane, self.lane.alignment, self._cluster.primary.name
         assert alignment is not None  # noqa: S101 - the queue gives chunks to aligned lanes only
         proof = self._job.queue.proofs[chunk.oid]
-        self._announce(proof)
+        self._job.teller.started(proof)
         asked = sorted(alignment.replicas if chunk.looks else alignment.replicas & chunk.needed & proof.active)
         readers = Readers(
             relation=proof.relation,
@@ -270,7 +265,7 @@ class LaneWorker:
         finding = await drive(comparison, readers)
         elapsed = self._cluster.clock() - began
         self._rest_s += elapsed * (1 / self._cluster.options.pacing.share - 1)
-        self._tell(proof, chunk, finding, elapsed)
+        self._job.teller.compared(lane.number, proof, chunk, finding, elapsed)
         if finding.digest is not None:
             self._job.pace.measure(proof, chunk, elapsed)
         alignment.chunks += 1
@@ -378,7 +373,7 @@ class LaneWorker:
         if self._cluster.options.fail_fast and any(self._job.queue.proofs[oid].diverged for oid in oids):
             self._cluster.halt.call(SEEN_ENOUGH)
         self._record(alignment, clean)
-        self.report_finished(oids)
+        self._job.teller.finished(self._job.queue.proofs[oid] for oid in oids)
 
     async def _definitions(self, name: str, oids: list[int]) -> dict[int, Definition] | None:
         if not oids:
@@ -420,7 +415,7 @@ class LaneWorker:
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []
-        self._keep_proven(proof, item, shown, alignment)
+        self._job.teller.proven(proof, item.chunk, finding, shown, alignment.taken_at)
         finding = replace(finding, replicas=shown)
         chunk, drawn = proof.draw(chunk, finding, self._cluster.sampler)
         rest = proof.absorb(
@@ -432,22 +427,6 @@ class LaneWorker:
         )
         self._job.queue.put_back([*rest, *drawn])
         return [name for name, found in shown.items() if found.clean]
-
-    def _keep_proven(
-        self, proof: RelationProof, item: _Pending, shown: Mapping[str, ReplicaFinding], alignment: Alignment
-    ) -> None:
-        """Tell which blocks are proven for good, so that a later run can build on it."""
-        digest = item.finding.digest if item.chunk.first else None
-        for ranges, replicas in proof.proven(item.chunk, shown).items():
-            kept = ProvenBlocks(
-                state=relation_state(self.lane.oid, proof.relation),
-                replicas=tuple(replicas),
-                ranges=ranges,
-                rows=digest.rows if digest else None,
-                proven_at=alignment.taken_at,
-            )
-            digest = None
-            self._cluster.emit(BlocksProven(at=datetime.now(UTC), proof=kept))
 
     def _after_refusals(self, proof: RelationProof, item: _Pending, unchanged: Iterable[str]) -> Chunk | None:
         """Note in a chunk which nodes refused it although nothing was redefined there; None where the primary did.
@@ -479,76 +458,11 @@ class LaneWorker:
                 )
             )
 
-    def report_finished(self, oids: Iterable[int]) -> None:
-        """Tell which of these relations have nothing left to read, once each."""
-        for oid in oids:
-            proof = self._job.queue.proofs[oid]
-            if proof.finished and oid not in self._job.reported:
-                self._job.reported.add(oid)
-                report = relation_report(self.lane.database, proof)
-                self._cluster.emit(RelationFinished(at=datetime.now(UTC), relation=report))
-
-    def _announce(self, proof: RelationProof) -> None:
-        relation = proof.relation
-        if relation.oid not in self._job.announced:
-            self._job.announced.add(relation.oid)
-            self._cluster.emit(
-                RelationStarted(
-                    at=datetime.now(UTC),
-                    database=self.lane.database,
-                    relation=relation.label,
-                    size_bytes=relation.total_bytes,
-                )
-            )
-
-    def _tell(self, proof: RelationProof, chunk: Chunk, finding: ChunkFinding, elapsed: float) -> None:
-        now, relation = datetime.now(UTC), proof.relation
-        needed = {name: shown for name, shown in finding.replicas.items() if name in chunk.needed}
-        for name, shown in needed.items():
-            if shown.seen and not shown.clean:
-                self._cluster.emit(
-                    RowsDiffer(
-                        at=now,
-                        database=self.lane.database,
-                        relation=relation.label,
-                        node=name,
-                        differing=shown.differing,
-                        in_flight=shown.in_flight,
-                        look=len(chunk.looks.get(name, ())) + 1,
-                    )
-                )
-        clean = bool(needed) and all(shown.clean for shown in needed.values())
-        self._cluster.emit(
-            ChunkCompared(
-                at=now,
-                lane=self.lane.number,
-                database=self.lane.database,
-                relation=relation.label,
-                first_block=chunk.blocks.first,
-                last_block=None if chunk.blocks.open_ended else chunk.blocks.end - 1,
-                rows=finding.digest.rows if finding.digest and not chunk.check.streamed else 0,
-                size_bytes=chunk_bytes(proof, chunk),
-                elapsed_s=elapsed,
-                verdict=Verdict.CONSISTENT if clean else Verdict.INCONCLUSIVE,
-            )
-        )
-
 
 def known_blocks(relation: Relation, listing: Listing, pace: Pace) -> int:
     """Return a relation's size in blocks, the largest of the nodes' in a listing."""
     sizes = [relations[relation.oid].size_bytes for relations in listing.values() if relation.oid in relations]
     return pace.blocks(max([relation.size_bytes, *sizes]))
-
-
-def relation_state(database: int, relation: Relation) -> RelationState:
-    """Return what a proof of a relation holds for."""
-    return RelationState(
-        database=database,
-        relation=relation.oid,
-        token=relation.token,
-        filenode=relation.filenode_now,
-        filter=relation.row_filter.digest if relation.row_filter else "",
-    )
 
 
 def _as_if_redefined(error: StatementFailed) -> bool:

@@ -14,6 +14,7 @@ from replcheck.errors import StatementFailed
 from replcheck.model.audit import RelationKind
 from replcheck.model.filters import RowFilter
 from replcheck.model.names import qualified
+from replcheck.model.progress import RelationState
 from replcheck.postgres.nodes import raw_name, text
 from replcheck.postgres.session import Row, Session, Statement
 
@@ -236,6 +237,16 @@ class Relation:
     def label(self) -> str:
         """Return the schema-qualified name, quoted where SQL needs it."""
         return qualified(self.schema, self.name)
+
+    def state(self, database: int) -> RelationState:
+        """Return what a proof of the relation holds for; `database` is the oid of the one it lies in."""
+        return RelationState(
+            database=database,
+            relation=self.oid,
+            token=self.token,
+            filenode=self.filenode_now,
+            filter=self.row_filter.digest if self.row_filter else "",
+        )
 
     @property
     def raw_path(self) -> tuple[bytes, bytes]:
