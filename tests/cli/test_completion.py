@@ -23,6 +23,8 @@ COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
 _replcheck_completion "$1"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+_NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""Has Typer take the shell's name from the command line: what runs the tests need be no shell that it knows."""
 SECRET = "zqcanary"
 CONFIGURATION = f"""
 cluster = "clinic"
@@ -47,7 +49,7 @@ def home(tmp_path_factory):
     now = datetime.now(UTC)
     for days in (2, 1):
         write(folder / "clinic.db", consistent(), at=now - timedelta(days=days))
-    shown = run_command("--show-completion", "bash", home=folder)
+    shown = run_command("--show-completion", "bash", home=folder, **_NAMED)
     assert shown.status == 0, shown
     (folder / "completion.bash").write_text(shown.out)
     return folder
@@ -117,9 +119,13 @@ def test_what_is_always_right_is_offered_even_then(home):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_is_printed(home, shell):
-    shown = run_command("--show-completion", shell, home=home)
+    shown = run_command("--show-completion", shell, home=home, **_NAMED)
     assert shown.status == 0
     assert "_REPLCHECK_COMPLETE" in shown.out
+
+
+def test_a_shell_that_is_not_known_ends_with_3(home):
+    assert run_command("--show-completion", "cmd", home=home, **_NAMED).status == 3
 
 
 def test_fish_is_told_by_the_status_whether_there_is_anything(home):
@@ -135,7 +141,7 @@ def test_fish_is_told_by_the_status_whether_there_is_anything(home):
 
 
 def test_completion_is_installed_for_a_shell(home, tmp_path):
-    done = run_command("--install-completion", "bash", home=tmp_path)
+    done = run_command("--install-completion", "bash", home=tmp_path, **_NAMED)
     assert done.status == 0, done
     profile = (tmp_path / ".bashrc").read_text()
     [script] = [word.strip("'") for word in profile.split() if "replcheck" in word]

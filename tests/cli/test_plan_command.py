@@ -61,9 +61,15 @@ def test_the_audit_does_what_the_plan_says(cluster: LabCluster, filled: str, cat
     result, _ = asyncio.run(audit_of(cluster, **options))
     [database] = plan.databases
     compared = [found for found in result.relations if found.kind is not RelationKind.SEQUENCE]
-    assert {(found.schema, found.name, found.kind, found.chunks, found.size_bytes) for found in compared} == {
-        (found.schema, found.name, found.kind, found.chunks, found.size_bytes) for found in database.relations
+    assert {(found.schema, found.name, found.kind, found.chunks) for found in compared} == {
+        (found.schema, found.name, found.kind, found.chunks) for found in database.relations
     }
+    # Catalogs grow meanwhile: autovacuum writes statistics.
+    sizes = [
+        {found.name: found.size_bytes for found in listed if found.kind is not RelationKind.CATALOG}
+        for listed in (compared, database.relations)
+    ]
+    assert sizes[0] == sizes[1]
     assert list(database.sequences) == ["public.small_id_seq"]
     assert sum(found.kind is RelationKind.SEQUENCE for found in result.relations) == 1
     assert plan.not_checked == result.not_checked

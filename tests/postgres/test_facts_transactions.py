@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 
 import pytest
 
+from replcheck.audit.chase import Chase
 from replcheck.audit.visibility import Position, Unsettled, View, position, unsettled, view_of
 from replcheck.events import Aligned, ChunkCompared
 from replcheck.lab.cluster import LabCluster
@@ -297,21 +298,21 @@ def test_rows_that_only_the_primary_sees_yet_are_in_flight_and_then_proven(
                 opened.append(Held(connection, transaction, f"held in {visits}"))
                 opened[0].end()
 
-        asked = Session.fetch
+        waited = Chase._replayed
         aligned: list[bool] = []
 
         def let_the_replicas_follow() -> None:
             for standby in standbys:
                 resume(standby)
 
-        async def fetch(self: Session, statement: Any, *arguments: Any) -> Any:
+        async def replayed(self: Chase, *arguments: Any) -> bool:
             # A deleter shows in a row's header only where it is replayed: rows must not be listed before that is so.
-            if opened and not aligned and self.node != "primary" and "pg_last_wal_replay_lsn" in str(statement):
+            if opened and not aligned:
                 let_the_replicas_follow()
-            return await asked(self, statement, *arguments)
+            return await waited(self, *arguments)
 
         before_snapshots(monkeypatch, visits, commit_unreplayed)
-        monkeypatch.setattr(Session, "fetch", fetch)
+        monkeypatch.setattr(Chase, "_replayed", replayed)
         try:
             run = audit(
                 cluster,

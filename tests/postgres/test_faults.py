@@ -301,9 +301,16 @@ def test_rows_are_missed_in_every_kind_of_relation(shaken: LabCluster, relation:
     recover(shaken)
 
 
+@pytest.fixture
+def shaken(shaken_by_all: LabCluster) -> Iterator[LabCluster]:
+    """A cluster whose standby2 is held back, lost or promoted, and healed again after each test, failed ones too."""
+    yield shaken_by_all
+    heal(shaken_by_all)
+
+
 @pytest.fixture(scope="module")
-def shaken(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
-    """A cluster whose standby2 is held back, lost or promoted, and healed again after each test."""
+def shaken_by_all(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
+    """The same, for all of them."""
     with LabCluster.create(clusters_root, name=f"shaken_{os.getpid()}", major=newest_major) as cluster:
         make_tables(cluster.primary, ("index-mismatch", "split-brain"))
         for statement in (

@@ -60,13 +60,15 @@ def _invoke(words: list[str]) -> int:
 
     from replcheck.cli.app import app
 
-    command = get_command(app)
+    command, given = get_command(app), tuple(words)
     if _COMPLETION_VARIABLE in os.environ:
         return _complete(lambda: command.main(words, prog_name="replcheck", complete_var=_COMPLETION_VARIABLE))
     try:
         with command.make_context("replcheck", words) as context:
             command.invoke(context)
     except typer.Exit as done:
+        if done.exit_code and not _COMPLETION_OPTIONS.isdisjoint(given):
+            return ExitStatus.UNCHECKED  # Typer knows no such shell
         return done.exit_code
     except typer.Abort as error:
         raise Interrupted("interrupted") from error

@@ -1,5 +1,7 @@
 """Faults of a whole node: it stops, falls behind, loses its connection or believes to be the primary."""
 
+import time
+
 from replcheck.errors import LabError
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.rows import prepared
@@ -9,6 +11,7 @@ from replcheck.postgres.local import sql
 
 _NOWHERE = "host=/nonexistent port=1 user=nobody"
 _DELAY = "1h"
+_CUT_TIMEOUT_S = 30
 
 
 def pause_replay(site: Site) -> PlantedFault:
@@ -23,7 +26,16 @@ def cut_connection(site: Site) -> PlantedFault:
     _require_standby(site)
     site.node.configure(primary_conninfo=_NOWHERE)
     site.node.reload()
+    _wait_until_cut(site)
     return _done(site, "its connection to the upstream was cut", Cure.RECONNECT)
+
+
+def _wait_until_cut(site: Site) -> None:
+    deadline = time.monotonic() + _CUT_TIMEOUT_S
+    while site.node.execute("select status from pg_stat_wal_receiver") == [("streaming",)]:
+        if time.monotonic() > deadline:
+            raise LabError(f"the receiver of node {site.node.name} did not end")
+        time.sleep(0.02)
 
 
 def delay_apply(site: Site) -> PlantedFault:
