@@ -9,7 +9,7 @@ import pytest
 
 from replcheck.audit import reading
 from replcheck.audit.comparison import ChunkFinding, Comparison, Reply, WholeRequest
-from replcheck.audit.reading import HeapRewritten, ReadAhead, Readers, RoleChanged, drive, read_ahead
+from replcheck.audit.reading import HeapRewritten, Readers, RoleChanged, drive
 from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.postgres.digests import Digest, PartDigests
 from tests.core.proofs import relation
@@ -110,52 +110,3 @@ def test_an_answer_from_another_heap_or_another_role_is_none(monkeypatch):
     assert set(replies[0]) == {"db1"}
     assert isinstance(readers.troubles["db2"], HeapRewritten)
     assert isinstance(readers.troubles["db3"], RoleChanged)
-
-
-def ahead(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, list[PartDigests] | NodeError]) -> ReadAhead:
-    async def digest_each(session: Any, relations: Sequence[object], how: object) -> list[PartDigests]:
-        answer = answers[session.node]
-        if isinstance(answer, NodeError):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(reading, "digest_each", digest_each)
-    sessions: Any = {name: SimpleNamespace(node=name) for name in answers}
-    how: Any = None
-    return asyncio.run(read_ahead([RELATION, RELATION], how, sessions))
-
-
-def test_of_several_relations_each_node_answers_in_their_order(monkeypatch):
-    second = Digest(4, (18,))
-    found = ahead(monkeypatch, {name: [parts(name), parts(name, digests=(second,))] for name in ("db1", "db2")})
-    assert {name: part.digests for name, part in found.of(1).items()} == {"db1": (second,), "db2": (second,)}
-    assert found.lost == {}
-
-
-def test_a_node_that_refuses_one_of_several_has_answered_none(monkeypatch):
-    refusal = StatementFailed("refused", node="db2", sqlstate="42501")
-    found = ahead(monkeypatch, {"db1": [parts("db1"), parts("db1")], "db2": refusal})
-    assert set(found.of(0)) == {"db1"}
-    assert found.lost == {}
-
-
-def test_a_session_that_broke_is_told(monkeypatch):
-    broken = NodeLost("gone", node="db2", sqlstate="40001")
-    found = ahead(monkeypatch, {"db1": [parts("db1"), parts("db1")], "db2": broken})
-    assert set(found.of(0)) == {"db1"}
-    assert dict(found.lost) == {"db2": broken}
-
-
-def test_what_was_answered_already_is_not_asked_again_and_is_checked_alike(monkeypatch):
-    async def digest_whole(session: Any, *_: object) -> PartDigests:
-        raise AssertionError(f"{session.node} was asked")
-
-    monkeypatch.setattr(reading, "digest_whole", digest_whole)
-    how: Any = SimpleNamespace(by_column=False)
-    sessions: Any = {name: SimpleNamespace(node=name) for name in ("db1", "db2")}
-    ready = {"db1": parts("db1"), "db2": parts("db2", filenode=4)}
-    readers = Readers(relation=RELATION, how=how, sessions=sessions, primary="db1", ready=ready)
-    asked = Asked(1)
-    asyncio.run(drive(asked(), readers))
-    assert asked.replies == [{"db1": (DIGEST,)}]
-    assert isinstance(readers.troubles["db2"], HeapRewritten)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replcheck.audit.comparison import ReplicaFinding
-from replcheck.audit.proof import SMALL_BLOCKS, Chunk, RelationProof
+from replcheck.audit.proof import Chunk, RelationProof
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.visibility import Unsettled
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
@@ -288,53 +288,3 @@ def test_no_chunk_is_lost_and_none_starves(steps):
         pytest.fail("some chunk starves")
     assert all(tiles_the_heap(covered(chunks)) for chunks in proven.values())
     assert all(each.finished for each in work.proofs.values())
-
-
-def small(*oids: int, blocks: int = 1, replicas: tuple[str, ...] = ("db2", "db3")) -> list[RelationProof]:
-    return [proof(*replicas, oid=oid, known_blocks=blocks) for oid in oids]
-
-
-def together(work: WorkQueue, *, limit: int = 512, replicas: frozenset[str] = REPLICAS) -> list[int]:
-    """Return the relations that are read in one round trip."""
-    first = take(work, replicas=replicas)
-    return [first.oid, *(chunk.oid for chunk in work.more_small(first, 1, replicas, limit))]
-
-
-def test_small_relations_are_read_together_up_to_a_limit():
-    work = queue(*small(1, 2, 3, 4, blocks=SMALL_BLOCKS))
-    assert together(work, limit=3 * SMALL_BLOCKS) == [1, 2, 3]
-    assert together(work) == [4]
-
-
-def test_empty_relations_count_too():
-    work = queue(*small(*range(1000), blocks=0))
-    assert len(together(work, limit=10)) == 10
-    assert len(together(work)) == 64
-
-
-def test_a_larger_relation_is_read_by_itself():
-    work = queue(*small(1), *small(2, blocks=SMALL_BLOCKS + 1), *small(3))
-    assert together(work) == [1]
-    assert together(work) == [2]
-    assert together(work) == [3]
-
-
-def test_only_relations_that_the_same_replicas_need_are_read_together():
-    work = queue(*small(1), *small(2, replicas=("db2",)), *small(3))
-    assert together(work) == [1]
-    assert together(work) == [2]
-
-
-def test_a_relation_that_was_planned_later_than_the_alignment_is_not_read_with_others():
-    late = RelationProof(relation(2), ("db2", "db3"), known_blocks=1, sweep=False, alignment=5, newest=5)
-    assert together(queue(*small(1), late)) == [1]
-
-
-def test_what_is_read_together_is_waited_for():
-    work = queue(*small(1, 2))
-    first = take(work)
-    (second,) = work.more_small(first, 1, REPLICAS, 512)
-    give_back(work, first, db2=CLEAN, db3=CLEAN)
-    assert isinstance(work.next(1, REPLICAS, 0.0), Pause)
-    give_back(work, second, db2=CLEAN, db3=CLEAN)
-    assert work.next(1, REPLICAS, 0.0) == Finished()

@@ -30,8 +30,6 @@ MIN_TRIES = 10
 """Times a chunk is tried at the least, however long ago the first was."""
 WHOLE_BLOCKS = 512
 """Relations up to this size are read in one statement."""
-SMALL_BLOCKS = 16
-"""Relations up to this size are read several in one round trip."""
 _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 2.0
 
@@ -186,21 +184,6 @@ class RelationProof:
     def active(self) -> frozenset[str]:
         """Return the replicas on which the relation can still be proven."""
         return frozenset(name for name, tally in self.tallies.items() if not _hopeless(tally))
-
-    @property
-    def small(self) -> bool:
-        """Return whether the relation is small enough to be read together with others."""
-        return self.known_blocks <= SMALL_BLOCKS and not self.in_ranges
-
-    @property
-    def unread(self) -> bool:
-        """Return whether some part of the relation was never given out."""
-        return bool(self._todo)
-
-    @property
-    def untouched(self) -> bool:
-        """Return whether nothing of the relation was read yet, by this run or an earlier one."""
-        return self._todo == [(WHOLE, frozenset(self.tallies))]
 
     @property
     def diverged(self) -> bool:

@@ -5,7 +5,7 @@ that the caller decides about.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from replcheck.audit.comparison import (
@@ -32,7 +32,6 @@ from replcheck.postgres.digests import (
     Digest,
     PartDigests,
     RowHash,
-    digest_each,
     digest_ranges,
     digest_sweep,
     digest_whole,
@@ -64,43 +63,8 @@ class Readers:
     primary: str
     late: Callable[[], bool] = lambda: False
     """Whether the snapshots are too old for another statement."""
-    ready: Mapping[str, PartDigests] = field(default_factory=dict)
-    """What nodes have answered already for the whole relation."""
     troubles: dict[str, NodeError] = field(default_factory=dict)
     """The first trouble of each node; it is not asked again for this chunk."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadAhead:
-    """What several small relations' whole digests are, by node and in the order of the relations.
-
-    A node that refused one of them is absent, and each is asked of it by itself; `lost` are the nodes whose sessions
-    broke.
-    """
-
-    answers: Mapping[str, list[PartDigests]] = field(default_factory=dict)
-    lost: Mapping[str, NodeError] = field(default_factory=dict)
-
-    def of(self, number: int) -> dict[str, PartDigests]:
-        """Return what each node answered for one of the relations."""
-        return {name: parts[number] for name, parts in self.answers.items()}
-
-
-async def read_ahead(relations: Sequence[Relation], how: RowHash, sessions: Mapping[str, Session]) -> ReadAhead:
-    """Digest several small relations on every node at the same time, in one round trip each."""
-
-    async def digests(session: Session) -> list[PartDigests] | NodeError:
-        try:
-            return await digest_each(session, relations, how)
-        except NodeError as error:
-            return error
-
-    found = await asyncio.gather(*(digests(session) for session in sessions.values()))
-    by_node = dict(zip(sessions, found, strict=True))
-    return ReadAhead(
-        {name: answer for name, answer in by_node.items() if isinstance(answer, list)},
-        {name: error for name, error in by_node.items() if isinstance(error, NodeLost)},
-    )
 
 
 async def drive(comparison: Comparison, readers: Readers) -> ChunkFinding:
@@ -145,7 +109,7 @@ async def _asked(request: Request, name: str, readers: Readers) -> Answer:
     session, relation, how = readers.sessions[name], readers.relation, readers.how
     match request:
         case WholeRequest():
-            return _digests(readers.ready.get(name) or await digest_whole(session, relation, how), name, readers)
+            return _digests(await digest_whole(session, relation, how), name, readers)
         case SweepRequest(bounds=bounds):
             return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
         case PartsRequest(ranges=ranges, width=width):

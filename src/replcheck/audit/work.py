@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 from replcheck.audit.proof import Chunk, RelationProof
 
-_MOST_TOGETHER = 63
-"""Small relations that are read together with another one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -87,32 +84,6 @@ class WorkQueue:
         if self._returned or self.at_work:
             return Pause(wake if self._returned else now + 0.05)
         return Finished()
-
-    def more_small(self, like: Chunk, alignment: int, replicas: frozenset[str], limit_blocks: int) -> list[Chunk]:
-        """Return fresh chunks of relations as small as the one that `like` covers, to be read with it under one lock.
-
-        Together they have at most `limit_blocks` blocks, and they are needed by the same replicas.
-        """
-        first = self.proofs[like.oid]
-        left, taken = limit_blocks - max(1, first.known_blocks), list[Chunk]()
-        while first.small and len(taken) < _MOST_TOGETHER:
-            proof = self._first_unread()
-            if proof is None or not proof.small or not proof.untouched or max(1, proof.known_blocks) > left:
-                break
-            if not self._serves(alignment, proof.relation.oid) or proof.active != like.needed:
-                break
-            chunk = self._fresh(alignment, replicas)
-            if chunk is None:
-                break
-            left -= max(1, proof.known_blocks)
-            taken.append(chunk)
-            self.at_work += 1
-        return taken
-
-    def _first_unread(self) -> RelationProof | None:
-        while self._order and not self.proofs[self._order[0]].unread:
-            self._order.pop(0)
-        return self.proofs[self._order[0]] if self._order else None
 
     def done(self) -> None:
         """Tell that a chunk taken with `next` was given back, whatever came of it."""

@@ -18,18 +18,15 @@ from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace
 from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof, Trial
-from replcheck.audit.reading import HeapRewritten, ReadAhead, Readers, drive, read_ahead
+from replcheck.audit.reading import HeapRewritten, Readers, drive
 from replcheck.audit.telling import Teller
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
 from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.model.audit import AlignmentReport
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
-from replcheck.postgres.digests import PartDigests
 from replcheck.postgres.failures import is_too_wide
 
 _IDLE_S = 0.1
-_TOGETHER_BLOCKS = 512
-"""Blocks of small relations that are read in one round trip, and so under locks that are held as long."""
 _SNAPSHOT_REST_S = 1.0
 """The longest rest in which a lane keeps its snapshots."""
 _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
@@ -237,39 +234,14 @@ class LaneWorker:
         self._job.watch.compare(proof, listing, alignment.exact)
 
     async def _take(self, chunk: Chunk) -> None:
-        """Read a chunk, and small relations that come after it in the same round trip."""
-        alignment, queue = self.lane.alignment, self._job.queue
-        assert alignment is not None  # noqa: S101 - the queue gives chunks to aligned lanes only
-        chunks = [chunk]
-        if chunk.whole and chunk.first and not chunk.sweep and not chunk.trials and not chunk.by_column:
-            chunks += queue.more_small(chunk, alignment.number, alignment.replicas, _TOGETHER_BLOCKS)
         try:
-            began = self._cluster.clock()
-            ahead = await self._read_ahead(chunks, alignment)
-            spent = (self._cluster.clock() - began) / len(chunks)
-            for number, each in enumerate(chunks):
-                if self.lane.alignment is not alignment or (number and self.lane.expired):
-                    queue.put_back([each])
-                else:
-                    await self._read(each, ahead.of(number), {} if number else ahead.lost, spent)
+            await self._read(chunk)
         finally:
-            for _ in chunks:
-                queue.done()
+            self._job.queue.done()
 
-    async def _read_ahead(self, chunks: list[Chunk], alignment: Alignment) -> ReadAhead:
-        if len(chunks) == 1:
-            return ReadAhead()
-        names = [self._cluster.primary.name, *sorted(alignment.replicas & chunks[0].needed)]
-        relations = [self._job.queue.proofs[chunk.oid].relation for chunk in chunks]
-        sessions = {name: self.lane.sessions[name] for name in names}
-        return await read_ahead(relations, self._cluster.hasher.how(by_column=False), sessions)
-
-    async def _read(
-        self, chunk: Chunk, ready: Mapping[str, PartDigests], lost: Mapping[str, NodeError], spent_s: float
-    ) -> None:
-        """Compare a chunk on its nodes; `ready` is what they have answered already, in `spent_s` seconds."""
+    async def _read(self, chunk: Chunk) -> None:
         lane, alignment, primary = self.lane, self.lane.alignment, self._cluster.primary.name
-        assert alignment is not None  # noqa: S101 - nothing is read without snapshots
+        assert alignment is not None  # noqa: S101 - the queue gives chunks to aligned lanes only
         proof = self._job.queue.proofs[chunk.oid]
         self._job.teller.started(proof)
         asked = sorted(alignment.replicas if chunk.looks else alignment.replicas & chunk.needed & proof.active)
@@ -279,8 +251,6 @@ class LaneWorker:
             sessions={name: lane.sessions[name] for name in (primary, *asked)},
             primary=primary,
             late=lambda: lane.expired,
-            ready=ready,
-            troubles=dict(lost),
         )
         comparison = compare(
             self._job.pace.request(proof, chunk),
@@ -293,7 +263,7 @@ class LaneWorker:
             comparison = cross_checked(comparison, chunk.ranges, primary)
         began = self._cluster.clock()
         finding = await drive(comparison, readers)
-        elapsed = self._cluster.clock() - began + spent_s
+        elapsed = self._cluster.clock() - began
         self._rest_s += elapsed * (1 / self._cluster.options.pacing.share - 1)
         self._job.teller.compared(lane.number, proof, chunk, finding, elapsed)
         if finding.digest is not None:

@@ -72,12 +72,6 @@ async def digest_whole(session: Session, relation: Relation, how: RowHash) -> Pa
     return _parts(await session.in_savepoint(_collected(relation, how, rows)))
 
 
-async def digest_each(session: Session, relations: Sequence[Relation], how: RowHash) -> list[PartDigests]:
-    """Digest several small relations as `digest_whole` does, in one round trip; where one is refused, all are."""
-    statements = [_collected(each, how, _sub_select(each, how)) for each in relations]
-    return [_parts(rows) for rows in await session.all_in_savepoint(statements)]
-
-
 async def digest_sweep(session: Session, relation: Relation, how: RowHash, bounds: Sequence[int]) -> PartDigests:
     """Digest a relation in one plain scan, in parts that begin at block 0 and at each of `bounds`.
 

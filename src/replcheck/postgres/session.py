@@ -178,22 +178,12 @@ class Session:
         `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a
         refused statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
         """
-        if parameters is None:
-            return (await self.all_in_savepoint([statement], before=before))[0]
         async with self._savepoint():
+            if parameters is None:
+                return await (await self._in_one_message(statement, before)).fetchall()
             await self._connection.execute("SAVEPOINT chunk")
             cursor = await self._connection.execute(statement, parameters, prepare=False)
-            rows = await cursor.fetchall()
-            await self._connection.execute(_LEAVE_SAVEPOINT)
-            return rows
-
-    async def all_in_savepoint(
-        self, statements: Sequence[Statement], *, before: LiteralString | None = None
-    ) -> list[list[Row]]:
-        """Run several statements as above in one round trip and return the rows of each; one refused is all refused."""
-        async with self._savepoint():
-            results = [await cursor.fetchall() async for cursor in self._in_one_message(statements, before)]
-            return results[len(results) - len(statements) :]
+            return await cursor.fetchall()
 
     async def result_types(self, statement: Statement) -> list[int]:
         """Run a statement as `read` does and return the types (oids) of its columns."""
@@ -204,8 +194,8 @@ class Session:
             finally:
                 await self.rollback()
         async with self._savepoint():
-            described = [cursor.description or () async for cursor in self._in_one_message([statement], None)]
-            return [column.type_code for column in described[-1]]
+            cursor = await self._in_one_message(statement, None)
+            return [column.type_code for column in cursor.description or ()]
 
     async def copy_in_savepoint(
         self,
@@ -227,13 +217,11 @@ class Session:
                 async with self._connection.cursor() as cursor, cursor.copy(copy) as stream:
                     async for message in stream:
                         reader.take(message)
-            rows = await (await self._connection.execute(after)).fetchall()
-            await self._connection.execute(_LEAVE_SAVEPOINT)
-            return rows
+            return await (await self._connection.execute(after)).fetchall()
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:
-        """Leave the savepoint that is opened inside where something fails there; translate the driver's errors."""
+        """Leave the savepoint that is opened inside, whatever happens; translate the driver's errors."""
         try:
             yield
         except psycopg.Error as error:
@@ -241,20 +229,15 @@ class Session:
             if self.alive:
                 await self.fetch(_LEAVE_SAVEPOINT)
             raise failure from error
+        await self.fetch(_LEAVE_SAVEPOINT)
 
-    async def _in_one_message(
-        self, statements: Sequence[Statement], before: LiteralString | None
-    ) -> AsyncIterator[psycopg.AsyncCursor[Row]]:
-        """Enter the savepoint, run the statements and leave it; yield the cursor at each result that has rows."""
+    async def _in_one_message(self, statement: Statement, before: LiteralString | None) -> psycopg.AsyncCursor[Row]:
         # Never a pipeline: its last message, a Flush, leaves the server without the time limit on idle transactions.
-        first = [sql.SQL("SAVEPOINT chunk"), *([sql.SQL(before)] if before else [])]
-        message = [*first, *map(_composed, statements), _composed(_LEAVE_SAVEPOINT)]
-        cursor = await self._connection.execute(sql.SQL("; ").join(message))
-        more: bool | None = True
-        while more:
-            if cursor.description:
-                yield cursor
-            more = cursor.nextset()
+        parts = [sql.SQL("SAVEPOINT chunk"), *([sql.SQL(before)] if before else []), _composed(statement)]
+        cursor = await self._connection.execute(sql.SQL("; ").join(parts))
+        while cursor.nextset():
+            pass
+        return cursor
 
     async def arm_limits(self) -> None:
         """Have the server watch an idle transaction again, after `fetch_batch` left one open.
