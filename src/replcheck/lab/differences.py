@@ -96,6 +96,8 @@ def prepare(cluster: LabCluster, *, quick: bool, between: Between) -> Prepared:
     for database in (*DATABASES, _COPY):
         # What is hinted and frozen now leaves nothing for a reader or a vacuum to write to a damaged page.
         cluster.primary.execute("vacuum (freeze, analyze)", dbname=database)
+        # The statistics too: a page of theirs that is written later would land in another database's files.
+        cluster.primary.execute("vacuum (freeze)", dbname=database)
     cluster.catch_up()
     return Prepared(pairs=held, changes=made, indexes=indexes, not_tried=(*not_tried, *impossible))
 
