@@ -16,9 +16,9 @@ from rich.console import Console
 from replcheck.cli.audit import AuditArguments, Format
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
+from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import check_output, deliver, page
-from replcheck.config import Configuration, find_file, load
-from replcheck.config.files import VARIABLE
+from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.outcome import ExitStatus, Outcome, worst
@@ -27,14 +27,14 @@ from replcheck.report.document import audit_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.style import Style
 from replcheck.runs.audit import Auditor, FinishedAudit, run_audit
-from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, is_node_name, pause_limits
+from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, pause_limits
 from replcheck.runs.sinks import JsonLines, Sink, open_json_lines
 from replcheck.store import default_path
 
 
 def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = None) -> ExitStatus:
     """Run one audit, print its report and return the exit status; raise the error that kept it from a result."""
-    configuration = _configuration(arguments)
+    configuration = configuration_for(arguments.primary, arguments.replicas, arguments.config)
     request = audit_request(_flags(arguments), configuration)
     _check_outputs(arguments)
     if arguments.plan:
@@ -62,16 +62,6 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
         display.note(f"error: cannot write the report: {delivered}")
         return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
     return finished.record.exit_status
-
-
-def _configuration(arguments: AuditArguments) -> Configuration | None:
-    given = [text for text in (arguments.primary, *arguments.replicas) if text]
-    only_addresses = bool(given) and not any(is_node_name(text) for text in given)
-    if only_addresses and arguments.config is None and not os.environ.get(VARIABLE):
-        # A file found by chance describes another cluster than the one that was spelled out.
-        return None
-    path = find_file(arguments.config, os.environ)
-    return load(path) if path else None
 
 
 def _flags(arguments: AuditArguments) -> AuditFlags:

@@ -1,6 +1,5 @@
 """`replcheck doctor` from its options to its exit status: 0 where nothing required is missing, else 3."""
 
-import os
 import shlex
 from functools import partial
 from typing import TextIO
@@ -10,9 +9,9 @@ from rich.console import Console
 from replcheck.cli.audit import Format
 from replcheck.cli.display import Display
 from replcheck.cli.doctor import DoctorArguments
+from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import check_output, deliver, page
-from replcheck.config import Configuration, find_file, load
-from replcheck.config.files import VARIABLE
+from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError
 from replcheck.model.doctor import DoctorResult
 from replcheck.model.outcome import ExitStatus
@@ -26,7 +25,7 @@ from replcheck.runs.request import AuditFlags, audit_request, is_node_name
 
 def examine_and_report(arguments: DoctorArguments) -> ExitStatus:
     """Examine the nodes, print what was found and return the exit status; raise what kept it from beginning."""
-    configuration = _configuration(arguments)
+    configuration = configuration_for(arguments.primary, arguments.replicas, arguments.config)
     request = audit_request(_flags(arguments), configuration)
     check_output(arguments.output)
     command, left_out = audit_command(arguments)
@@ -61,16 +60,6 @@ def audit_command(arguments: DoctorArguments) -> tuple[str, tuple[str, ...]]:
     if arguments.catalogs is not None:
         words.append("--catalogs" if arguments.catalogs else "--no-catalogs")
     return shlex.join(words), tuple(sorted(left_out))
-
-
-def _configuration(arguments: DoctorArguments) -> Configuration | None:
-    given = [text for text in (arguments.primary, *arguments.replicas) if text]
-    only_addresses = bool(given) and not any(is_node_name(text) for text in given)
-    if only_addresses and arguments.config is None and not os.environ.get(VARIABLE):
-        # A file found by chance describes another cluster than the one that was spelled out.
-        return None
-    path = find_file(arguments.config, os.environ)
-    return load(path) if path else None
 
 
 def _flags(arguments: DoctorArguments) -> AuditFlags:

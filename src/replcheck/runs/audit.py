@@ -7,27 +7,26 @@ written costs the record, never the verdict.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from replcheck import __version__
 from replcheck.audit.gate import Gate
 from replcheck.audit.options import AuditOptions
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
-from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.outcome import Verdict
 from replcheck.model.progress import Progress
-from replcheck.model.run import UNNAMED_CLUSTER, Failure, RunRecord, RunStart, new_run_id
+from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.report.document import audit_document
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 from replcheck.runs.controls import Hands, NoHands, pausable
 from replcheck.runs.keeper import Keeper
 from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
+from replcheck.runs.records import ended, failed, started
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
@@ -81,7 +80,7 @@ def run_audit(
     pause the run. Raises UsageError where another audit of the same cluster and store is running, or where there is no
     run to go on with; every other ReplcheckError is returned. Must not be called from a running event loop.
     """
-    start = _start(request)
+    start = started(KIND, request.cluster, request.argument_digest)
     with _lock(request, store):
         recorder = Recorder(store)
         earlier = _earlier(request, recorder)
@@ -104,45 +103,14 @@ def run_audit(
     return replace(finished, unrecorded=recorder.problem)
 
 
-def _start(request: AuditRequest) -> RunStart:
-    now = _now()
-    return RunStart(
-        run_id=new_run_id(now),
-        kind=KIND,
-        cluster=request.cluster,
-        started_at=now,
-        tool_version=__version__,
-        argument_digest=request.argument_digest,
-    )
-
-
-def _now() -> datetime:
-    # Milliseconds are what the history and every document keep.
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def _succeeded(start: RunStart, result: AuditResult) -> FinishedAudit:
-    record = _record(start, outcome_of(result), verdict_of(result).value, sentence(result))
+    record = ended(start, outcome_of(result), verdict_of(result).value, sentence(result))
     return FinishedAudit(record=record, result=result, error=None)
 
 
 def _failed(start: RunStart, error: ReplcheckError) -> FinishedAudit:
-    failure = Failure(error=type(error).__name__, message=error.message, hint=error.hint)
-    record = _record(start, Outcome.UNCHECKED, Verdict.UNCHECKED.value, error.message, failure)
+    record = failed(start, Verdict.UNCHECKED.value, error)
     return FinishedAudit(record=record, result=None, error=error)
-
-
-def _record(start: RunStart, outcome: Outcome, verdict: str, summary: str, failure: Failure | None = None) -> RunRecord:
-    return RunRecord(
-        **asdict(start),
-        finished_at=_now(),
-        outcome=outcome,
-        verdict=verdict,
-        exit_status=outcome.exit_status,
-        summary=summary,
-        failure=failure,
-    )
 
 
 def _lock(request: AuditRequest, store: Path | None) -> AbstractContextManager[None]:

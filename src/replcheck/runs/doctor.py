@@ -7,7 +7,6 @@ written, no row of a relation is read, and no record is kept: nothing was proven
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from replcheck import __version__
@@ -31,6 +30,7 @@ from replcheck.postgres import dsn
 from replcheck.postgres.examination import DatabaseFacts, read_database, read_rights, read_server
 from replcheck.postgres.nodes import Database, read_databases, read_facts
 from replcheck.postgres.session import Limits, Session, open_session
+from replcheck.runs.records import now
 from replcheck.runs.request import AuditRequest
 
 _PURPOSE = "doctor"
@@ -52,7 +52,7 @@ def run_doctor(request: AuditRequest, *, command: str) -> DoctorResult:
     Raises UsageError where --database matches none of the databases that were seen. Must not be called from a running
     event loop.
     """
-    started_at = _now()
+    started_at = now()
     exams = asyncio.run(_examine_all(request.targets, request.options))
     _check_patterns(exams, request.options.databases)
     diagnosis = diagnose(exams, request.options)
@@ -60,7 +60,7 @@ def run_doctor(request: AuditRequest, *, command: str) -> DoctorResult:
     return DoctorResult(
         cluster=request.cluster,
         started_at=started_at,
-        finished_at=_now(),
+        finished_at=now(),
         tool_version=__version__,
         scope=Scope(
             databases=options.databases, tables=options.tables, excludes=options.excludes, catalogs=options.catalogs
@@ -171,9 +171,3 @@ def _check_patterns(exams: Sequence[NodeExam], patterns: Sequence[str]) -> None:
 def _failure(error: NodeError, *, unfit: str) -> Failure:
     known = unfit if isinstance(error, NodeUnfit) else _CODES.get(type(error), "failed")
     return Failure.of(error, known)
-
-
-def _now() -> datetime:
-    # Milliseconds are what every document keeps.
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

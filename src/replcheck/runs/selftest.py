@@ -6,21 +6,20 @@ at between two steps; whatever was made is removed.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-from replcheck import __version__
 from replcheck.errors import ReplcheckError
 from replcheck.lab.state import default_root
 from replcheck.model.outcome import Outcome
-from replcheck.model.run import Failure, RunRecord, RunStart, new_run_id
+from replcheck.model.run import RunRecord, RunStart
 from replcheck.model.selftest import SelftestResult
 from replcheck.report.selftest import UNTRIED, selftest_document, selftest_sentence, selftest_verdict
 from replcheck.runs.audit import Auditor, Tell
 from replcheck.runs.demo_stop import StopWish
 from replcheck.runs.own_cluster import own_cluster, remove_leftovers, require_room
 from replcheck.runs.recorder import Recorder
+from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.selftest_stages import Stages, Step
 
 NAME = "selftest"
@@ -73,13 +72,12 @@ def run_selftest(
     try:
         result = _tested(options, start, step, tell, auditor)
     except ReplcheckError as error:
-        failure = Failure(error=type(error).__name__, message=error.message, hint=error.hint)
-        recorder.finish(_record(start, Outcome.UNCHECKED, UNTRIED, error.message, failure))
+        recorder.finish(failed(start, UNTRIED, error))
         raise
     except BaseException as defect:
-        recorder.finish(_record(start, Outcome.UNCHECKED, UNTRIED, f"ended by {type(defect).__name__}"))
+        recorder.finish(ended(start, Outcome.UNCHECKED, UNTRIED, f"ended by {type(defect).__name__}"))
         raise
-    record = _record(start, result.outcome, selftest_verdict(result), selftest_sentence(result))
+    record = ended(start, result.outcome, selftest_verdict(result), selftest_sentence(result))
     recorder.finish(record, selftest_document(result))
     return FinishedSelftest(
         record=record, result=result, kept=NAME if options.keep else "", unrecorded=recorder.problem
@@ -103,7 +101,7 @@ def _tested(
             return SelftestResult(
                 run_id=start.run_id,
                 started_at=start.started_at,
-                finished_at=_now(),
+                finished_at=now(),
                 tool_version=start.tool_version,
                 server_version=cluster.primary.programs.version,
                 quick=options.quick,
@@ -114,31 +112,5 @@ def _tested(
 
 
 def _start(options: SelftestOptions) -> RunStart:
-    now = _now()
     asked = json.dumps({"major": options.major, "quick": options.quick}, sort_keys=True)
-    return RunStart(
-        run_id=new_run_id(now),
-        kind=NAME,
-        cluster=NAME,
-        started_at=now,
-        tool_version=__version__,
-        argument_digest=hashlib.sha256(asked.encode()).hexdigest(),
-    )
-
-
-def _record(start: RunStart, outcome: Outcome, verdict: str, summary: str, failure: Failure | None = None) -> RunRecord:
-    return RunRecord(
-        **asdict(start),
-        finished_at=_now(),
-        outcome=outcome,
-        verdict=verdict,
-        exit_status=outcome.exit_status,
-        summary=summary,
-        failure=failure,
-    )
-
-
-def _now() -> datetime:
-    # Milliseconds are what the history and every document keep.
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return started(NAME, NAME, hashlib.sha256(asked.encode()).hexdigest())
