@@ -19,6 +19,9 @@ No message may hold a row's value, a password or a connection string.
           StatementCancelled    it ended one early: recovery conflict, time limit, lock not granted
       ProgramError          a PostgreSQL program is missing or failed
       LabError              the lab cluster cannot do what was asked
+      DrillError            a trial restore cannot be finished; carries a code
+        BackupRefuted         because of the backup itself: it does not restore
+        DrillBlocked          because of this machine or the configuration: the backup may be sound
       StoreError            the history cannot be read or written
       Interrupted           the user or a signal ended the run
 """
@@ -111,6 +114,22 @@ class ProgramError(ReplcheckError):
 
 class LabError(ReplcheckError):
     """The lab cluster is in no state to do what was asked."""
+
+
+class DrillError(ReplcheckError):
+    """A trial restore cannot be finished; `code` names the reason for machines."""
+
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class BackupRefuted(DrillError):
+    """The backup itself does not restore: it is damaged, incomplete, or no backup."""
+
+
+class DrillBlocked(DrillError):
+    """This machine, its programs or the configuration keep the backup from being tried."""
 
 
 class StoreError(ReplcheckError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replcheck.model.audit import Finding, NotChecked, RelationReport
+from replcheck.model.drill import CopyFacts, LayerReport, Problem, Stage
 from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Premises, ProvenBlocks
@@ -183,6 +184,70 @@ class IndexChecked(Event):
     verdict: Verdict
     looks: int
     """How often it was looked at: what is reported once is looked at again."""
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupChosen(Event):
+    """A drill begins with one backup of a source."""
+
+    backup: str
+    """Name of the source in the configuration."""
+    copy: CopyFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageBegan(Event):
+    """A stage of a drill began."""
+
+    stage: Stage
+    total_bytes: int | None
+    """None where it is not known, or nothing is moved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgressed(Event):
+    """So much of a stage is done."""
+
+    stage: Stage
+    done_bytes: int
+    total_bytes: int | None
+    what: str
+    """What it is at, for instance a segment or a relation; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEnded(Event):
+    """A stage of a drill ended; `ok` is False where it did not come to its end."""
+
+    stage: Stage
+    elapsed_s: float
+    size_bytes: int | None
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFinished(Event):
+    """One layer of a drill's proof has its state."""
+
+    layer: LayerReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemFound(Event):
+    """A drill found something wrong beside the layers."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationSealed(Event):
+    """One relation of a seal has its digests."""
+
+    database: str
+    relation: str
+    rows: int
+    size_bytes: int
     elapsed_s: float
 
 

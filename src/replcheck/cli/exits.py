@@ -19,6 +19,7 @@ EXIT_STATUS_OF = MappingProxyType(
         errors.NodeError: ExitStatus.UNCHECKED,
         errors.ProgramError: ExitStatus.UNCHECKED,
         errors.LabError: ExitStatus.UNCHECKED,
+        errors.DrillError: ExitStatus.UNCHECKED,
         errors.StoreError: ExitStatus.UNCHECKED,
         errors.Interrupted: ExitStatus.UNCHECKED,
         errors.ReplcheckError: ExitStatus.UNCHECKED,

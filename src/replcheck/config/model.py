@@ -111,13 +111,97 @@ class Audit(Section):
     """How long rows may stay in flight, or chunks be put off, before they are given up."""
 
 
-class Backup(Section):
-    """Where backups of one kind lie; its other keys depend on the kind."""
+class BaseBackup(Section):
+    """Base backups: directories or tar archives made by pg_basebackup, also incremental ones."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    kind: Literal["base"]
+    """`base`"""
+    path: str
+    """One backup, or a folder with several."""
+    wal: str | None = None
+    """Folder of the WAL archive; files may be compressed with gzip, lz4 or zstd."""
+    restore_command: str | None = None
+    """How to fetch a WAL file instead, as in postgresql.conf."""
 
-    kind: Annotated[str, Field(min_length=1)]
-    """What made the backup, for instance `pgbackrest`."""
+
+class SnapshotBackup(Section):
+    """File-system snapshots of a data directory, taken while the server ran."""
+
+    kind: Literal["snapshot"]
+    """`snapshot`"""
+    path: str
+    """One copy of a data directory, or a folder with several."""
+    wal: str | None = None
+    """Folder of the WAL archive."""
+    restore_command: str | None = None
+    """How to fetch a WAL file instead, as in postgresql.conf."""
+
+
+class DumpBackup(Section):
+    """Dumps made by pg_dump: custom, directory, tar or plain SQL, the last also with gzip."""
+
+    kind: Literal["dump"]
+    """`dump`"""
+    path: str
+    """One dump, or a folder with several."""
+    globals: str | None = None
+    """A file made by `pg_dumpall --globals-only`, for the roles that the dump names."""
+    jobs: int = Field(default=2, ge=1, le=64)
+    """Parallel jobs of pg_restore, where the format allows it."""
+
+
+class PgBackRestBackup(Section):
+    """Backups of pgBackRest in a repository on this machine."""
+
+    kind: Literal["pgbackrest"]
+    """`pgbackrest`"""
+    stanza: Annotated[str, Field(min_length=1)]
+    """Name of the stanza."""
+    config: str | None = None
+    """pgBackRest's configuration file; left out, its own default."""
+    jobs: int = Field(default=2, ge=1, le=64)
+    """Its `process-max`."""
+
+
+class CommandBackup(Section):
+    """A server that commands of the user's provide and destroy, for instance a provider's restore."""
+
+    kind: Literal["command"]
+    """`command`"""
+    provision: tuple[str, ...] = Field(min_length=1)
+    """Program and arguments; its last line of output is the connection string of the restored server."""
+    destroy: tuple[str, ...] = Field(min_length=1)
+    """Program and arguments that remove the server again; run after every attempt."""
+    timeout: Duration = Field(default=3600.0, ge=1)
+    """How long each of the two may take."""
+
+
+Backup = Annotated[
+    BaseBackup | SnapshotBackup | DumpBackup | PgBackRestBackup | CommandBackup, Field(discriminator="kind")
+]
+
+
+class Scratch(Section):
+    """Where trial restores happen."""
+
+    dir: str | None = None
+    """Directory for scratch servers, on a file system with room for the copy."""
+    dsn: str | None = None
+    """A server of yours on which a database is created for each dump, and dropped again."""
+
+
+class Seal(Section):
+    """How the primary is sealed for later comparison."""
+
+    folder: str | None = Field(default=None, examples=["/var/lib/replcheck/seals"])
+    """Folder of the manifests. Left out, it lies beside the history."""
+    max_age: Duration = Field(default=7200.0, ge=1)
+    """How long a seal's snapshot may hold back vacuum on the primary."""
+    jobs: int = Field(default=2, ge=1, le=64)
+    """Connections that digest at the same time."""
+
+
+LayerWord = Literal["seal", "primary", "manifest", "checksums", "amcheck", "assertions", "completeness"]
 
 
 class Drill(Section):
@@ -126,11 +210,23 @@ class Drill(Section):
     backup: str | None = None
     """Name of a table under `backups`."""
     target: str = "latest"
-    """A time, an LSN, a restore point's name, `latest`, or a seal."""
-    scratch: str | None = None
-    """Directory for scratch servers."""
+    """A time, an LSN, a restore point's name, `latest`, or a seal (`seal:ID`)."""
+    scratch: str | Scratch | None = None
+    """Directory for scratch servers, or a table with `dir` and `dsn`."""
+    programs: dict[str, str] = Field(default={}, examples=[{"16": "/opt/pg16/bin"}])
+    """Folders of server programs by major version; left out, they are looked for."""
+    layers: tuple[LayerWord, ...] | None = None
+    """Layers of proof to run; left out, all that make sense for the backup."""
+    require: tuple[LayerWord, ...] = ()
+    """Layers without which the drill counts as not checked."""
+    max_time: Duration | None = Field(default=None, ge=1, examples=["2h"])
+    """Recovery time objective: from the first byte fetched until the copy can be used."""
+    max_age: Duration | None = Field(default=None, ge=1, examples=["5min"])
+    """Recovery point objective: how old the newest recovered commit may be."""
+    timeout: Duration | None = Field(default=None, ge=1)
+    """How long the whole drill may take; left out, as long as it takes."""
     assertions: dict[str, str] = {}
-    """Read-only boolean expressions that must hold on what was restored."""
+    """Read-only boolean expressions that must hold on what was restored; a name may begin with `database.`."""
 
 
 class Control(Section):
@@ -246,6 +342,7 @@ class Configuration(Section):
     backups: dict[NodeName, Backup] = {}
     """Where backups lie, by name."""
     drill: Drill = Drill()
+    seal: Seal = Seal()
     policy: Policy = Policy()
     waivers: dict[str, Waiver] = {}
     """Controls that are excused, by name."""

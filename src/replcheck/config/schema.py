@@ -37,8 +37,8 @@ def configuration_schema() -> dict[str, Any]:
 def _as_written(described: dict[str, Any], field: FieldInfo) -> dict[str, Any]:
     """Return a key's schema as TOML has it: no null, no titles made from names, durations with their unit."""
     plain = {word: value for word, value in described.items() if word not in {"title", "anyOf"}}
-    for choice in described.get("anyOf", []):
-        plain |= {} if choice == _NULL else choice
+    choices = [choice for choice in described.get("anyOf", []) if choice != _NULL]
+    plain |= {"anyOf": choices} if len(choices) > 1 else (choices or [{}])[0]
     if plain.get("default", ...) is None or isinstance(plain.get("default"), dict):
         del plain["default"]
     if "patternProperties" in plain:

@@ -1,0 +1,59 @@
+"""The interface that every kind of backup stands behind.
+
+A source only reads its backups. What is wrong with a backup is raised as BackupRefuted, what keeps us from trying it
+as DrillBlocked: the first refutes it, the second leaves it unchecked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from replcheck.drill.scratch import Scratch
+from replcheck.drill.stages import Stages
+from replcheck.model.drill import BackupKind, CopyFacts, RecoveryFacts, Target
+from replcheck.postgres.programs import Programs
+from replcheck.postgres.server import LocalServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A copy that came back and can be asked."""
+
+    kind: BackupKind
+    dsn: str
+    """A libpq connection string with a role that may read everything and a database to begin with; may hold secrets
+    where it was handed to us, so it is never shown."""
+    server: LocalServer | None
+    """The scratch server of ours; None where the copy lies on a server of the user's."""
+    programs: Programs | None
+    """Of the copy's major version; None where none were needed."""
+    databases: tuple[str, ...] | None
+    """The databases that came from the backup; None means all of the server's."""
+    recovery: RecoveryFacts | None
+
+
+class BackupSource(Protocol):
+    """All backups of one table under `backups`."""
+
+    kind: BackupKind
+
+    def copies(self) -> Sequence[CopyFacts]:
+        """Return the backups there are, the newest first.
+
+        Raises DrillBlocked where the place cannot be read, BackupRefuted where what lies there is no backup.
+        """
+
+    def requirements(self, copy: CopyFacts, target: Target) -> None:
+        """Raise DrillBlocked where programs are missing, or the target makes no sense for this kind.
+
+        Called before anything is fetched; disk space is checked by the caller from `copy.size_bytes`.
+        """
+
+    def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
+        """Fetch, restore, recover and open one backup in a scratch directory, or wherever the kind brings it back.
+
+        Enters the stages FETCH, RESTORE, RECOVER and OPEN as far as it has them. Raises BackupRefuted, DrillBlocked.
+        """
+
+    def release(self, restored: Restored | None) -> None:
+        """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None)."""

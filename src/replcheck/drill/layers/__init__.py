@@ -1,0 +1,1 @@
+"""What proves a restored copy, one module a layer, behind the interface in `layer`."""

@@ -1,0 +1,67 @@
+"""The stages of a drill as they pass: what each took, and what is told of it on the way."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from replcheck.events import Emit, StageBegan, StageEnded, StageProgressed
+from replcheck.model.drill import Stage, StageReport
+
+_TOLD_EVERY_S = 0.2
+
+
+class Stages:
+    """Times stages, emits their events, and lets a wish to stop be heard between two steps.
+
+    `obey` raises Interrupted where somebody asked the drill to stop; call it wherever stopping is safe.
+    """
+
+    def __init__(
+        self, emit: Emit, *, obey: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._told = float("-inf")
+        self._current: Stage | None = None
+        self._bytes: int | None = None
+        self._total: int | None = None
+        self.obey = obey
+        self.reports: list[StageReport] = []
+
+    @contextmanager
+    def enter(self, stage: Stage, total_bytes: int | None = None) -> Iterator[None]:
+        """Time a stage; `total_bytes` is what it is to move, None where that is not known. Stages do not nest."""
+        self.obey()
+        self._current, self._bytes, self._total, self._told = stage, None, total_bytes, float("-inf")
+        self._emit(StageBegan(at=datetime.now(UTC), stage=stage, total_bytes=total_bytes))
+        began, finished = self._clock(), False
+        try:
+            yield
+            finished = True
+        finally:
+            elapsed_s = self._clock() - began
+            self.reports.append(
+                StageReport(stage=stage, elapsed_s=elapsed_s, size_bytes=self._bytes, finished=finished)
+            )
+            self._emit(
+                StageEnded(at=datetime.now(UTC), stage=stage, elapsed_s=elapsed_s, size_bytes=self._bytes, ok=finished)
+            )
+            self._current = None
+
+    def progressed(self, done_bytes: int, what: str = "") -> None:
+        """Tell how many bytes of the current stage are done, at most some times a second; obeys a wish to stop."""
+        self._bytes = done_bytes
+        now = self._clock()
+        if self._current is not None and now - self._told >= _TOLD_EVERY_S:
+            self._told = now
+            self._emit(
+                StageProgressed(
+                    at=datetime.now(UTC),
+                    stage=self._current,
+                    done_bytes=done_bytes,
+                    total_bytes=self._total,
+                    what=what,
+                )
+            )
+        self.obey()
