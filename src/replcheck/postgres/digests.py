@@ -7,6 +7,7 @@ planned one. Statements name their columns, take no parameters, and run inside a
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import LiteralString
 
 from psycopg import sql
@@ -19,6 +20,8 @@ from replcheck.postgres.session import Name, Rendered, Row, Session
 LAST_BLOCK = 0xFFFFFFFF
 """Above every block number (PostgreSQL source, storage/block.h): a range up to here has no upper bound."""
 _UPDATERS = ("nokeyupd", "upd")
+SOON_OVER = "SELECT pg_catalog.set_config('statement_timeout', '250ms', true)"
+"""Runs before a read of several relations, and bounds how long their locks are held."""
 NO_SEQUENTIAL_SCAN = "SELECT pg_catalog.set_config('enable_seqscan', 'off', true)"
 """Runs before a read of block ranges, so that only these are read, and in their physical order."""
 
@@ -70,6 +73,37 @@ async def digest_whole(session: Session, relation: Relation, how: RowHash) -> Pa
     """Digest a relation in one plain scan, as a single part."""
     rows = _sub_select(relation, how)
     return _parts(await session.in_savepoint(_collected(relation, how, rows)))
+
+
+def together(relations: Sequence[Relation], how: RowHash) -> sql.Composed:
+    """Return one statement that digests several small relations, each as `digest_whole` does: a row for each.
+
+    All are locked before any of them is read.
+    """
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL(
+            "SELECT {number} AS number, pg_catalog.pg_relation_filenode({oid})::bigint, pg_catalog.pg_is_in_recovery(),"
+            " count(*), {sums} FROM {source}"
+        ).format(
+            number=sql.Literal(number),
+            oid=sql.Literal(relation.oid),
+            sums=_summed(_hashes(relation, how)),
+            source=rows_of(relation),
+        )
+        for number, relation in enumerate(relations)
+    )
+
+
+async def digest_together(session: Session, statement: bytes) -> list[PartDigests]:
+    """Run what `together` returned, rendered, in one round trip; where one relation is refused, all are.
+
+    The server ends it after a short time, since the locks of all the relations are held as long.
+    """
+    rows = await session.in_savepoint(statement, before=SOON_OVER)
+    return [
+        PartDigests(filenode=filenode, in_recovery=in_recovery, digests=(Digest(count, tuple(map(int, sums))),))
+        for _, filenode, in_recovery, count, *sums in sorted(rows, key=itemgetter(0))
+    ]
 
 
 async def digest_sweep(session: Session, relation: Relation, how: RowHash, bounds: Sequence[int]) -> PartDigests:
