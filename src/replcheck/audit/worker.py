@@ -6,7 +6,7 @@ holds the xmin of the catalog's rows, and a file node is not given twice).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replcheck.audit import shortfalls
@@ -59,7 +59,7 @@ class Job:
     queue: WorkQueue
     watch: DefinitionWatch
     pace: Pace
-    dropped: list[Relation]
+    dropped: dict[int, Relation]
     alignments: dict[str, list[AlignmentReport]]
     absent: dict[str, shortfalls.Shortfall]
     """Nodes that lack the database, the primary perhaps."""
@@ -158,21 +158,31 @@ class LaneWorker:
             for name in self.lane.missing:
                 self._job.absent.setdefault(name, shortfalls.NO_DATABASE)
 
-    async def list_relations(self, oids: list[int] | None) -> Listing:
-        """List relations under the lane's alignment; a node that could not is absent."""
+    async def list_relations(
+        self, oids: list[int] | None, detailed: Callable[[Relation], bool] = lambda _: True
+    ) -> Listing:
+        """List relations under the lane's alignment; a node that could not is absent.
+
+        Only those that are to be `detailed` have sizes and tokens, and on the primary columns and filters.
+        """
         alignment = self.lane.alignment
         names = [self._cluster.primary.name, *sorted(alignment.replicas if alignment else ())]
-        listed = await asyncio.gather(*(self._list_on(name, oids) for name in names))
+        listed = await asyncio.gather(*(self._list_on(name, oids, detailed) for name in names))
         return {name: relations for name, relations in zip(names, listed, strict=True) if relations is not None}
 
-    async def _list_on(self, name: str, oids: list[int] | None) -> Mapping[int, Relation] | None:
+    async def _list_on(
+        self, name: str, oids: list[int] | None, detailed: Callable[[Relation], bool]
+    ) -> Mapping[int, Relation] | None:
         session = self.lane.sessions.get(name)
         if session is None:
             return None
+        there = name == self._cluster.primary.name
         try:
-            listed = await read_relations(session, oids)
-            there = name == self._cluster.primary.name
-            return await self._cluster.filters.applied(session, listed, self.lane.database) if there else listed
+            listed = await read_relations(session, oids, detailed=detailed, columns=there)
+            if not there:
+                return listed
+            chosen = {oid: relation for oid, relation in listed.items() if detailed(relation)}
+            return listed | await self._cluster.filters.applied(session, chosen, self.lane.database)
         except NodeError as error:
             await self.failed(name, error)
             return None
@@ -212,9 +222,8 @@ class LaneWorker:
     def _replan(self, proof: RelationProof, listing: Listing, alignment: Alignment) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
         if now is None:
-            if proof.relation not in self._job.dropped:
-                self._job.dropped.append(proof.relation)
-            self._job.watch.forget(proof.relation.oid)
+            self._job.dropped.setdefault(proof.relation.oid, proof.relation)
+            self._job.watch.forget(proof)
             for name in proof.tallies:
                 proof.give_up(name, shortfalls.DROPPED)
             return

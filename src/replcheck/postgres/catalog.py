@@ -4,7 +4,7 @@ Lists are read inside a lane's snapshot, so that both sides of a comparison list
 bytes, because they need not fit any codec.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -264,28 +264,39 @@ class Relation:
         return self.oid < FIRST_USER_OID
 
 
-async def read_relations(session: Session, oids: Sequence[int] | None = None) -> dict[int, Relation]:
-    """List relations by oid, all or some, with their columns, sizes and definition tokens.
+async def read_relations(
+    session: Session,
+    oids: Sequence[int] | None = None,
+    *,
+    detailed: Callable[[Relation], bool] = lambda _: True,
+    columns: bool = True,
+) -> dict[int, Relation]:
+    """List relations by oid, all or some, those that are to be `detailed` with columns, sizes and definition tokens.
 
-    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges.
+    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges. Where
+    `columns` are not wanted, nobody has them.
     """
     wanted = None if oids is None else list(oids)
     listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted])]
-    known = [relation.oid for relation in listed]
-    stored = [relation.oid for relation in listed if relation.kind is not None]
-    columns = {oid: rest for oid, *rest in await session.read(_COLUMNS, [stored])}
+    known = [relation.oid for relation in listed if detailed(relation)]
+    relations = {relation.oid: relation for relation in listed}
+    if not known:
+        return relations
+    stored = [oid for oid in known if relations[oid].kind is not None]
+    made_of = {oid: rest for oid, *rest in await session.read(_COLUMNS, [stored])} if columns else {}
     sizes = await _read_sizes(session, stored)
     tokens = await read_tokens(session, known)
-    return {
-        relation.oid: replace(
+    for oid in known:
+        size, toast = sizes.get(oid, (0, 0))
+        relation = relations[oid]
+        relations[oid] = replace(
             relation,
-            columns=_columns(relation, *columns[relation.oid]) if relation.oid in columns else (),
-            size_bytes=sizes.get(relation.oid, (0, 0))[0],
-            toast_bytes=sizes.get(relation.oid, (0, 0))[1],
-            token=tokens.get(relation.oid, 0),
+            columns=_columns(relation, *made_of[oid]) if oid in made_of else (),
+            size_bytes=size,
+            toast_bytes=toast,
+            token=tokens.get(oid, 0),
         )
-        for relation in listed
-    }
+    return relations
 
 
 async def read_names(session: Session) -> list[RelationName]:
