@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -297,7 +298,7 @@ def test_no_chunk_is_lost_and_none_starves(steps):
 
 
 def small(
-    *oids: int, blocks: int = 1, replicas: tuple[str, ...] = ("db2", "db3"), **changes: int
+    *oids: int, blocks: int = 1, replicas: tuple[str, ...] = ("db2", "db3"), **changes: Any
 ) -> list[RelationProof]:
     return [proof(*replicas, oid=oid, known_blocks=blocks, **changes) for oid in oids]
 

@@ -1,7 +1,7 @@
 """The audit of one database: its plan, its lanes, its sequences and its software."""
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -186,10 +186,10 @@ class DatabaseAudit:
             tries += int(self._cluster.primary.usable)
         return False
 
-    async def _listing(self, known: Container[int] = ()) -> tuple[Listing, Alignment] | None:
-        """List every relation on every node that can be aligned; None where the primary could not.
+    async def _listing(self, *, but: Collection[int] = ()) -> tuple[Listing, Alignment] | None:
+        """List every relation on every node that can be aligned, those in `but` left out.
 
-        What is out of scope, or `known`, is only named: its columns, sizes and tokens are not looked up.
+        None where the primary could not. What is out of scope is only named: nobody looks up what it is made of.
         """
         worker = self._workers[0]
         if not await worker.align(frozenset(self._cluster.replicas)):
@@ -197,9 +197,7 @@ class DatabaseAudit:
         alignment = worker.lane.alignment
         if alignment is None:
             return None
-        listing = await worker.list_relations(
-            None, lambda relation: relation.oid not in known and self._is_in_scope(relation)
-        )
+        listing = await worker.list_relations(None, but=but, detailed=self._is_in_scope)
         return (listing, alignment) if self._cluster.primary.name in listing else None
 
     def _sorted(self, listing: Listing) -> Plan:
@@ -251,15 +249,13 @@ class DatabaseAudit:
         if plan is None or self._workers[0].over:
             return False
         known = queue.proofs.keys() | {other.oid for other in plan.sequences}
-        listing = await self._listing(known)
+        listing = await self._listing(but=known)
         if listing is None:
             return False
         now = self._sorted(listing[0])
-        new = [relation for relation in now.digested if relation.oid not in known]
-        sequences = [sequence for sequence in now.sequences if sequence.oid not in known]
-        self.plan = replace(plan, digested=(*plan.digested, *new), sequences=(*plan.sequences, *sequences))
-        self._take_on(new, *listing)
-        return bool(new)
+        self.plan = replace(plan, digested=(*plan.digested, *now.digested), sequences=(*plan.sequences, *now.sequences))
+        self._take_on(now.digested, *listing)
+        return bool(now.digested)
 
     async def _look_at_extras(self) -> None:
         """Look again, under other alignments, at relations that only a replica seemed to have."""
@@ -272,7 +268,7 @@ class DatabaseAudit:
                 if worker.over:
                     return
                 continue
-            listing = await worker.list_relations(None, lambda _: False)
+            listing = await worker.list_relations(None, detailed=lambda _: False)
             exact = alignment.exact
             await worker.settle()
             if self._cluster.primary.name in listing:

@@ -132,6 +132,8 @@ class Tally:
         """Return the verdict, provided that all chunks are settled."""
         if self.diverged:
             return Verdict.DIVERGED
+        if not self.shortfalls:
+            return Verdict.CONSISTENT
         return worst_verdict([Verdict.CONSISTENT, *(lack.verdict for lack in self.shortfalls.values())])
 
     @property

@@ -6,7 +6,7 @@ holds the xmin of the catalog's rows, and a file node is not given twice).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replcheck.audit import shortfalls
@@ -159,26 +159,31 @@ class LaneWorker:
                 self._job.absent.setdefault(name, shortfalls.NO_DATABASE)
 
     async def list_relations(
-        self, oids: list[int] | None, detailed: Callable[[Relation], bool] = lambda _: True
+        self,
+        oids: list[int] | None,
+        *,
+        but: Collection[int] = (),
+        detailed: Callable[[Relation], bool] = lambda _: True,
     ) -> Listing:
-        """List relations under the lane's alignment; a node that could not is absent.
+        """List relations under the lane's alignment, all or some, those in `but` left out.
 
-        Only those that are to be `detailed` have sizes and tokens, and on the primary columns and filters.
+        A node that could not is absent. Only those that are to be `detailed` have sizes and tokens, and on the primary
+        columns and filters.
         """
         alignment = self.lane.alignment
         names = [self._cluster.primary.name, *sorted(alignment.replicas if alignment else ())]
-        listed = await asyncio.gather(*(self._list_on(name, oids, detailed) for name in names))
+        listed = await asyncio.gather(*(self._list_on(name, oids, but, detailed) for name in names))
         return {name: relations for name, relations in zip(names, listed, strict=True) if relations is not None}
 
     async def _list_on(
-        self, name: str, oids: list[int] | None, detailed: Callable[[Relation], bool]
+        self, name: str, oids: list[int] | None, but: Collection[int], detailed: Callable[[Relation], bool]
     ) -> Mapping[int, Relation] | None:
         session = self.lane.sessions.get(name)
         if session is None:
             return None
         there = name == self._cluster.primary.name
         try:
-            listed = await read_relations(session, oids, detailed=detailed, columns=there)
+            listed = await read_relations(session, oids, but=but, detailed=detailed, columns=there)
             if not there:
                 return listed
             chosen = {oid: relation for oid, relation in listed.items() if detailed(relation)}

@@ -4,7 +4,7 @@ Lists are read inside a lane's snapshot, so that both sides of a comparison list
 bytes, because they need not fit any codec.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -32,6 +32,7 @@ _RELATIONS: Statement = """
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
     WHERE c.relkind IN ('r', 'm', 'S', 'f') AND (%s::bigint[] IS NULL OR c.oid = ANY (%s::bigint[]::oid[]))
+        AND NOT EXISTS (SELECT FROM unnest(%s::bigint[]) AS k (oid) WHERE k.oid::oid = c.oid)
     ORDER BY c.oid
 """
 
@@ -268,16 +269,17 @@ async def read_relations(
     session: Session,
     oids: Sequence[int] | None = None,
     *,
+    but: Iterable[int] = (),
     detailed: Callable[[Relation], bool] = lambda _: True,
     columns: bool = True,
 ) -> dict[int, Relation]:
     """List relations by oid, all or some, those that are to be `detailed` with columns, sizes and definition tokens.
 
-    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges. Where
-    `columns` are not wanted, nobody has them.
+    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges. Those in
+    `but` are left out. Where `columns` are not wanted, nobody has them.
     """
     wanted = None if oids is None else list(oids)
-    listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted])]
+    listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted, list(but)])]
     known = [relation.oid for relation in listed if detailed(relation)]
     relations = {relation.oid: relation for relation in listed}
     if not known:
@@ -332,11 +334,12 @@ def _relation(row: Row) -> Relation:
         oid, schema, name, kind, persistence, filenode, filenode_now, shared, method,
         row_security, readable, usable, populated,
     ) = row  # fmt: skip
+    called = text(name)
     return Relation(
         oid=oid,
         schema=text(schema),
-        name=text(name),
-        kind=_kind(chr(kind), oid, text(name)),
+        name=called,
+        kind=_kind(chr(kind), oid, called),
         persistence=chr(persistence),
         filenode=filenode,
         filenode_now=filenode_now,

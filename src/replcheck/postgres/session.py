@@ -89,6 +89,20 @@ class Rendered(sql.Composable):
         return b"(" + bytes(self._obj) + b")"
 
 
+class Once(sql.Composable):
+    """A part of a statement that is rendered once for all: every session quotes alike."""
+
+    def __init__(self, part: sql.Composable) -> None:
+        super().__init__(part)
+        self._rendered: bytes | None = None
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """Return the part as the first session rendered it."""
+        if self._rendered is None:
+            self._rendered = bytes(self._obj.as_bytes(context))
+        return self._rendered
+
+
 class Session:
     """A pinned connection; use `open_session` to get one.
 
