@@ -9,6 +9,7 @@ import pytest
 
 from replcheck.audit import worker
 from replcheck.audit.comparison import ChunkFinding
+from replcheck.audit.gate import Gate
 from replcheck.audit.lanes import Alignment
 from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.audit.proof import Chunk
@@ -56,6 +57,8 @@ class Works:
     ) -> None:
         self.lane = lane or Lane()
         self.now = 0.0
+        self.gate = Gate()
+        self.on_compared: Callable[[], object] = lambda: None
         self.started: list[int] = []
         self.started_before_the_read: list[int] = []
         self.failures: list[NodeError] = []
@@ -66,9 +69,14 @@ class Works:
             options=AuditOptions(pacing=pacing),
             hasher=SimpleNamespace(how=lambda **_: None),
             clock=lambda: self.now,
+            gate=self.gate,
+            replicas={"db2": SimpleNamespace(gone=None)},
+            over=False,
         )
+        self.cluster = cluster
         job: Any = SimpleNamespace(
             queue=self.queue,
+            absent={},
             teller=SimpleNamespace(
                 started=lambda each: self.started.append(each.relation.oid), compared=lambda *_: None
             ),
@@ -85,6 +93,7 @@ class Works:
         async def drive(_comparison: object, readers: Readers) -> ChunkFinding:
             self.lane.compared.append(readers.relation.oid)
             self.ready[readers.relation.oid] = set(readers.ready)
+            self.on_compared()
             return clean("db2", "db3")
 
         async def failed(name: str, error: NodeError) -> None:
@@ -171,6 +180,21 @@ def test_what_is_left_when_the_snapshots_grow_too_old_is_read_again(monkeypatch)
     works.take()
     assert works.lane.compared == [1]
     assert [works.next().oid for _ in range(2)] == [2, 3]
+
+
+def test_what_is_left_when_the_gate_is_closed_is_compared_when_it_opens(monkeypatch):
+    works = Works(monkeypatch, answered)
+    works.on_compared = lambda: works.gate.close("user", "paused")
+    works.take()
+    assert works.lane.compared == [1]
+    assert [works.next().oid for _ in range(2)] == [2, 3]
+
+
+def test_what_is_left_when_the_audit_ends_is_left(monkeypatch):
+    works = Works(monkeypatch, answered)
+    works.on_compared = lambda: setattr(works.cluster, "over", True)
+    works.take()
+    assert works.lane.compared == [1]
 
 
 def test_what_was_answered_under_snapshots_that_are_gone_is_not_believed(monkeypatch):

@@ -278,10 +278,15 @@ class LaneWorker:
             queue.put_back(replace(chunk, alone=True) for chunk in chunks)
             return
         for number, chunk in enumerate(chunks):
-            if self.lane.alignment is not alignment or (number and self.lane.expired):
+            if self.lane.alignment is not alignment or (number and self._interrupted):
                 queue.put_back([chunk])
             else:
                 await self._read(chunk, ahead.of(number), spent / len(chunks))
+
+    @property
+    def _interrupted(self) -> bool:
+        """Return whether the lane is to do something else before it compares anything more."""
+        return self.over or self.lane.expired or self._cluster.gate.closed
 
     async def _read_ahead(self, chunks: list[Chunk], alignment: Alignment) -> ReadAhead:
         proofs = [self._job.queue.proofs[chunk.oid] for chunk in chunks]
