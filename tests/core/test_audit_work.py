@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.audit.comparison import ReplicaFinding
-from replcheck.audit.proof import SMALL_BLOCKS, Chunk, RelationProof
+from replcheck.audit.comparison import BlockRange, ReplicaFinding
+from replcheck.audit.cross_check import Check
+from replcheck.audit.proof import SMALL_BLOCKS, Chunk, RelationProof, Trial
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.visibility import Unsettled
 from replcheck.audit.work import MOST_TOGETHER, TOGETHER_BLOCKS, Finished, Pause, Realign, WorkQueue
@@ -405,3 +406,24 @@ def test_a_lane_without_an_alignment_finds_no_work_once_all_is_given_out():
     work = queue(*small(1))
     take(work)
     assert isinstance(work.next(None, frozenset(), 0.0), Pause)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ranges": (BlockRange(0, 1),)},
+        {"sweep": True},
+        {"by_column": True},
+        {"alone": True},
+        {"check": Check.DRAWN},
+        {"check": Check.COUNTED},
+        {"looks": {"db2": (missing((0, 1)),)}},
+        {"trials": {"db2": Trial(tries=1)}},
+    ],
+)
+def test_only_a_chunk_that_one_digest_answers_is_read_with_others(changes):
+    work = queue(*small(1, 2))
+    chunk = take(work)
+    assert chunk.plain
+    assert not replace(chunk, **changes).plain
+    assert work.more_small(replace(chunk, **changes), 1, REPLICAS, 0.0) == []
