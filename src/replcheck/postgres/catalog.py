@@ -101,7 +101,8 @@ _COLUMNS: Statement = """
 
 # Purpose: one number per relation that changes with anything that alters what its rows send or what its name means:
 # schema, name, columns, their types, missing values, enum labels, parts of composites. The xmin of the catalog's rows
-# is in it, so that a change and its reversal show; a physical replica has the same. PostgreSQL 14+, no privilege.
+# is in it, so that a change and its reversal show; a physical replica has the same. System columns are left out: they
+# are made with the relation and can't be altered. PostgreSQL 14+, no privilege.
 _TOKENS: Statement = """
     WITH RECURSIVE part (rel, typid) AS (
         SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a
@@ -127,7 +128,7 @@ _TOKENS: Statement = """
         WHERE c.oid = ANY (%s::bigint[]::oid[])
         UNION ALL
         SELECT a.attrelid, 'a ' || a.attnum::text || ' ' || a.atttypid::text || ' ' || a.xmin::text
-        FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[])
+        FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0
         UNION ALL
         SELECT p.rel, 't ' || t.oid::text || ' ' || t.xmin::text
         FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
