@@ -146,10 +146,15 @@ class ModelAudit:
         match step:
             case Chunk():
                 assert lane.alignment is not None
-                assert step.last_alignment != lane.alignment
-                assert step.not_before <= self.now
-                lane.pending.append(self._read(lane, step))
-                self.queue.done()
+                more = self.queue.more_small(step, lane.alignment, lane.replicas, self.now)
+                for chunk in (step, *more):
+                    assert chunk.last_alignment != lane.alignment
+                    assert chunk.not_before <= self.now
+                    if more and self.chance.random() < self.flakiness:
+                        self.queue.put_back([replace(chunk, alone=True)])
+                    else:
+                        lane.pending.append(self._read(lane, chunk))
+                    self.queue.done()
             case Realign(wanted=wanted):
                 self._settle(lane)
                 self._align(lane, wanted)

@@ -107,7 +107,7 @@ def test_a_suspected_relation_is_looked_at_again_with_any_replica_that_needs_it(
     watch.compare(each, listing(THERE, db2=THERE), REPLICAS)
     assert watch.suspects(frozenset({"db2"})) == []
     assert watch.suspects(frozenset({"db3"})) == [FIRST_OID]
-    watch.forget(FIRST_OID)
+    watch.forget(each)
     assert watch.suspects(REPLICAS) == []
 
 

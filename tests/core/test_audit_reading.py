@@ -9,9 +9,9 @@ import pytest
 
 from replcheck.audit import reading
 from replcheck.audit.comparison import ChunkFinding, Comparison, Reply, WholeRequest
-from replcheck.audit.reading import HeapRewritten, Readers, RoleChanged, drive
+from replcheck.audit.reading import HeapRewritten, ReadAhead, Readers, RoleChanged, drive, read_ahead
 from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
-from replcheck.postgres.digests import Digest, PartDigests
+from replcheck.postgres.digests import Digest, PartDigests, RowHash
 from tests.core.proofs import relation
 
 RELATION = relation()
@@ -110,3 +110,95 @@ def test_an_answer_from_another_heap_or_another_role_is_none(monkeypatch):
     assert set(replies[0]) == {"db1"}
     assert isinstance(readers.troubles["db2"], HeapRewritten)
     assert isinstance(readers.troubles["db3"], RoleChanged)
+
+
+# --- several relations at once ---
+
+
+def ahead(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, list[PartDigests] | NodeError]) -> ReadAhead:
+    """Read two relations ahead on nodes that answer like this."""
+    sent: list[bytes] = []
+
+    async def digest_together(session: Any, statement: bytes) -> list[PartDigests]:
+        sent.append(statement)
+        answer = answers[session.node]
+        if isinstance(answer, NodeError):
+            raise answer
+        return answer
+
+    def rendered(statement: Any) -> bytes:
+        return bytes(statement.as_bytes(None))
+
+    monkeypatch.setattr(reading, "digest_together", digest_together)
+    sessions: Any = {name: SimpleNamespace(node=name, rendered=rendered) for name in answers}
+    found = asyncio.run(read_ahead([relation(1), relation(2)], RowHash(seeds=(1,)), sessions, "db1"))
+    assert len(sent) == len(answers)
+    assert len(set(sent)) == 1
+    assert b"visit_1" in sent[0]
+    assert b"visit_2" in sent[0]
+    return found
+
+
+def test_of_several_relations_each_node_answers_in_their_order(monkeypatch):
+    second = Digest(4, (18,))
+    found = ahead(monkeypatch, {name: [parts(name), parts(name, digests=(second,))] for name in ("db1", "db2")})
+    assert {name: part.digests for name, part in found.of(0).items()} == {"db1": (DIGEST,), "db2": (DIGEST,)}
+    assert {name: part.digests for name, part in found.of(1).items()} == {"db1": (second,), "db2": (second,)}
+    assert found.troubles == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StatementFailed("refused", node="db2", sqlstate="42501"),
+        StatementCancelled("locked", node="db2", sqlstate="55P03"),
+        NodeLost("gone", node="db2", sqlstate="40001"),
+    ],
+)
+def test_a_node_that_refuses_one_of_several_has_answered_none_and_the_trouble_is_nobodys(monkeypatch, error):
+    found = ahead(monkeypatch, {"db1": [parts("db1"), parts("db1")], "db2": error})
+    assert set(found.of(0)) == {"db1"}
+    assert dict(found.troubles) == {"db2": error}
+
+
+def ready_in(
+    monkeypatch: pytest.MonkeyPatch, ready: Mapping[str, PartDigests]
+) -> tuple[list[Reply], Readers, list[str]]:
+    """Drive one request of two nodes of which some have answered already; tell who was asked."""
+    asked_nodes: list[str] = []
+
+    async def digest_whole(session: Any, *_: object) -> PartDigests:
+        asked_nodes.append(session.node)
+        return parts(session.node)
+
+    monkeypatch.setattr(reading, "digest_whole", digest_whole)
+    how: Any = SimpleNamespace(by_column=False)
+    sessions: Any = {name: SimpleNamespace(node=name) for name in ("db1", "db2")}
+    readers = Readers(relation=RELATION, how=how, sessions=sessions, primary="db1", ready=ready)
+    asked = Asked(1)
+    asyncio.run(drive(asked(), readers))
+    return asked.replies, readers, asked_nodes
+
+
+def test_what_was_answered_already_is_not_asked_again(monkeypatch):
+    replies, readers, asked = ready_in(monkeypatch, {"db1": parts("db1"), "db2": parts("db2")})
+    assert replies == [{"db1": (DIGEST,), "db2": (DIGEST,)}]
+    assert (readers.troubles, asked) == ({}, [])
+
+
+def test_who_has_not_answered_yet_is_asked(monkeypatch):
+    replies, _, asked = ready_in(monkeypatch, {"db1": parts("db1")})
+    assert replies == [{"db1": (DIGEST,), "db2": (DIGEST,)}]
+    assert asked == ["db2"]
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "trouble"),
+    [("db2", {"filenode": 4}, HeapRewritten), ("db1", {"filenode": None}, HeapRewritten),
+     ("db2", {"in_recovery": False}, RoleChanged), ("db1", {"in_recovery": True}, RoleChanged)],
+)  # fmt: skip
+def test_what_was_answered_already_is_checked_like_any_answer(monkeypatch, node, changes, trouble):
+    ready = {name: parts(name, **(changes if name == node else {})) for name in ("db1", "db2")}
+    replies, readers, _ = ready_in(monkeypatch, ready)
+    assert node not in replies[0]
+    assert isinstance(readers.troubles[node], trouble)

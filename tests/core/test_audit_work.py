@@ -1,17 +1,22 @@
 """The queue of chunks, and whole audits in memory: whatever happens in whatever order, the verdicts are right."""
 
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.audit.comparison import ReplicaFinding
-from replcheck.audit.proof import Chunk, RelationProof
+from replcheck.audit.comparison import BlockRange, ReplicaFinding
+from replcheck.audit.cross_check import Check
+from replcheck.audit.proof import SMALL_BLOCKS, Chunk, RelationProof, Trial
 from replcheck.audit.verdicts import relation_report
 from replcheck.audit.visibility import Unsettled
-from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
+from replcheck.audit.work import MOST_TOGETHER, TOGETHER_BLOCKS, Finished, Pause, Realign, WorkQueue
 from replcheck.model.outcome import Verdict
+from replcheck.model.progress import ProvenBlocks
 from tests.core.heaps import PRIMARY, ModelNode, ModelRelation
 from tests.core.proofs import (
     FIRST_OID,
@@ -178,7 +183,7 @@ def clusters(draw) -> tuple[dict[int, Look], dict[int, dict[str, set[tuple[int, 
         busy = draw(st.integers(0, 12))
         looks[oid] = look_at(set(base), lost, busy)
         planted[oid] = lost
-        known = draw(st.sampled_from([0, 100, 700, 1_200]))
+        known = draw(st.sampled_from([0, 0, 9, 100, 700, 1_200]))
         sweep = draw(st.booleans())
         proofs.append(RelationProof(relation(oid), sorted(REPLICAS), known_blocks=known, sweep=sweep))
     return looks, planted, proofs
@@ -288,3 +293,137 @@ def test_no_chunk_is_lost_and_none_starves(steps):
         pytest.fail("some chunk starves")
     assert all(tiles_the_heap(covered(chunks)) for chunks in proven.values())
     assert all(each.finished for each in work.proofs.values())
+
+
+# --- small relations that are read together ---
+
+
+def small(
+    *oids: int, blocks: int = 1, replicas: tuple[str, ...] = ("db2", "db3"), **changes: Any
+) -> list[RelationProof]:
+    return [proof(*replicas, oid=oid, known_blocks=blocks, **changes) for oid in oids]
+
+
+def together(
+    work: WorkQueue, *, alignment: int = 1, replicas: frozenset[str] = REPLICAS, now: float = 0.0
+) -> list[int]:
+    """Return the relations that are read in one round trip."""
+    first = take(work, alignment, replicas, now)
+    return [first.oid, *(chunk.oid for chunk in work.more_small(first, alignment, replicas, now))]
+
+
+def test_small_relations_are_read_together_as_many_as_are_read_soon():
+    blocks = SMALL_BLOCKS - 1
+    most = TOGETHER_BLOCKS // SMALL_BLOCKS
+    work = queue(*small(*range(1, most + 3), blocks=blocks))
+    assert together(work) == list(range(1, most + 1))
+    assert together(work) == [most + 1, most + 2]
+    assert isinstance(work.next(1, REPLICAS, 0.0), Pause)
+
+
+def test_empty_relations_are_read_together_only_so_many_too():
+    work = queue(*small(*range(MOST_TOGETHER + 1), blocks=0))
+    assert together(work) == list(range(MOST_TOGETHER))
+    assert together(work) == [MOST_TOGETHER]
+
+
+@pytest.mark.parametrize("large", [{"blocks": SMALL_BLOCKS}, {"toast_bytes": SMALL_BLOCKS * 8192}])
+def test_a_relation_that_is_not_small_is_read_by_itself_wherever_its_bytes_lie(large):
+    work = queue(*small(1), *small(2, **large), *small(3))
+    assert [together(work) for _ in range(3)] == [[1], [2], [3]]
+
+
+def test_only_relations_that_the_same_replicas_need_are_read_together():
+    work = queue(*small(1), *small(2, replicas=("db2",)), *small(3))
+    assert [together(work) for _ in range(3)] == [[1], [2], [3]]
+
+
+def test_a_relation_that_was_planned_later_than_the_alignment_is_not_read_with_others():
+    late = RelationProof(relation(2), ("db2", "db3"), known_blocks=1, sweep=False, alignment=5, newest=5)
+    assert together(queue(*small(1), late)) == [1]
+
+
+def test_what_an_earlier_run_has_proven_in_part_is_not_read_with_others():
+    [partly] = small(2)
+    earlier = ProvenBlocks(
+        state=partly.relation.state(7), replicas=("db2",), ranges=((0, 1),), rows=3, proven_at=datetime.now(UTC)
+    )
+    partly = RelationProof(relation(2), ("db2", "db3"), known_blocks=1, sweep=False, earlier=[earlier])
+    assert together(queue(*small(1), partly)) == [1]
+
+
+def test_what_is_read_together_is_waited_for():
+    work = queue(*small(1, 2))
+    first = take(work)
+    [second] = work.more_small(first, 1, REPLICAS, 0.0)
+    give_back(work, first, db2=CLEAN, db3=CLEAN)
+    assert isinstance(work.next(1, REPLICAS, 0.0), Pause)
+    give_back(work, second, db2=CLEAN, db3=CLEAN)
+    assert work.next(1, REPLICAS, 0.0) == Finished()
+
+
+def test_what_brought_trouble_together_is_read_by_itself():
+    work = queue(*small(1, 2, 3))
+    first = take(work)
+    chunks = [first, *work.more_small(first, 1, REPLICAS, 0.0)]
+    work.put_back(replace(chunk, alone=True) for chunk in chunks[:2])
+    work.put_back(chunks[2:])
+    for _ in chunks:
+        work.done()
+    assert [together(work) for _ in range(3)] == [[1], [2], [3]]
+
+
+def test_what_came_back_unread_is_read_together_again():
+    work = queue(*small(1, 2, 3))
+    taken = [take(work) for _ in range(3)]
+    for chunk in taken:
+        give_back(work, chunk, db2=CLEAN)  # the lane had no snapshot of db3
+    assert isinstance(work.next(1, REPLICAS, 5.0), Realign)
+    assert together(work, alignment=2, now=5.0) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "chunk", [{"not_before": 9.0}, {"last_alignment": 2}, {"by_column": True}, {"needed": frozenset({"db2"})}]
+)
+def test_a_chunk_that_came_back_is_read_together_only_under_the_rules_of_its_own(chunk):
+    work = queue(*small(1, 2))
+    taken = [take(work) for _ in range(2)]
+    work.put_back([taken[0], replace(taken[1], **chunk)])
+    for _ in taken:
+        work.done()
+    assert together(work, alignment=2, now=5.0) == [1]
+
+
+def test_a_chunk_with_an_earlier_look_is_never_read_with_others():
+    work = queue(*small(1, 2))
+    for chunk in [take(work) for _ in range(2)]:
+        give_back(work, chunk, db2=missing((0, 1)), db3=CLEAN)
+    assert len(together(work, alignment=2, now=5.0)) == 1
+
+
+def test_a_lane_without_an_alignment_finds_no_work_once_all_is_given_out():
+    """Else every other lane opens its sessions for nothing."""
+    work = queue(*small(1))
+    take(work)
+    assert isinstance(work.next(None, frozenset(), 0.0), Pause)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ranges": (BlockRange(0, 1),)},
+        {"sweep": True},
+        {"by_column": True},
+        {"alone": True},
+        {"check": Check.DRAWN},
+        {"check": Check.COUNTED},
+        {"looks": {"db2": (missing((0, 1)),)}},
+        {"trials": {"db2": Trial(tries=1)}},
+    ],
+)
+def test_only_a_chunk_that_one_digest_answers_is_read_with_others(changes):
+    work = queue(*small(1, 2))
+    chunk = take(work)
+    assert chunk.plain
+    assert not replace(chunk, **changes).plain
+    assert work.more_small(replace(chunk, **changes), 1, REPLICAS, 0.0) == []

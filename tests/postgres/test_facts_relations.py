@@ -11,7 +11,7 @@ from replcheck.events import ChunkCompared, DatabasePlanned, Event, RelationStar
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import Relation
-from replcheck.postgres.digests import PartDigests, RowHash, digest_whole
+from replcheck.postgres.digests import PartDigests, RowHash, digest_together, digest_whole
 from replcheck.postgres.local import LocalConnection
 from replcheck.postgres.session import Session
 from tests.staged import (
@@ -195,7 +195,13 @@ def test_a_replica_that_alone_fails_to_read_a_column_is_refused_alone_and_soon(
             raise StatementFailed("refused a statement (SQLSTATE XX000)", node="standby1", sqlstate="XX000")
         return await digest_whole(session, relation, how)
 
+    async def failing_with_others(session: Session, statement: bytes) -> list[PartDigests]:
+        if session.node == "standby1" and b'"record"' in statement:
+            raise StatementFailed("refused a statement (SQLSTATE XX000)", node="standby1", sqlstate="XX000")
+        return await digest_together(session, statement)
+
     monkeypatch.setattr("replcheck.audit.reading.digest_whole", failing_on_standby1)
+    monkeypatch.setattr("replcheck.audit.reading.digest_together", failing_with_others)
     run = audit(cluster, records)
     assert {(note.relation, note.node, note.code) for note in run.result.not_checked} == {
         ("public.record", "standby1", "sqlstate_XX000")

@@ -4,7 +4,9 @@ import importlib
 import itertools
 import pkgutil
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import psycopg
@@ -12,11 +14,11 @@ import pytest
 from psycopg import sql
 
 from replcheck import postgres
-from replcheck.errors import StatementFailed
+from replcheck.errors import StatementCancelled, StatementFailed
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import digests
-from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
+from replcheck.postgres.catalog import Column, Form, Relation, read_filenodes, read_relations, read_tokens
 from replcheck.postgres.digests import LAST_BLOCK, RowHash
 from replcheck.postgres.local import connect
 from replcheck.postgres.nodes import read_databases, read_facts
@@ -152,10 +154,13 @@ class ExplainingSession:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.rendered = session.rendered
 
-    async def in_savepoint(self, statement: sql.Composed, parameters: object = None, *, before: Any = None) -> None:
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) ") + statement
-        ((plan,),) = await self._session.in_savepoint(explain, before=before)
+    async def in_savepoint(
+        self, statement: sql.Composed | bytes, parameters: object = None, *, before: Any = None
+    ) -> None:
+        sent = statement if isinstance(statement, bytes) else self._session.rendered(statement)
+        ((plan,),) = await self._session.in_savepoint(b"EXPLAIN (FORMAT JSON) " + sent, before=before)
         raise Explained(plan[0]["Plan"])
 
 
@@ -173,6 +178,10 @@ WAYS = {
 }
 READS = {
     "whole": ("Seq Scan", digests.digest_whole),
+    "with others": (
+        "Seq Scan",
+        lambda s, r, how: digests.digest_together(s, s.rendered(digests.together([r, r], how))),
+    ),
     "in a sweep": ("Seq Scan", lambda s, r, how: digests.digest_sweep(s, r, how, (10, 20, 30))),
     "a range": ("Tid Range Scan", lambda s, r, how: digests.digest_ranges(s, r, how, [(8, 24)], 16)),
     "several ranges": ("Tid Range Scan", lambda s, r, how: digests.digest_ranges(s, r, how, [(0, 8), (24, 32)], 4)),
@@ -225,6 +234,62 @@ async def test_a_relation_read_in_parts_is_the_same_as_read_whole(sessions: dict
         await session.rollback()
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_relations_read_together_are_the_same_as_each_read_by_itself(
+    sessions: dict[str, Session], way: str
+) -> None:
+    how = WAYS[way]
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        small = (found for found in (await read_relations(session)).values() if found.total_bytes < 50_000)
+        listed = [found for found in small if found.columns]
+        some = [await relation_named(session, "many"), *listed[:20]]
+        found = await digests.digest_together(session, session.rendered(digests.together(some, how)))
+        assert found == [await digests.digest_whole(session, relation, how) for relation in some]
+        assert found[0].digests[0].rows == 280
+        await session.rollback()
+
+
+async def test_relations_read_together_leave_no_lock_and_no_limit_of_theirs(sessions: dict[str, Session]) -> None:
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        settings = await session.fetch(_LIMITS)
+        relation = await relation_named(session, "many")
+        await digests.digest_together(session, session.rendered(digests.together([relation] * 3, WAYS["exact"])))
+        broken = replace(relation, columns=(Column(name=b"nowhere", form=Form.SENT, hashed=True),))
+        with pytest.raises(StatementFailed):
+            await digests.digest_together(
+                session, session.rendered(digests.together([relation, broken], WAYS["exact"]))
+            )
+        assert await locks_on(session, relation) == 0
+        assert await session.fetch(_LIMITS) == settings
+        await session.rollback()
+
+
+async def test_the_server_soon_ends_a_read_of_several_relations(sessions: dict[str, Session]) -> None:
+    """Their locks are held as long; the limit is on all of them together, not on each."""
+    session = sessions["primary"]
+    await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    each = b" UNION ALL ".join(b"SELECT 0, 0, false, 0, 0 FROM pg_catalog.pg_sleep(0.1)" for _ in range(20))
+    began = time.monotonic()
+    with pytest.raises(StatementCancelled) as cancelled:
+        await digests.digest_together(session, each)
+    assert time.monotonic() - began < 1.5
+    assert cancelled.value.sqlstate == "57014"
+    await session.rollback()
+
+
+_LIMITS = "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')"
+
+
+async def locks_on(session: Session, relation: Relation) -> int:
+    ((count,),) = await session.fetch(
+        "SELECT count(*) FROM pg_catalog.pg_locks AS l WHERE l.pid = pg_backend_pid() AND l.relation = %s::bigint::oid",
+        [relation.oid],
+    )
+    return int(count)
+
+
 async def test_a_statement_that_is_refused_leaves_the_snapshot_and_no_lock(sessions: dict[str, Session]) -> None:
     session = sessions["primary"]
     await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -234,11 +299,8 @@ async def test_a_statement_that_is_refused_leaves_the_snapshot_and_no_lock(sessi
     assert refused.value.sqlstate == "22012"
     relation = await relation_named(session, "many")
     await digests.digest_whole(session, relation, WAYS["exact"])
-    locks = await session.fetch(
-        "SELECT count(*) FROM pg_catalog.pg_locks AS l WHERE l.pid = pg_backend_pid() AND l.relation = %s::bigint::oid",
-        [relation.oid],
-    )
-    assert (locks, await session.fetch("SELECT pg_catalog.pg_current_snapshot()::text")) == ([(0,)], before)
+    locks = await locks_on(session, relation)
+    assert (locks, await session.fetch("SELECT pg_catalog.pg_current_snapshot()::text")) == (0, before)
     await session.rollback()
 
 

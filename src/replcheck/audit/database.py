@@ -1,7 +1,7 @@
 """The audit of one database: its plan, its lanes, its sequences and its software."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -47,7 +47,7 @@ class DatabaseAudit:
             queue=WorkQueue((), self._pace.chunk_blocks),
             watch=DefinitionWatch(cluster.primary.name),
             pace=self._pace,
-            dropped=[],
+            dropped={},
             alignments={name: [] for name in cluster.replicas},
             absent={},
             teller=Teller(database, oid, cluster.emit),
@@ -59,13 +59,12 @@ class DatabaseAudit:
     @property
     def proofs(self) -> list[RelationProof]:
         """Return the proofs of the relations that still exist."""
-        gone = {relation.oid for relation in self._job.dropped}
-        return [proof for oid, proof in self._job.queue.proofs.items() if oid not in gone]
+        return [proof for oid, proof in self._job.queue.proofs.items() if oid not in self._job.dropped]
 
     @property
     def dropped(self) -> list[Relation]:
         """Return the relations that were dropped while the audit ran."""
-        return self._job.dropped
+        return list(self._job.dropped.values())
 
     @property
     def absent(self) -> Mapping[str, Shortfall]:
@@ -187,15 +186,18 @@ class DatabaseAudit:
             tries += int(self._cluster.primary.usable)
         return False
 
-    async def _listing(self) -> tuple[Listing, Alignment] | None:
-        """List every relation on every node that can be aligned; None where the primary could not."""
+    async def _listing(self, *, but: Collection[int] = ()) -> tuple[Listing, Alignment] | None:
+        """List every relation on every node that can be aligned, those in `but` left out.
+
+        None where the primary could not. What is out of scope is only named: nobody looks up what it is made of.
+        """
         worker = self._workers[0]
         if not await worker.align(frozenset(self._cluster.replicas)):
             return None
         alignment = worker.lane.alignment
         if alignment is None:
             return None
-        listing = await worker.list_relations(None)
+        listing = await worker.list_relations(None, but=but, detailed=self._is_in_scope)
         return (listing, alignment) if self._cluster.primary.name in listing else None
 
     def _sorted(self, listing: Listing) -> Plan:
@@ -244,16 +246,16 @@ class DatabaseAudit:
         What cannot be listed is told: a table that took another's place under its name must not be missed.
         """
         plan, queue = self.plan, self._job.queue
-        listing = None if plan is None or self._workers[0].over else await self._listing()
-        if plan is None or listing is None:
+        if plan is None or self._workers[0].over:
+            return False
+        known = queue.proofs.keys() | {other.oid for other in plan.sequences}
+        listing = await self._listing(but=known)
+        if listing is None:
             return False
         now = self._sorted(listing[0])
-        known = queue.proofs.keys() | {other.oid for other in plan.sequences}
-        new = [relation for relation in now.digested if relation.oid not in known]
-        sequences = [sequence for sequence in now.sequences if sequence.oid not in known]
-        self.plan = replace(plan, digested=(*plan.digested, *new), sequences=(*plan.sequences, *sequences))
-        self._take_on(new, *listing)
-        return bool(new)
+        self.plan = replace(plan, digested=(*plan.digested, *now.digested), sequences=(*plan.sequences, *now.sequences))
+        self._take_on(now.digested, *listing)
+        return bool(now.digested)
 
     async def _look_at_extras(self) -> None:
         """Look again, under other alignments, at relations that only a replica seemed to have."""
@@ -266,7 +268,7 @@ class DatabaseAudit:
                 if worker.over:
                     return
                 continue
-            listing = await worker.list_relations(None)
+            listing = await worker.list_relations(None, detailed=lambda _: False)
             exact = alignment.exact
             await worker.settle()
             if self._cluster.primary.name in listing:
@@ -274,8 +276,8 @@ class DatabaseAudit:
 
     def _in_scope(self, listing: Listing) -> frozenset[int]:
         return frozenset(
-            oid
-            for relations in listing.values()
-            for oid, relation in relations.items()
-            if in_scope(relation, self._cluster.options, self.database, shared_here=self._shared_here)
+            oid for relations in listing.values() for oid, relation in relations.items() if self._is_in_scope(relation)
         )
+
+    def _is_in_scope(self, relation: Relation) -> bool:
+        return in_scope(relation, self._cluster.options, self.database, shared_here=self._shared_here)

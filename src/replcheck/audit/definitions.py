@@ -33,9 +33,10 @@ class DefinitionWatch:
         """Return the relations (oids) to be looked at again with any of these replicas."""
         return sorted({oid for oid, name in self._suspected if name in replicas})
 
-    def forget(self, oid: int) -> None:
+    def forget(self, proof: RelationProof) -> None:
         """Take a relation off the list."""
-        self._suspected = {key: what for key, what in self._suspected.items() if key[0] != oid}
+        for name in proof.tallies:
+            self._suspected.pop((proof.relation.oid, name), None)
 
     def compare(self, proof: RelationProof, listing: Listing, exact: frozenset[str]) -> None:
         """Compare how the replicas in a listing define a relation with the primary's definition, the one planned.

@@ -4,7 +4,7 @@ A filter is checked on the primary before any row is read, where a wrong one end
 that is listed under another definition; then a filter that no longer fits leaves the relation unchecked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from replcheck.audit.plan import matches
@@ -46,9 +46,7 @@ class RelationFilters:
                     continue
         return used
 
-    async def applied(
-        self, session: Session, relations: Mapping[int, Relation], database: str
-    ) -> Mapping[int, Relation]:
+    async def applied(self, session: Session, relations: dict[int, Relation], database: str) -> dict[int, Relation]:
         """Return relations, as the primary lists them, with the filters that they are read through."""
         if not self.all:
             return relations

@@ -30,6 +30,9 @@ MIN_TRIES = 10
 """Times a chunk is tried at the least, however long ago the first was."""
 WHOLE_BLOCKS = 512
 """Relations up to this size are read in one statement."""
+SMALL_BLOCKS = 16
+"""Relations up to this size, values stored outside included, are read several in one round trip."""
+_BLOCK_BYTES = 8192
 _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 2.0
 
@@ -70,6 +73,8 @@ class Chunk:
     """Whether it is compared in the client too."""
     by_column: bool = False
     """Hash column by column: a row exceeds the server's largest value."""
+    alone: bool = False
+    """Read it by itself: together with others it brought trouble, and nobody knows whose."""
     last_alignment: int | None = None
     not_before: float = 0.0
     deferred_since: float | None = None
@@ -87,6 +92,12 @@ class Chunk:
     def whole(self) -> bool:
         """Return whether it covers the relation."""
         return self.ranges == (WHOLE,)
+
+    @property
+    def plain(self) -> bool:
+        """Return whether one digest of the whole relation is all that it asks for, and nothing went wrong with it."""
+        special = self.sweep or self.by_column or self.alone or self.check.streamed
+        return self.whole and not special and not self.looks and not self.trials
 
     @property
     def blocks(self) -> BlockRange:
@@ -121,6 +132,8 @@ class Tally:
         """Return the verdict, provided that all chunks are settled."""
         if self.diverged:
             return Verdict.DIVERGED
+        if not self.shortfalls:
+            return Verdict.CONSISTENT
         return worst_verdict([Verdict.CONSISTENT, *(lack.verdict for lack in self.shortfalls.values())])
 
     @property
@@ -184,6 +197,26 @@ class RelationProof:
     def active(self) -> frozenset[str]:
         """Return the replicas on which the relation can still be proven."""
         return frozenset(name for name, tally in self.tallies.items() if not _hopeless(tally))
+
+    @property
+    def weight(self) -> int:
+        """Return about how many blocks one reads with the relation, values stored outside included; at least 1."""
+        return 1 + self.known_blocks + self.relation.toast_bytes // _BLOCK_BYTES
+
+    @property
+    def small(self) -> bool:
+        """Return whether the relation can be read together with others."""
+        return self.weight <= SMALL_BLOCKS and not self.in_ranges
+
+    @property
+    def unread(self) -> bool:
+        """Return whether some part of the relation was never given out."""
+        return bool(self._todo)
+
+    @property
+    def untouched(self) -> bool:
+        """Return whether nothing of the relation was given out yet, nor proven by an earlier run."""
+        return self._todo == [(WHOLE, frozenset(self.tallies))]
 
     @property
     def diverged(self) -> bool:
@@ -555,6 +588,8 @@ def _retry_at(chunk: Chunk, now: float) -> float:
 
 
 def _hopeless(tally: Tally) -> bool:
+    if not tally.shortfalls and not tally.different_definition:
+        return False
     return bool(tally.different_definition) or any(lack.code in FINAL_CODES for lack in tally.shortfalls.values())
 
 

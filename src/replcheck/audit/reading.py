@@ -5,7 +5,7 @@ that the caller decides about.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replcheck.audit.comparison import (
@@ -34,9 +34,11 @@ from replcheck.postgres.digests import (
     RowHash,
     digest_ranges,
     digest_sweep,
+    digest_together,
     digest_whole,
     list_rows,
     multixact_updaters,
+    together,
 )
 from replcheck.postgres.failures import is_corruption, is_too_wide
 from replcheck.postgres.session import Session
@@ -63,8 +65,44 @@ class Readers:
     primary: str
     late: Callable[[], bool] = lambda: False
     """Whether the snapshots are too old for another statement."""
+    ready: Mapping[str, PartDigests] = field(default_factory=dict)
+    """What nodes have answered already for the whole relation."""
     troubles: dict[str, NodeError] = field(default_factory=dict)
     """The first trouble of each node; it is not asked again for this chunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAhead:
+    """What nodes answered when they were asked for several small relations at once."""
+
+    answers: Mapping[str, Sequence[PartDigests]] = field(default_factory=dict)
+    """By node, in the order of the relations."""
+    troubles: Mapping[str, NodeError] = field(default_factory=dict)
+    """Of nodes that answered nothing; with which of the relations the trouble is, nobody can say."""
+
+    def of(self, number: int) -> dict[str, PartDigests]:
+        """Return what each node answered for one of the relations."""
+        return {name: parts[number] for name, parts in self.answers.items()}
+
+
+async def read_ahead(
+    relations: Sequence[Relation], how: RowHash, sessions: Mapping[str, Session], primary: str
+) -> ReadAhead:
+    """Digest several small relations on every node at the same time, in one round trip each."""
+    statement = sessions[primary].rendered(together(relations, how))
+
+    async def digests(session: Session) -> list[PartDigests] | NodeError:
+        try:
+            return await digest_together(session, statement)
+        except NodeError as error:
+            return error
+
+    found = await asyncio.gather(*(digests(session) for session in sessions.values()))
+    by_node = dict(zip(sessions, found, strict=True))
+    return ReadAhead(
+        answers={name: answer for name, answer in by_node.items() if not isinstance(answer, NodeError)},
+        troubles={name: answer for name, answer in by_node.items() if isinstance(answer, NodeError)},
+    )
 
 
 async def drive(comparison: Comparison, readers: Readers) -> ChunkFinding:
@@ -86,7 +124,11 @@ async def _ask(request: Request, readers: Readers, *, first: bool) -> Reply:
     names = [name for name in readers.sessions if name not in readers.troubles]
     if readers.primary in readers.troubles:
         return {}
-    answers = await asyncio.gather(*(_answer(request, name, readers) for name in names))
+    asked = [_answer(request, name, readers) for name in names]
+    if isinstance(request, WholeRequest) and readers.ready.keys() >= set(names):
+        answers = [await answer for answer in asked]  # nothing is waited for
+    else:
+        answers = await asyncio.gather(*asked)
     return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
 
 
@@ -109,7 +151,7 @@ async def _asked(request: Request, name: str, readers: Readers) -> Answer:
     session, relation, how = readers.sessions[name], readers.relation, readers.how
     match request:
         case WholeRequest():
-            return _digests(await digest_whole(session, relation, how), name, readers)
+            return _digests(readers.ready.get(name) or await digest_whole(session, relation, how), name, readers)
         case SweepRequest(bounds=bounds):
             return _digests(await digest_sweep(session, relation, how, bounds), name, readers)
         case PartsRequest(ranges=ranges, width=width):

@@ -8,7 +8,12 @@ nothing of a heap that was rewritten since, on any node.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from replcheck.audit.proof import Chunk, RelationProof
+from replcheck.audit.proof import SMALL_BLOCKS, Chunk, RelationProof
+
+MOST_TOGETHER = 32
+"""Small relations that are read in one round trip."""
+TOGETHER_BLOCKS = 256
+"""Blocks of such relations: their locks are held until all are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class WorkQueue:
 
     def __init__(self, proofs: Iterable[RelationProof], chunk_blocks: Callable[[RelationProof], int]) -> None:
         self.proofs = {proof.relation.oid: proof for proof in proofs}
-        self._order = list(self.proofs)
+        self._order: dict[int, None] = dict.fromkeys(self.proofs)
+        """Relations with parts that were never given out, perhaps; in the order in which they are."""
         self._chunk_blocks = chunk_blocks
         self._returned: list[Chunk] = []
         self.at_work = 0
@@ -51,7 +57,7 @@ class WorkQueue:
     def add(self, proof: RelationProof) -> None:
         """Take a relation in."""
         self.proofs[proof.relation.oid] = proof
-        self._order.append(proof.relation.oid)
+        self._order[proof.relation.oid] = None
 
     def put_back(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks that are to be read again."""
@@ -85,6 +91,37 @@ class WorkQueue:
             return Pause(wake if self._returned else now + 0.05)
         return Finished()
 
+    def more_small(self, like: Chunk, alignment: int, replicas: frozenset[str], now: float) -> list[Chunk]:
+        """Return chunks to be read in one round trip with one that was just taken; each of them is to be `done` too.
+
+        Each covers a small relation whole and is needed by the same replicas.
+        """
+        first, taken = self.proofs[like.oid], list[Chunk]()
+        left = TOGETHER_BLOCKS - first.weight
+        while like.plain and first.small and left >= SMALL_BLOCKS and len(taken) < MOST_TOGETHER - 1:
+            chunk = self._returned_like(like, alignment, now) or self._fresh_like(like, alignment, replicas)
+            if chunk is None:
+                break
+            left -= self.proofs[chunk.oid].weight
+            taken.append(chunk)
+        self.at_work += len(taken)
+        return taken
+
+    def _returned_like(self, like: Chunk, alignment: int, now: float) -> Chunk | None:
+        for number, chunk in enumerate(self._returned):
+            proof = self.proofs[chunk.oid]
+            ripe = chunk.not_before <= now and chunk.last_alignment != alignment and self._serves(alignment, chunk.oid)
+            if ripe and chunk.plain and proof.small and chunk.needed == like.needed <= proof.active:
+                return self._returned.pop(number)
+        return None
+
+    def _fresh_like(self, like: Chunk, alignment: int, replicas: frozenset[str]) -> Chunk | None:
+        while self._order and not self.proofs[next(iter(self._order))].unread:
+            del self._order[next(iter(self._order))]
+        proof = self.proofs[next(iter(self._order))] if self._order else None
+        fit = proof is not None and proof.small and proof.untouched and proof.active == like.needed
+        return self._fresh(alignment, replicas) if fit else None
+
     def done(self) -> None:
         """Tell that a chunk taken with `next` was given back, whatever came of it."""
         self.at_work -= 1
@@ -103,20 +140,24 @@ class WorkQueue:
         return alignment is not None and alignment >= self.proofs[oid].planned_under
 
     def _fresh(self, alignment: int, replicas: frozenset[str]) -> Chunk | None:
-        for oid in list(self._order):
+        exhausted, chunk = [], None
+        for oid in self._order:
             proof = self.proofs[oid]
-            if proof.active and not (proof.active & replicas and self._serves(alignment, oid)):
+            active = proof.active
+            if active and not (active & replicas and self._serves(alignment, oid)):
                 continue
             chunk = proof.fresh(self._chunk_blocks(proof))
             if chunk is not None:
-                return chunk
-            self._order.remove(oid)
-        return None
+                break
+            exhausted.append(oid)
+        for oid in exhausted:
+            del self._order[oid]
+        return chunk
 
-    def _wanted_fresh(self) -> set[str]:
-        return {name for oid in self._order for name in self.proofs[oid].active}
+    def _wanted_fresh(self) -> frozenset[str]:
+        unread = (self.proofs[oid] for oid in self._order)
+        return frozenset[str]().union(*(proof.active for proof in unread if proof.unread))
 
     def reopen(self, oid: int) -> None:
         """Offer a relation's fresh chunks again, after it was planned anew."""
-        if oid not in self._order:
-            self._order.append(oid)
+        self._order.setdefault(oid)

@@ -6,7 +6,7 @@ holds the xmin of the catalog's rows, and a file node is not given twice).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replcheck.audit import shortfalls
@@ -18,12 +18,13 @@ from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace
 from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof, Trial
-from replcheck.audit.reading import HeapRewritten, Readers, drive
+from replcheck.audit.reading import HeapRewritten, ReadAhead, Readers, drive, read_ahead
 from replcheck.audit.telling import Teller
 from replcheck.audit.work import Finished, Pause, Realign, WorkQueue
 from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.model.audit import AlignmentReport
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
+from replcheck.postgres.digests import PartDigests
 from replcheck.postgres.failures import is_too_wide
 
 _IDLE_S = 0.1
@@ -58,7 +59,7 @@ class Job:
     queue: WorkQueue
     watch: DefinitionWatch
     pace: Pace
-    dropped: list[Relation]
+    dropped: dict[int, Relation]
     alignments: dict[str, list[AlignmentReport]]
     absent: dict[str, shortfalls.Shortfall]
     """Nodes that lack the database, the primary perhaps."""
@@ -157,21 +158,36 @@ class LaneWorker:
             for name in self.lane.missing:
                 self._job.absent.setdefault(name, shortfalls.NO_DATABASE)
 
-    async def list_relations(self, oids: list[int] | None) -> Listing:
-        """List relations under the lane's alignment; a node that could not is absent."""
+    async def list_relations(
+        self,
+        oids: list[int] | None,
+        *,
+        but: Collection[int] = (),
+        detailed: Callable[[Relation], bool] = lambda _: True,
+    ) -> Listing:
+        """List relations under the lane's alignment, all or some, those in `but` left out.
+
+        A node that could not is absent. Only those that are to be `detailed` have sizes and tokens, and on the primary
+        columns and filters.
+        """
         alignment = self.lane.alignment
         names = [self._cluster.primary.name, *sorted(alignment.replicas if alignment else ())]
-        listed = await asyncio.gather(*(self._list_on(name, oids) for name in names))
+        listed = await asyncio.gather(*(self._list_on(name, oids, but, detailed) for name in names))
         return {name: relations for name, relations in zip(names, listed, strict=True) if relations is not None}
 
-    async def _list_on(self, name: str, oids: list[int] | None) -> Mapping[int, Relation] | None:
+    async def _list_on(
+        self, name: str, oids: list[int] | None, but: Collection[int], detailed: Callable[[Relation], bool]
+    ) -> Mapping[int, Relation] | None:
         session = self.lane.sessions.get(name)
         if session is None:
             return None
+        there = name == self._cluster.primary.name
         try:
-            listed = await read_relations(session, oids)
-            there = name == self._cluster.primary.name
-            return await self._cluster.filters.applied(session, listed, self.lane.database) if there else listed
+            listed = await read_relations(session, oids, but=but, detailed=detailed, columns=there)
+            if not there:
+                return listed
+            chosen = {oid: relation for oid, relation in listed.items() if detailed(relation)}
+            return listed | await self._cluster.filters.applied(session, chosen, self.lane.database)
         except NodeError as error:
             await self.failed(name, error)
             return None
@@ -211,9 +227,8 @@ class LaneWorker:
     def _replan(self, proof: RelationProof, listing: Listing, alignment: Alignment) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
         if now is None:
-            if proof.relation not in self._job.dropped:
-                self._job.dropped.append(proof.relation)
-            self._job.watch.forget(proof.relation.oid)
+            self._job.dropped.setdefault(proof.relation.oid, proof.relation)
+            self._job.watch.forget(proof)
             for name in proof.tallies:
                 proof.give_up(name, shortfalls.DROPPED)
             return
@@ -234,14 +249,65 @@ class LaneWorker:
         self._job.watch.compare(proof, listing, alignment.exact)
 
     async def _take(self, chunk: Chunk) -> None:
-        try:
-            await self._read(chunk)
-        finally:
-            self._job.queue.done()
-
-    async def _read(self, chunk: Chunk) -> None:
-        lane, alignment, primary = self.lane, self.lane.alignment, self._cluster.primary.name
+        """Read a chunk, and with a small relation more of them in the same round trip."""
+        alignment, queue = self.lane.alignment, self._job.queue
         assert alignment is not None  # noqa: S101 - the queue gives chunks to aligned lanes only
+        more = queue.more_small(chunk, alignment.number, alignment.replicas, self._cluster.clock())
+        try:
+            if more:
+                await self._read_together([chunk, *more], alignment)
+            else:
+                await self._read(chunk)
+        finally:
+            for _ in (chunk, *more):
+                queue.done()
+
+    async def _read_together(self, chunks: list[Chunk], alignment: Alignment) -> None:
+        """Read small relations in one round trip; where it brings trouble, each is read by itself after all.
+
+        Only then can anybody say which of them the trouble is with.
+        """
+        queue, began = self._job.queue, self._cluster.clock()
+        ahead = await self._read_ahead(chunks, alignment)
+        spent = self._cluster.clock() - began
+        for name, error in ahead.troubles.items():
+            if isinstance(error, NodeLost):
+                await self.failed(name, error)
+        if ahead.troubles:
+            self._make_up_for(spent)
+            queue.put_back(replace(chunk, alone=True) for chunk in chunks)
+            return
+        for number, chunk in enumerate(chunks):
+            if self.lane.alignment is not alignment or (number and self._interrupted):
+                queue.put_back([chunk])
+            else:
+                await self._read(chunk, ahead.of(number), spent / len(chunks))
+
+    @property
+    def _interrupted(self) -> bool:
+        """Return whether the lane is to do something else before it compares anything more."""
+        return self.over or self.lane.expired or self._cluster.gate.closed
+
+    async def _read_ahead(self, chunks: list[Chunk], alignment: Alignment) -> ReadAhead:
+        proofs = [self._job.queue.proofs[chunk.oid] for chunk in chunks]
+        for proof in proofs:
+            self._job.teller.started(proof)
+        names = [self._cluster.primary.name, *sorted(alignment.replicas & chunks[0].needed)]
+        return await read_ahead(
+            [proof.relation for proof in proofs],
+            self._cluster.hasher.how(),
+            {name: self.lane.sessions[name] for name in names},
+            self._cluster.primary.name,
+        )
+
+    def _make_up_for(self, elapsed_s: float) -> None:
+        """Owe a rest for time that was spent reading, as the pace wants it."""
+        self._rest_s += elapsed_s * (1 / self._cluster.options.pacing.share - 1)
+
+    async def _read(self, chunk: Chunk, ready: Mapping[str, PartDigests] | None = None, spent_s: float = 0.0) -> None:
+        """Compare a chunk on its nodes; `ready` is what they have answered already, in `spent_s` seconds."""
+        lane, alignment, primary = self.lane, self.lane.alignment, self._cluster.primary.name
+        assert alignment is not None  # noqa: S101 - nothing is read without snapshots
         proof = self._job.queue.proofs[chunk.oid]
         self._job.teller.started(proof)
         asked = sorted(alignment.replicas if chunk.looks else alignment.replicas & chunk.needed & proof.active)
@@ -251,6 +317,7 @@ class LaneWorker:
             sessions={name: lane.sessions[name] for name in (primary, *asked)},
             primary=primary,
             late=lambda: lane.expired,
+            ready=ready or {},
         )
         comparison = compare(
             self._job.pace.request(proof, chunk),
@@ -263,8 +330,8 @@ class LaneWorker:
             comparison = cross_checked(comparison, chunk.ranges, primary)
         began = self._cluster.clock()
         finding = await drive(comparison, readers)
-        elapsed = self._cluster.clock() - began
-        self._rest_s += elapsed * (1 / self._cluster.options.pacing.share - 1)
+        elapsed = self._cluster.clock() - began + spent_s
+        self._make_up_for(elapsed)
         self._job.teller.compared(lane.number, proof, chunk, finding, elapsed)
         if finding.digest is not None:
             self._job.pace.measure(proof, chunk, elapsed)

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 
 from replcheck.model.wal import Lsn
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+_PLAIN_ALREADY = frozenset({type(None), bool, int, float, str})
+"""Exactly these: what is derived of them, a word or a position in the WAL, is written in its own way."""
 
 
 def to_plain(value: object) -> Plain:
@@ -19,6 +22,10 @@ def to_plain(value: object) -> Plain:
     >>> to_plain((Lsn.parse("0/10"), None, 1.5))
     ['0/10', None, 1.5]
     """
+    if type(value) in _PLAIN_ALREADY:
+        return value  # type: ignore[return-value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: to_plain(getattr(value, name)) for name in _field_names(type(value))}
     match value:
         case Enum():
             return to_plain(value.value)
@@ -34,9 +41,12 @@ def to_plain(value: object) -> Plain:
             return [to_plain(item) for item in value]
         case set() | frozenset():
             return sorted((to_plain(item) for item in value), key=repr)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} is no plain fact")
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def plain_object(fact: object) -> dict[str, Plain]:

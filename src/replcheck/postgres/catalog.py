@@ -4,7 +4,7 @@ Lists are read inside a lane's snapshot, so that both sides of a comparison list
 bytes, because they need not fit any codec.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -32,6 +32,7 @@ _RELATIONS: Statement = """
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_am AS am ON am.oid = c.relam
     WHERE c.relkind IN ('r', 'm', 'S', 'f') AND (%s::bigint[] IS NULL OR c.oid = ANY (%s::bigint[]::oid[]))
+        AND NOT EXISTS (SELECT FROM unnest(%s::bigint[]) AS k (oid) WHERE k.oid::oid = c.oid)
     ORDER BY c.oid
 """
 
@@ -100,7 +101,8 @@ _COLUMNS: Statement = """
 
 # Purpose: one number per relation that changes with anything that alters what its rows send or what its name means:
 # schema, name, columns, their types, missing values, enum labels, parts of composites. The xmin of the catalog's rows
-# is in it, so that a change and its reversal show; a physical replica has the same. PostgreSQL 14+, no privilege.
+# is in it, so that a change and its reversal show; a physical replica has the same. System columns are left out: they
+# are made with the relation and can't be altered. PostgreSQL 14+, no privilege.
 _TOKENS: Statement = """
     WITH RECURSIVE part (rel, typid) AS (
         SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a
@@ -126,7 +128,7 @@ _TOKENS: Statement = """
         WHERE c.oid = ANY (%s::bigint[]::oid[])
         UNION ALL
         SELECT a.attrelid, 'a ' || a.attnum::text || ' ' || a.atttypid::text || ' ' || a.xmin::text
-        FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[])
+        FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0
         UNION ALL
         SELECT p.rel, 't ' || t.oid::text || ' ' || t.xmin::text
         FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.typid
@@ -264,28 +266,40 @@ class Relation:
         return self.oid < FIRST_USER_OID
 
 
-async def read_relations(session: Session, oids: Sequence[int] | None = None) -> dict[int, Relation]:
-    """List relations by oid, all or some, with their columns, sizes and definition tokens.
+async def read_relations(
+    session: Session,
+    oids: Sequence[int] | None = None,
+    *,
+    but: Iterable[int] = (),
+    detailed: Callable[[Relation], bool] = lambda _: True,
+    columns: bool = True,
+) -> dict[int, Relation]:
+    """List relations by oid, all or some, those that are to be `detailed` with columns, sizes and definition tokens.
 
-    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges.
+    In a transaction everything is as of its snapshot, except `filenode_now`, the sizes and the privileges. Those in
+    `but` are left out. Where `columns` are not wanted, nobody has them.
     """
     wanted = None if oids is None else list(oids)
-    listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted])]
-    known = [relation.oid for relation in listed]
-    stored = [relation.oid for relation in listed if relation.kind is not None]
-    columns = {oid: rest for oid, *rest in await session.read(_COLUMNS, [stored])}
+    listed = [_relation(row) for row in await session.read(_RELATIONS, [wanted, wanted, list(but)])]
+    known = [relation.oid for relation in listed if detailed(relation)]
+    relations = {relation.oid: relation for relation in listed}
+    if not known:
+        return relations
+    stored = [oid for oid in known if relations[oid].kind is not None]
+    made_of = {oid: rest for oid, *rest in await session.read(_COLUMNS, [stored])} if columns else {}
     sizes = await _read_sizes(session, stored)
     tokens = await read_tokens(session, known)
-    return {
-        relation.oid: replace(
+    for oid in known:
+        size, toast = sizes.get(oid, (0, 0))
+        relation = relations[oid]
+        relations[oid] = replace(
             relation,
-            columns=_columns(relation, *columns[relation.oid]) if relation.oid in columns else (),
-            size_bytes=sizes.get(relation.oid, (0, 0))[0],
-            toast_bytes=sizes.get(relation.oid, (0, 0))[1],
-            token=tokens.get(relation.oid, 0),
+            columns=_columns(relation, *made_of[oid]) if oid in made_of else (),
+            size_bytes=size,
+            toast_bytes=toast,
+            token=tokens.get(oid, 0),
         )
-        for relation in listed
-    }
+    return relations
 
 
 async def read_names(session: Session) -> list[RelationName]:
@@ -321,11 +335,12 @@ def _relation(row: Row) -> Relation:
         oid, schema, name, kind, persistence, filenode, filenode_now, shared, method,
         row_security, readable, usable, populated,
     ) = row  # fmt: skip
+    called = text(name)
     return Relation(
         oid=oid,
         schema=text(schema),
-        name=text(name),
-        kind=_kind(chr(kind), oid, text(name)),
+        name=called,
+        kind=_kind(chr(kind), oid, called),
         persistence=chr(persistence),
         filenode=filenode,
         filenode_now=filenode_now,

@@ -7,6 +7,8 @@ planned one. Statements name their columns, take no parameters, and run inside a
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 from typing import LiteralString
 
 from psycopg import sql
@@ -14,11 +16,13 @@ from psycopg import sql
 from replcheck.errors import StatementFailed
 from replcheck.postgres.catalog import Column, Form, Relation
 from replcheck.postgres.nodes import text
-from replcheck.postgres.session import Name, Rendered, Row, Session
+from replcheck.postgres.session import Name, Once, Rendered, Row, Session
 
 LAST_BLOCK = 0xFFFFFFFF
 """Above every block number (PostgreSQL source, storage/block.h): a range up to here has no upper bound."""
 _UPDATERS = ("nokeyupd", "upd")
+SOON_OVER = "SELECT pg_catalog.set_config('statement_timeout', '250ms', true)"
+"""Runs before a read of several relations, and bounds how long their locks are held."""
 NO_SEQUENTIAL_SCAN = "SELECT pg_catalog.set_config('enable_seqscan', 'off', true)"
 """Runs before a read of block ranges, so that only these are read, and in their physical order."""
 
@@ -72,12 +76,43 @@ async def digest_whole(session: Session, relation: Relation, how: RowHash) -> Pa
     return _parts(await session.in_savepoint(_collected(relation, how, rows)))
 
 
+def together(relations: Sequence[Relation], how: RowHash) -> sql.Composed:
+    """Return one statement that digests several small relations, each as `digest_whole` does: a row for each.
+
+    All are locked before any of them is read.
+    """
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL(
+            "SELECT {number} AS number, pg_catalog.pg_relation_filenode({oid})::bigint, pg_catalog.pg_is_in_recovery(),"
+            " count(*), {sums} FROM {source}"
+        ).format(
+            number=sql.Literal(number),
+            oid=sql.Literal(relation.oid),
+            sums=_sums_of(relation.columns, how),
+            source=rows_of(relation),
+        )
+        for number, relation in enumerate(relations)
+    )
+
+
+async def digest_together(session: Session, statement: bytes) -> list[PartDigests]:
+    """Run what `together` returned, rendered, in one round trip; where one relation is refused, all are.
+
+    The server ends it after a short time, since the locks of all the relations are held as long.
+    """
+    rows = await session.in_savepoint(statement, before=SOON_OVER)
+    return [
+        PartDigests(filenode=filenode, in_recovery=in_recovery, digests=(Digest(count, tuple(map(int, sums))),))
+        for _, filenode, in_recovery, count, *sums in sorted(rows, key=itemgetter(0))
+    ]
+
+
 async def digest_sweep(session: Session, relation: Relation, how: RowHash, bounds: Sequence[int]) -> PartDigests:
     """Digest a relation in one plain scan, in parts that begin at block 0 and at each of `bounds`.
 
     A plain scan of a large relation goes through a small ring of buffers, which leaves the hot set in memory.
     """
-    hashes = _hashes(relation, how)
+    hashes = _hashes(relation.columns, how)
     tids = sql.SQL(", ").join(sql.Literal(f"({block},0)") for block in bounds)
     grouped = sql.SQL(
         "SELECT pg_catalog.width_bucket(t.ctid, ARRAY[{tids}]::tid[]) AS part, count(*) AS n, {sums}"
@@ -107,7 +142,7 @@ async def list_rows(
     session: Session, relation: Relation, how: RowHash, ranges: Sequence[tuple[int, int]]
 ) -> tuple[int | None, list[ListedRow]]:
     """List the rows of ranges of blocks, each `first` to `end` - 1, after the newest file node."""
-    hashes = _hashes(relation, how)
+    hashes = _hashes(relation.columns, how)
     rows = sql.SQL(
         "SELECT (t.ctid::text::point)[0]::bigint AS block, (t.ctid::text::point)[1]::int AS place,"
         " t.xmin::text::bigint AS xmin, t.xmax::text::bigint AS xmax, {hashes}"
@@ -177,24 +212,24 @@ def rows_of(relation: Relation, *conditions: sql.Composable) -> sql.Composed:
     return sql.SQL("ONLY {path} AS t{where}").format(path=Name(*relation.raw_path), where=where)
 
 
-def _hashes(relation: Relation, how: RowHash) -> list[sql.Composed]:
+def _hashes(columns: Sequence[Column], how: RowHash) -> list[sql.Composed]:
     """Return one expression per seed: a row's position and what it holds, as a 64-bit number.
 
     The position belongs to it: an index finds rows by it, so two rows that changed places are no copy. It goes in as
     the seed, because hash_record combines its columns linearly (PostgreSQL source, rowtypes.c): in a sum, values that
     changed places between rows would cancel.
     """
-    return [_hash(relation, how, sql.Literal(seed)) for seed in how.seeds]
+    return [_hash(columns, how, sql.Literal(seed)) for seed in how.seeds]
 
 
-def _hash(relation: Relation, how: RowHash, seed: sql.Literal) -> sql.Composed:
+def _hash(columns: Sequence[Column], how: RowHash, seed: sql.Literal) -> sql.Composed:
     position = sql.SQL("pg_catalog.hashtidextended(t.ctid, {}::bigint)").format(seed)
     if how.by_equality:
-        held = _row(_hashable(column) for column in relation.columns)
+        held = _row(_hashable(column) for column in columns)
         return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(held, position)
     if how.by_column:
-        return _record_hash([_record_hash([value_of(column)], position) for column in relation.columns], position)
-    return _record_hash([value_of(column) for column in relation.columns], position)
+        return _record_hash([_record_hash([value_of(column)], position) for column in columns], position)
+    return _record_hash([value_of(column) for column in columns], position)
 
 
 def _record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.Composed:
@@ -228,7 +263,7 @@ def value_of(column: Column) -> sql.Composed:
 
 def _sub_select(relation: Relation, how: RowHash, *conditions: sql.Composable) -> sql.Composed:
     return sql.SQL("SELECT 0 AS part, count(*) AS n, {sums} FROM {source}").format(
-        sums=_summed(_hashes(relation, how)), source=rows_of(relation, *conditions)
+        sums=_summed(_hashes(relation.columns, how)), source=rows_of(relation, *conditions)
     )
 
 
@@ -237,6 +272,12 @@ def _summed(hashes: Sequence[sql.Composable]) -> sql.Composed:
         sql.SQL("coalesce(sum({}), 0) AS {}").format(expression, _column(number))
         for number, expression in enumerate(hashes)
     )
+
+
+@lru_cache(maxsize=256)
+def _sums_of(columns: tuple[Column, ...], how: RowHash) -> Once:
+    """Return the sums over rows of these columns; thousands of relations are often made of the same ones."""
+    return Once(_summed(_hashes(columns, how)))
 
 
 def _named(how: RowHash, template: LiteralString) -> sql.Composed:

@@ -36,8 +36,9 @@ for _logger in ("psycopg", "asyncio"):
 Row = tuple[Any, ...]
 Buffer = bytes | bytearray | memoryview
 Statement = LiteralString | sql.SQL | sql.Composed
+_ENTER_SAVEPOINT = "SAVEPOINT chunk"
 # Released as well: a savepoint that was rolled back to stays, and the next one would nest in it.
-_LEAVE_SAVEPOINT: Statement = "ROLLBACK TO SAVEPOINT chunk; RELEASE SAVEPOINT chunk"
+_LEAVE_SAVEPOINT: LiteralString = "ROLLBACK TO SAVEPOINT chunk; RELEASE SAVEPOINT chunk"
 Batch = Sequence[tuple[Statement, Sequence[object] | None]]
 """Statements with their parameters that are sent together, up to one synchronization point."""
 
@@ -86,6 +87,20 @@ class Rendered(sql.Composable):
     def as_bytes(self, context: AdaptContext | None = None) -> bytes:  # noqa: ARG002 - the same on any connection
         """Return the part in parentheses."""
         return b"(" + bytes(self._obj) + b")"
+
+
+class Once(sql.Composable):
+    """A part of a statement that is rendered once for all: every session quotes alike."""
+
+    def __init__(self, part: sql.Composable) -> None:
+        super().__init__(part)
+        self._rendered: bytes | None = None
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """Return the part as the first session rendered it."""
+        if self._rendered is None:
+            self._rendered = bytes(self._obj.as_bytes(context))
+        return self._rendered
 
 
 class Session:
@@ -168,7 +183,7 @@ class Session:
 
     async def in_savepoint(
         self,
-        statement: Statement,
+        statement: Statement | bytes,
         parameters: Sequence[object] | None = None,
         *,
         before: LiteralString | None = None,
@@ -176,14 +191,21 @@ class Session:
         """Run a statement inside a savepoint that is rolled back, so that its relation locks go and the snapshot stays.
 
         `before` runs inside the savepoint first, so a setting made there goes with it. The transaction survives a
-        refused statement too. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
+        refused statement too. Without parameters all of it is one round trip, and the locks are gone before the answer
+        is read. Follows the PostgreSQL manual, ROLLBACK TO SAVEPOINT.
         """
-        async with self._savepoint():
+        async with self._recovered():
             if parameters is None:
                 return await (await self._in_one_message(statement, before)).fetchall()
-            await self._connection.execute("SAVEPOINT chunk")
+            await self._connection.execute(_ENTER_SAVEPOINT)
             cursor = await self._connection.execute(statement, parameters, prepare=False)
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            await self._connection.execute(_LEAVE_SAVEPOINT)
+            return rows
+
+    def rendered(self, statement: Statement) -> bytes:
+        """Return a statement as it is sent; every session quotes alike, so another node's can send it too."""
+        return _composed(statement).as_bytes(self._connection)
 
     async def result_types(self, statement: Statement) -> list[int]:
         """Run a statement as `read` does and return the types (oids) of its columns."""
@@ -193,7 +215,7 @@ class Session:
                 return await self.result_types(statement)
             finally:
                 await self.rollback()
-        async with self._savepoint():
+        async with self._recovered():
             cursor = await self._in_one_message(statement, None)
             return [column.type_code for column in cursor.description or ()]
 
@@ -210,18 +232,20 @@ class Session:
         All inside a savepoint as above, `before` first. The server sends a message a row (PostgreSQL manual, COPY
         Operations), and waits where the reader is slow: nothing is kept.
         """
-        async with self._savepoint():
-            await self._connection.execute(sql.SQL("; ").join([sql.SQL("SAVEPOINT chunk"), sql.SQL(before)]))
+        async with self._recovered():
+            await self._connection.execute(sql.SQL("; ").join([sql.SQL(_ENTER_SAVEPOINT), sql.SQL(before)]))
             for copy in copies:
                 reader.begin()
                 async with self._connection.cursor() as cursor, cursor.copy(copy) as stream:
                     async for message in stream:
                         reader.take(message)
-            return await (await self._connection.execute(after)).fetchall()
+            rows = await (await self._connection.execute(after)).fetchall()
+            await self._connection.execute(_LEAVE_SAVEPOINT)
+            return rows
 
     @asynccontextmanager
-    async def _savepoint(self) -> AsyncIterator[None]:
-        """Leave the savepoint that is opened inside, whatever happens; translate the driver's errors."""
+    async def _recovered(self) -> AsyncIterator[None]:
+        """Leave the savepoint where a statement inside it fails; translate the driver's errors."""
         try:
             yield
         except psycopg.Error as error:
@@ -229,14 +253,18 @@ class Session:
             if self.alive:
                 await self.fetch(_LEAVE_SAVEPOINT)
             raise failure from error
-        await self.fetch(_LEAVE_SAVEPOINT)
 
-    async def _in_one_message(self, statement: Statement, before: LiteralString | None) -> psycopg.AsyncCursor[Row]:
+    async def _in_one_message(
+        self, statement: Statement | bytes, before: LiteralString | None
+    ) -> psycopg.AsyncCursor[Row]:
+        """Enter the savepoint, run the statement and leave it again; return the cursor at the statement's result."""
         # Never a pipeline: its last message, a Flush, leaves the server without the time limit on idle transactions.
-        parts = [sql.SQL("SAVEPOINT chunk"), *([sql.SQL(before)] if before else []), _composed(statement)]
-        cursor = await self._connection.execute(sql.SQL("; ").join(parts))
-        while cursor.nextset():
-            pass
+        first = [_ENTER_SAVEPOINT, *([before] if before else [])]
+        body = statement if isinstance(statement, bytes) else self.rendered(statement)
+        message = b"; ".join([*(part.encode() for part in first), body, _LEAVE_SAVEPOINT.encode()])
+        cursor = await self._connection.execute(message)
+        for _ in first:
+            cursor.nextset()
         return cursor
 
     async def arm_limits(self) -> None:

@@ -98,7 +98,7 @@ def run_audit(
             raise
         record, result = finished.record, finished.result
         keeper.end(result)
-        recorder.finish(record, audit_document(result) if result else None)
+        recorder.finish(record, audit_document(result) if result and recorder.history else None)
         emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
     return replace(finished, unrecorded=recorder.problem)
 

@@ -6,13 +6,16 @@ It reads the run's events like any other sink. What can't be kept costs the wish
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from replcheck.errors import StoreError
 from replcheck.events import BlocksProven, Event, ProvingBegan
 from replcheck.model.audit import AuditResult
 from replcheck.model.outcome import Verdict
 from replcheck.model.progress import Premises, ProvenBlocks
-from replcheck.store import History
+
+if TYPE_CHECKING:
+    from replcheck.store import History
 
 _WRITE_EVERY_S = 1.0
 _WRITE_AT = 1000
@@ -22,7 +25,7 @@ _WRITE_AT = 1000
 class Keeper:
     """Writes proofs about once a second; `problem` is why it stopped, empty while it works."""
 
-    history: History | None
+    history: "History | None"
     run_id: str
     clock: Callable[[], float] = time.monotonic
     problem: str = ""

@@ -1,11 +1,14 @@
 """Keeps a run's beginning and end in the history; what goes wrong with that is remembered and never raised."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.errors import StoreError
 from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, RunStart
-from replcheck.store import History, open_history
+
+if TYPE_CHECKING:
+    from replcheck.store import History
 
 
 class Recorder:
@@ -14,8 +17,12 @@ class Recorder:
     def __init__(self, store: Path | None) -> None:
         self.problem = ""
         self.history: History | None = None
+        if store is None:
+            return
+        from replcheck.store import open_history  # large, and a run without a history needs none of it
+
         try:
-            self.history = open_history(store) if store else None
+            self.history = open_history(store)
         except StoreError as error:
             self._give_up(error)
 

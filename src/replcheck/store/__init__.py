@@ -1,7 +1,23 @@
-"""The history of runs: what was asked, when, and how it ended. Nothing in it is secret or a row's value."""
+"""The history of runs: what was asked, when, and how it ended. Nothing in it is secret or a row's value.
 
-from replcheck.store.history import History, open_history
+What needs the database library is loaded when it is first asked for: a run that keeps no record needs none of it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from replcheck.store.places import default_path
-from replcheck.store.reader import HistoryReader, RunFilter, open_reader
+
+if TYPE_CHECKING:
+    from replcheck.store.history import History, open_history
+    from replcheck.store.reader import HistoryReader, RunFilter, open_reader
 
 __all__ = ["History", "HistoryReader", "RunFilter", "default_path", "open_history", "open_reader"]
+
+_LIES_IN = {"History": "history", "open_history": "history"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LIES_IN.get(name, 'reader')}"), name)
