@@ -13,10 +13,11 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments, Format
+from replcheck.cli.audit import AuditArguments
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
 from replcheck.cli.nodes import configuration_for
+from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import UsageError

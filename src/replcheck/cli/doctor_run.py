@@ -6,10 +6,10 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import Format
 from replcheck.cli.display import Display
 from replcheck.cli.doctor import DoctorArguments
 from replcheck.cli.nodes import configuration_for
+from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError

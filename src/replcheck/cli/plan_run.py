@@ -6,8 +6,9 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments, Format
+from replcheck.cli.audit import AuditArguments
 from replcheck.cli.display import Display
+from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError, UsageError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from replcheck.cli.audit import Format
 from replcheck.cli.demo_run import forget_other_servers
 from replcheck.cli.display import Display
+from replcheck.cli.options import Format
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.selftest import SelftestResult
 from replcheck.report.selftest import print_selftest, selftest_json
