@@ -62,7 +62,7 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
     if delivered is not None:
         display.note(f"error: cannot write the report: {delivered}")
         return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
-    return finished.record.exit_status
+    return display.heard(finished.record.exit_status)
 
 
 def _flags(arguments: AuditArguments) -> AuditFlags:

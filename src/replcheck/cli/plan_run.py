@@ -35,7 +35,7 @@ def plan_and_report(
     trouble = deliver(partial(_rendered, plan, arguments, configuration), arguments.output)
     if trouble is not None:
         raise ReplcheckError(f"cannot write the plan: {trouble}")
-    return ExitStatus.PROVEN
+    return display.heard(ExitStatus.PROVEN)
 
 
 def _rendered(plan: AuditPlan, arguments: AuditArguments, configuration: Configuration | None, target: TextIO) -> str:

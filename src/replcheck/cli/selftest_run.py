@@ -40,7 +40,7 @@ def selftest_and_report(
         display.note(f"the cluster {finished.kept} still runs, broken as it is; remove it with: {down}")
     if finished.unrecorded:
         display.note(f"warning: this run is not recorded: {finished.unrecorded}")
-    return finished.record.exit_status
+    return display.heard(finished.record.exit_status)
 
 
 def _rendered(result: SelftestResult) -> str:
