@@ -53,7 +53,7 @@ from replcheck.model.audit import (
 )
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
-from replcheck.model.progress import Premises, Progress
+from replcheck.model.progress import Premises, Progress, taken_over
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import Database, read_databases
 
@@ -80,13 +80,13 @@ async def audit_cluster(
     emit: Emit,
     stop: asyncio.Event,
     gate: Gate | None = None,
-    earlier: Progress | None = None,
+    earlier: Sequence[Progress] = (),
 ) -> AuditResult:
     """Prove, row by row, that the replicas among `targets` are transactionally consistent copies of the primary.
 
     Raises a ReplcheckError where the audit cannot begin. Once it has begun it always returns a result; where `stop` is
     set meanwhile, or another reason ends it early, what was not proven by then stays so and `stopped` says why. What
-    `earlier` has proven and what still holds is not read again.
+    `earlier` runs, newest first, have proven and what still holds is not read again.
     """
     started_at, began = datetime.now(UTC), time.monotonic()
     hasher = new_hasher(options.level)
@@ -96,6 +96,7 @@ async def audit_cluster(
         system_identifier=nodes[0].facts.identity.system_identifier,
         servers={node.name: node.facts.identity.start_key for node in nodes},
     )
+    taken = taken_over(earlier, premises, nodes[0].name, started_at)
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
@@ -105,14 +106,14 @@ async def audit_cluster(
         gate=gate or Gate(),
         filters=RelationFilters(options.filters),
         sampler=Sampler(options.cross_check),
-        earlier=earlier.still_valid(premises, nodes[0].name, started_at) if earlier else {},
+        earlier=taken.proofs,
     )
     cluster_.gate.tell(emit)
     try:
         require_visible(nodes, options)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
         async with _watched(cluster_, stop, began):
-            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=earlier, started_at=started_at).run()
+            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=taken.run, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
 

@@ -121,7 +121,7 @@ def audit(
         str | None, typer.Option(metavar="DURATION", help="End then; what is not proven by then is inconclusive.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the last audit ended, if it ended early within a day.")
+        bool, typer.Option("--resume", help="Build upon what audits that ended early have proven within a day.")
     ] = False,
     format: ReportFormat = Format.HUMAN,  # noqa: A002 - the option's name
     output: Output = None,

@@ -1,6 +1,6 @@
 """`replcheck audit` from its options to its exit status: request, run, report, record.
 
-The verdict is printed before anything is said of the history, and no failure to write turns into another verdict than
+The verdict is printed before anything is said of its record, and no failure to write turns into another verdict than
 3, or 2 where a divergence was found.
 """
 
