@@ -10,7 +10,8 @@
 #   make clean     remove the environment and all caches
 #
 # PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest, SOAK_ARGS="--replay 42/7"
-# to the soak, BENCH_ARGS="--only digest" to the benchmarks.
+# to the soak, BENCH_ARGS="--only digest" to the benchmarks. REPLCHECK_SCALE_GB=10 makes the one large relation of
+# `make test-all` so many GiB instead of two.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

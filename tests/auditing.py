@@ -69,7 +69,7 @@ async def audit_of(
         emit=emit,
         stop=controls.stop,
         gate=controls.gate,
-        earlier=controls.earlier,
+        earlier=[controls.earlier] if controls.earlier else (),
     )
     return result, events
 

@@ -1,5 +1,6 @@
 """`replcheck audit` as a caller sees it: streams, exit statuses, files; the auditor is a fake."""
 
+import errno
 import io
 import json
 import os
@@ -331,19 +332,98 @@ def test_with_every_stream_closed_nothing_reaches_a_file_that_was_opened_instead
     assert all(json.loads(line)["event"] for line in (tmp_path / "events").read_text().splitlines())
 
 
-@pytest.mark.parametrize("found", ["consistent", "diverged", "refused"])
-def test_a_reader_of_standard_error_that_went_away_ends_with_3_and_no_traceback(found: str) -> None:
+def unread(found: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose standard error nobody reads any more."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-c", _ANY_RESULT, found, "audit", *NODES],
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _ANY_RESULT, found, "audit", *NODES, "--format", "json", *words],
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LANG": "C.UTF-8"},
+            check=False,
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize(("found", "status"), [("consistent", 3), ("diverged", 2), ("refused", 3)])
+def test_a_warning_that_nobody_can_read_ends_with_3_or_2_and_costs_no_report(found: str, status: int) -> None:
+    done = unread(found)
+    assert done.returncode == status
+    if found == "refused":
+        assert done.stdout == b""
+    else:
+        assert json.loads(done.stdout)["verdict"] == found
+
+
+@pytest.mark.parametrize(("found", "status"), [("consistent", 0), ("diverged", 2), ("refused", 3)])
+def test_where_there_is_nothing_to_say_it_does_not_matter_whether_anybody_reads(found: str, status: int) -> None:
+    assert unread(found, "--no-store").returncode == status
+
+
+def test_a_reader_of_standard_error_that_goes_away_in_the_middle_does_not_end_an_audit() -> None:
+    """The first note is read, the second, of a broken file of events, is not: the divergence is found after it."""
+    reader, writer = os.pipe()
+    words = [sys.executable, "-c", _HOLDS_ON, "audit", *NODES, "--format", "json", "--events", "/dev/full"]
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=writer,
         env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LANG": "C.UTF-8"},
-        check=False,
-    )
-    os.close(writer)
-    assert (done.returncode, done.stdout) == (3, b"")
+    ) as process:
+        os.close(writer)
+        first = os.read(reader, 1000)
+        os.close(reader)
+        out, _ = process.communicate(b"go on\n", timeout=30)
+    assert b"no record of this run is kept" in first
+    assert process.returncode == 2
+    assert json.loads(out)["verdict"] == "diverged"
+
+
+_HOLDS_ON = """
+import sys
+from replcheck.cli.main import main
+from replcheck.runs import audit
+from tests.factories import diverged
+
+async def holds_on(targets, options, *, run_id, cluster, emit, stop, gate, earlier):
+    return diverged()
+
+opened = audit.FanOut
+def waiting(*arguments, **words):
+    sys.stdin.readline()
+    return opened(*arguments, **words)
+audit.FanOut = waiting
+audit._default_auditor = lambda: holds_on
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_terminal_that_goes_away_under_the_bar_changes_no_verdict(run, monkeypatch):
+    terminal = _Gone()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    ended = run("audit", *NODES, auditor=returning(diverged()))
+    assert (ended.status, "DIVERGED" in ended.out, terminal.tried) == (2, True, True)
+
+
+class _Gone(io.StringIO):
+    """A terminal whose other end is closed."""
+
+    tried = False
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+    def write(self, text: str) -> int:
+        self.tried = True
+        raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"LANG": "C"}, {"LANG": "POSIX"}])

@@ -4,9 +4,12 @@ import inspect
 import sys
 
 import pytest
+from typer.core import TyperGroup, TyperOption
+from typer.main import get_command
 
 from replcheck import __version__, errors
 from replcheck.audit.digest import ENCODINGS
+from replcheck.cli.app import app
 from replcheck.cli.exits import EXIT_STATUS_OF, exit_status_of, scrubbed, told
 from replcheck.cli.main import is_plain_ascii, main
 from replcheck.model.outcome import ExitStatus
@@ -83,3 +86,17 @@ def test_other_arguments_are_told():
 )
 def test_the_locale_decides_about_ascii(environment, plain):
     assert is_plain_ascii(environment) is plain
+
+
+@pytest.mark.parametrize("name", ["primary", "replica", "config", "jobs", "database", "table", "exclude", "catalogs"])
+def test_an_option_of_nodes_and_scope_is_the_same_to_the_doctor_as_to_an_audit(name):
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    described = [
+        (option.opts, option.secondary_opts, option.metavar, option.envvar, option.help)
+        for command in ("audit", "doctor")
+        for option in group.commands[command].params
+        if option.name == name and isinstance(option, TyperOption)
+    ]
+    assert len(described) == 2
+    assert described[0] == described[1]

@@ -56,7 +56,14 @@ class Staged:
         server: Any = self.primary.server
         anchor = take_anchor(server)
         ready = finish(self._renew(frozenset(nodes), anchor))
-        chase = Chase(cluster, server, ready, anchor, renew=self._renew)
+        chase = Chase(
+            cluster,
+            server,
+            ready,
+            anchor,
+            renew=self._renew,
+            report=lambda name, error: cluster.replicas[name].report(error),
+        )
         return chase, asyncio.run(chase.run())
 
     async def _advance(self, primary: Any) -> Anchor:

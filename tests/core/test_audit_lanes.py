@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replcheck.audit import handles, lanes
+from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.lanes import Lane
 from replcheck.audit.options import AuditOptions
@@ -110,7 +111,7 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lane_of(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Lane:
-    lane = Lane(1, "clinic", 7, cluster)
+    lane = Lane(1, "clinic", 7, cluster, CatalogDamage("clinic", 7))
 
     async def session(handle: Told) -> Any:
         return SimpleNamespace(node=handle.name, rollback=_nothing, close=_nothing)

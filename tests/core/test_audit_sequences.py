@@ -185,7 +185,23 @@ def test_a_value_that_was_not_given_out_yet_lies_one_step_before_one_that_was():
     unused, used = state(1, called=False), state(1)
     assert judge(unused, unused, unused) is Bracket.INSIDE
     assert judge(used, unused, used) is Bracket.OUTSIDE
-    assert judge(unused, used, unused) is Bracket.INSIDE
+    assert judge(unused, used, unused) is Bracket.NEAR
+
+
+def test_a_copied_page_and_a_replayed_record_are_the_same_place():
+    held = state(100, log_count=32)
+    assert judge(held, held, held) is Bracket.INSIDE
+    assert judge(held, state(132), held) is Bracket.INSIDE
+    assert judge(held, state(100), held) is Bracket.NEAR
+
+
+@given(sequences(), st.integers(-40, 40).filter(bool), CHANCES)
+def test_a_replica_anywhere_but_where_the_primary_has_logged_to_is_near_or_outside(counter, steps, chance):
+    move(counter, chance)
+    still = counter.now
+    replica = replace(counter.logged, last_value=counter.logged.last_value + steps * still.increment)
+    assert judge(still, replica, still) in (Bracket.NEAR, Bracket.OUTSIDE)
+    assert judge(still, replace(counter.logged, called=not still.called), still) in (Bracket.NEAR, Bracket.OUTSIDE)
 
 
 def test_a_sequence_logged_further_ahead_than_usual_is_inside():
@@ -240,7 +256,7 @@ def looks_until_confirmed(*brackets: tuple[SequenceState, SequenceState]) -> int
     """Return how many looks at a replica outside these brackets make it believed; None where they do not."""
     outside: dict[int, _Outside] = {}
     for number, (before, after) in enumerate(brackets, 1):
-        if _confirmed(outside, FIRST_OID, before, after):
+        if _confirmed(outside, FIRST_OID, before, state(-5000), after):
             return number
     return None
 
@@ -260,6 +276,21 @@ def test_a_replica_outside_is_believed_after_four_looks_at_a_sequence_that_moves
 
 def test_a_replica_outside_is_never_believed_where_the_sequence_goes_hither_and_thither():
     assert looks_until_confirmed(*[(state(5), state(10)), (state(3), state(8))] * 3) is None
+
+
+def near_looks_until_confirmed(*looks: tuple[SequenceState, SequenceState]) -> int | None:
+    """Return how many looks at a primary that stands still and a replica near it make it believed."""
+    outside: dict[int, _Outside] = {}
+    for number, (still, shown) in enumerate(looks, 1):
+        if _confirmed(outside, FIRST_OID, still, shown, still):
+            return number
+    return None
+
+
+def test_a_replica_near_is_believed_only_after_looks_between_which_nothing_moved():
+    assert near_looks_until_confirmed(*[(state(100), state(110))] * 6) == 5
+    assert near_looks_until_confirmed(*[(state(100), state(110)), (state(100), state(111))] * 6) is None
+    assert near_looks_until_confirmed(*[(state(100), state(110)), (state(101), state(110))] * 6) is None
 
 
 def test_a_damaged_sequence_on_a_replica_is_divergence_and_any_other_refusal_is_unchecked():

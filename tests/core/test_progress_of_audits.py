@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from replcheck.audit.comparison import WHOLE, BlockRange
 from replcheck.audit.proof import WHOLE_BLOCKS, RelationProof
-from replcheck.model.progress import MAX_AGE_S, Premises, Progress, ProvenBlocks, RelationState, without
+from replcheck.model.progress import MAX_AGE_S, Premises, Progress, ProvenBlocks, RelationState, taken_over, without
 from replcheck.postgres.digests import LAST_BLOCK
 from tests.core.proofs import relation
 
@@ -74,6 +74,34 @@ def test_what_was_proven_more_than_a_day_ago_is_proven_again():
     fresh_enough = proven((0, 9), age_s=MAX_AGE_S)
     assert earlier(fresh_enough).still_valid(PREMISES, "db1", NOW)
     assert earlier(proven((0, 9), age_s=MAX_AGE_S + 1)).still_valid(PREMISES, "db1", NOW) == {}
+
+
+def test_of_several_runs_each_relation_is_taken_from_the_one_that_proved_most_of_it():
+    other = replace(STATE, relation=16385)
+    long = earlier(proven((0, 900)), replace(proven((0, 10)), state=other))
+    short = replace(earlier(proven((0, 500))), run_id="short")
+    third = replace(earlier(replace(proven((0, 20)), state=other)), run_id="third")
+    taken = taken_over([third, short, long], PREMISES, "db1", NOW)
+    assert taken.proofs == {STATE: [proven((0, 900))], other: [replace(proven((0, 20)), state=other)]}
+    assert taken.run in (long, third)
+
+
+def test_blocks_count_for_each_replica_that_they_were_proven_for():
+    one = replace(earlier(proven((0, 900), replicas=("db2",))), run_id="one")
+    both = replace(earlier(proven((0, 600))), run_id="both")
+    assert taken_over([one, both], PREMISES, "db1", NOW).run is both
+
+
+def test_the_newer_of_two_runs_counts_where_both_proved_as_much():
+    newer, older = replace(earlier(proven((0, 9), age_s=5.0)), run_id="newer"), earlier(proven((0, 9)))
+    taken = taken_over([newer, older], PREMISES, "db1", NOW)
+    assert (taken.run, taken.proofs) == (newer, {STATE: [proven((0, 9), age_s=5.0)]})
+
+
+def test_nothing_is_taken_over_where_nothing_holds():
+    old = earlier(proven((0, 9), age_s=MAX_AGE_S + 1))
+    taken = taken_over([old], PREMISES, "db1", NOW)
+    assert (taken.run, taken.proofs) == (None, {})
 
 
 def test_only_what_is_not_proven_is_read():

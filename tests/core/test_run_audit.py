@@ -2,21 +2,27 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from replcheck.audit.options import AuditOptions
 from replcheck.errors import NodeUnreachable, UsageError
-from replcheck.events import RunFinished, RunStarted
+from replcheck.events import BlocksProven, ProvingBegan, RunFinished, RunStarted
+from replcheck.model.audit import StopCode
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.model.run import RunRecord, RunStart
 from replcheck.report.document import audit_document
 from replcheck.runs.audit import run_audit
 from replcheck.store import open_history
-from tests.factories import consistent, diverged, unchecked
+from tests.factories import BEGUN, consistent, diverged, unchecked
 from tests.fakes import REQUEST, raising, returning, waiting_for_stop
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +127,92 @@ def test_one_audit_of_a_cluster_at_a_time(tmp_path):
     run_audit(REQUEST, sinks=[second], store=store, auditor=returning(consistent()))
     assert set(refusals) == {'an audit of cluster "clinic" is already running'}
     assert run_audit(REQUEST, store=store, auditor=returning(consistent())).error is None
+
+
+# --- what is kept for a run that goes on ---
+
+PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"})
+
+
+def proven(relation):
+    state = RelationState(database=5, relation=relation, token=77, filenode=relation)
+    return ProvenBlocks(state=state, replicas=("db2",), ranges=((0, 9),), rows=10, proven_at=datetime.now(UTC))
+
+
+def proving(result, *relations, before=lambda: None, seen=None):
+    """Return an auditor that proves these relations one by one, and notes which earlier runs it is given."""
+
+    async def audit(targets, options, *, run_id, cluster, emit, stop, gate, earlier):
+        if seen is not None:
+            seen.extend({proof.state.relation for proof in run.proofs} for run in earlier)
+        emit(ProvingBegan(at=BEGUN, premises=PREMISES))
+        before()
+        for relation in relations:
+            emit(BlocksProven(at=BEGUN, proof=proven(relation)))
+        return result
+
+    return audit
+
+
+def asking(**options):
+    return replace(REQUEST, options=AuditOptions(**options))
+
+
+def kept(store):
+    return [{proof.state.relation for proof in run.proofs} for run in open_history(store).unfinished("clinic")]
+
+
+STOPPED = consistent(stopped="the time budget is over", stop_code=StopCode.TIME_BUDGET)
+
+
+def test_an_audit_of_a_part_takes_nothing_from_a_longer_one_that_ended_early(tmp_path):
+    store, seen = tmp_path / "clinic.db", []
+    run_audit(REQUEST, store=store, auditor=proving(STOPPED, 1, 2, 3))
+    run_audit(asking(tables=("public.visit",)), store=store, auditor=proving(consistent(), 1))
+    assert kept(store) == [{1, 2, 3}]
+    run_audit(asking(databases=("clinic",)), store=store, auditor=proving(STOPPED, 4))
+    assert kept(store) == [{4}, {1, 2, 3}]
+    run_audit(replace(REQUEST, resume=True), store=store, auditor=proving(consistent(), seen=seen))
+    assert seen == [{4}, {1, 2, 3}]
+    assert kept(store) == []
+
+
+def test_an_audit_of_the_same_part_that_comes_to_its_end_leaves_nothing_to_go_on_with(tmp_path):
+    store, part = tmp_path / "clinic.db", asking(tables=("public.visit",))
+    run_audit(part, store=store, auditor=proving(STOPPED, 1))
+    run_audit(replace(part, resume=True), store=store, auditor=proving(consistent(), 1, 2))
+    assert kept(store) == []
+    with pytest.raises(UsageError, match="is left to go on with"):
+        run_audit(replace(part, resume=True), store=store, auditor=proving(consistent()))
+
+
+def test_one_that_ends_early_again_loses_nothing_of_what_was_proven_before_it(tmp_path):
+    store = tmp_path / "clinic.db"
+    run_audit(REQUEST, store=store, auditor=proving(STOPPED, 1, 2, 3))
+    run_audit(replace(REQUEST, resume=True), store=store, auditor=proving(STOPPED, 1))
+    run_audit(REQUEST, store=store, auditor=proving(STOPPED))
+    assert kept(store) == [set(), {1}, {1, 2, 3}]
+
+
+def test_proofs_that_cannot_be_kept_are_told_at_once_and_change_no_outcome(tmp_path):
+    store, told = tmp_path / "clinic.db", []
+
+    def lose():
+        connection = sqlite3.connect(store)
+        connection.execute("DROP TABLE proven_blocks")
+        connection.close()
+        told.append("lost")
+
+    auditor = proving(consistent(), *range(2000), before=lose)
+    finished = run_audit(REQUEST, store=store, tell=told.append, auditor=auditor)
+    assert told == [
+        "lost",
+        (
+            "warning: what is proven from now on is not kept, and --resume cannot build upon it:"
+            f" history {store}: no such table: proven_blocks"
+        ),
+    ]
+    assert (finished.record.exit_status, finished.unrecorded) == (ExitStatus.PROVEN, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -16,6 +16,7 @@ import pytest
 
 from replcheck.errors import StoreError
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.model.progress import Extent, Premises, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart, new_run_id
 from replcheck.store import default_path, open_history
 
@@ -109,7 +110,7 @@ def test_a_history_of_a_newer_version_is_refused(path):
     connection.execute("UPDATE replcheck_meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 2"):
+    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 3"):
         open_history(path)
 
 
@@ -151,6 +152,89 @@ def test_an_error_of_the_database_shows_no_value(path):
     with pytest.raises(StoreError, match="unique constraint failed") as caught:
         history.begin(begun)
     assert "canary" not in f"{caught.value.message}{caught.value.__cause__}"
+
+
+# --- what a run has proven ---
+
+PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"})
+WHOLE, PART = Extent(digest="1" * 64, whole=True), Extent(digest="2" * 64, whole=False)
+
+
+def proof(relation, *, at=BEGUN):
+    state = RelationState(database=5, relation=relation, token=77, filenode=relation)
+    return ProvenBlocks(state=state, replicas=("db2",), ranges=((0, 9),), rows=10, proven_at=at)
+
+
+def keeping(history, hour, extent, *proofs, premises=PREMISES):
+    """Keep what a run of that hour has proven; return its id."""
+    begun = start(run_id=new_run_id(BEGUN + timedelta(hours=hour)), started_at=BEGUN + timedelta(hours=hour))
+    history.begin(begun)
+    history.keep_proofs(begun.run_id, premises, extent, proofs)
+    return begun.run_id
+
+
+def test_what_runs_have_proven_comes_back_newest_first(path):
+    history = open_history(path)
+    first, second = keeping(history, 0, WHOLE, proof(1), proof(2)), keeping(history, 1, PART, proof(3))
+    history.keep_proofs(second, PREMISES, PART, [proof(4)])
+    assert [(run.run_id, run.proofs) for run in open_history(path).unfinished("clinic")] == [
+        (second, (proof(3), proof(4))),
+        (first, (proof(1), proof(2))),
+    ]
+    assert history.unfinished("other") == ()
+
+
+def test_a_part_that_is_settled_takes_nothing_from_what_was_asked_for_more(path):
+    history = open_history(path)
+    longer, other_part = keeping(history, 0, WHOLE, proof(1)), keeping(history, 1, Extent(digest="3" * 64, whole=False))
+    keeping(history, 2, PART, proof(1))
+    history.forget_proofs(PREMISES, PART)
+    assert [run.run_id for run in history.unfinished("clinic")] == [other_part, longer]
+    history.forget_proofs(PREMISES, WHOLE)
+    assert history.unfinished("clinic") == ()
+
+
+def test_an_audit_of_some_nodes_takes_nothing_from_one_of_more(path):
+    history = open_history(path)
+    more = replace(PREMISES, servers={"db1": "a", "db2": "b", "db3": "c"})
+    longer = keeping(history, 0, WHOLE, proof(1), premises=more)
+    keeping(history, 1, WHOLE, proof(1))
+    history.forget_proofs(PREMISES, WHOLE)
+    assert [run.run_id for run in history.unfinished("clinic")] == [longer]
+
+
+def test_another_cluster_in_the_same_history_keeps_what_it_has(path):
+    history = open_history(path)
+    other = keeping(history, 0, WHOLE, proof(1), premises=replace(PREMISES, system_identifier="8"))
+    history.forget_proofs(PREMISES, WHOLE)
+    history.forget_old_proofs(PREMISES, BEGUN + timedelta(days=9))
+    assert [run.run_id for run in history.unfinished("clinic")] == [other]
+
+
+def test_what_is_too_old_to_be_built_upon_is_dropped(path):
+    history = open_history(path)
+    keeping(history, 0, WHOLE)
+    keeping(history, 1, WHOLE, proof(1, at=BEGUN + timedelta(hours=2)))
+    long_one = keeping(history, 2, WHOLE, proof(1), proof(2, at=BEGUN + timedelta(hours=20)))
+    recent = keeping(history, 19, WHOLE)
+    history.forget_old_proofs(PREMISES, BEGUN + timedelta(hours=18))
+    assert [run.run_id for run in history.unfinished("clinic")] == [recent, long_one]
+
+
+def test_a_history_that_knew_nothing_of_extents_is_brought_up_to_date(path):
+    history = open_history(path)
+    old = keeping(history, 0, WHOLE, proof(1))
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE proof_extents")
+    connection.execute("UPDATE replcheck_meta SET value = '2'")
+    connection.commit()
+    connection.close()
+    history = open_history(path)
+    assert [run.run_id for run in history.unfinished("clinic")] == [old]
+    history.forget_proofs(PREMISES, PART)
+    assert len(history.unfinished("clinic")) == 1
+    history.forget_proofs(PREMISES, WHOLE)
+    assert history.unfinished("clinic") == ()
 
 
 def _write_runs(path: Path, count: int) -> None:

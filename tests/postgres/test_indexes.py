@@ -5,9 +5,9 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from replcheck.lab.schema import create_schema
 from replcheck.lab.workload import MixedWorkload
 from replcheck.model.audit import AuditResult, DifferenceKind, IndexReport
 from replcheck.model.outcome import ExitStatus, Outcome, Verdict
-from replcheck.postgres.amcheck import read_indexes
+from replcheck.postgres.amcheck import Amcheck, IndexFault, check_index, read_indexes
 from replcheck.postgres.catalog import read_relations
 from replcheck.postgres.local import connect
+from replcheck.postgres.session import Session
 from replcheck.report.verdict import outcome_of, sentence
 from tests.auditing import run_audit_of, server_errors, targets_of
 from tests.commands import run_command
@@ -432,12 +433,24 @@ def test_a_standby_without_feedback_is_accused_of_no_row_that_its_primary_has_fo
 
 
 async def _check_on_standby(cluster: LabCluster, *, within_s: float) -> tuple[list[IndexState], list[int]]:
-    """Check the queue's index again and again, on the standby alone, until several reports were looked at again.
+    """Check the queue's index again and again, on the standby alone, until several reports were looked at again."""
+    states, deadline = list[IndexState](), time.monotonic() + within_s
+    async with _standby_checks(cluster) as (check, events):
+        while time.monotonic() < deadline and sum(event.looks > 1 for event in _checks(events)) < 5:
+            states += await check()
+    return states, [event.looks for event in _checks(events)]
+
+
+Check = Callable[[], Awaitable[list[IndexState]]]
+
+
+@asynccontextmanager
+async def _standby_checks(cluster: LabCluster) -> AsyncIterator[tuple[Check, list[Event]]]:
+    """Return what checks the queue's index on the standby alone, and what is told of it.
 
     The primary's own check would hold back what it marks dead meanwhile.
     """
-    events, states = list[Event](), list[IndexState]()
-    options = AuditOptions(indexes=True)
+    events, options = list[Event](), AuditOptions(indexes=True)
     nodes = await connect_nodes(targets_of(cluster), options, events.append)
     audited = Cluster(
         primary=nodes[0],
@@ -446,24 +459,103 @@ async def _check_on_standby(cluster: LabCluster, *, within_s: float) -> tuple[li
         options=options,
         emit=events.append,
     )
-    tables = {
-        oid: found for oid, found in (await read_relations(await nodes[0].control())).items() if found.name == "queue"
-    }
-    indexes = [
-        index for index in (await read_indexes(await nodes[0].control(), list(tables))).values() if not index.toast
-    ]
+    control = await nodes[0].control()
+    tables = {oid: found for oid, found in (await read_relations(control)).items() if found.name == "queue"}
+    indexes = [index for index in (await read_indexes(control, list(tables))).values() if not index.toast]
+
+    async def check() -> list[IndexState]:
+        checker = NodeChecker(nodes[1], "postgres", audited)
+        await checker.check(indexes, tables)
+        await checker.close()
+        assert checker.lack is None
+        return list(checker.states.values())
+
     try:
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline and sum(event.looks > 1 for event in _checks(events)) < 5:
-            checker = NodeChecker(nodes[1], "postgres", audited)
-            await checker.check(indexes, tables)
-            await checker.close()
-            assert checker.lack is None
-            states += checker.states.values()
+        yield check, events
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
-    return states, [event.looks for event in _checks(events)]
 
 
 def _checks(events: list[Event]) -> list[IndexChecked]:
     return [event for event in events if isinstance(event, IndexChecked)]
+
+
+# --- entries that the primary has marked dead ---
+
+
+class Forgetful:
+    """A primary that deletes rows and marks their index entries dead, which a page image carries to the standby."""
+
+    def __init__(self, cluster: LabCluster) -> None:
+        self._cluster = cluster
+        self._turn = 0
+        for statement in (
+            "create table queue (id int, content text)",
+            "create index queue_id on queue (id)",
+            # One page with room for more: a full one would be pruned, and a standby's snapshot would hold that up.
+            "insert into queue select i, 'x' from generate_series(1, 100) i",
+            "create extension amcheck",
+            GRANT.format("public"),
+            "vacuum (freeze) queue",
+        ):
+            cluster.primary.execute(statement)
+        cluster.catch_up()
+
+    def forget(self) -> None:
+        """Delete five rows, mark their entries dead by looking for them, and write the page that they lie on."""
+        first = 5 + 10 * self._turn
+        self._turn += 1
+        primary = self._cluster.primary
+        primary.execute("delete from queue where id between %s and %s", [first, first + 4])
+        primary.execute("checkpoint")
+        with connect(primary.dsn(), node="primary") as connection:
+            connection.execute("set enable_seqscan = off; set enable_bitmapscan = off")
+            for _ in range(2):
+                connection.execute("select count(content) from queue where id between %s and %s", [first, first + 4])
+            connection.execute("insert into queue values (%s, 'y')", [first])
+        self._cluster.catch_up()
+
+
+@pytest.fixture
+def forgetful(make_cluster: MakeCluster, newest_major: int) -> tuple[LabCluster, Forgetful]:
+    cluster = make_cluster(
+        major=newest_major, standbys=1, feedback=False, settings={"autovacuum": "off", "full_page_writes": "on"}
+    )
+    return cluster, Forgetful(cluster)
+
+
+def test_amcheck_by_itself_reports_a_sound_index_of_a_standby(forgetful: tuple[LabCluster, Forgetful]) -> None:
+    """The fact that the second look must honour: its snapshot still sees rows whose entries are marked dead."""
+    cluster, primary = forgetful
+    standby = cluster.standbys[0]
+    with connect(standby.dsn(), node=standby.name, autocommit=False) as connection:
+        connection.execute("set transaction isolation level repeatable read")
+        connection.execute("select 1")
+        primary.forget()
+        with pytest.raises(Exception, match="lacks matching index tuple"):
+            connection.execute("select bt_index_check('queue_id', true)")
+    standby.execute("select bt_index_check('queue_id', true)")
+
+
+async def test_such_a_report_is_looked_at_again_while_the_primary_keeps_the_entries(
+    forgetful: tuple[LabCluster, Forgetful], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, primary = forgetful
+    reports: list[IndexFault | None] = []
+
+    async def check(session: Session, amcheck: Amcheck, index_oid: int) -> IndexFault | None:
+        """Check under a snapshot that is as old as that of a check which takes long."""
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await session.fetch("SELECT 1")
+        await asyncio.to_thread(primary.forget)
+        try:
+            reports.append(await check_index(session, amcheck, index_oid))
+        finally:
+            await session.rollback()
+        return reports[-1]
+
+    monkeypatch.setattr("replcheck.audit.index_checks.check_index", check)
+    async with _standby_checks(cluster) as (check_all, _):
+        states = await check_all()
+    assert [report.sqlstate if report else None for report in reports] == ["XX001", None, None]
+    assert states == [IndexState()]

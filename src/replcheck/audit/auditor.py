@@ -53,7 +53,7 @@ from replcheck.model.audit import (
 )
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
-from replcheck.model.progress import Premises, Progress
+from replcheck.model.progress import Premises, Progress, taken_over
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import Database, read_databases
 
@@ -69,6 +69,8 @@ class _Gathered:
     not_checked: list[NotChecked] = field(default_factory=list)
     alignments: dict[str, list[AlignmentReport]] = field(default_factory=dict)
     votes: list[str | None] = field(default_factory=list)
+    damaged: dict[str, list[str]] = field(default_factory=dict)
+    """Databases whose catalogs a node cannot read, by node."""
 
 
 async def audit_cluster(
@@ -80,13 +82,13 @@ async def audit_cluster(
     emit: Emit,
     stop: asyncio.Event,
     gate: Gate | None = None,
-    earlier: Progress | None = None,
+    earlier: Sequence[Progress] = (),
 ) -> AuditResult:
     """Prove, row by row, that the replicas among `targets` are transactionally consistent copies of the primary.
 
     Raises a ReplcheckError where the audit cannot begin. Once it has begun it always returns a result; where `stop` is
     set meanwhile, or another reason ends it early, what was not proven by then stays so and `stopped` says why. What
-    `earlier` has proven and what still holds is not read again.
+    `earlier` runs, newest first, have proven and what still holds is not read again.
     """
     started_at, began = datetime.now(UTC), time.monotonic()
     hasher = new_hasher(options.level)
@@ -96,6 +98,7 @@ async def audit_cluster(
         system_identifier=nodes[0].facts.identity.system_identifier,
         servers={node.name: node.facts.identity.start_key for node in nodes},
     )
+    taken = taken_over(earlier, premises, nodes[0].name, started_at)
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
@@ -105,14 +108,14 @@ async def audit_cluster(
         gate=gate or Gate(),
         filters=RelationFilters(options.filters),
         sampler=Sampler(options.cross_check),
-        earlier=earlier.still_valid(premises, nodes[0].name, started_at) if earlier else {},
+        earlier=taken.proofs,
     )
     cluster_.gate.tell(emit)
     try:
         require_visible(nodes, options)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
         async with _watched(cluster_, stop, began):
-            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=earlier, started_at=started_at).run()
+            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=taken.run, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
 
@@ -236,7 +239,10 @@ class _Audit:
                 reason = "rows that its filter leaves out"
                 self._skip(not_checked(name, proof.relation.label, None, "filtered", reason, by_design=True))
             gathered.divergences += relation_divergences(name, proof, self._cluster.primary.name)
-        gathered.votes += lone_votes(audit.proofs)
+        gathered.votes += [*lone_votes(audit.proofs), *audit.damage.votes]
+        gathered.divergences += audit.damage.divergences
+        for damaged in audit.damage.divergences:
+            gathered.damaged.setdefault(damaged.node, []).append(name)
         for dropped in audit.dropped:
             self._skip(not_checked(name, dropped.label, None, DROPPED.code, DROPPED.reason, by_design=True))
         for note in shortfalls(name, audit.proofs):
@@ -371,7 +377,7 @@ class _Audit:
         return ReplicaReport(
             node=node_report(node, nodes),
             verdict=verdict,
-            reason=_reason(verdict, lack, mine, differing, _broken_indexes(gathered, node)),
+            reason=_reason(verdict, lack, mine, differing, _other_damage(gathered, node)),
             alignments=tuple(gathered.alignments.get(node.name, ())),
         )
 
@@ -397,17 +403,22 @@ def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, ended_e
     return {verdict.outcome: verdict for verdict in Verdict}[worst(outcomes)]
 
 
-def _broken_indexes(gathered: _Gathered, node: NodeHandle) -> int:
-    return sum(found.kind is DifferenceKind.INDEX and found.node == node.name for found in gathered.divergences)
+def _other_damage(gathered: _Gathered, node: NodeHandle) -> str:
+    """Say what is wrong with a node beside its relations; empty where nothing is."""
+    databases = gathered.damaged.get(node.name, [])
+    if databases:
+        return f"it cannot read the catalogs of database{'s' * (len(databases) > 1)} {', '.join(databases)}"
+    broken = sum(found.kind is DifferenceKind.INDEX and found.node == node.name for found in gathered.divergences)
+    return {0: "", 1: "1 index is broken"}.get(broken, f"{broken} indexes are broken")
 
 
 def _reason(
-    verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict], differing: int, broken_indexes: int
+    verdict: Verdict, lack: Shortfall | None, relations: Sequence[Verdict], differing: int, other_damage: str
 ) -> str:
     if verdict is Verdict.CONSISTENT:
         return ""
-    if verdict is Verdict.DIVERGED and broken_indexes and not differing:
-        return "1 index is broken" if broken_indexes == 1 else f"{broken_indexes} indexes are broken"
+    if verdict is Verdict.DIVERGED and other_damage and not differing:
+        return other_damage
     if verdict is Verdict.DIVERGED:
         return "1 relation differs" if differing == 1 else f"{differing or 'no'} relations differ"
     if lack is not None:

@@ -31,13 +31,22 @@ class Chase:
     """One search for an alignment; `ready` are the sessions of the replicas that have replayed up to the anchor."""
 
     def __init__(
-        self, cluster: Cluster, primary: Session, ready: dict[str, Session], anchor: Anchor, *, renew: Renew
+        self,
+        cluster: Cluster,
+        primary: Session,
+        ready: dict[str, Session],
+        anchor: Anchor,
+        *,
+        renew: Renew,
+        report: Callable[[str, NodeError], None],
     ) -> None:
+        """`report` is told of a replica that fails and is left out."""
         self._cluster = cluster
         self._primary = primary
         self._ready = ready
         self._anchor = anchor
         self._renew = renew
+        self._report = report
         self._deadline = cluster.clock() + cluster.options.align_budget_s
         self._overshot = False
         self._newest_xmax = anchor.xmax
@@ -53,7 +62,7 @@ class Chase:
             try:
                 await self._ready[name].arm_limits()
             except NodeError as error:
-                self._cluster.replicas[name].report(error)
+                self._report(name, error)
                 del self.unsettled[name]
 
     async def run(self) -> bool:
@@ -91,7 +100,7 @@ class Chase:
                 self.unsettled.pop(name, None)
                 del self._ready[name]
         except NodeError as error:
-            handle.report(error)
+            self._report(name, error)
             self.unsettled.pop(name, None)
             self._ready.pop(name, None)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from replcheck.audit.cluster import Cluster
+from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.definitions import DefinitionWatch, Listing
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.index_verdicts import IndexFindings
@@ -24,12 +25,14 @@ from replcheck.errors import NodeError, StatementFailed
 from replcheck.events import DatabasePlanned, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
 from replcheck.model.outcome import Outcome
-from replcheck.postgres.catalog import Relation
+from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.software import read_software
 
 _ROUNDS = 4
 """How often relations are looked for that came into being while the others were read."""
 _PLANNING_TRIES = 20
+_DAMAGE_TRIES = 5
+"""How often at most the lists are read again because a node could not read its own."""
 _BRACKET_TRIES = 5
 
 
@@ -50,9 +53,11 @@ class DatabaseAudit:
             dropped={},
             alignments={name: [] for name in cluster.replicas},
             absent={},
+            damage=CatalogDamage(database, oid),
             teller=Teller(database, oid, cluster.emit),
         )
-        lanes = [Lane(number, database, oid, cluster) for number in range(1, cluster.options.jobs + 1)]
+        numbers = range(1, cluster.options.jobs + 1)
+        lanes = [Lane(number, database, oid, cluster, self._job.damage) for number in numbers]
         self._workers = [LaneWorker(lane, cluster, self._job) for lane in lanes]
         self._indexes = IndexAudit(database, cluster)
 
@@ -68,8 +73,13 @@ class DatabaseAudit:
 
     @property
     def absent(self) -> Mapping[str, Shortfall]:
-        """Return the nodes that lack the database."""
+        """Return the nodes that lack the database or cannot read its catalogs."""
         return self._job.absent
+
+    @property
+    def damage(self) -> CatalogDamage:
+        """Return which nodes cannot read the database's catalogs."""
+        return self._job.damage
 
     @property
     def extras(self) -> Mapping[str, Mapping[int, Relation]]:
@@ -95,6 +105,7 @@ class DatabaseAudit:
                 if not await self._plan_latecomers():
                     break
             await self._look_at_extras()
+        await self._find_witness()
         # What is read next follows no snapshot, and one that is left open would keep the locks of what is read.
         await self._workers[0].settle()
 
@@ -180,11 +191,24 @@ class DatabaseAudit:
         tries = 0
         while not self._workers[0].over and tries < _PLANNING_TRIES:
             listing = await self._listing()
-            if listing is not None:
+            if listing is not None and not (self._job.damage.unsettled and tries < _DAMAGE_TRIES):
                 self._adopt(*listing)
                 return True
+            await self._workers[0].settle()
             tries += int(self._cluster.primary.usable)
         return False
+
+    async def _find_witness(self) -> None:
+        """Have the other nodes list the database where all that is known of it is that one cannot."""
+        worker = self._workers[0]
+        for node in self._cluster.nodes if self._job.damage.unwitnessed else ():
+            if node.usable and node.name not in self._job.absent:
+                try:
+                    listed = await read_relations(await worker.lane.session(node))
+                except NodeError as error:
+                    await worker.failed(node.name, error)
+                else:
+                    self._job.damage.read(node.name, listed.values())
 
     async def _listing(self, *, but: Collection[int] = ()) -> tuple[Listing, Alignment] | None:
         """List every relation on every node that can be aligned, those in `but` left out.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from replcheck.audit.chase import Chase
 from replcheck.audit.cluster import Cluster
+from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.shortfalls import Lag, left_behind
 from replcheck.audit.visibility import Unsettled
@@ -60,8 +61,9 @@ class Alignment:
 class Lane:
     """One lane in one database; `alignment` is None while it holds no snapshot."""
 
-    def __init__(self, number: int, database: str, oid: int, cluster: Cluster) -> None:
+    def __init__(self, number: int, database: str, oid: int, cluster: Cluster, damage: CatalogDamage) -> None:
         self.number = number
+        self._damage = damage
         self.database = database
         self.oid = oid
         self.cluster = cluster
@@ -72,6 +74,8 @@ class Lane:
         """Whether the session on the primary was lost under the alignment."""
         self.missing: dict[str, DatabaseMissing] = {}
         """Replicas that lack the lane's database although they have replayed what the primary had."""
+        self.damaged: dict[str, NodeError] = {}
+        """Nodes that could not read the catalogs of the lane's database at the last alignment."""
         self._still: dict[str, tuple[float, Lsn]] = {}
 
     @property
@@ -87,7 +91,12 @@ class Lane:
             session = self.sessions.get(handle.name)
             if session is None or not session.alive:
                 session = await handle.open(self.database, f"lane {self.number}")
-                if await read_database_oid(session) != self.oid:
+                try:
+                    there = await read_database_oid(session)
+                except NodeError:
+                    await session.close()
+                    raise
+                if there != self.oid:
                     await session.close()
                     raise DatabaseMissing(f'node "{handle.name}" has another database of that name', node=handle.name)
                 self.sessions[handle.name] = session
@@ -107,7 +116,7 @@ class Lane:
             if not ready:
                 return None
             number = self.cluster.anchors.draw()
-            chase = Chase(self.cluster, primary, ready, anchor, renew=self._ready_replicas)
+            chase = Chase(self.cluster, primary, ready, anchor, renew=self._ready_replicas, report=self.report)
             aligned = await chase.run()
             for name in ready.keys() - chase.unsettled.keys():
                 await self._unaligned(self.cluster.replicas[name], chase.lsn)
@@ -199,8 +208,15 @@ class Lane:
         except DatabaseMissing as error:
             self.missing[handle.name] = error
         except NodeError as error:
-            self.cluster.node(error.node).report(error)
+            self.report(error.node, error)
         return None
+
+    def report(self, name: str, error: NodeError) -> None:
+        """Tell a node's handle that it failed, unless it is this database alone that it cannot read."""
+        if self._damage.concerns(error):
+            self.damaged[name] = error
+        else:
+            self.cluster.node(name).report(error)
 
     async def _wait_for(self, handle: NodeHandle, target: Lsn) -> bool:
         began = self.cluster.clock()

@@ -1,8 +1,9 @@
 """Sequences: bracketed, since no snapshot holds them still.
 
 S0 is read on the primary, then R on each replica, then S1 on the primary. R must lie between S0 and S1 plus the values
-that S1 may have logged ahead; where it does not, it is read again once the replica has replayed the moment of a new S0.
-The judging is pure.
+that S1 may have logged ahead. A primary moves within those without a word in the WAL, and a replica stands at their
+end: so where nobody moves the sequence, R must be exactly there. Where it is not, it is read again once the replica has
+replayed the moment of a new S0. The judging is pure.
 """
 
 import asyncio
@@ -14,18 +15,23 @@ from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
 from replcheck.errors import NodeError, StatementCancelled, StatementFailed
 from replcheck.model.outcome import Verdict
+from replcheck.model.wal import Lsn
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.failures import is_corruption
 from replcheck.postgres.sequences import SequenceState, read_sequences
 from replcheck.postgres.session import Session
-from replcheck.postgres.wal import flush_lsn, insert_lsn, wait_replayed, writer_delay_s
+from replcheck.postgres.wal import flush_lsn, insert_lsn, wait_replayed
 
 LOGGED_AHEAD = 32
 """Values a nextval() logs ahead (PostgreSQL source, SEQ_LOG_VALS in commands/sequence.c)."""
+_LEAST_RECORD = 64
+"""Bytes of WAL into which no record of a sequence fits, but the header of a page does, behind the last record."""
 _LOOKS = 6
 _CONFIRMING_LOOKS = 2
 _CONFIRMING_LOOKS_MOVING = 4
 """A sequence that is moved all the time may be set back and forth between the two reads."""
+_CONFIRMING_LOOKS_NEAR = 5
+"""One that is set back to the same place time and again may seem to stand still while the replica shows another."""
 _PAUSE_S = 0.2
 
 
@@ -34,6 +40,8 @@ class Bracket(Enum):
 
     INSIDE = "inside"
     OUTSIDE = "outside"
+    NEAR = "near"
+    """Nobody moved it, and the replica lies within what may be logged ahead, but not where that ends."""
     UNSTEADY = "unsteady"
     """It was set back or went round in between: read again."""
 
@@ -41,20 +49,20 @@ class Bracket(Enum):
 def judge(before: SequenceState, replica: SequenceState, after: SequenceState) -> Bracket:
     """Tell whether a replica's sequence lies where the primary's went through.
 
-    A sequence that was not moved in between must lie within what was logged ahead of it; `setval` backwards and cycling
-    make a bracket meaningless.
+    Where it was not moved in between, the replica must stand at the end of what was logged ahead, or have the same page
+    if it was copied meanwhile. `setval` backwards and cycling make a bracket meaningless.
     """
     if _definition(before) != _definition(after):
         return Bracket.UNSTEADY
+    moved = before != after
     if _definition(replica) != _definition(before):
-        return Bracket.OUTSIDE if before == after else Bracket.UNSTEADY
+        return Bracket.UNSTEADY if moved else Bracket.OUTSIDE
     sign = 1 if before.increment > 0 else -1
     low, high = sign * _next(before), sign * (_next(after) + _ahead(after) * after.increment)
     if sign * _next(after) < low:
         return Bracket.UNSTEADY
     if low <= sign * _next(replica) <= high:
-        return Bracket.INSIDE
-    moved = before != after
+        return Bracket.INSIDE if moved or _place(replica) == _place(before) else Bracket.NEAR
     return Bracket.UNSTEADY if moved and before.cycles else Bracket.OUTSIDE
 
 
@@ -68,6 +76,11 @@ def _next(state: SequenceState) -> int:
 
 def _ahead(state: SequenceState) -> int:
     return max(state.log_count, LOGGED_AHEAD + state.cache)
+
+
+def _place(state: SequenceState) -> tuple[int, bool]:
+    """Return the last value that is logged, which a nextval() without a record leaves as it is."""
+    return state.last_value + state.log_count * state.increment, state.called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +99,7 @@ class _Outside:
     """Looks in a row that found a replica outside, through which the primary moved one way only."""
 
     looks: int
+    shown: object
     after: object
 
 
@@ -145,17 +159,9 @@ async def _one_look(
     options: AuditOptions,
 ) -> list[Relation]:
     before = await read_sequences(there, sequences)
-    target = await insert_lsn(there)
-    waited = await wait_replayed(
-        here,
-        target,
-        primary_flush=lambda: flush_lsn(there),
-        writer_delay=await writer_delay_s(there),
-        timeout_s=options.replay_wait_s,
-    )
-    if not waited.reached:
-        for sequence in sequences:
-            verdicts[sequence.oid] = SequenceVerdict(verdict=Verdict.INCONCLUSIVE, reason="the replica lags")
+    lack = await _wait(there, here, options)
+    if lack:
+        verdicts |= {s.oid: SequenceVerdict(verdict=Verdict.INCONCLUSIVE, reason=lack) for s in sequences}
         return []
     shown = await read_sequences(here, sequences)
     after = await read_sequences(there, sequences)
@@ -171,24 +177,47 @@ async def _one_look(
         if verdict is None:
             outside.pop(oid, None)
             left.append(sequence)
-        elif verdict.verdict is not Verdict.DIVERGED or _confirmed(outside, oid, before.get(oid), after.get(oid)):
+        elif verdict.verdict is not Verdict.DIVERGED or _confirmed(
+            outside, oid, before.get(oid), shown.get(oid), after.get(oid)
+        ):
             verdicts[oid] = verdict
         else:
             left.append(sequence)
     return left
 
 
-def _confirmed(outside: dict[int, _Outside], oid: int, before: object, after: object) -> bool:
+async def _wait(there: Session, here: Session, options: AuditOptions) -> str:
+    """Wait until the replica has replayed every record of a sequence; return why it has not, empty where it has.
+
+    A value that is taken is in the WAL before anything is committed, so a tail that nobody has flushed may hold it.
+    """
+    target = await insert_lsn(there)
+    waited = await wait_replayed(here, Lsn(target - _LEAST_RECORD), timeout_s=options.replay_wait_s)
+    if waited.reached:
+        return ""
+    flushed = await flush_lsn(there)
+    return "the replica lags" if flushed >= target else "what the primary's WAL says of it is not written out yet"
+
+
+def _confirmed(outside: dict[int, _Outside], oid: int, before: object, shown: object, after: object) -> bool:
     """Count a look that found the replica outside; return whether there were enough to believe it.
 
     A sequence that is set hither and thither may have been anywhere between two reads, so only looks count through
-    which it moved one way.
+    which it moved one way; and where the replica is near, only those between which nothing moved on either side.
     """
-    past = outside.get(oid)
-    steady = past is None or not _went_back(past.after, before)
-    looks = 1 + (past.looks if past is not None and steady else 0)
-    outside[oid] = _Outside(looks, after)
+    past, near = outside.get(oid), _is_near(before, shown, after)
+    still = past is not None and (past.shown, past.after) == (shown, before)
+    counts = past is not None and (still if near else not _went_back(past.after, before))
+    looks = 1 + (past.looks if past is not None and counts else 0)
+    outside[oid] = _Outside(looks, shown, after)
+    if near:
+        return looks >= _CONFIRMING_LOOKS_NEAR
     return looks >= (_CONFIRMING_LOOKS if before == after else _CONFIRMING_LOOKS_MOVING)
+
+
+def _is_near(before: object, shown: object, after: object) -> bool:
+    states = [state for state in (before, shown, after) if isinstance(state, SequenceState)]
+    return len(states) == 3 and judge(*states) is Bracket.NEAR
 
 
 def _went_back(earlier: object, later: object) -> bool:
@@ -225,6 +254,8 @@ def _weigh(
             return SequenceVerdict(verdict=Verdict.CONSISTENT)
         case Bracket.OUTSIDE:
             return SequenceVerdict(verdict=Verdict.DIVERGED, reason="its position lies outside the primary's")
+        case Bracket.NEAR:
+            return SequenceVerdict(verdict=Verdict.DIVERGED, reason="it stands elsewhere than the primary's has logged")
         case Bracket.UNSTEADY:
             return None
 

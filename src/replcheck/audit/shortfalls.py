@@ -106,6 +106,7 @@ NODE_CODES = frozenset(
         "primary_lost",
         "unfinished",
         "no_database",
+        "catalog_damage",
     }
 )
 """Shortfalls of a whole node or run: told once, not once a relation."""

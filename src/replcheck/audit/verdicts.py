@@ -26,6 +26,8 @@ from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import rows_query
 
 _LAST_OFFSET = 65535
+ALL_CATALOGS = "pg_catalog.*"
+"""Stands for the catalog that is damaged, where the server did not say which."""
 MAX_RANGES = 50
 """Ranges of tuple positions told per divergence; the rest is counted."""
 _SEEN_FROM_PRIMARY = {
@@ -176,6 +178,23 @@ def extra_divergences(database: str, extras: Mapping[str, Mapping[int, Relation]
         for node, relations in extras.items()
         for relation in relations.values()
     ]
+
+
+def catalog_divergence(database: str, relation: str, node: str, sqlstate: str, block: int | None) -> Divergence:
+    """Return that a node cannot read the catalogs of a database; `relation` is the one of them that is damaged."""
+    return Divergence(
+        database=database,
+        relation=relation,
+        node=node,
+        kind=DifferenceKind.UNREADABLE,
+        ranges=(),
+        count=1,
+        capped=False,
+        sqlstate=sqlstate,
+        block=block,
+        query="",
+        what="no relation of the database can be read without it",
+    )
 
 
 def not_checked(

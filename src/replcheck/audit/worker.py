@@ -13,6 +13,7 @@ from replcheck.audit import shortfalls
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.comparison import ChunkFinding, compare
 from replcheck.audit.cross_check import cross_checked
+from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.ending import SEEN_ENOUGH
 from replcheck.audit.lanes import Alignment, Lane
@@ -62,7 +63,8 @@ class Job:
     dropped: dict[int, Relation]
     alignments: dict[str, list[AlignmentReport]]
     absent: dict[str, shortfalls.Shortfall]
-    """Nodes that lack the database, the primary perhaps."""
+    """Nodes that lack the database or cannot read its catalogs, the primary perhaps."""
+    damage: CatalogDamage
     teller: Teller
 
 
@@ -151,12 +153,15 @@ class LaneWorker:
             return False
         except NodeError as error:
             await self.lane.close()
-            self._cluster.node(error.node).report(error)
+            self.lane.report(error.node, error)
             return False
         finally:
             self._job.queue.aligning -= 1
             for name in self.lane.missing:
                 self._job.absent.setdefault(name, shortfalls.NO_DATABASE)
+            damaged, self.lane.damaged = self.lane.damaged, {}
+            for name, failure in damaged.items():
+                await self.failed(name, failure)
 
     async def list_relations(
         self,
@@ -184,6 +189,8 @@ class LaneWorker:
         there = name == self._cluster.primary.name
         try:
             listed = await read_relations(session, oids, but=but, detailed=detailed, columns=there)
+            if oids is None and not but:
+                self._job.damage.read(name, listed.values())
             if not there:
                 return listed
             chosen = {oid: relation for oid, relation in listed.items() if detailed(relation)}
@@ -198,7 +205,11 @@ class LaneWorker:
         await self.lane.lose(name)
         if isinstance(error, NodeLost) and error.sqlstate in _ENDED_SQLSTATES:
             return
-        if not isinstance(error, StatementFailed):
+        if self._job.damage.concerns(error):
+            lack = self._job.damage.saw(name, error)
+            if lack is not None:
+                self._job.absent.setdefault(name, lack)
+        elif not isinstance(error, StatementFailed):
             node.report(error)
         elif not isinstance(error, StatementCancelled):
             node.leave_behind(shortfalls.node_lost(name, error.message))

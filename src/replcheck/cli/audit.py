@@ -1,21 +1,25 @@
 """The options of `replcheck audit`; what happens then is in `audit_run`, which is imported when it is needed."""
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from replcheck.audit.options import Level, Pacing
-from replcheck.cli.completion import complete_node
-
-
-class Format(Enum):
-    """How the report is written."""
-
-    HUMAN = "human"
-    JSON = "json"
+from replcheck.cli.options import (
+    Catalogs,
+    Config,
+    Databases,
+    Excludes,
+    Format,
+    Jobs,
+    Output,
+    Primary,
+    Replicas,
+    ReportFormat,
+    Tables,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,40 +59,17 @@ class AuditArguments:
 
 
 def audit(
-    primary: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DSN",
-            autocompletion=complete_node,
-            help="The primary: a libpq connection string, or a configured node's name.",
-        ),
-    ] = None,
-    replica: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DSN", autocompletion=complete_node, help="A replica, written alike; once for each."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
-    ] = None,
+    primary: Primary = None,
+    replica: Replicas = None,
+    config: Config = None,
     level: Annotated[
         Level | None,
         typer.Option(envvar="REPLCHECK_LEVEL", help="How exactly rows are compared (exact)."),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=64, envvar="REPLCHECK_JOBS", help="Connections per node at a time (2)."),
-    ] = None,
-    database: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Only these databases; * and ? match.")
-    ] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Only these: [[database.]schema.]relation; * and ? match."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Not these; named in the report.")
-    ] = None,
+    jobs: Jobs = None,
+    database: Databases = None,
+    table: Tables = None,
+    exclude: Excludes = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="FILTER", help="Only these rows: 'RELATION: boolean expression'; once for each relation."),
@@ -97,9 +78,7 @@ def audit(
         str | None,
         typer.Option(metavar="N%", help="Stream this share of the chunks to this machine and compare it here too."),
     ] = None,
-    catalogs: Annotated[
-        bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are compared (yes).")
-    ] = None,
+    catalogs: Catalogs = None,
     indexes: Annotated[
         bool | None,
         typer.Option(
@@ -142,14 +121,10 @@ def audit(
         str | None, typer.Option(metavar="DURATION", help="End then; what is not proven by then is inconclusive.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the last audit ended, if it ended early within a day.")
+        bool, typer.Option("--resume", help="Build upon what audits that ended early have proven within a day.")
     ] = False,
-    format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
-    ] = Format.HUMAN,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
-    ] = None,
+    format: ReportFormat = Format.HUMAN,  # noqa: A002 - the option's name
+    output: Output = None,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
     ] = None,

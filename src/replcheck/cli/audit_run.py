@@ -1,6 +1,6 @@
 """`replcheck audit` from its options to its exit status: request, run, report, record.
 
-The verdict is printed before anything is said of the history, and no failure to write turns into another verdict than
+The verdict is printed before anything is said of its record, and no failure to write turns into another verdict than
 3, or 2 where a divergence was found.
 """
 
@@ -13,10 +13,11 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments, Format
+from replcheck.cli.audit import AuditArguments
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
 from replcheck.cli.nodes import configuration_for
+from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
@@ -61,7 +62,7 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
     if delivered is not None:
         display.note(f"error: cannot write the report: {delivered}")
         return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
-    return finished.record.exit_status
+    return display.heard(finished.record.exit_status)
 
 
 def _flags(arguments: AuditArguments) -> AuditFlags:

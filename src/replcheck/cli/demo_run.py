@@ -29,7 +29,7 @@ def demo_and_tell(*, major: int | None, keep: bool, directory: Path | None) -> E
         watch=display.progress,
         tell=display.note,
     )
-    return ExitStatus.UNCHECKED if ended.problems else ExitStatus.PROVEN
+    return display.heard(ExitStatus.UNCHECKED if ended.problems else ExitStatus.PROVEN)
 
 
 def _narrator() -> Callable[[Scene], None]:

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from replcheck.cli.audit import Format
+from replcheck.cli.options import (
+    Catalogs,
+    Config,
+    Databases,
+    Excludes,
+    Format,
+    Jobs,
+    Output,
+    Primary,
+    Replicas,
+    ReportFormat,
+    Tables,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,38 +43,16 @@ class DoctorArguments:
 
 
 def doctor(
-    primary: Annotated[
-        str | None,
-        typer.Option(metavar="DSN", help="The primary: a libpq connection string, or a configured node's name."),
-    ] = None,
-    replica: Annotated[
-        list[str] | None, typer.Option(metavar="DSN", help="A replica, written alike; once for each.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=64, envvar="REPLCHECK_JOBS", help="Lanes of the audit to plan for (2)."),
-    ] = None,
-    database: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Only these databases; * and ? match.")
-    ] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Only these: [[database.]schema.]relation; * and ? match."),
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Not these, written alike.")] = None,
-    catalogs: Annotated[
-        bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are to be compared (yes).")
-    ] = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
-    ] = Format.HUMAN,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
-    ] = None,
+    primary: Primary = None,
+    replica: Replicas = None,
+    config: Config = None,
+    jobs: Jobs = None,
+    database: Databases = None,
+    table: Tables = None,
+    exclude: Excludes = None,
+    catalogs: Catalogs = None,
+    format: ReportFormat = Format.HUMAN,  # noqa: A002 - the option's name
+    output: Output = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only whether an audit can be proven, and what to type next.")
     ] = False,

@@ -6,10 +6,10 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import Format
 from replcheck.cli.display import Display
 from replcheck.cli.doctor import DoctorArguments
 from replcheck.cli.nodes import configuration_for
+from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError
@@ -29,13 +29,14 @@ def examine_and_report(arguments: DoctorArguments) -> ExitStatus:
     request = audit_request(_flags(arguments), configuration)
     check_output(arguments.output)
     command, left_out = audit_command(arguments)
+    display = Display(quiet=arguments.quiet)
     if left_out:
-        Display(quiet=arguments.quiet).note(f"note: the command at the end lacks {', '.join(left_out)}: add it again")
+        display.note(f"note: the command at the end lacks {', '.join(left_out)}: add it again")
     result = run_doctor(request, command=command)
     trouble = deliver(partial(_rendered, result, arguments, configuration), arguments.output)
     if trouble is not None:
         raise ReplcheckError(f"cannot write the report: {trouble}")
-    return result.exit_status
+    return display.heard(result.exit_status)
 
 
 def audit_command(arguments: DoctorArguments) -> tuple[str, tuple[str, ...]]:

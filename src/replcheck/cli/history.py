@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from replcheck.cli.audit import Format
 from replcheck.cli.completion import complete_run
+from replcheck.cli.options import Format
 
 history_app = typer.Typer(
     help="List past runs, newest first.",

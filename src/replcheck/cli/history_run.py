@@ -8,9 +8,9 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import Format
 from replcheck.cli.display import Display
 from replcheck.cli.history import Ending
+from replcheck.cli.options import Format
 from replcheck.cli.output import Draw, check_output, deliver, page
 from replcheck.cli.stored import Source, find_source
 from replcheck.errors import UsageError

@@ -49,7 +49,7 @@ def init_and_report(arguments: InitArguments) -> ExitStatus:
             f"{written.path} is not complete: {_lack(written)}",
             hint="Complete it, or name each replica with --replica DSN and replace the file with --force.",
         )
-    return ExitStatus.PROVEN
+    return display.heard(ExitStatus.PROVEN)
 
 
 def _given(arguments: InitArguments, ask: Ask | None) -> tuple[tuple[str, Words], ...]:

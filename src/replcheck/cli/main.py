@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _abandon_output()
         return ExitStatus.UNCHECKED
     except SystemExit as ended:
-        # Typer's own options leave like this when they are done, and rich where the reader of standard error is gone.
+        # Typer's own options leave like this when they are done.
         if ended.code == 0 and not _COMPLETION_OPTIONS.isdisjoint(words):
             return ExitStatus.PROVEN
         _abandon_output()

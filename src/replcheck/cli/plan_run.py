@@ -6,8 +6,9 @@ from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments, Format
+from replcheck.cli.audit import AuditArguments
 from replcheck.cli.display import Display
+from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError, UsageError
@@ -34,7 +35,7 @@ def plan_and_report(
     trouble = deliver(partial(_rendered, plan, arguments, configuration), arguments.output)
     if trouble is not None:
         raise ReplcheckError(f"cannot write the plan: {trouble}")
-    return ExitStatus.PROVEN
+    return display.heard(ExitStatus.PROVEN)
 
 
 def _rendered(plan: AuditPlan, arguments: AuditArguments, configuration: Configuration | None, target: TextIO) -> str:

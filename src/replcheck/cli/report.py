@@ -1,13 +1,12 @@
 """The options of `replcheck report`; what happens then is in `history_run`, which is imported when it is needed."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from replcheck.cli.audit import Format
 from replcheck.cli.completion import complete_run
 from replcheck.cli.history import Config, FormatOption, Store
+from replcheck.cli.options import Format, Output
 
 
 def report(
@@ -26,9 +25,7 @@ def report(
         str | None, typer.Option(metavar="DURATION|DATE", help="All audits that began before then, together.")
     ] = None,
     format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
-    ] = None,
+    output: Output = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every relation and alignment.")] = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from replcheck.cli.audit import Format
+from replcheck.cli.options import Format
 
 
 def selftest(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from replcheck.cli.audit import Format
 from replcheck.cli.demo_run import forget_other_servers
 from replcheck.cli.display import Display
+from replcheck.cli.options import Format
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.selftest import SelftestResult
 from replcheck.report.selftest import print_selftest, selftest_json
@@ -40,7 +40,7 @@ def selftest_and_report(
         display.note(f"the cluster {finished.kept} still runs, broken as it is; remove it with: {down}")
     if finished.unrecorded:
         display.note(f"warning: this run is not recorded: {finished.unrecorded}")
-    return finished.record.exit_status
+    return display.heard(finished.record.exit_status)
 
 
 def _rendered(result: SelftestResult) -> str:

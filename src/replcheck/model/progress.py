@@ -4,8 +4,9 @@ A proof holds for one definition and one file node of a relation, under one enco
 started anew since. Positions are block numbers; no digest and no row's content is kept.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 MAX_AGE_S = 24 * 3600
@@ -51,6 +52,16 @@ class Premises:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much of a cluster a run was asked for."""
+
+    digest: str
+    """The same for what was asked for alike."""
+    whole: bool
+    """Whether nothing was left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """What an earlier run has proven."""
 
@@ -75,6 +86,37 @@ class Progress:
             if replicas and (now - proof.proven_at).total_seconds() <= MAX_AGE_S:
                 valid.setdefault(proof.state, []).append(_narrowed(proof, replicas))
         return valid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """What of earlier runs still holds."""
+
+    proofs: Mapping[RelationState, Sequence[ProvenBlocks]] = field(default_factory=dict)
+    run: Progress | None = None
+    """The run that most relations are taken over from; None where nothing holds."""
+
+
+def taken_over(runs: Sequence[Progress], premises: Premises, primary: str, now: datetime) -> TakenOver:
+    """Return what still holds of several runs, newest first: of each relation what the one proved that proved most.
+
+    What two runs have proven of one relation is never put together: its rows would be counted twice.
+    """
+    best: dict[RelationState, tuple[Progress, list[ProvenBlocks]]] = {}
+    for run in runs:
+        for state, proofs in run.still_valid(premises, primary, now).items():
+            if state not in best or _extent(proofs) > _extent(best[state][1]):
+                best[state] = (run, proofs)
+    sources = Counter(run.run_id for run, _ in best.values())
+    most = sources.most_common(1)
+    return TakenOver(
+        proofs={state: proofs for state, (_, proofs) in best.items()},
+        run=next(run for run in runs if run.run_id == most[0][0]) if most else None,
+    )
+
+
+def _extent(proofs: Iterable[ProvenBlocks]) -> int:
+    return sum(len(proof.replicas) * (end - first) for proof in proofs for first, end in proof.ranges)
 
 
 def _narrowed(proof: ProvenBlocks, replicas: tuple[str, ...]) -> ProvenBlocks:

@@ -88,6 +88,16 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
             node=node,
             hint="Try again with fewer --jobs, or raise max_connections there.",
         )
+    damage = _damage_on_entry(text)
+    if damage:
+        return StatementFailed(
+            f'node "{node}" at {address} cannot open the database: {damage}',
+            node=node,
+            sqlstate=_damage_sqlstate(damage),
+            detail=damage,
+            block=_block(damage),
+            hint="Look for I/O errors on that server.",
+        )
     if state.startswith("3D") or (_says(text, "database") and _says(text, "does not exist")):
         return DatabaseMissing(
             f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=."
@@ -125,14 +135,32 @@ def statement_failure(error: psycopg.Error, *, node: str, broken: bool) -> NodeE
         return StatementCancelled(
             f'node "{node}" cancelled a statement (SQLSTATE {state})', node=node, sqlstate=state, detail=detail
         )
-    block = _BLOCK.search(detail)
     return StatementFailed(
         f'node "{node}" refused a statement (SQLSTATE {state}){": " + detail if detail else ""}',
         node=node,
         sqlstate=state,
         detail=detail,
-        block=int(block.group(1)) if block else None,
+        block=_block(detail),
     )
+
+
+def _damage_on_entry(text: str) -> str:
+    """Return what a server said that could not read the catalogs of the database asked for; empty otherwise."""
+    fatal = re.search(r"FATAL:  (.+)", text)
+    found = _CORRUPTION_TEXT.fullmatch(fatal.group(1).strip()) if fatal else None
+    return found.group() if found else ""
+
+
+def _damage_sqlstate(damage: str) -> str:
+    """Return the SQLSTATE that goes with a text of damage: libpq tells none for a connection that failed."""
+    if "No such file" in damage:
+        return "58P01"
+    return "XX001" if damage.startswith(("invalid page", "could not read block")) else "XX000"
+
+
+def _block(detail: str) -> int | None:
+    found = _BLOCK.search(detail)
+    return int(found.group(1)) if found else None
 
 
 def _harmless_text(state: str, error: psycopg.Error) -> str:

@@ -86,19 +86,19 @@ async def wait_replayed(
     standby: Session,
     target: Lsn,
     *,
-    primary_flush: Callable[[], Awaitable[Lsn]],
-    writer_delay: float,
     timeout_s: float,
+    primary_flush: Callable[[], Awaitable[Lsn]] | None = None,
+    writer_delay: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> ReplayWait:
     """Wait until a standby has replayed `target`, at most `timeout_s` seconds.
 
-    On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Where the standby
-    has replayed all that is flushed, and nothing moves for longer than three `writer_delay`s, the target counts as
-    reached: every commit would have been flushed by then (PostgreSQL manual, Asynchronous Commit). The flush position
-    can lie inside a record (the WAL writer flushes whole pages), so it need not be replayed itself. Raises what the
-    session raises.
+    On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Whoever waits for
+    commits alone gives `primary_flush`: where the standby has replayed all that is flushed, and nothing moves for more
+    than three `writer_delay`s, the target then counts as reached, since every commit would have been flushed by then
+    (PostgreSQL manual, Asynchronous Commit). The flush position can lie inside a record (the WAL writer flushes whole
+    pages), so it need not be replayed itself. Raises what the session raises.
     """
     started, pause = clock(), _FIRST_POLL_S
     still: tuple[Lsn, Lsn] | None = None
@@ -109,7 +109,7 @@ async def wait_replayed(
             return ReplayWait(reached=True, state=state)
         if now - started > timeout_s:
             return ReplayWait(reached=False, state=state)
-        if now - started > writer_delay:
+        if primary_flush is not None and now - started > writer_delay:
             flushed = await primary_flush()
             if not _has_replayed_all(state, flushed):
                 still = None

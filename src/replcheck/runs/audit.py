@@ -49,7 +49,7 @@ class Auditor(Protocol):
         emit: Emit,
         stop: asyncio.Event,
         gate: Gate,
-        earlier: Progress | None,
+        earlier: Sequence[Progress],
     ) -> Coroutine[Any, Any, AuditResult]:
         """Audit the targets until done or until `stop` is set; hold still while `gate` is closed."""
 
@@ -76,16 +76,17 @@ def run_audit(
 ) -> FinishedAudit:
     """Audit a cluster, keep the record, and return both.
 
-    `store` is the file of the history, None for none. A broken sink and a signal are told through `tell`; `hands` may
-    pause the run. Raises UsageError where another audit of the same cluster and store is running, or where there is no
-    run to go on with; every other ReplcheckError is returned. Must not be called from a running event loop.
+    `store` is the file of the history, None for none. A broken sink, a signal and proofs that cannot be kept are told
+    through `tell`; `hands` may pause the run. Raises UsageError where another audit of the same cluster and store is
+    running, or where there is no run to go on with; every other ReplcheckError is returned. Must not be called from a
+    running event loop.
     """
     start = started(KIND, request.cluster, request.argument_digest)
     with _lock(request, store):
         recorder = Recorder(store)
         earlier = _earlier(request, recorder)
         recorder.begin(start)
-        keeper = Keeper(recorder.history, start.run_id)
+        keeper = Keeper(recorder.history, start.run_id, request.extent, tell)
         emit = FanOut([*sinks, keeper], report_broken=tell)
         emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
         try:
@@ -127,16 +128,16 @@ def _default_auditor() -> Auditor:
     return audit_cluster
 
 
-def _earlier(request: AuditRequest, recorder: Recorder) -> Progress | None:
+def _earlier(request: AuditRequest, recorder: Recorder) -> tuple[Progress, ...]:
     if not request.resume:
-        return None
+        return ()
     if recorder.history is None:
         raise UsageError(
             f"cannot go on with an earlier run: {recorder.problem or 'there is no history'}",
             hint="--resume needs the history of the run that it goes on with.",
         )
     earlier = recorder.history.unfinished(request.cluster)
-    if earlier is None:
+    if not earlier:
         raise UsageError(
             f'no audit of cluster "{request.cluster}" is left to go on with', hint="Run it without --resume."
         )
@@ -148,7 +149,7 @@ class _Run:
     request: AuditRequest
     run_id: str
     auditor: Auditor
-    earlier: Progress | None
+    earlier: tuple[Progress, ...]
     hands: Hands
 
     def prove(self, emit: Emit, tell: Tell) -> AuditResult:

@@ -84,7 +84,7 @@ class StopWish:
         emit: Emit,
         stop: asyncio.Event,
         gate: Gate,
-        earlier: Progress | None,
+        earlier: Sequence[Progress],
     ) -> AuditResult:
         """Audit as always, but have any signal, the second too, only ask the audit to stop."""
         from replcheck.audit.auditor import audit_cluster

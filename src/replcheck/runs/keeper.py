@@ -1,18 +1,20 @@
 """Keeps what a run has proven in the history while it works, so that another can go on where it ended.
 
-It reads the run's events like any other sink. What can't be kept costs the wish to go on, never the run.
+It reads the run's events like any other sink. What can't be kept costs the wish to go on, never the run: it is told at
+once, before anybody ends a run in the belief that another could go on with it.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replcheck.errors import StoreError
 from replcheck.events import BlocksProven, Event, ProvingBegan
 from replcheck.model.audit import AuditResult
 from replcheck.model.outcome import Verdict
-from replcheck.model.progress import Premises, ProvenBlocks
+from replcheck.model.progress import MAX_AGE_S, Extent, Premises, ProvenBlocks
 
 if TYPE_CHECKING:
     from replcheck.store import History
@@ -23,12 +25,13 @@ _WRITE_AT = 1000
 
 @dataclass(slots=True)
 class Keeper:
-    """Writes proofs about once a second; `problem` is why it stopped, empty while it works."""
+    """Writes proofs about once a second, until it can't, which it tells once through `tell`."""
 
     history: "History | None"
     run_id: str
+    extent: Extent
+    tell: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
-    problem: str = ""
     _premises: Premises | None = None
     _waiting: list[ProvenBlocks] = field(default_factory=list)
     _written_at: float = 0.0
@@ -45,12 +48,17 @@ class Keeper:
                     self._write()
 
     def end(self, result: AuditResult | None) -> None:
-        """Write the rest, and drop what no run will go on with any more."""
+        """Write the rest, and drop what no run will go on with any more.
+
+        What runs have proven that were asked for more than this one stays, and so does all where this one ended early.
+        """
         self._write()
         if self.history is None or self._premises is None:
             return
         try:
-            self.history.forget_proofs(self._premises, but=None if result and is_whole(result) else self.run_id)
+            if result and is_whole(result):
+                self.history.forget_proofs(self._premises, self.extent)
+            self.history.forget_old_proofs(self._premises, datetime.now(UTC) - timedelta(seconds=MAX_AGE_S))
         except StoreError as error:
             self._give_up(error)
 
@@ -58,14 +66,17 @@ class Keeper:
         if self.history is None or self._premises is None:
             return
         try:
-            self.history.keep_proofs(self.run_id, self._premises, self._waiting)
+            self.history.keep_proofs(self.run_id, self._premises, self.extent, self._waiting)
         except StoreError as error:
             self._give_up(error)
         self._waiting.clear()
         self._written_at = self.clock()
 
     def _give_up(self, error: StoreError) -> None:
-        self.problem, self.history = error.message, None
+        self.history = None
+        self.tell(
+            f"warning: what is proven from now on is not kept, and --resume cannot build upon it: {error.message}"
+        )
 
 
 def is_whole(result: AuditResult) -> bool:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from replcheck.audit.options import AuditOptions, Level, Pacing
 from replcheck.audit.pressure import PauseLimits
+from replcheck.audit.scope import scope_of
 from replcheck.config import Configuration
 from replcheck.config.model import PauseIf
 from replcheck.errors import ConfigurationError, UsageError
@@ -15,6 +16,7 @@ from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.plain import to_plain
+from replcheck.model.progress import Extent
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
 
@@ -58,6 +60,13 @@ class AuditRequest:
     """Whether to go on with the newest run that had not come to its end."""
     pause_file: Path | None = None
     """The audit holds still while this file exists."""
+
+    @property
+    def extent(self) -> Extent:
+        """Return how much of the cluster is asked for; whether indexes are checked is no matter of rows."""
+        scope = replace(scope_of(self.options), indexes=False)
+        digest = hashlib.sha256(json.dumps(to_plain(scope), sort_keys=True).encode()).hexdigest()
+        return Extent(digest=digest, whole=scope.whole)
 
     @property
     def argument_digest(self) -> str:

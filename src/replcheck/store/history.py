@@ -19,6 +19,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     insert,
     inspect,
     select,
@@ -30,9 +31,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from replcheck.errors import StoreError
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
-from replcheck.model.progress import Premises, Progress, ProvenBlocks, RelationState
+from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
-from replcheck.store.tables import META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
+from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
 _VERSION_KEY = "schema_version"
@@ -107,8 +108,8 @@ class History:
             document: Plain = connection.scalar(select(RESULTS.c.document).where(RESULTS.c.run_id == run_id))
             return document
 
-    def keep_proofs(self, run_id: str, premises: Premises, proofs: Iterable[ProvenBlocks]) -> None:
-        """Write what a run has proven since it was last asked, and what its proofs rest on."""
+    def keep_proofs(self, run_id: str, premises: Premises, extent: Extent, proofs: Iterable[ProvenBlocks]) -> None:
+        """Write what a run has proven since it was last asked, what its proofs rest on, and what it was asked for."""
         rows = [{"run_id": run_id} | _proof_values(proof) for proof in proofs]
         with self._transaction() as connection:
             if connection.scalar(select(PREMISES.c.run_id).where(PREMISES.c.run_id == run_id)) is None:
@@ -120,39 +121,44 @@ class History:
                         servers=dict(premises.servers),
                     )
                 )
+                connection.execute(insert(EXTENTS).values(run_id=run_id, digest=extent.digest, whole=extent.whole))
             if rows:
                 connection.execute(insert(PROOFS), rows)
 
-    def unfinished(self, cluster: str) -> Progress | None:
-        """Return what the newest audit of a cluster that can be gone on with has proven; None where there is none."""
-        newest = (
+    def unfinished(self, cluster: str) -> tuple[Progress, ...]:
+        """Return what the audits of a cluster that can be gone on with have proven, newest first."""
+        runs = (
             select(RUNS.c.started_at, PREMISES)
             .join(PREMISES)
             .where(RUNS.c.cluster == cluster)
             .order_by(RUNS.c.run_id.desc())
-            .limit(1)
         )
         with self._transaction() as connection:
-            run = connection.execute(newest).first()
-            if run is None:
-                return None
-            proofs = connection.execute(select(PROOFS).where(PROOFS.c.run_id == run.run_id).order_by(PROOFS.c.proof_id))
-            return Progress(
-                run_id=run.run_id,
-                started_at=datetime.fromisoformat(run.started_at),
-                premises=Premises(encoding=run.encoding, system_identifier=run.system_identifier, servers=run.servers),
-                proofs=tuple(_stored_proof(row) for row in proofs),
-            )
+            return tuple(_stored_progress(connection, run) for run in connection.execute(runs).all())
 
-    def forget_proofs(self, premises: Premises, *, but: str | None = None) -> None:
-        """Drop what runs of the cluster that `premises` speak of have proven, except for the run `but`."""
-        old = select(PREMISES.c.run_id).where(PREMISES.c.system_identifier == premises.system_identifier)
-        if but is not None:
-            old = old.where(PREMISES.c.run_id != but)
+    def forget_proofs(self, premises: Premises, extent: Extent) -> None:
+        """Drop what runs of the same cluster have proven that were asked for no more than `extent` on these nodes."""
+        of_cluster = select(PREMISES.c.run_id, PREMISES.c.servers, EXTENTS.c.digest).outerjoin(EXTENTS)
+        of_cluster = of_cluster.where(PREMISES.c.system_identifier == premises.system_identifier)
         with self._transaction() as connection:
-            runs = list(connection.scalars(old))
-            for table in (PROOFS, PREMISES):
-                connection.execute(delete(table).where(table.c.run_id.in_(runs)))
+            settled = [
+                run.run_id
+                for run in connection.execute(of_cluster)
+                if run.servers.keys() <= premises.servers.keys() and (extent.whole or run.digest == extent.digest)
+            ]
+            _forget(connection, settled)
+
+    def forget_old_proofs(self, premises: Premises, before: datetime) -> None:
+        """Drop what runs of the same cluster have proven that began and proved nothing after `before`."""
+        newest = select(func.max(PROOFS.c.proven_at)).where(PROOFS.c.run_id == PREMISES.c.run_id).scalar_subquery()
+        old = (
+            select(PREMISES.c.run_id)
+            .join(RUNS)
+            .where(PREMISES.c.system_identifier == premises.system_identifier)
+            .where(RUNS.c.started_at < utc_text(before), func.coalesce(newest, "") < utc_text(before))
+        )
+        with self._transaction() as connection:
+            _forget(connection, list(connection.scalars(old)))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -163,6 +169,21 @@ class History:
             raise StoreError(f"history {self.name}: {str(error.orig).lower()}", hint=_HINT) from error
         except SQLAlchemyError as error:
             raise StoreError(f"history {self.name} cannot be read or written", hint=_HINT) from error
+
+
+def _forget(connection: Connection, runs: list[str]) -> None:
+    for table in (PROOFS, EXTENTS, PREMISES):
+        connection.execute(delete(table).where(table.c.run_id.in_(runs)))
+
+
+def _stored_progress(connection: Connection, run: Row[Any]) -> Progress:
+    proofs = connection.execute(select(PROOFS).where(PROOFS.c.run_id == run.run_id).order_by(PROOFS.c.proof_id))
+    return Progress(
+        run_id=run.run_id,
+        started_at=datetime.fromisoformat(run.started_at),
+        premises=Premises(encoding=run.encoding, system_identifier=run.system_identifier, servers=run.servers),
+        proofs=tuple(_stored_proof(row) for row in proofs),
+    )
 
 
 def check_version(connection: Connection, name: str) -> None:

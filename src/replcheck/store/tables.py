@@ -3,9 +3,9 @@
 Times are UTC texts that sort, as JSON has them. A run without a record was killed before it could end.
 """
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
 
 METADATA = MetaData()
@@ -50,6 +50,15 @@ PREMISES = Table(
     Column("servers", JSON, nullable=False),
 )
 """What the proofs of a run rest on; there is a row while the run can be gone on with."""
+
+EXTENTS = Table(
+    "proof_extents",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("proof_premises.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("whole", Boolean, nullable=False),
+)
+"""How much of the cluster such a run was asked for."""
 
 PROOFS = Table(
     "proven_blocks",
