@@ -10,7 +10,7 @@ from typing import Protocol
 
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
-from replcheck.model.drill import BackupKind, CopyFacts, RecoveryFacts, Target
+from replcheck.model.drill import BackupKind, CopyFacts, Problem, RecoveryFacts, Target
 from replcheck.postgres.programs import Programs
 from replcheck.postgres.server import LocalServer
 
@@ -30,6 +30,12 @@ class Restored:
     databases: tuple[str, ...] | None
     """The databases that came from the backup; None means all of the server's."""
     recovery: RecoveryFacts | None
+    problems: tuple[Problem, ...] = ()
+    """What went wrong on the way although a copy came back, such as roles that are missing."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of how it was restored."""
+    where: str = ""
+    """Where the copy lies outside the scratch directory, as it may be shown: address and database; else empty."""
 
 
 class BackupSource(Protocol):
@@ -56,4 +62,7 @@ class BackupSource(Protocol):
         """
 
     def release(self, restored: Restored | None) -> None:
-        """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None)."""
+        """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None).
+
+        Raises DrillError where a copy may be left: that must be told loudly, whatever else the drill found.
+        """
