@@ -1,0 +1,166 @@
+"""The verdict of a drill in one sentence, and what to do next: the same words in every report.
+
+The sentence says what was proven and by what; where no layer compared rows it says so, whatever else passed.
+"""
+
+from collections.abc import Sequence
+
+from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, shortfalls
+from replcheck.model.drill import (
+    Blame,
+    DrillResult,
+    DrillVerdict,
+    LayerName,
+    LayerReport,
+    LayerState,
+    Problem,
+    TargetKind,
+)
+from replcheck.model.outcome import worst
+from replcheck.model.units import format_duration
+from replcheck.report.verdict import counted, joined
+
+_VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
+_LIMITS = {TOO_SLOW, TOO_OLD}
+
+
+def drill_sentence(result: DrillResult) -> str:
+    """Return the verdict in one sentence, with what it rests on."""
+    told = {
+        DrillVerdict.RESTORED: _restored,
+        DrillVerdict.UNCOMPARED: _uncompared,
+        DrillVerdict.FAILED: _failed,
+        DrillVerdict.NOT_TRIED: _not_tried,
+    }[result.verdict](result)
+    return f"{told}."
+
+
+def all_drills(results: Sequence[DrillVerdict]) -> DrillVerdict:
+    """Return the verdict over several drills: the worst wins, and none at all is `not tried`."""
+    return _VERDICT_OF[worst(verdict.outcome for verdict in results)]
+
+
+def drills_sentence(results: Sequence[DrillVerdict]) -> str:
+    """Return in one sentence how several drills ended."""
+    told = [
+        f"{results.count(verdict):,} {'were not tried' if verdict is DrillVerdict.NOT_TRIED else verdict.value}"
+        for verdict in DrillVerdict
+        if verdict in results
+    ]
+    return f"of {counted(len(results), 'backup')} {joined(told) or 'none was restored'}."
+
+
+def drill_steps(result: DrillResult) -> tuple[str, ...]:
+    """Return what the reader should do now, most urgent first; nothing where all is well."""
+    hints = list(dict.fromkeys(problem.hint for problem in everything_wrong(result) if problem.hint))
+    if result.verdict is DrillVerdict.FAILED:
+        first = "Do not count on this backup: take a new one now, and drill it."
+        return (*(() if _only_limits(result) else (first,)), *hints)
+    if result.verdict is DrillVerdict.UNCOMPARED:
+        return (*hints, *_after_uncompared(result))
+    return tuple(hints)
+
+
+def everything_wrong(result: DrillResult) -> list[Problem]:
+    """Return all problems, those of layers that failed or could not prove everything among them."""
+    of_layers = [
+        problem for layer in result.layers if layer.state is not LayerState.NOT_RUN for problem in layer.problems
+    ]
+    return [*result.problems, *of_layers]
+
+
+def the_backup(result: DrillResult) -> str:
+    """Return which backup was drilled, for a sentence."""
+    if result.copy is None or result.copy.label == result.backup:
+        return f"backup {result.backup}"
+    return f"backup {result.copy.label} of {result.backup}"
+
+
+def _restored(result: DrillResult) -> str:
+    proven = [layer for layer in result.layers if layer.name.compares_rows and layer.state is LayerState.PASSED]
+    rows = " and ".join(_matched(layer) for layer in proven)
+    return f"{the_backup(result)} was restored, and {rows}{_also_passed(result)}{_measured(result)}"
+
+
+def _matched(layer: LayerReport) -> str:
+    of = f" of {counted(layer.relations, 'relation')}" if layer.relations is not None else ""
+    rows = f" ({counted(layer.rows, 'row')})" if layer.rows is not None else ""
+    against = "the seal" if layer.name is LayerName.SEAL else "the primary"
+    return f"every row{of}{rows} matches {against}"
+
+
+def _uncompared(result: DrillResult) -> str:
+    rows = any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers)
+    compared = "its rows match, but not everything was proven" if rows else "NOT PROVEN"
+    return (
+        f"{the_backup(result)} was restored and answers; {compared}: {'; '.join(shortfalls(result.layers))}"
+        f"{_also_passed(result)}{_measured(result)}"
+    )
+
+
+def _failed(result: DrillResult) -> str:
+    reasons = [problem.what for problem in result.problems if problem.blame is Blame.BACKUP]
+    reasons += [_layer_failure(layer) for layer in _failed_layers(result)]
+    if not reasons:
+        reasons = ["recovery did not reach its target"]
+    codes = {problem.code for problem in result.problems if problem.blame is Blame.BACKUP}
+    how = (
+        "does not meet its limits" if codes and codes <= _LIMITS and not _failed_layers(result) else "failed its drill"
+    )
+    more = f"; {counted(len(reasons) - 1, 'more problem')} below" if len(reasons) > 1 else ""
+    return f"{the_backup(result)} {how}: {reasons[0]}{more}"
+
+
+def _layer_failure(layer: LayerReport) -> str:
+    rows = [found for found in layer.differences if found.count is not None]
+    if layer.differences:
+        relations = len({(found.database, found.relation) for found in layer.differences})
+        count = sum(found.count or 0 for found in rows)
+        told = f"at least {counted(count, 'row')} {'differs' if count == 1 else 'differ'}" if rows else "rows differ"
+        return f"{told} in {counted(relations, 'relation')} ({layer.name.value})"
+    what = layer.problems[0].what if layer.problems else layer.reason
+    return f"{layer.name.value}: {what}" if what else f"{layer.name.value} failed"
+
+
+def _not_tried(result: DrillResult) -> str:
+    problems = [problem.what for problem in result.problems if problem.blame is Blame.ENVIRONMENT]
+    first = problems[0] if problems else "the copy never answered"
+    more = f"; {counted(len(problems) - 1, 'more problem')} below" if len(problems) > 1 else ""
+    return f"{the_backup(result)} is neither proven nor refuted: {first}{more}"
+
+
+def _also_passed(result: DrillResult) -> str:
+    names = [
+        layer.name.value for layer in result.layers if layer.state is LayerState.PASSED and not layer.name.compares_rows
+    ]
+    return f"; {joined(names)} passed" if names else ""
+
+
+def _measured(result: DrillResult) -> str:
+    parts = []
+    if result.recovery_time_s is not None:
+        parts.append(f"it could be used after {format_duration(result.recovery_time_s)}")
+    if result.recovery_point_age_s is not None and result.target.kind is TargetKind.LATEST:
+        parts.append(f"its newest commit was {format_duration(result.recovery_point_age_s)} old")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _after_uncompared(result: DrillResult) -> list[str]:
+    steps = []
+    if not any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers):
+        steps.append(
+            "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare with"
+            " the running primary with --primary DSN."
+        )
+    if any(layer.state is LayerState.NOT_RUN and not layer.by_design for layer in result.layers):
+        steps.append("Mend what kept a layer from running, or leave that layer out with drill.layers or --layer.")
+    return steps
+
+
+def _failed_layers(result: DrillResult) -> list[LayerReport]:
+    return [layer for layer in result.layers if layer.state is LayerState.FAILED]
+
+
+def _only_limits(result: DrillResult) -> bool:
+    codes = {problem.code for problem in result.problems if problem.blame is Blame.BACKUP}
+    return bool(codes) and codes <= _LIMITS and not _failed_layers(result)
