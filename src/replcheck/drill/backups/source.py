@@ -34,6 +34,8 @@ class Restored:
     """What went wrong on the way although a copy came back, such as roles that are missing."""
     notes: tuple[str, ...] = ()
     """What the reader should know of how it was restored."""
+    origin: str = ""
+    """Name that the database of a dump had where it was taken; empty where it does not tell, and for other kinds."""
     where: str = ""
     """Where the copy lies outside the scratch directory, as it may be shown: address and database; else empty."""
 
