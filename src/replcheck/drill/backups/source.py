@@ -43,7 +43,9 @@ class Restored:
 class BackupSource(Protocol):
     """All backups of one table under `backups`."""
 
-    kind: BackupKind
+    @property
+    def kind(self) -> BackupKind:
+        """Return what its backups are made of."""
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the backups there are, the newest first.
