@@ -164,14 +164,29 @@ def test_an_interrupt_between_layers_ends_the_drill_and_keeps_what_was_found():
             raise Interrupted("the drill was ended by SIGINT")
 
     layers = [
-        FakeLayer(name=LayerName.SEAL, log=log, state=LayerState.FAILED, act=lambda: stop.append(1)),
-        FakeLayer(name=LayerName.AMCHECK, log=log),
+        FakeLayer(name=LayerName.SEAL, log=log, state=LayerState.FAILED),
+        FakeLayer(name=LayerName.AMCHECK, log=log, state=LayerState.FAILED, act=lambda: stop.append(1)),
+        FakeLayer(name=LayerName.COMPLETENESS, log=log),
     ]
     found = drill(log, layers=layers, obey=obey)
-    assert "amcheck" not in log
+    assert "completeness" not in log
     assert found.verdict is DrillVerdict.FAILED
+    states = {report.name: report.state for report in found.layers}
+    assert (states[LayerName.SEAL], states[LayerName.AMCHECK]) == (LayerState.FAILED, LayerState.NOT_RUN)
     assert log[-2:] == ["release", "remove"]
     assert next(stage for stage in found.stages if stage.stage is Stage.REMOVE).finished
+
+
+def test_a_program_that_failed_because_of_the_interrupt_refutes_nothing():
+    log = []
+
+    def obey():
+        if "recover" in log:
+            raise Interrupted("the drill was ended by SIGINT")
+
+    found = drill(log, obey=obey, source=FakeSource(log=log, fails_in=Stage.RECOVER, error=REFUTED))
+    assert found.verdict is DrillVerdict.NOT_TRIED
+    assert [problem.code for problem in found.problems] == ["interrupted"]
 
 
 def test_what_could_not_be_removed_is_told_loudly():

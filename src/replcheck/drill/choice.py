@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from replcheck.drill.targets import newest_for
 from replcheck.errors import DrillBlocked
 from replcheck.model.drill import CopyFacts, Target
 
@@ -24,7 +23,7 @@ def chosen(copies: Sequence[CopyFacts], label: str | None, target: Target) -> Co
         )
     if label is not None:
         return _named(copies, label)
-    newest = newest_for(copies, target)
+    newest = next((copy for copy in copies if can_start(copy, target)), None)
     if newest is not None:
         return newest
     raise DrillBlocked(
@@ -32,6 +31,18 @@ def chosen(copies: Sequence[CopyFacts], label: str | None, target: Target) -> Co
         code=TOO_YOUNG,
         hint="Choose a later target: recovery goes forward only.",
     )
+
+
+def can_start(copy: CopyFacts, target: Target) -> bool:
+    """Return whether a backup ended before the target, as far as both tell; True where they do not.
+
+    A time decides only where no position does: a backup's clock is not the clock of the commits.
+    """
+    if target.lsn is not None and copy.end_lsn is not None:
+        return copy.end_lsn <= target.lsn
+    if target.time is not None and copy.taken_at is not None:
+        return copy.taken_at <= target.time
+    return True
 
 
 def _named(copies: Sequence[CopyFacts], label: str) -> CopyFacts:

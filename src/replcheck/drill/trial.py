@@ -154,7 +154,7 @@ class _Attempt:
             self._prove(Moment.OPEN)
             self._prove_stopped()
         except (ReplcheckError, OSError) as error:
-            self._problem(_problem_of(error))
+            self._problem(_problem_of(self._cause(error)))
 
     def clean_up(self) -> None:
         """Undo everything outside and inside the scratch directory, unless it is to be kept and the copy is open."""
@@ -204,6 +204,17 @@ class _Attempt:
             tool_notes=(*trial.notes, *(self.restored.notes if self.restored else ())),
         )
 
+    def _cause(self, error: ReplcheckError | OSError) -> ReplcheckError | OSError:
+        """Return the interrupt where one was asked for: a terminal sends Ctrl-C to the programs that were running too.
+
+        That they failed then says nothing of the backup.
+        """
+        try:
+            self.obey()
+        except Interrupted as interrupt:
+            return interrupt
+        return error
+
     @property
     def _interrupted(self) -> bool:
         return any(problem.code == INTERRUPTED for problem in self.problems)
@@ -243,7 +254,10 @@ class _Attempt:
         with self.stages.enter(Stage.PROVE):
             for layer in layers:
                 self.obey()
-                self._take(self._looked(layer, case))
+                report = self._looked(layer, case)
+                # What a layer says whose programs were ended under it proves nothing.
+                self.obey()
+                self._take(report)
 
     def _data_dir(self) -> Path | None:
         if self.restored is not None:

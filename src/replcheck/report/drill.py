@@ -38,11 +38,10 @@ def drill_json(result: DrillResult) -> str:
     return json.dumps(drill_document(result), indent=2) + "\n"
 
 
-def drills_json(documents: Sequence[Mapping[str, Plain]]) -> str:
-    """Return the documents of several drills as one, with the outcome of them all."""
-    verdicts = [DrillVerdict(document["verdict"]) for document in documents]
+def drills_json(documents: Sequence[dict[str, Plain]], verdicts: Sequence[DrillVerdict]) -> str:
+    """Return the documents of several drills as one, with the outcome of all, also of those without a document."""
     outcome = all_drills(verdicts).outcome
-    whole = {
+    whole: dict[str, Plain] = {
         "schema": SEVERAL_SCHEMA,
         "kind": "drills",
         "outcome": outcome.value,

@@ -1,4 +1,4 @@
-"""Who is auditing with one history on this machine: locks that the system itself releases when their holder is gone.
+"""Who is auditing or drilling with one history on this machine: locks that the system releases with their holder.
 
 An audit of a configured cluster holds the lock alone, those of spelled-out nodes share it, and whoever reads the
 history asks whether anybody holds it. Where the file cannot be created there is no lock: a lock saves load on the
@@ -21,6 +21,11 @@ _PATIENCE_S = 0.5
 def lock_file(store: Path) -> Path:
     """Return the lock that belongs to a history."""
     return store.with_name(f"{store.name}.audit.lock")
+
+
+def drill_lock_file(store: Path) -> Path:
+    """Return the lock of the drills that belong to a history: they and audits do not get in each other's way."""
+    return store.with_name(f"{store.name}.drill.lock")
 
 
 @contextmanager
