@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.layers.layer import Case, Moment
@@ -179,7 +179,7 @@ class FakeRoom:
 
 def trial(log: list[str], **changes) -> Trial:
     """Return a drill of a sound base backup with a seal that passes."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "run_id": "019535d9-3df7-79fb-b466-fa907fa17f9e",
         "started_at": BEGAN,
         "cluster": "clinic",
@@ -195,7 +195,7 @@ def trial(log: list[str], **changes) -> Trial:
 def layer(name: LayerName, state: LayerState = LayerState.PASSED, **changes) -> LayerReport:
     """Return the report of a layer."""
     ran = state is not LayerState.NOT_RUN
-    compared = {"rows": 689_519, "relations": 154} if ran and name.compares_rows else {}
+    compared: dict[str, Any] = {"rows": 689_519, "relations": 154} if ran and name.compares_rows else {}
     report = LayerReport(
         name=name,
         state=state,

@@ -147,7 +147,7 @@ def _why_not_compared(layers: Sequence[LayerReport]) -> str:
     if failed:
         return "not every row was compared"
     reasons = list(dict.fromkeys(layer.reason for layer in layers if layer.reason))
-    return f"no row was compared{': ' if reasons else ''}{'; '.join(reasons)}"
+    return f"no row was compared ({'; '.join(reasons)})" if reasons else "no row was compared"
 
 
 def _merged(stage: Stage, reports: Sequence[StageReport]) -> StageReport:

@@ -30,6 +30,7 @@ from replcheck.report.drill_words import (
     drill_steps,
     drills_sentence,
     everything_wrong,
+    rows_were_proven,
 )
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted
@@ -61,7 +62,8 @@ def print_drill(result: DrillResult, console: Console, style: Style, *, verbose:
 def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> None:
     """Print the verdict in one sentence and what to do next."""
     console.print()
-    line(console, _verdict(result.verdict, style), "  ", drill_sentence(result), indent=0)
+    word = style.outcome(result.verdict.outcome, _word(result).upper())
+    line(console, word, "  ", drill_sentence(result), indent=0)
     steps = drill_steps(result)
     if steps:
         heading(console, "What to do next")
@@ -79,10 +81,16 @@ def _verdict(verdict: DrillVerdict, style: Style) -> Text:
     return style.outcome(verdict.outcome, verdict.value.upper())
 
 
+def _word(result: DrillResult) -> str:
+    """Return the verdict's word, and another one where rows were compared and only something else is missing."""
+    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_proven(result)
+    return "restored, not all proven" if partial else result.verdict.value
+
+
 def _print_header(result: DrillResult, console: Console, style: Style) -> None:
     took = (_milliseconds(result.finished_at) - _milliseconds(result.started_at)) / 1000
     title = Text(f"replcheck drill of {result.cluster}", style="bold")
-    line(console, title, f": {result.verdict.value}", indent=0)
+    line(console, title, f": {_word(result)}", indent=0)
     line(
         console,
         f"{style.time(result.started_at)}, took {format_duration(took)}, replcheck {result.tool_version}",
@@ -123,9 +131,7 @@ def _copy(copy: CopyFacts, style: Style) -> str:
 
 def _recovery(facts: RecoveryFacts, style: Style) -> str:
     files = f", {counted(facts.wal_files, 'WAL file')} from the archive" if facts.wal_files else ""
-    newest = (
-        f", newest commit of {style.time(facts.last_commit_at)}" if facts.last_commit_at else ", no commit replayed"
-    )
+    newest = f"newest commit of {style.time(facts.last_commit_at)}" if facts.last_commit_at else "no commit replayed"
     how = "target reached" if facts.reached else "target NOT reached"
     return f"recovered to {facts.replayed} on timeline {facts.timeline}, {newest}{files}: {how}"
 
@@ -157,7 +163,7 @@ def _print_objectives(result: DrillResult, console: Console, style: Style) -> No
     if age is not None:
         measured = f"the newest recovered commit was {format_duration(age)} old when the drill began"
     if result.target.kind is not TargetKind.LATEST:
-        line(console, f"point (RPO): {measured}; not judged, since the target lies in the past on purpose")
+        line(console, "point (RPO): not judged: the target lies in the past on purpose")
         return
     line(console, f"point (RPO): {measured}", _held(limit, TOO_OLD in codes, UNMEASURED in codes or age is None, style))
 

@@ -42,11 +42,7 @@ def all_drills(results: Sequence[DrillVerdict]) -> DrillVerdict:
 
 def drills_sentence(results: Sequence[DrillVerdict]) -> str:
     """Return in one sentence how several drills ended."""
-    told = [
-        f"{results.count(verdict):,} {'were not tried' if verdict is DrillVerdict.NOT_TRIED else verdict.value}"
-        for verdict in DrillVerdict
-        if verdict in results
-    ]
+    told = [f"{results.count(verdict):,} {verdict.value}" for verdict in DrillVerdict if verdict in results]
     return f"of {counted(len(results), 'backup')} {joined(told) or 'none was restored'}."
 
 
@@ -67,6 +63,11 @@ def everything_wrong(result: DrillResult) -> list[Problem]:
         problem for layer in result.layers if layer.state is not LayerState.NOT_RUN for problem in layer.problems
     ]
     return [*result.problems, *of_layers]
+
+
+def rows_were_proven(result: DrillResult) -> bool:
+    """Return whether a layer compared rows, and all of them matched."""
+    return any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers)
 
 
 def the_backup(result: DrillResult) -> str:
@@ -90,10 +91,9 @@ def _matched(layer: LayerReport) -> str:
 
 
 def _uncompared(result: DrillResult) -> str:
-    rows = any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers)
-    compared = "its rows match, but not everything was proven" if rows else "NOT PROVEN"
+    what = "its rows match, but not everything was proven" if rows_were_proven(result) else "it is NOT PROVEN"
     return (
-        f"{the_backup(result)} was restored and answers; {compared}: {'; '.join(shortfalls(result.layers))}"
+        f"{the_backup(result)} was restored and answers; {what}: {'; '.join(shortfalls(result.layers))}"
         f"{_also_passed(result)}{_measured(result)}"
     )
 
@@ -147,7 +147,7 @@ def _measured(result: DrillResult) -> str:
 
 def _after_uncompared(result: DrillResult) -> list[str]:
     steps = []
-    if not any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers):
+    if not rows_were_proven(result):
         steps.append(
             "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare with"
             " the running primary with --primary DSN."
