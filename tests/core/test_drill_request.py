@@ -6,7 +6,7 @@ import pytest
 
 from replcheck.config import load
 from replcheck.errors import ConfigurationError, UsageError
-from replcheck.model.drill import LayerName, TargetKind
+from replcheck.model.drill import BackupKind, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.runs.drill_request import FROM, DrillFlags, drill_request
 
@@ -153,3 +153,20 @@ def test_what_was_asked_is_told_apart_without_its_secrets(configured):
     assert base.argument_digest == request(configuration, backup="nightly").argument_digest
     assert base.argument_digest != request(configuration, backup="dumps").argument_digest
     assert base.argument_digest != request(configuration, backup="nightly", target="x").argument_digest
+
+
+SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_every_backup_of_the_samples_can_be_asked_for(path):
+    configuration = load(path)
+    for name in configuration.backups:
+        found = request(configuration, backup=name)
+        assert found.backup is configuration.backups[name]
+        assert len(found.assertions) == len(configuration.drill.assertions)
+
+
+def test_there_is_a_sample_for_every_kind_of_backup():
+    kinds = {backup.kind for path in SAMPLES for backup in load(path).backups.values()}
+    assert kinds == {kind.value for kind in BackupKind}
