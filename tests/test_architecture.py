@@ -24,6 +24,8 @@ HOMES = {
     "tomlkit": {"config"},
     "subprocess": {"postgres"},
     "sqlglot": {"postgres"},
+    "securesystemslib": {"evidence"},
+    "cryptography": {"evidence"},
 }
 
 

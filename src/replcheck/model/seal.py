@@ -67,7 +67,8 @@ class SealedServer:
     version: str
     machine: str
     """The machine that the server was built for, as its version tells it, for instance `x86_64-pc-linux-gnu`."""
-    little_endian: bool
+    hash_probe: str
+    """Hash of a known row: servers whose hashes can be compared have the same."""
     block_size: int
     data_checksums: bool
 
