@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,12 @@ OLDER = replace(COPY, label="20261127-0200", taken_at=BEGAN - timedelta(days=1))
 REFUTED = BackupRefuted("WAL segment 000000010000000000000007 is missing", code="wal_missing")
 
 
+def found_by(done) -> Any:
+    """Return the result of a drill that has one."""
+    assert done.result is not None
+    return done.result
+
+
 def parts(log, *, left=(), **source):
     return Parts(
         source=lambda _: FakeSource(log=log, **source),
@@ -63,7 +70,7 @@ def store(tmp_path):
 def test_a_drill_is_recorded_with_its_report(store):
     events = []
     [done] = run_drills(REQUEST, sinks=[events.append], store=store, parts=parts([]))
-    assert done.result.verdict is DrillVerdict.UNCOMPARED
+    assert found_by(done).verdict is DrillVerdict.UNCOMPARED
     assert (done.record.kind, done.record.verdict) == (KIND, "restored, rows not compared")
     assert done.record.exit_status is ExitStatus.PARTIAL
     assert read_report(store, "latest").result == done.result
@@ -83,6 +90,7 @@ def test_a_drill_that_cannot_begin_is_recorded_too(store):
     request = replace(REQUEST, target=replace(REQUEST.target, kind=TargetKind.SEAL, seal_id="01a2"), seals=store.parent)
     [done] = run_drills(request, store=store, parts=parts([]))
     assert isinstance(done.error, DrillBlocked)
+    assert done.record.failure is not None
     assert done.record.failure.error == "DrillBlocked"
     assert done.record.outcome is Outcome.UNCHECKED
 
@@ -105,7 +113,7 @@ def test_all_backups_are_drilled_in_turn(store):
     log, ended = [], []
     several = parts(log, found=[COPY, OLDER])
     done = run_drills(replace(REQUEST, every=True), store=store, finished=ended.append, parts=several)
-    assert [drill.result.copy.label for drill in done] == [COPY.label, OLDER.label]
+    assert [found_by(drill).copy.label for drill in done] == [COPY.label, OLDER.label]
     assert ended == done
     assert len(list_runs(store, RunFilter(kind=KIND), limit=None).runs) == 2
 
@@ -113,7 +121,7 @@ def test_all_backups_are_drilled_in_turn(store):
 def test_where_backups_cannot_be_listed_one_drill_tells_why():
     broken = parts([], fails_in=Stage.LOCATE, error=DrillBlocked("folder /x is not there", code="not_there"))
     [done] = run_drills(replace(REQUEST, every=True), parts=broken)
-    assert done.result.problems[0].code == "not_there"
+    assert found_by(done).problems[0].code == "not_there"
 
 
 def test_a_second_drill_of_the_same_cluster_waits_for_the_first(store):
@@ -143,7 +151,7 @@ def test_a_signal_ends_the_drill_with_everything_removed():
     )
     done = run_drills(replace(REQUEST, every=True), tell=told.append, parts=made)
     assert len(done) == 1
-    assert [problem.code for problem in done[0].result.problems] == ["interrupted"]
+    assert [problem.code for problem in found_by(done[0]).problems] == ["interrupted"]
     assert done[0].record.exit_status is ExitStatus.UNCHECKED
     assert log[-2:] == ["release of nothing", "remove"]
     assert told == ["SIGTERM: removing the servers"]
@@ -152,7 +160,7 @@ def test_a_signal_ends_the_drill_with_everything_removed():
 def test_a_drill_that_takes_too_long_is_ended():
     log = []
     [done] = run_drills(replace(REQUEST, timeout_s=0.0), parts=parts(log))
-    error = done.error or done.result.problems[0]
+    error = done.error or found_by(done).problems[0]
     assert "drill.timeout" in getattr(error, "message", getattr(error, "what", ""))
     assert done.record.outcome is Outcome.UNCHECKED
 
@@ -181,11 +189,17 @@ def test_one_drill_at_a_time_in_one_folder(open_folder):
 
 
 def arguments(**changes):
-    none = dict.fromkeys(
+    none: dict[str, Any] = dict.fromkeys(
         ("backup", "source", "wal", "copy", "target", "scratch", "primary", "config", "output", "events")
     )
-    off = dict.fromkeys(("every", "keep", "clean", "quiet", "verbose"), False)
-    given = {"source": "base:/backups/x", "format": Format.HUMAN, "no_store": True, "require": (), "layers": ()}
+    off: dict[str, Any] = dict.fromkeys(("every", "keep", "clean", "quiet", "verbose"), False)
+    given: dict[str, Any] = {
+        "source": "base:/backups/x",
+        "format": Format.HUMAN,
+        "no_store": True,
+        "require": (),
+        "layers": (),
+    }
     return DrillArguments(**(none | off | given | changes))
 
 

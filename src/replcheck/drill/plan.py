@@ -1,25 +1,14 @@
-"""What a drill is asked for, as the parts that carry it out: its source, its layers, and the seal it may stand on."""
+"""What a drill is asked for, as the parts that carry it out: its layers, and the seal that it may stand on."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from replcheck.config.model import (
-    Backup,
-    BaseBackup,
-    CommandBackup,
-    DumpBackup,
-    PgBackRestBackup,
-    SnapshotBackup,
-)
-from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.layers.layer import Layer
-from replcheck.errors import ProgramError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, Target, TargetKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.seal import SealManifest
 from replcheck.postgres.assertions import Assertion
-from replcheck.postgres.programs import Programs, find_programs, programs_in
 
 _NOT_ASKED = "not asked for"
 
@@ -35,32 +24,6 @@ class LayerWishes:
     """Nodes among which the primary is found; empty where no comparison with it was asked for."""
     assertions: tuple[Assertion, ...]
     jobs: int = 2
-
-
-def source_of(name: str, backup: Backup, *, scratch_dsn: str | None, programs: Mapping[str, str]) -> BackupSource:
-    """Return the source of a table under `backups`; `programs` are folders of server programs by major version."""
-    find = finder(programs)
-    match backup:
-        case BaseBackup():
-            from replcheck.drill.backups.base import BaseSource
-
-            return BaseSource(name=name, section=backup, programs=find)
-        case SnapshotBackup():
-            from replcheck.drill.backups.snapshot import SnapshotSource
-
-            return SnapshotSource(name=name, section=backup, programs=find)
-        case DumpBackup():
-            from replcheck.drill.backups.dump import DumpSource
-
-            return DumpSource(name=name, section=backup, scratch_dsn=scratch_dsn, programs=find)
-        case PgBackRestBackup():
-            from replcheck.drill.backups.pgbackrest import PgBackRestSource
-
-            return PgBackRestSource(name=name, section=backup, programs=find)
-        case CommandBackup():
-            from replcheck.drill.backups.command import CommandSource
-
-            return CommandSource(name=name, section=backup)
 
 
 def layers_for(kind: BackupKind, wishes: LayerWishes) -> tuple[list[Layer], list[LayerReport]]:
@@ -91,24 +54,6 @@ def dump_of(seal: SealManifest | None) -> str | None:
     return Path(seal.dump.file).name if seal is not None and seal.dump is not None else None
 
 
-def finder(folders: Mapping[str, str]) -> Callable[[int], Programs]:
-    """Return a function that finds the programs of a major version, in the configured folder where there is one."""
-
-    def find(major: int) -> Programs:
-        folder = folders.get(str(major))
-        if folder is None:
-            return find_programs(major)
-        found = programs_in(Path(folder))
-        if found.major != major:
-            raise ProgramError(
-                f"folder {folder} holds the programs of PostgreSQL {found.major}, and drill.programs says {major}",
-                hint="Name the folder of each major version under drill.programs.",
-            )
-        return found
-
-    return find
-
-
 def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, str]]:
     if wishes.wanted is not None:
         yield from ((name, _NOT_ASKED) for name in LayerName if name not in wishes.wanted)
@@ -127,18 +72,24 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
 
 
 def _all_layers(wishes: LayerWishes) -> Iterator[Layer]:
+    from contextlib import suppress
+
     from replcheck.drill.layers.amcheck import AmcheckLayer
     from replcheck.drill.layers.assertions import AssertionsLayer
-    from replcheck.drill.layers.checksums import ChecksumsLayer
     from replcheck.drill.layers.completeness import CompletenessLayer
-    from replcheck.drill.layers.manifest import ManifestLayer
     from replcheck.drill.layers.primary import PrimaryLayer
     from replcheck.drill.layers.seal import SealLayer
 
     yield SealLayer(wishes.seal, jobs=wishes.jobs)
     yield PrimaryLayer(wishes.nodes, jobs=wishes.jobs)
-    yield ManifestLayer()
-    yield ChecksumsLayer()
+    with suppress(ImportError):
+        from replcheck.drill.layers.manifest import ManifestLayer
+
+        yield ManifestLayer()
+    with suppress(ImportError):
+        from replcheck.drill.layers.checksums import ChecksumsLayer
+
+        yield ChecksumsLayer()
     yield AmcheckLayer(jobs=wishes.jobs)
     yield AssertionsLayer(assertions=wishes.assertions)
     yield CompletenessLayer()

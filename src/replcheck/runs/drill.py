@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from replcheck.drill.backups.registry import source_for
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
@@ -19,7 +20,6 @@ from replcheck.drill.plan import (
     dump_of,
     layers_for,
     sealed_target,
-    source_of,
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
@@ -32,6 +32,7 @@ from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, TargetK
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SignatureState, StoredSeal
 from replcheck.model.units import format_duration
+from replcheck.postgres.programs import server_account
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
@@ -67,9 +68,7 @@ class Source(Protocol):
 class Parts:
     """What drills are made of; tests bring their own."""
 
-    source: Source = lambda request: source_of(
-        request.name, request.backup, scratch_dsn=request.scratch_dsn, programs=request.programs
-    )
+    source: Source = lambda request: source_for(request.backup, request.drill, account=server_account())
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
     clean: Callable[[Path], list[Path]] = remove_abandoned
 
@@ -157,7 +156,7 @@ def _trial(
     wishes = LayerWishes(wanted=request.layers, seal=seal, nodes=request.nodes, assertions=request.assertions)
     layers, absent = layers_for(source.kind, wishes)
     target = sealed_target(request.target, seal) if seal else request.target
-    on_their_server = source.kind is BackupKind.DUMP and request.scratch_dsn is not None
+    on_their_server = source.kind is BackupKind.DUMP and request.restores_elsewhere
     return Trial(
         run_id=run_id,
         started_at=started_at,

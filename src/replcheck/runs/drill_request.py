@@ -59,7 +59,6 @@ class DrillRequest:
     every: bool
     target: Target
     scratch: Path
-    scratch_dsn: str | None = field(repr=False)
     layers: frozenset[LayerName] | None
     """None means all that make sense."""
     required: frozenset[LayerName]
@@ -69,10 +68,16 @@ class DrillRequest:
     limits: DrillLimits
     timeout_s: float | None
     assertions: tuple[Assertion, ...] = field(repr=False)
-    programs: Mapping[str, str]
+    drill: Drill = field(repr=False)
+    """The whole section, for what concerns the source alone."""
     seals: Path | None
     """Folder of the seals."""
     signing_key: Path | None
+
+    @property
+    def restores_elsewhere(self) -> bool:
+        """Return whether dumps are restored on a server of the user's."""
+        return isinstance(self.drill.scratch, Scratch) and self.drill.scratch.dsn is not None
 
     @property
     def argument_digest(self) -> str:
@@ -115,7 +120,6 @@ def drill_request(
         every=flags.every,
         target=parse_target(flags.target or drill.target),
         scratch=scratch_folder(flags.scratch, configuration, environment),
-        scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
         layers=layers,
         required=required,
         nodes=_nodes(flags, configuration, (layers or frozenset()) | required),
@@ -123,7 +127,7 @@ def drill_request(
         limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
         timeout_s=drill.timeout,
         assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
-        programs=drill.programs,
+        drill=drill,
         seals=seal_folder(cluster, configuration, environment),
         signing_key=Path(key) if key else None,
     )
