@@ -57,6 +57,7 @@ class PhysicalRestore:
     def run(self, target: Target, stages: Stages) -> Restored:
         """Recover to the target and open; raises BackupRefuted, DrillBlocked."""
         require_whole(self._server.data_dir)
+        self._require_contained()
         with stages.enter(Stage.RECOVER):
             server = self._with_superuser()
             self._recovery = Recovery(
@@ -85,6 +86,16 @@ class PhysicalRestore:
         """Stop handing out WAL."""
         if self._recovery is not None:
             self._recovery.close()
+
+    def _require_contained(self) -> None:
+        """Raise DrillBlocked where a link leads out of the scratch directory: the server would write there."""
+        data_dir, home = self._server.data_dir, self._scratch.directory.resolve()
+        for link in (data_dir, data_dir / "pg_wal", *(data_dir / "pg_tblspc").glob("*")):
+            if not link.resolve().is_relative_to(home):
+                raise DrillBlocked(
+                    f"{link.relative_to(data_dir)} of the restored copy leads out of the scratch directory",
+                    code="link_outside",
+                )
 
     def _with_superuser(self) -> LocalServer:
         names = superusers(self._server.data_dir)
