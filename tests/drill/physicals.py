@@ -14,7 +14,6 @@ from replcheck.drill import scratch as scratches
 from replcheck.drill.backups.base import BaseSource
 from replcheck.drill.backups.source import BackupSource, Restored
 from replcheck.drill.scratch import Scratch
-from replcheck.drill.software import programs_finder
 from replcheck.drill.stages import Stages
 from replcheck.drill.targets import parse_target
 from replcheck.events import Event
@@ -46,8 +45,8 @@ class Place:
     def write(self, table: str = "visit", rows: int = 1000) -> None:
         self.primary.execute(f"create table if not exists {table} (id int primary key, note text)")
         self.primary.execute(
-            f"insert into {table} select g, 'secret note ' || g from generate_series((select count(*) from {table}) + 1,"
-            f" (select count(*) from {table}) + {rows}) g"
+            f"insert into {table} select n + g, 'secret note ' || g from (select count(*) as n from {table}) s,"
+            f" generate_series(1, {rows}) g"
         )
 
     def rows(self, table: str = "visit") -> int:
@@ -138,8 +137,8 @@ class Trial:
 
 def base_source(path: Path, wal: Path | None = None, restore_command: str | None = None) -> BaseSource:
     return BaseSource(
-        BaseBackup(kind="base", path=str(path), wal=str(wal) if wal else None, restore_command=restore_command),
-        programs_for=programs_finder({}, server_account()),
+        name="test",
+        section=BaseBackup(kind="base", path=str(path), wal=str(wal) if wal else None, restore_command=restore_command),
     )
 
 

@@ -14,7 +14,7 @@ from replcheck.drill.backups.source import Restored
 from replcheck.drill.backups.tarballs import find_in, in_progress, unpack
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
-from replcheck.drill.software import ProgramsFor
+from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
@@ -51,10 +51,11 @@ class BaseSource:
 
     kind = BackupKind.BASE
 
-    def __init__(self, config: BaseBackup, *, programs_for: ProgramsFor) -> None:
-        self._config = config
-        self._path = Path(config.path)
-        self._programs_for = programs_for
+    def __init__(self, *, name: str, section: BaseBackup, programs: ProgramsFor = installed) -> None:
+        self.name = name
+        self._config = section
+        self._path = Path(section.path)
+        self._programs_for = programs
         self._restore: PhysicalRestore | None = None
 
     def copies(self) -> Sequence[CopyFacts]:

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -203,12 +203,14 @@ class DirectoryCopy:
 
 def tree_size(folder: Path) -> int:
     """Return the bytes of all regular files below a folder; links are not followed."""
-    return sum(
-        status.st_size
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if stat.S_ISREG((status := Path(parent, name).lstat()).st_mode)
-    )
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # What comes and goes while it is looked at counts for nothing.
+            with suppress(FileNotFoundError):
+                status = Path(parent, name).lstat()
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def _not_followed(path: str, flags: int) -> int:

@@ -8,14 +8,13 @@ from replcheck.drill.backups.labels import Label, parse_label
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.recovery import Recovery, Start
 from replcheck.drill.scratch import Scratch
-from replcheck.drill.software import ProgramsFor
+from replcheck.drill.software import ProgramsFor, usable_programs
 from replcheck.drill.stages import Stages
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
-from replcheck.model.units import format_size
 from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts, major_of, read_control
-from replcheck.postgres.programs import Programs
+from replcheck.postgres.programs import Programs, server_account
 from replcheck.postgres.roles_on_disk import superusers
 from replcheck.postgres.server import LocalServer
 
@@ -27,7 +26,7 @@ def archive_of(wal: str | None, restore_command: str | None, scratch: Scratch) -
     return FolderArchive(Path(wal)) if wal is not None else NoArchive()
 
 
-def require_programs(copy: CopyFacts, target: Target, programs_for: ProgramsFor) -> Programs:
+def require_programs(copy: CopyFacts, target: Target, find: ProgramsFor) -> Programs:
     """Return the programs of a backup's major version.
 
     Raise DrillBlocked where there are none or the target is one that only rows know, BackupRefuted where the backup
@@ -39,7 +38,7 @@ def require_programs(copy: CopyFacts, target: Target, programs_for: ProgramsFor)
         )
     if target.kind is TargetKind.SEAL and target.name is None:
         raise DrillBlocked(f"the target {target.text} has no restore point", code="target_unknown")
-    return programs_for(copy.major)
+    return usable_programs(find, copy.major, server_account())
 
 
 class PhysicalRestore:
@@ -58,6 +57,7 @@ class PhysicalRestore:
     def run(self, target: Target, stages: Stages) -> Restored:
         """Recover to the target and open; raises BackupRefuted, DrillBlocked."""
         require_whole(self._server.data_dir)
+        self._require_contained()
         with stages.enter(Stage.RECOVER):
             server = self._with_superuser()
             self._recovery = Recovery(
@@ -86,6 +86,16 @@ class PhysicalRestore:
         """Stop handing out WAL."""
         if self._recovery is not None:
             self._recovery.close()
+
+    def _require_contained(self) -> None:
+        """Raise DrillBlocked where a link leads out of the scratch directory: the server would write there."""
+        data_dir, home = self._server.data_dir, self._scratch.directory.resolve()
+        for link in (data_dir, data_dir / "pg_wal", *(data_dir / "pg_tblspc").glob("*")):
+            if not link.resolve().is_relative_to(home):
+                raise DrillBlocked(
+                    f"{link.relative_to(data_dir)} of the restored copy leads out of the scratch directory",
+                    code="link_outside",
+                )
 
     def _with_superuser(self) -> LocalServer:
         names = superusers(self._server.data_dir)
@@ -140,8 +150,3 @@ def version_of(folder: Path) -> int | None:
     with suppress(OSError):
         return major_of((folder / "PG_VERSION").read_text("ascii", errors="replace"))
     return None
-
-
-def shown_total(size_bytes: int | None) -> str:
-    """Return a size for a message."""
-    return format_size(size_bytes) if size_bytes is not None else "an unknown number of bytes"
