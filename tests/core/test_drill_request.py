@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from replcheck.config import load
+from replcheck.drill.plan import FROM
 from replcheck.errors import ConfigurationError, UsageError
 from replcheck.model.drill import BackupKind, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER
-from replcheck.runs.drill_request import FROM, DrillFlags, drill_request
+from replcheck.runs.drill_request import DrillFlags, drill_request
 
 NODES = 'cluster = "clinic"\n[nodes]\na = { dsn = "host=a password=canary" }\nb = { dsn = "host=b" }\n'
 BACKUPS = """

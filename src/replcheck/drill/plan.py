@@ -1,15 +1,29 @@
 """What a drill is asked for, as the parts that carry it out: its layers, and the seal that it may stand on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from replcheck.config.model import (
+    Backup,
+    BaseBackup,
+    CommandBackup,
+    DumpBackup,
+    PgBackRestBackup,
+    SnapshotBackup,
+)
+from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.layers.layer import Layer
+from replcheck.drill.software import ProgramsFor
+from replcheck.errors import ProgramError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, Target, TargetKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.seal import SealManifest
 from replcheck.postgres.assertions import Assertion
+from replcheck.postgres.programs import Programs, find_programs, programs_in
 
+FROM = "--from"
+"""What a backup is called that no configuration names."""
 _NOT_ASKED = "not asked for"
 
 
@@ -23,7 +37,51 @@ class LayerWishes:
     nodes: tuple[NodeTarget, ...]
     """Nodes among which the primary is found; empty where no comparison with it was asked for."""
     assertions: tuple[Assertion, ...]
+    programs: ProgramsFor
     jobs: int = 2
+
+
+def source_of(name: str, backup: Backup, *, scratch_dsn: str | None, programs: ProgramsFor) -> BackupSource:
+    """Return the source of a table under `backups`; reads nothing yet. `scratch_dsn` is where dumps may be restored."""
+    match backup:
+        case BaseBackup():
+            from replcheck.drill.backups.base import BaseSource
+
+            return BaseSource(name=name, section=backup, programs=programs)
+        case SnapshotBackup():
+            from replcheck.drill.backups.snapshot import SnapshotSource
+
+            return SnapshotSource(name=name, section=backup, programs=programs)
+        case DumpBackup():
+            from replcheck.drill.backups.dump import DumpSource
+
+            return DumpSource(name=name, section=backup, scratch_dsn=scratch_dsn, programs=programs)
+        case PgBackRestBackup():
+            from replcheck.drill.backups.pgbackrest import PgBackRestSource
+
+            return PgBackRestSource(name=name, section=backup, programs=programs)
+        case CommandBackup():
+            from replcheck.drill.backups.command import CommandSource
+
+            return CommandSource(name=name, section=backup)
+
+
+def finder(folders: Mapping[str, str]) -> ProgramsFor:
+    """Return a function that finds the programs of a major version, in the configured folder where there is one."""
+
+    def find(major: int) -> Programs:
+        folder = folders.get(str(major))
+        if folder is None:
+            return find_programs(major)
+        found = programs_in(Path(folder))
+        if found.major != major:
+            raise ProgramError(
+                f"folder {folder} holds the programs of PostgreSQL {found.major}, and drill.programs says {major}",
+                hint="Name the folder of each major version under drill.programs.",
+            )
+        return found
+
+    return find
 
 
 def layers_for(kind: BackupKind, wishes: LayerWishes) -> tuple[list[Layer], list[LayerReport]]:
@@ -72,24 +130,18 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
 
 
 def _all_layers(wishes: LayerWishes) -> Iterator[Layer]:
-    from contextlib import suppress
-
     from replcheck.drill.layers.amcheck import AmcheckLayer
     from replcheck.drill.layers.assertions import AssertionsLayer
+    from replcheck.drill.layers.checksums import ChecksumsLayer
     from replcheck.drill.layers.completeness import CompletenessLayer
+    from replcheck.drill.layers.manifest import ManifestLayer
     from replcheck.drill.layers.primary import PrimaryLayer
     from replcheck.drill.layers.seal import SealLayer
 
     yield SealLayer(wishes.seal, jobs=wishes.jobs)
     yield PrimaryLayer(wishes.nodes, jobs=wishes.jobs)
-    with suppress(ImportError):
-        from replcheck.drill.layers.manifest import ManifestLayer
-
-        yield ManifestLayer()
-    with suppress(ImportError):
-        from replcheck.drill.layers.checksums import ChecksumsLayer
-
-        yield ChecksumsLayer()
+    yield ManifestLayer(programs=wishes.programs)
+    yield ChecksumsLayer()
     yield AmcheckLayer(jobs=wishes.jobs)
     yield AssertionsLayer(assertions=wishes.assertions)
     yield CompletenessLayer()

@@ -6,6 +6,7 @@ counts as passed.
 """
 
 import errno
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -265,12 +266,15 @@ class _Attempt:
         return self.scratch.data_dir if self.scratch is not None else None
 
     def _looked(self, layer: Layer, case: Case) -> LayerReport:
+        began = time.monotonic()
         try:
-            return layer.run(case)
+            report = layer.run(case)
         except Interrupted:
             raise
         except ReplcheckError as error:
             return LayerReport(name=layer.name, state=LayerState.NOT_RUN, reason=error.message)
+        ran = report.state is not LayerState.NOT_RUN
+        return replace(report, elapsed_s=time.monotonic() - began) if ran and not report.elapsed_s else report
 
     def _prove_stopped(self) -> None:
         """Stop the scratch server cleanly for the layers that want that, and start it again where it is kept."""

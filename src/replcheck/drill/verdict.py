@@ -113,7 +113,7 @@ def limit_problems(
             code=UNMEASURED,
             what="the age of the newest recovered commit cannot be told, and drill.max_age limits it",
             blame=Blame.ENVIRONMENT,
-            hint="Leave out drill.max_age for backups of this kind.",
+            hint="It is told by commits in the WAL behind a backup, or by a dump; else leave out drill.max_age.",
         )
     elif age_s > limits.max_age_s:
         yield _exceeded(TOO_OLD, "the newest recovered commit was as old as", age_s, limits.max_age_s, "max_age")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.text import Text
 
+from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, UNMEASURED
 from replcheck.model.drill import (
     RECOVERY_STAGES,
@@ -109,9 +110,10 @@ def _milliseconds(moment: datetime) -> int:
 def _print_backup(result: DrillResult, console: Console, style: Style) -> None:
     heading(console, "Backup and target")
     if result.copy is None:
-        line(console, f"{result.backup}: no backup was found")
+        line(console, "no backup was found" if result.backup == FROM else f"{result.backup}: no backup was found")
     else:
-        line(console, f"{result.backup}: {_copy(result.copy, style)}")
+        name = "" if result.backup == FROM else f"{result.backup}: "
+        line(console, f"{name}{_copy(result.copy, style)}")
     line(console, f"target: {result.target.text}")
     if result.recovery is not None:
         line(console, _recovery(result.recovery, style))

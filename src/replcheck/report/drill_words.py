@@ -5,6 +5,7 @@ The sentence says what was proven and by what; where no layer compared rows it s
 
 from collections.abc import Sequence
 
+from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, shortfalls
 from replcheck.model.drill import (
     Blame,
@@ -73,7 +74,9 @@ def rows_were_proven(result: DrillResult) -> bool:
 def the_backup(result: DrillResult) -> str:
     """Return which backup was drilled, for a sentence."""
     if result.copy is None or result.copy.label == result.backup:
-        return f"backup {result.backup}"
+        return "the backup" if result.backup == FROM else f"backup {result.backup}"
+    if result.backup == FROM:
+        return f"backup {result.copy.label}"
     return f"backup {result.copy.label} of {result.backup}"
 
 

@@ -12,14 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from replcheck.drill.backups.registry import source_for
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
     LayerWishes,
     dump_of,
+    finder,
     layers_for,
     sealed_target,
+    source_of,
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
@@ -32,7 +33,6 @@ from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, TargetK
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SignatureState, StoredSeal
 from replcheck.model.units import format_duration
-from replcheck.postgres.programs import server_account
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
@@ -68,7 +68,9 @@ class Source(Protocol):
 class Parts:
     """What drills are made of; tests bring their own."""
 
-    source: Source = lambda request: source_for(request.backup, request.drill, account=server_account())
+    source: Source = lambda request: source_of(
+        request.name, request.backup, scratch_dsn=request.scratch_dsn, programs=finder(request.programs)
+    )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
     clean: Callable[[Path], list[Path]] = remove_abandoned
 
@@ -153,10 +155,16 @@ def _trial(
 ) -> Trial:
     seal = stored.manifest if stored else None
     source = parts.source(request)
-    wishes = LayerWishes(wanted=request.layers, seal=seal, nodes=request.nodes, assertions=request.assertions)
+    wishes = LayerWishes(
+        wanted=request.layers,
+        seal=seal,
+        nodes=request.nodes,
+        assertions=request.assertions,
+        programs=finder(request.programs),
+    )
     layers, absent = layers_for(source.kind, wishes)
     target = sealed_target(request.target, seal) if seal else request.target
-    on_their_server = source.kind is BackupKind.DUMP and request.restores_elsewhere
+    on_their_server = source.kind is BackupKind.DUMP and request.scratch_dsn is not None
     return Trial(
         run_id=run_id,
         started_at=started_at,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from replcheck.config import Configuration
 from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
+from replcheck.drill.plan import FROM
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder
 from replcheck.drill.targets import parse_target
@@ -20,8 +21,6 @@ from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres.assertions import Assertion, parse_assertion
 from replcheck.runs.request import configured_targets, flag_target
 
-FROM = "--from"
-"""What a backup is called that no configuration names."""
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
 _LAYER_WORDS = {name.name.lower(): name for name in LayerName}
@@ -59,6 +58,8 @@ class DrillRequest:
     every: bool
     target: Target
     scratch: Path
+    scratch_dsn: str | None = field(repr=False)
+    """A server of the user's, on which dumps are restored."""
     layers: frozenset[LayerName] | None
     """None means all that make sense."""
     required: frozenset[LayerName]
@@ -68,16 +69,11 @@ class DrillRequest:
     limits: DrillLimits
     timeout_s: float | None
     assertions: tuple[Assertion, ...] = field(repr=False)
-    drill: Drill = field(repr=False)
-    """The whole section, for what concerns the source alone."""
+    programs: Mapping[str, str]
+    """Folders of server programs by major version."""
     seals: Path | None
     """Folder of the seals."""
     signing_key: Path | None
-
-    @property
-    def restores_elsewhere(self) -> bool:
-        """Return whether dumps are restored on a server of the user's."""
-        return isinstance(self.drill.scratch, Scratch) and self.drill.scratch.dsn is not None
 
     @property
     def argument_digest(self) -> str:
@@ -120,6 +116,7 @@ def drill_request(
         every=flags.every,
         target=parse_target(flags.target or drill.target),
         scratch=scratch_folder(flags.scratch, configuration, environment),
+        scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
         layers=layers,
         required=required,
         nodes=_nodes(flags, configuration, (layers or frozenset()) | required),
@@ -127,7 +124,7 @@ def drill_request(
         limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
         timeout_s=drill.timeout,
         assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
-        drill=drill,
+        programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
         signing_key=Path(key) if key else None,
     )
