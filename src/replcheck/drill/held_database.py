@@ -91,6 +91,7 @@ class HeldDatabase:
                     relation=relation,
                     width=width,
                     ranges=part_ranges(blocks, width),
+                    blocks=blocks,
                     portable=columns.get(relation.oid),
                 )
             )

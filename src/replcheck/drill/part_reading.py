@@ -49,7 +49,8 @@ class PartReader:
     jobs: int
     in_recovery: bool
     """Whether the server must be in recovery: another role is another server."""
-    stop: asyncio.Event
+    obey: Callable[[], None] = lambda: None
+    """Raises Interrupted where somebody asked us to stop."""
     finished: Callable[[Gathering], None] = lambda _: None
     settle_s: float = 60.0
     """How long a lock may keep us out of a relation before it is given up."""
@@ -59,7 +60,7 @@ class PartReader:
     _left: int = 0
 
     async def read(self, gatherings: Sequence[Gathering]) -> None:
-        """Read all; raises NodeError where the server, or its snapshot, is lost. Returns early where `stop` is set."""
+        """Read all; raises NodeError where the server, or its snapshot, is lost, and what `obey` raises."""
         for gathering in gatherings:
             self._enqueue(gathering)
         self._left = len(gatherings)
@@ -74,7 +75,8 @@ class PartReader:
     async def _work(self) -> None:
         database, session = "", None
         try:
-            while self._left and not self.stop.is_set():
+            while self._left:
+                self.obey()
                 found = self._next()
                 if found is None:
                     await asyncio.sleep(_IDLE_S)

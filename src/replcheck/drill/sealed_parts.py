@@ -91,6 +91,8 @@ class Gathering:
     relation: Relation
     width: int
     ranges: Sequence[tuple[int, int]]
+    blocks: int = 0
+    """Of the relation, as it was when it was listed."""
     portable: tuple[Column, ...] | None = None
     """The columns that a dump carries, None where no portable digest is wanted."""
     by_column: bool = False

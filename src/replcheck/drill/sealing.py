@@ -173,20 +173,22 @@ class _Sealing:
             seeds=self._seeds,
             jobs=self._options.jobs,
             in_recovery=False,
-            stop=self._stop,
+            obey=self._obey,
             finished=self._finished,
             settle_s=self._options.settle_s,
         )
         gatherings = [gathering for held in self._held for gathering in held.gatherings]
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(reader.read(gatherings))
-            dumping = group.create_task(self._dump())
-        reading.result()
-        self._obey()
-        if dumping.result() is not None:
+        dumping, reading = asyncio.create_task(self._dump()), asyncio.create_task(reader.read(gatherings))
+        try:
+            dump, _ = await asyncio.gather(dumping, reading)
+        finally:
+            for task in (dumping, reading):
+                task.cancel()
+            await asyncio.gather(dumping, reading, return_exceptions=True)
+        if dump is not None:
             for held in self._held:
                 await held.read_sequences()
-        return dumping.result()
+        return dump
 
     async def _dump(self) -> SealedDump | None:
         if self._options.dump_file is None:
