@@ -61,10 +61,11 @@ def shortfalls(layers: Iterable[LayerReport]) -> list[str]:
     """Return what keeps a copy that came back from being proven, a clause each; empty where nothing does."""
     layers = list(layers)
     told = []
-    if not any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in layers):
-        told.append(_why_not_compared([layer for layer in layers if layer.name.compares_rows]))
+    comparing = [layer for layer in layers if layer.name.compares_rows]
+    if all(layer.state is LayerState.NOT_RUN for layer in comparing):
+        told.append(_why_not_compared(comparing))
     for layer in layers:
-        because = f": {layer.reason}" if layer.reason else ""
+        because = f": {_first(layer.reason)}" if layer.reason else ""
         if layer.state is LayerState.INCONCLUSIVE:
             told.append(f"{layer.name.value} inconclusive{because}")
         elif layer.state is LayerState.NOT_RUN and not layer.by_design:
@@ -143,11 +144,14 @@ def required_problems(layers: Iterable[LayerReport], required: Collection[LayerN
 
 
 def _why_not_compared(layers: Sequence[LayerReport]) -> str:
-    failed = [layer for layer in layers if layer.state is not LayerState.NOT_RUN]
-    if failed:
-        return "not every row was compared"
     reasons = list(dict.fromkeys(layer.reason for layer in layers if layer.reason))
     return f"no row was compared ({'; '.join(reasons)})" if reasons else "no row was compared"
+
+
+def _first(reason: str) -> str:
+    """Return the first of the clauses that a reason consists of, and how many follow."""
+    first, *others = reason.split("; ")
+    return f"{first}, and {len(others):,} more" if others else first
 
 
 def _merged(stage: Stage, reports: Sequence[StageReport]) -> StageReport:

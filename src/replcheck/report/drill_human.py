@@ -31,7 +31,7 @@ from replcheck.report.drill_words import (
     drill_steps,
     drills_sentence,
     everything_wrong,
-    rows_were_proven,
+    rows_were_compared,
 )
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted
@@ -84,7 +84,7 @@ def _verdict(verdict: DrillVerdict, style: Style) -> Text:
 
 def _word(result: DrillResult) -> str:
     """Return the verdict's word, and another one where rows were compared and only something else is missing."""
-    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_proven(result)
+    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
     return "restored, not all proven" if partial else result.verdict.value
 
 

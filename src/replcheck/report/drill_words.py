@@ -71,6 +71,11 @@ def rows_were_proven(result: DrillResult) -> bool:
     return any(layer.name.compares_rows and layer.state is LayerState.PASSED for layer in result.layers)
 
 
+def rows_were_compared(result: DrillResult) -> bool:
+    """Return whether a layer compared rows, be it all of them or not."""
+    return any(layer.name.compares_rows and layer.state is not LayerState.NOT_RUN for layer in result.layers)
+
+
 def the_backup(result: DrillResult) -> str:
     """Return which backup was drilled, for a sentence."""
     if result.copy is None or result.copy.label == result.backup:
@@ -94,7 +99,12 @@ def _matched(layer: LayerReport) -> str:
 
 
 def _uncompared(result: DrillResult) -> str:
-    what = "its rows match, but not everything was proven" if rows_were_proven(result) else "it is NOT PROVEN"
+    what = "it is NOT PROVEN"
+    if rows_were_compared(result):
+        proven = rows_were_proven(result)
+        what = (
+            "its rows match, but not everything was proven" if proven else "what was compared matches, but not all was"
+        )
     return (
         f"{the_backup(result)} was restored and answers; {what}: {'; '.join(shortfalls(result.layers))}"
         f"{_also_passed(result)}{_measured(result)}"
@@ -150,11 +160,13 @@ def _measured(result: DrillResult) -> str:
 
 def _after_uncompared(result: DrillResult) -> list[str]:
     steps = []
-    if not rows_were_proven(result):
+    if not rows_were_compared(result):
         steps.append(
             "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare with"
             " the running primary with --primary DSN."
         )
+    if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
+        steps.append("Seal the primary again while no table is rewritten or redefined, and drill to that seal.")
     if any(layer.state is LayerState.NOT_RUN and not layer.by_design for layer in result.layers):
         steps.append("Mend what kept a layer from running, or leave that layer out with drill.layers or --layer.")
     return steps
