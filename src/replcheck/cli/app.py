@@ -13,6 +13,7 @@ from replcheck.cli.history import history_app
 from replcheck.cli.init import init
 from replcheck.cli.report import report
 from replcheck.cli.schema import schema
+from replcheck.cli.seal import seal
 from replcheck.cli.selftest import selftest
 
 _EPILOG = (
@@ -54,6 +55,7 @@ def options(
 
 app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
+app.command(short_help="Fix what the primary holds, so that a restore can be compared with it.", epilog=_EPILOG)(seal)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)
