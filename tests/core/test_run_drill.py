@@ -25,7 +25,7 @@ from replcheck.report.history import RunState
 from replcheck.runs.drill import KIND, Parts, run_drills
 from replcheck.runs.drill_request import DrillFlags, drill_request
 from replcheck.runs.history import find_run, list_runs, read_report
-from replcheck.runs.lock import drill_lock_file, only_run
+from replcheck.runs.lock import lock_file, only_run
 from replcheck.store import RunFilter, open_history
 from tests.core.drills import BEGAN, COPY, FakeRoom, FakeSource
 from tests.core.test_store import start
@@ -125,7 +125,7 @@ def test_where_backups_cannot_be_listed_one_drill_tells_why():
 
 
 def test_a_second_drill_of_the_same_cluster_waits_for_the_first(store):
-    with only_run(drill_lock_file(store), "x"), pytest.raises(UsageError, match="already running"):
+    with only_run(lock_file(store, KIND), "x"), pytest.raises(UsageError, match="already running"):
         run_drills(REQUEST, store=store, parts=parts([]))
 
 
@@ -133,7 +133,7 @@ def test_a_drill_at_work_is_running_and_a_killed_one_did_not_end(store):
     begun = start(kind=KIND)
     open_history(store).begin(begun)
     assert find_run(store, "latest").state is RunState.LOST
-    with only_run(drill_lock_file(store), "x"):
+    with only_run(lock_file(store, KIND), "x"):
         assert find_run(store, "latest").state is RunState.RUNNING
 
 

@@ -14,6 +14,7 @@ from replcheck.cli.history import history_app
 from replcheck.cli.init import init
 from replcheck.cli.report import report
 from replcheck.cli.schema import schema
+from replcheck.cli.seal import seal
 from replcheck.cli.selftest import selftest
 
 _EPILOG = (
@@ -22,6 +23,7 @@ _EPILOG = (
 _DRILL_EPILOG = (
     "Exit status: 0 restored and its rows proven, 1 restored but not every row compared, 2 refuted, 3 could not check."
 )
+_SEAL_EPILOG = "Exit status: 0 sealed, 1 sealed in part, 3 not sealed, and every error."
 
 app = typer.Typer(
     name="replcheck",
@@ -58,6 +60,9 @@ def options(
 
 app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
+app.command(short_help="Fix what the primary holds, so that a restore can be compared with it.", epilog=_SEAL_EPILOG)(
+    seal
+)
 app.command(short_help="Prove that a backup restores, with the right rows.", epilog=_DRILL_EPILOG)(drill)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)

@@ -37,7 +37,7 @@ class Display:
 
     @contextmanager
     def drill_progress(self) -> Iterator[DrillProgress]:
-        """Draw a drill's progress, or a seal's, alike."""
+        """Draw a drill's progress alike."""
         progress = DrillProgress()
         with self._drawing(lambda elapsed_s: draw_drill(progress, elapsed_s)):
             yield progress

@@ -12,7 +12,6 @@ from replcheck.events import (
     Event,
     LayerFinished,
     ProblemFound,
-    RelationSealed,
     RunFinished,
     RunStarted,
     StageBegan,
@@ -71,9 +70,6 @@ class DrillProgress:
                 self.doing = self.passed[-1]
             case ProblemFound():
                 self.doing = event.problem.what
-            case RelationSealed():
-                self.done_bytes += event.size_bytes
-                self.doing = f"{event.database}.{event.relation}"
             case RunFinished():
                 self.finished = True
 

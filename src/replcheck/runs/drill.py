@@ -38,7 +38,7 @@ from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
 from replcheck.runs.demo_stop import StopWish
 from replcheck.runs.drill_request import DrillRequest
-from replcheck.runs.lock import drill_lock_file, one_of_several_runs, only_run
+from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.sinks import FanOut, Sink
@@ -268,5 +268,5 @@ def _lock(request: DrillRequest, store: Path | None) -> AbstractContextManager[N
     if store is None:
         return nullcontext()
     if request.cluster == UNNAMED_CLUSTER:
-        return one_of_several_runs(drill_lock_file(store))
-    return only_run(drill_lock_file(store), f'a drill of cluster "{request.cluster}"')
+        return one_of_several_runs(lock_file(store, KIND))
+    return only_run(lock_file(store, KIND), f'a drill of cluster "{request.cluster}"')

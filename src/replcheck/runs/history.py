@@ -5,7 +5,7 @@ leads to the outcome that was recorded.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -22,15 +22,16 @@ from replcheck.report.history import PastRun, RunState
 from replcheck.report.period import Period, PeriodTally
 from replcheck.report.reading import audit_result
 from replcheck.report.verdict import outcome_of
-from replcheck.runs.lock import drill_lock_file, is_held, lock_file
+from replcheck.runs.lock import is_held, lock_file
 from replcheck.store import HistoryReader, RunFilter, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
+SEAL = "seal"
 _LISTED = 'The runs are listed by "replcheck history".'
-_LOCKS: Mapping[str, Callable[[Path], Path]] = {AUDIT: lock_file, DRILL: drill_lock_file}
-"""The lock that a run of that kind holds while it works; runs of every other kind hold that of audits."""
+_LOCKED = (AUDIT, DRILL, SEAL)
+"""Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
 
@@ -146,7 +147,8 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
 def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
     if all(isinstance(run, RunRecord) for run in runs):
         return [PastRun(run=run, state=RunState.ENDED) for run in runs]
-    held = {kind: is_held(lock(reader.path)) for kind, lock in _LOCKS.items()}
+    kinds = {_lock_of(run) for run in runs if not isinstance(run, RunRecord)}
+    held = {kind: is_held(lock_file(reader.path, kind)) for kind in kinds}
     # Read again behind the question: what had no end before it, and nobody holding the lock, may have ended since.
     again = [run if isinstance(run, RunRecord) else reader.run(run.run_id) for run in runs]
     unended = reader.runs(RunFilter(unended=True)) if any(held.values()) else []
@@ -162,7 +164,7 @@ def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRu
 
 
 def _lock_of(run: RunStart) -> str:
-    return DRILL if run.kind == DRILL else AUDIT
+    return run.kind if run.kind in _LOCKED else AUDIT
 
 
 def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:

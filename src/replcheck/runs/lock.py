@@ -18,14 +18,9 @@ _PATIENCE_S = 0.5
 """How long a lock is tried for: somebody who only asks whether it is held has it for a moment."""
 
 
-def lock_file(store: Path) -> Path:
-    """Return the lock that belongs to a history."""
-    return store.with_name(f"{store.name}.audit.lock")
-
-
-def drill_lock_file(store: Path) -> Path:
-    """Return the lock of the drills that belong to a history: they and audits do not get in each other's way."""
-    return store.with_name(f"{store.name}.drill.lock")
+def lock_file(store: Path, kind: str = "audit") -> Path:
+    """Return the lock of a history's runs of one kind: audits, drills and seals do not get in each other's way."""
+    return store.with_name(f"{store.name}.{kind}.lock")
 
 
 @contextmanager
