@@ -13,12 +13,14 @@ from replcheck.config.model import BaseBackup
 from replcheck.drill import scratch as scratches
 from replcheck.drill.backups.base import BaseSource
 from replcheck.drill.backups.source import BackupSource, Restored
+from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
 from replcheck.drill.targets import parse_target
 from replcheck.events import Event
 from replcheck.lab.cluster import LabCluster
-from replcheck.model.drill import CopyFacts, Target
+from replcheck.model.drill import LayerReport, Stage, Target
+from replcheck.postgres.compression import COMPRESSIONS
 from replcheck.postgres.programs import process_options, server_account
 from replcheck.postgres.server import LocalServer
 
@@ -116,6 +118,13 @@ class Trial:
     events: list[Event] = field(default_factory=list)
     scratch: Scratch | None = None
     restored: Restored | None = None
+    layer: Layer | None = None
+    """Runs when the files are fetched."""
+    report: LayerReport | None = None
+    stages: Stages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stages = _WatchedStages(self)
 
     def run(self, target: str | Target = "latest", label: str | None = None) -> Restored:
         asked = parse_target(target) if isinstance(target, str) else target
@@ -125,7 +134,7 @@ class Trial:
         self.scratch = scratches.make_scratch(
             self.root, run_id="t1", backup="test", account=server_account(), needed_bytes=chosen.size_bytes
         )
-        self.restored = self.source.restore(chosen, asked, self.scratch, Stages(self.events.append))
+        self.restored = self.source.restore(chosen, asked, self.scratch, self.stages)
         return self.restored
 
     def close(self) -> None:
@@ -133,6 +142,22 @@ class Trial:
         if self.scratch is not None:
             scratches.remove_scratch(self.scratch)
         scratches.remove_root(self.root)
+
+
+class _WatchedStages(Stages):
+    """Runs the trial's layer of Moment.FETCHED where a drill would."""
+
+    def __init__(self, made: Trial) -> None:
+        super().__init__(made.events.append)
+        self._made = made
+
+    @contextmanager
+    def enter(self, stage: Stage, total_bytes: int | None = None) -> Iterator[None]:
+        layer = self._made.layer
+        if stage is Stage.RECOVER and layer is not None and layer.moment is Moment.FETCHED:
+            self._made.report = layer.run(case_of(self._made))
+        with super().enter(stage, total_bytes):
+            yield
 
 
 def base_source(path: Path, wal: Path | None = None, restore_command: str | None = None) -> BaseSource:
@@ -174,5 +199,39 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
-def newest(copies: list[CopyFacts]) -> CopyFacts:
-    return copies[0]
+def linked(source: Path, target: Path) -> Path:
+    """Make a folder with the same files as another; one that is to be damaged must be removed first."""
+    target.mkdir(mode=0o711)
+    for path in source.iterdir():
+        # What the archiver is still at begins with a dot.
+        if path.is_file() and not path.name.startswith("."):
+            os.link(path, target / path.name)
+    return target
+
+
+def replaced(path: Path, data: bytes) -> None:
+    """Put another content in a file's place, whatever else links to it; its owner stays the same."""
+    status = path.stat()
+    path.unlink()
+    path.write_bytes(data)
+    os.chown(path, status.st_uid, status.st_gid)
+
+
+def run_program_on(path: Path, ending: str) -> None:
+    """Compress a file in place with the program for an ending; nothing for none."""
+    if ending:
+        with path.open("rb") as source, path.with_name(path.name + ending).open("wb") as target:
+            subprocess.run([COMPRESSIONS[ending], "-c"], stdin=source, stdout=target, check=True)
+        path.unlink()
+
+
+def case_of(made: Trial, data_dir: Path | None = None) -> Case:
+    """Return what a layer would look at."""
+    assert made.scratch is not None
+    return Case(
+        copy=made.source.copies()[0],
+        target=parse_target("latest"),
+        restored=made.restored,
+        data_dir=data_dir or made.scratch.data_dir,
+        stages=made.stages,
+    )
