@@ -5,6 +5,7 @@ The one place that touches a private key. A key that others can read is refused,
 
 import json
 import stat
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,15 @@ def verify(envelope: object, payload_type: str, signer: CryptoSigner) -> bytes:
     """Return the payload that the signer's key has signed; raise SignatureInvalid where it has not."""
     payload = payload_of(envelope, payload_type)
     try:
-        Envelope.from_dict(dict(envelope)).verify([signer.public_key], 1)  # type: ignore[call-overload] # checked above
-    except (SecurityError, ValueError, KeyError, TypeError) as error:
+        _opened(envelope).verify([signer.public_key], 1)
+    except (SecurityError, ValueError) as error:
         raise SignatureInvalid("the key did not sign it") from error
     return payload
 
 
 def payload_of(envelope: object, payload_type: str) -> bytes:
     """Return what an envelope holds, without verifying anything; raise SignatureInvalid where it is no envelope."""
-    try:
-        opened = Envelope.from_dict(dict(envelope))  # type: ignore[call-overload] # what is no mapping raises
-    except (SecurityError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SignatureInvalid("it is no envelope") from error
+    opened = _opened(envelope)
     if opened.payload_type != payload_type:
         raise SignatureInvalid("it holds something else")
     payload: bytes = opened.payload
@@ -87,8 +85,15 @@ def payload_of(envelope: object, payload_type: str) -> bytes:
 
 
 def key_ids(envelope: object) -> tuple[str, ...]:
-    """Return the ids of the keys that an envelope says it was signed with."""
+    """Return the ids of the keys that an envelope says it was signed with; raise SignatureInvalid where it is none."""
+    return tuple(sorted(_opened(envelope).signatures))
+
+
+def _opened(envelope: object) -> Envelope:
+    if not isinstance(envelope, dict):
+        raise SignatureInvalid("it is no envelope")
     try:
-        return tuple(sorted(Envelope.from_dict(dict(envelope)).signatures))  # type: ignore[call-overload]
-    except (SecurityError, ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        # Of a copy: reading takes the dictionary apart.
+        return Envelope.from_dict(deepcopy(envelope))
+    except (SecurityError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SignatureInvalid("it is no envelope") from error

@@ -106,7 +106,7 @@ def _refused(error: StatementFailed, node: str, role: str) -> NodeUnfit | Statem
         return NodeUnfit(
             f'the role may not create a restore point on node "{node}"',
             node=node,
-            hint=f"As a superuser, in the database that the connection names: {grant}",
+            hint=f"Run {grant} as a superuser, in the database that the connection names.",
         )
     if error.sqlstate == "55000":
         return NodeUnfit(
