@@ -1,11 +1,7 @@
 """A sealed primary, restored to its restore point: equal is proven equal, and what is planted is found."""
 
-import pytest
-
 from replcheck.drill.layers.seal import SealLayer
-from replcheck.lab.cluster import LabCluster
-from replcheck.lab.pgbench import PgbenchLoad
-from replcheck.model.drill import LayerState, TargetKind
+from replcheck.model.drill import LayerState
 from replcheck.model.seal import SealVerdict
 from tests.conftest import MakeCluster
 from tests.drill.sealed_cluster import (
@@ -18,7 +14,6 @@ from tests.drill.sealed_cluster import (
     seal,
     to_seal,
 )
-from tests.staged import newest_only
 
 TABLES = """
 create table visit (id int primary key, note text);
