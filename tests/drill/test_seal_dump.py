@@ -130,7 +130,7 @@ def test_whatever_a_dump_can_hold_comes_back_equal(cluster: LabCluster, database
             ("select lo_put(773, 100000, '\\x02')", "large objects", "changed"),
             ("alter table derived rename own to mine", "public.derived", "changed"),
         ]:
-            cluster.primary.execute(change, dbname=name)  # type: ignore[arg-type]
+            cluster.primary.execute(change, dbname=name)
             assert difference_of(_compared(cluster, manifest, name, file), relation).kind == kind
         cluster.primary.execute("drop table base_first cascade", dbname=name)
         cluster.primary.execute("create table new_one (id int)", dbname=name)
