@@ -28,6 +28,13 @@ class Findings:
     rows: int = 0
     """That were compared and matched."""
 
+    def add(self, more: "Findings") -> None:
+        """Take in what another part found."""
+        self.differences += more.differences
+        self.doubts += more.doubts
+        self.relations += more.relations
+        self.rows += more.rows
+
     def report(self, name: LayerName, elapsed_s: float) -> LayerReport:
         """Return the report of the layer."""
         state, reason = LayerState.PASSED, ""
