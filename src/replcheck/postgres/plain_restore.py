@@ -55,10 +55,11 @@ class PlainRestore:
             if statement.copies:
                 self._copy(dump, statement)
             else:
-                self._execute(statement)
+                self.execute(statement)
         self.progressed(dump.read_bytes)
 
-    def _execute(self, statement: SqlStatement) -> None:
+    def execute(self, statement: SqlStatement) -> None:
+        """Run one statement, again where it missed a role that has been made since; what fails is kept."""
         tried: set[str] = set()
         while True:
             try:
