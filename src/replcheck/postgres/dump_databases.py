@@ -10,14 +10,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, StatementFailed
 from replcheck.postgres import dsn as connection_strings
 from replcheck.postgres import local, processes
 from replcheck.postgres.local import LocalConnection, sql
-from replcheck.postgres.programs import Account, Programs
-from replcheck.postgres.server import LocalServer
 
 PREFIX = "replcheck_drill_"
 PLACEHOLDER = "placeholder of replcheck: the backup names this role and does not hold it"
@@ -25,29 +22,6 @@ PLACEHOLDER = "placeholder of replcheck: the backup names this role and does not
 FALLBACK_LOCALES = ("C.UTF-8", "C")
 
 _MARK = re.compile(r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)")
-_PORT = 5432
-_SETTINGS = {
-    "archive_mode": "off",
-    "autovacuum": "off",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "jit": "off",
-    "log_error_verbosity": "terse",
-    "log_min_error_statement": "panic",
-    "log_statement": "none",
-    "maintenance_work_mem": "128MB",
-    "max_connections": "50",
-    "max_logical_replication_workers": "0",
-    "max_replication_slots": "0",
-    "max_wal_senders": "0",
-    "max_wal_size": "2GB",
-    "shared_buffers": "64MB",
-    "shared_preload_libraries": "",
-    "synchronous_commit": "off",
-    "wal_level": "minimal",
-}
-"""It keeps nothing that must survive a crash, speaks to nobody, and runs nothing of its own accord."""
-_ACCESS = "local all all trust\n"
 _OPTION = re.compile(r"(?P<key>[A-Z_]+) = (?P<value>'(?:[^']|'')*'|\w+)")
 _LOCALE_WORDS = frozenset(
     {"LOCALE_PROVIDER", "LOCALE", "LC_COLLATE", "LC_CTYPE", "ICU_LOCALE", "ICU_RULES", "BUILTIN_LOCALE"}
@@ -60,6 +34,8 @@ class Shape:
 
     encoding: str
     """Empty for that of the server."""
+    dbname: str = ""
+    """As the statement calls it; empty where there is none."""
     options: tuple[tuple[str, str], ...] = ()
     """Words of CREATE DATABASE about the locale, with their values."""
 
@@ -68,7 +44,7 @@ def shape_of(statements: str, *, encoding: str) -> Shape:
     """Return the shape of a dump's database from its CREATE DATABASE, if there is one; `encoding` is that of the dump.
 
     >>> shape_of("CREATE DATABASE a WITH ENCODING = 'LATIN1' LOCALE = 'C';", encoding="UTF8")
-    Shape(encoding='LATIN1', options=(('LOCALE', 'C'),))
+    Shape(encoding='LATIN1', dbname='a', options=(('LOCALE', 'C'),))
     """
     start = statements.find("CREATE DATABASE ")
     if start < 0:
@@ -76,20 +52,9 @@ def shape_of(statements: str, *, encoding: str) -> Shape:
     statement = statements[start : statements.find(";\n", start) + 1] or statements[start:]
     found = {match["key"]: match["value"].strip("'").replace("''", "'") for match in _OPTION.finditer(statement)}
     options = tuple((key, value) for key, value in found.items() if key in _LOCALE_WORDS)
-    return Shape(encoding=found.get("ENCODING", encoding), options=options)
-
-
-def start_server(directory: Path, programs: Programs, account: Account | None) -> LocalServer:
-    """Make and start an empty scratch server for dumps in a folder that does not exist yet. Raises ProgramError."""
-    server = LocalServer(
-        name="scratch", programs=programs, account=account, directory=directory, socket_dir=directory, port=_PORT
-    )
-    # Event triggers come back with a dump: none may fire at what we do.
-    newer = {"event_triggers": "off"} if programs.major >= 17 else {}
-    server.prepare(settings={**_SETTINGS, **newer}, access=_ACCESS)
-    server.initialize(checksums=False)
-    server.start()
-    return server
+    name = statement.removeprefix("CREATE DATABASE ").partition(" WITH ")[0]
+    dbname = name[1:-1].replace('""', '"') if name.startswith('"') else name
+    return Shape(encoding=found.get("ENCODING", encoding), dbname=dbname, options=options)
 
 
 def create_database(dsn: str, name: str, shape: Shape, *, mark: str | None = None) -> str:

@@ -24,6 +24,8 @@ _MAKES_REACH = re.compile(rb"CREATE (?:EXTENSION|FOREIGN DATA WRAPPER|SERVER)\b"
 _UNSAFE_ENCODINGS = frozenset({"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"})
 """Client encodings in which a byte of a letter may look like a quote or a backslash (PostgreSQL source, pg_wchar.h)."""
 _TELL_EVERY = 64
+_TOGETHER_BYTES = 256 * 1024
+"""How much of consecutive INSERTs is sent at once: a round trip for each row would take ten times as long."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class PlainRestore:
     ownership: bool = True
     """Whether owners and privileges are restored."""
     errors: list[RestoreError] = field(default_factory=list)
+    _inserts: list[SqlStatement] = field(default_factory=list)
+    _waiting_bytes: int = 0
 
     def run(self, dump: PlainDump) -> None:
         """Restore all of a dump; raises PlainDumpError where it is damaged, and what its stream raises."""
@@ -52,13 +56,37 @@ class PlainRestore:
             if self.connection.closed:
                 self.errors.append(RestoreError(cause=Cause.SERVER_LOST, entry=_entry(statement.label)))
                 return
+            if statement.text.startswith(b"INSERT INTO "):
+                self._collect(statement)
+                continue
+            self._insert()
             if statement.copies:
                 self._copy(dump, statement)
             else:
-                self._execute(statement)
+                self.execute(statement)
+        self._insert()
         self.progressed(dump.read_bytes)
 
-    def _execute(self, statement: SqlStatement) -> None:
+    def _collect(self, statement: SqlStatement) -> None:
+        self._inserts.append(statement)
+        self._waiting_bytes += len(statement.text)
+        if self._waiting_bytes > _TOGETHER_BYTES:
+            self._insert()
+
+    def _insert(self) -> None:
+        """Run the INSERTs that were collected: together, or one by one where one of them fails."""
+        waiting, self._inserts, self._waiting_bytes = self._inserts, [], 0
+        if not waiting:
+            return
+        try:
+            self.connection.execute(b"".join(statement.text for statement in waiting))
+        except psycopg.Error:
+            # What is sent together is one transaction: nothing of it has stayed.
+            for statement in waiting:
+                self.execute(statement)
+
+    def execute(self, statement: SqlStatement) -> None:
+        """Run one statement, again where it missed a role that has been made since; what fails is kept."""
         tried: set[str] = set()
         while True:
             try:

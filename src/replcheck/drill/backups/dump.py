@@ -1,4 +1,4 @@
-"""Backups made by pg_dump, restored into a scratch server of ours or into a database that we create on one of the user's.
+"""Backups made by pg_dump, restored into a scratch server of ours, or into a database that we create on the user's.
 
 A dump restores row by row: its transaction ids and positions are new. It goes on after a statement that fails, so that
 everything wrong is named at once; whether what came back is right is for the layers of proof to say.
@@ -7,9 +7,8 @@ everything wrong is named at once; whether what came back is right is for the la
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,18 +21,20 @@ from replcheck.drill.backups.dump_judging import (
     refuse_unreadable,
 )
 from replcheck.drill.backups.source import Restored
+from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
+from replcheck.drill.software import ProgramsFor, installed, usable_programs
 from replcheck.drill.stages import Stages
 from replcheck.errors import BackupRefuted, DrillBlocked, NodeError, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn as connection_strings
-from replcheck.postgres.copies import read_copy_server
-from replcheck.postgres.dump_databases import PREFIX, create_database, drop_database, mark_of, shape_of, start_server
+from replcheck.postgres.copies import CopyServer, read_copy_server
+from replcheck.postgres.dump_databases import PREFIX, create_database, drop_database, mark_of, shape_of
 from replcheck.postgres.dump_restore import DumpTarget, Outcome, load_archive, load_plain
 from replcheck.postgres.dumps import Dump, DumpDamagedError, check_whole
 from replcheck.postgres.pg_restore import TableOfContents, read_contents, read_schema
 from replcheck.postgres.plain_dumps import PlainDumpError
-from replcheck.postgres.programs import Programs, find_programs, readable_programs
+from replcheck.postgres.programs import Programs, server_account
 from replcheck.postgres.server import LocalServer
 from replcheck.postgres.software import available_extensions
 
@@ -41,6 +42,15 @@ _RESTORED = "restored"
 """Name of the database where a dump does not tell the one it was taken from."""
 _TAKEN_NAMES = frozenset({"", "postgres", "template0", "template1"})
 """Databases that a new server has already."""
+_SETTINGS = {
+    "full_page_writes": "off",
+    "maintenance_work_mem": "128MB",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+}
+"""Beside those of every scratch server: what is loaded into an empty database need not survive a crash."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +61,7 @@ class DumpSource:
     section: DumpBackup
     scratch_dsn: str | None = None
     """A server of the user's on which a database is created; None restores into a scratch server of ours."""
-    programs: Callable[[int], Programs] = find_programs
+    programs: ProgramsFor = installed
     """Finds the programs of a major version; raises ProgramError."""
     kind: BackupKind = field(default=BackupKind.DUMP, init=False)
     _created: tuple[str, str] | None = field(default=None, init=False)
@@ -62,7 +72,7 @@ class DumpSource:
         return [found.facts for found in self._found()]
 
     def requirements(self, copy: CopyFacts, target: Target) -> None:
-        """Raise DrillBlocked where the programs of its major are missing, an extension, or the target makes no sense."""
+        """Raise DrillBlocked where programs or an extension are missing, or the target makes no sense for a dump."""
         if target.kind not in (TargetKind.LATEST, TargetKind.SEAL):
             raise DrillBlocked(
                 f"a dump holds one moment: it cannot be restored to {target.text}",
@@ -96,21 +106,20 @@ class DumpSource:
                 raise DrillBlocked(f"{copy.label} cannot be read: {exc.strerror}", code="backup_unreadable") from exc
         with stages.enter(Stage.RESTORE, dump.size_bytes if contents is None else None):
             with _blocked_by_programs():
-                return_to = self._place(dump, programs, scratch)
+                place = self._place(dump, programs, scratch)
             try:
-                outcome = self._load(dump, contents, return_to, stages)
+                outcome = self._load(dump, contents, place, stages)
             except BaseException:
-                _stop(return_to.server)
+                _stop(place.server)
                 raise
         with stages.enter(Stage.OPEN):
-            opened = _opened(return_to.dsn)
-        origin = dump.dbname or outcome.origin
+            opened = _opened(place.dsn)
         return Restored(
             kind=self.kind,
-            dsn=return_to.dsn,
-            server=return_to.server,
+            dsn=place.dsn,
+            server=place.server,
             programs=programs if opened.major == programs.major else None,
-            databases=(return_to.database,),
+            databases=(place.database,),
             recovery=None,
             problems=problems_of(
                 outcome.errors,
@@ -118,12 +127,12 @@ class DumpSource:
                     dump=copy.label,
                     has_globals=self.section.globals is not None,
                     missing_roles=outcome.missing_roles,
-                    own_server=return_to.server is not None,
+                    own_server=place.server is not None,
                 ),
             ),
             notes=outcome.notes,
-            origin=origin,
-            where=_where(return_to),
+            origin=dump.dbname or place.shape.dbname,
+            where=_where(place),
         )
 
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002 - what was created is known here
@@ -153,8 +162,7 @@ class DumpSource:
                 f"{dump.path.name} does not tell the version of PostgreSQL that it was made by",
                 code="programs_missing",
             )
-        with _blocked_by_programs():
-            return self.programs(dump.major)
+        return usable_programs(self.programs, dump.major, server_account())
 
     def _place(self, dump: Dump, programs: Programs, scratch: Scratch) -> DumpTarget:
         """Make the server, or the database on the user's, into which a dump is restored."""
@@ -162,10 +170,13 @@ class DumpSource:
         shape = shape_of(statements, encoding=dump.encoding)
         if self.scratch_dsn is not None:
             return self._place_on_users(programs, scratch, statements)
-        readable = readable_programs(programs, scratch.account)
-        server = start_server(scratch.server_dir, readable, scratch.account)
+        server = scratch_server(scratch, programs)
+        server.configure(**_SETTINGS)
+        server.initialize(checksums=False)
         try:
-            name = _RESTORED if dump.dbname in _TAKEN_NAMES else dump.dbname
+            server.start()
+            known = dump.dbname or shape.dbname
+            name = _RESTORED if known in _TAKEN_NAMES else known
             replaced = create_database(server.dsn(), name, shape)
         except BaseException:
             _stop(server)
@@ -174,8 +185,9 @@ class DumpSource:
             dsn=server.dsn(name),
             admin_dsn=server.dsn(),
             database=name,
-            programs=readable,
+            programs=programs,
             server=server,
+            shape=shape,
             replaced_locale=replaced,
             statements=statements,
         )
@@ -199,20 +211,26 @@ class DumpSource:
             database=name,
             programs=programs,
             server=None,
+            shape=shape,
             replaced_locale=replaced,
             statements=statements,
         )
 
-    def _load(
-        self, dump: Dump, contents: TableOfContents | None, target: DumpTarget, stages: Stages
-    ) -> Outcome:
+    def _load(self, dump: Dump, contents: TableOfContents | None, target: DumpTarget, stages: Stages) -> Outcome:
         globals_file = Path(self.section.globals) if self.section.globals is not None else None
         try:
             with _blocked_by_programs():
                 if contents is not None:
-                    outcome = load_archive(dump, contents, target, self.section.jobs, globals_file, stages.progressed)
+                    outcome = load_archive(
+                        dump,
+                        contents,
+                        target,
+                        jobs=self.section.jobs,
+                        globals_file=globals_file,
+                        progressed=stages.progressed,
+                    )
                 else:
-                    outcome = load_plain(dump, target, globals_file, stages.progressed)
+                    outcome = load_plain(dump, target, globals_file=globals_file, progressed=stages.progressed)
         except PlainDumpError as error:
             raise BackupRefuted(f"{dump.path.name} {error}", code=error.code) from error
         except EOFError as error:
@@ -256,7 +274,7 @@ def _blocked_by_programs() -> Iterator[None]:
         raise DrillBlocked(error.message, code="scratch_unreachable", hint=error.hint) from error
 
 
-def _opened(dsn: str):  # type: ignore[no-untyped-def]
+def _opened(dsn: str) -> CopyServer:
     with _blocked_by_programs():
         return read_copy_server(dsn)
 
