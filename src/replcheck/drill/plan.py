@@ -13,7 +13,7 @@ from replcheck.config.model import (
     SnapshotBackup,
 )
 from replcheck.drill.backups.source import BackupSource
-from replcheck.drill.layers.layer import Layer
+from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.software import ProgramsFor
 from replcheck.errors import ProgramError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, Target, TargetKind
@@ -38,6 +38,8 @@ class LayerWishes:
     """Nodes among which the primary is found; empty where no comparison with it was asked for."""
     assertions: tuple[Assertion, ...]
     programs: ProgramsFor
+    dumps: Path | None = None
+    """One dump, or a folder with several; None for backups of other kinds."""
     jobs: int = 2
 
 
@@ -112,6 +114,24 @@ def dump_of(seal: SealManifest | None) -> str | None:
     return Path(seal.dump.file).name if seal is not None and seal.dump is not None else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SealOfDumps:
+    """The layer of a seal for dumps: which file is compared is known once the dump is chosen."""
+
+    wishes: LayerWishes
+    dumps: Path
+    name: LayerName = LayerName.SEAL
+    moment: Moment = Moment.OPEN
+
+    def run(self, case: Case) -> LayerReport:
+        """Compare the copy with the seal that the very dump was taken with."""
+        from replcheck.drill.layers.seal import SealLayer
+
+        inside = self.dumps / case.copy.label
+        file = inside if inside.exists() else self.dumps
+        return SealLayer(self.wishes.seal, jobs=self.wishes.jobs, dump_file=file).run(case)
+
+
 def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, str]]:
     if wishes.wanted is not None:
         yield from ((name, _NOT_ASKED) for name in LayerName if name not in wishes.wanted)
@@ -138,7 +158,10 @@ def _all_layers(wishes: LayerWishes) -> Iterator[Layer]:
     from replcheck.drill.layers.primary import PrimaryLayer
     from replcheck.drill.layers.seal import SealLayer
 
-    yield SealLayer(wishes.seal, jobs=wishes.jobs)
+    if wishes.dumps is not None:
+        yield _SealOfDumps(wishes=wishes, dumps=wishes.dumps)
+    else:
+        yield SealLayer(wishes.seal, jobs=wishes.jobs)
     yield PrimaryLayer(wishes.nodes, jobs=wishes.jobs)
     yield ManifestLayer(programs=wishes.programs)
     yield ChecksumsLayer()

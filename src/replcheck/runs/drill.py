@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from replcheck.config.model import DumpBackup
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
@@ -161,6 +162,7 @@ def _trial(
         nodes=request.nodes,
         assertions=request.assertions,
         programs=finder(request.programs),
+        dumps=Path(request.backup.path) if isinstance(request.backup, DumpBackup) else None,
     )
     layers, absent = layers_for(source.kind, wishes)
     target = sealed_target(request.target, seal) if seal else request.target
