@@ -24,7 +24,16 @@ from tests.core import drills
 from tests.core.drills import LATEST, RECOVERED, SEAL, layer, layers
 
 STATES = st.sampled_from(LayerState)
-PROBLEMS = st.lists(st.builds(Problem, code=st.just("x"), what=st.just("x"), blame=st.sampled_from(Blame)), max_size=3)
+PROBLEMS = st.lists(
+    st.builds(
+        Problem,
+        code=st.just("x"),
+        what=st.just("x"),
+        blame=st.sampled_from(Blame),
+        partial=st.sampled_from([False, True]),
+    ),
+    max_size=3,
+)
 
 
 @st.composite
@@ -82,6 +91,15 @@ def test_a_required_layer_that_did_not_run_leaves_the_backup_unchecked(name, by_
     assert "no program" in problems[0].what
     assert verdict.verdict_of(reports, problems, opened=True) is DrillVerdict.NOT_TRIED
     assert list(verdict.required_problems(layers(**{name.name: layer(name)}), {name})) == []
+
+
+def test_what_is_in_doubt_although_the_copy_came_back_makes_it_partial():
+    lost = Problem(code="role_missing", what="role x is missing", blame=Blame.ENVIRONMENT, partial=True)
+    reports = layers(SEAL=layer(LayerName.SEAL))
+    assert verdict.verdict_of(reports, [lost], opened=True) is DrillVerdict.UNCOMPARED
+    assert verdict.shortfalls(reports, [lost]) == ["role x is missing"]
+    assert verdict.verdict_of(reports, [replace(lost, partial=False)], opened=True) is DrillVerdict.NOT_TRIED
+    assert verdict.verdict_of(reports, [replace(lost, blame=Blame.BACKUP)], opened=True) is DrillVerdict.FAILED
 
 
 def test_a_copy_that_never_answered_is_not_tried():

@@ -239,7 +239,7 @@ class _Attempt:
         self.recovery = self.restored.recovery
         self.where = self.restored.where or self.where
         for problem in self.restored.problems:
-            self._problem(problem)
+            self._problem(replace(problem, partial=problem.blame is Blame.ENVIRONMENT))
 
     def _prove(self, moment: Moment) -> None:
         layers = [layer for layer in self.trial.layers if layer.moment is moment]

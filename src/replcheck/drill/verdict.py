@@ -41,14 +41,15 @@ def verdict_of(
     that were compared and matched it is never called restored.
     """
     states = {layer.name: layer for layer in layers}
-    blames = {problem.blame for problem in problems}
+    problems = list(problems)
+    blames = {problem.blame for problem in problems if not problem.partial or problem.blame is Blame.BACKUP}
     if Blame.BACKUP in blames or any(layer.state is LayerState.FAILED for layer in states.values()):
         return DrillVerdict.FAILED
     if reached is False:
         return DrillVerdict.FAILED
     if Blame.ENVIRONMENT in blames or not opened:
         return DrillVerdict.NOT_TRIED
-    return DrillVerdict.UNCOMPARED if shortfalls(states.values()) else DrillVerdict.RESTORED
+    return DrillVerdict.UNCOMPARED if shortfalls(states.values(), problems) else DrillVerdict.RESTORED
 
 
 def result_verdict(result: DrillResult) -> DrillVerdict:
@@ -57,10 +58,10 @@ def result_verdict(result: DrillResult) -> DrillVerdict:
     return verdict_of(result.layers, result.problems, opened=was_opened(result.stages), reached=reached)
 
 
-def shortfalls(layers: Iterable[LayerReport]) -> list[str]:
+def shortfalls(layers: Iterable[LayerReport], problems: Iterable[Problem] = ()) -> list[str]:
     """Return what keeps a copy that came back from being proven, a clause each; empty where nothing does."""
     layers = list(layers)
-    told = []
+    told = [problem.what for problem in problems if problem.partial]
     comparing = [layer for layer in layers if layer.name.compares_rows]
     if all(layer.state is LayerState.NOT_RUN for layer in comparing):
         told.append(_why_not_compared(comparing))

@@ -105,10 +105,8 @@ def _uncompared(result: DrillResult) -> str:
         what = (
             "its rows match, but not everything was proven" if proven else "what was compared matches, but not all was"
         )
-    return (
-        f"{the_backup(result)} was restored and answers; {what}: {'; '.join(shortfalls(result.layers))}"
-        f"{_also_passed(result)}{_measured(result)}"
-    )
+    lacks = "; ".join(shortfalls(result.layers, result.problems))
+    return f"{the_backup(result)} was restored and answers; {what}: {lacks}{_also_passed(result)}{_measured(result)}"
 
 
 def _failed(result: DrillResult) -> str:
