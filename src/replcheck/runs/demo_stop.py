@@ -89,6 +89,14 @@ class StopWish:
         """Audit as always, but have any signal, the second too, only ask the audit to stop."""
         from replcheck.audit.auditor import audit_cluster
 
+        self.pass_on(stop)
+        return await audit_cluster(
+            targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop, gate=gate, earlier=earlier
+        )
+
+    def pass_on(self, stop: asyncio.Event) -> None:
+        """Have any signal, the second too, only set `stop` while the running loop works; and at once where one came."""
+
         def on_signal(number: signal.Signals) -> None:
             self._on_signal(number, None)
             stop.set()
@@ -97,9 +105,6 @@ class StopWish:
             asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
         if self._signal is not None:
             stop.set()
-        return await audit_cluster(
-            targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop, gate=gate, earlier=earlier
-        )
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signal is None:

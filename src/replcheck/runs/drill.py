@@ -84,25 +84,26 @@ def run_drills(
     tell: Tell = lambda _: None,
     finished: Callable[[FinishedDrill], None] = lambda _: None,
     parts: Parts | None = None,
+    wish: StopWish | None = None,
 ) -> list[FinishedDrill]:
     """Drill the backup that was asked for, or each of its source in turn, keep the records, and return them.
 
     What drills that were killed left in the same folder is removed first. `store` is the file of the history, None for
     none; `finished` is told each as it ends; `tell` takes lines about signals and broken sinks. After a signal no
-    further backup is drilled. Raises UsageError where another drill of the same cluster is running; every other
-    ReplcheckError is returned.
+    further backup is drilled; `wish` is that of a caller who takes the signals itself. Raises UsageError where another
+    drill of the same cluster is running; every other ReplcheckError is returned.
     """
     parts = parts or Parts()
     done: list[FinishedDrill] = []
-    with _lock(request, store), StopWish(tell, "the drill").on_signals() as wish:
+    with _lock(request, store), _wish(wish, tell) as obeyed:
         for folder in parts.clean(request.scratch):
             tell(f"note: {folder}, left by a drill that was killed, was removed")
-        obey = _obedience(wish, request.timeout_s)
+        obey = _obedience(obeyed, request.timeout_s)
         for single in _single_requests(request, parts):
             one = _run_one(single, parts, sinks=sinks, store=store, tell=tell, obey=obey)
             done.append(one)
             finished(one)
-            if _was_interrupted(wish):
+            if _was_interrupted(obeyed):
                 break
     return done
 
@@ -232,6 +233,10 @@ def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillReque
         yield single
     for label in labels:
         yield replace(single, copy_label=label)
+
+
+def _wish(wish: StopWish | None, tell: Tell) -> AbstractContextManager[StopWish]:
+    return nullcontext(wish) if wish is not None else StopWish(tell, "the drill").on_signals()
 
 
 def _obedience(wish: StopWish, timeout_s: float | None) -> Callable[[], None]:
