@@ -156,9 +156,10 @@ def _facts_of(said: str) -> dict[str, object]:
         named = _STOPPED_AT_NAME.match(said)
         return {"stopping": True, "stopped_at_name": named["name"] if named else None}
     if match := _BAD_RECORD.match(said):
-        position = _ANY_LSN.search(said)
+        # The last position is that of the record; one before it is what the record says of another.
+        positions = _ANY_LSN.findall(said)
         return {
-            "bad_record": Lsn.parse(position["lsn"]) if position else None,
+            "bad_record": Lsn.parse(positions[-1]) if positions else None,
             "bad_record_what": match["what"],
         }
     return {}

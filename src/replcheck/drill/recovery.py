@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -90,6 +91,8 @@ _EMPTIED = ("pg_replslot", "pg_stat_tmp")
 _FIRST_POLL_S = 0.01
 _LAST_POLL_S = 0.1
 _ARCHIVER_S = 1.0
+_UNANSWERED = 50
+"""Connections that a ready server may refuse, one after the other, before it counts as unable to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class Start:
 
     redo: Lsn
     timeline: int
+    at: datetime | None
+    """When what recovery starts from was written, at the latest; None where that is not told."""
 
 
 def scratch_server(scratch: Scratch, programs: Programs) -> LocalServer:
@@ -150,6 +155,7 @@ class Recovery:
 
     def run(self) -> RecoveryFacts:
         """Recover to the target; raise BackupRefuted where the backup does not come there, DrillBlocked otherwise."""
+        self._require_later_target()
         neutralise(self.server.data_dir)
         self._own_wal = frozenset(self._inspect_own_wal())
         self.server.write_data_file("recovery.signal", "")
@@ -168,6 +174,17 @@ class Recovery:
     def database(self) -> str:
         """Return a database that can be connected to."""
         return self._database
+
+    def _require_later_target(self) -> None:
+        """Raise DrillBlocked where the files hold more than the target: a server takes that for reached."""
+        target, start = self._target, self._start
+        too_early = target.time is not None and start.at is not None and target.time < start.at
+        if too_early or (target.lsn is not None and target.name is None and target.lsn < start.redo):
+            raise DrillBlocked(
+                f"the target {target.text} lies before the backup began",
+                code="target_before_backup",
+                hint="Choose a later target, or an older backup.",
+            )
 
     def _configure(self) -> None:
         settings = {_NAMES.get(name, name): value for name, value in self._control.standby_settings.items()}
@@ -193,7 +210,7 @@ class Recovery:
             self.server.start(until_ready=False)
         except ProgramError as exc:
             raise self._failure() from exc
-        poll_s = _FIRST_POLL_S
+        poll_s, unanswered = _FIRST_POLL_S, 0
         while True:
             feed = self._feeder.feed
             self._stages.progressed(feed.size_bytes, feed.served[-1] if feed.served else "")
@@ -201,8 +218,13 @@ class Recovery:
                 raise feed.error
             if not self.server.running:
                 raise self._failure()
-            if self.server.ready and (state := self._asked()) is not None and self._is_done(state):
-                return state
+            if self.server.ready:
+                state = self._asked()
+                if state is not None and self._is_done(state):
+                    return state
+                unanswered += 1 if state is None else -unanswered
+                if unanswered > _UNANSWERED:
+                    raise self._dumb()
             time.sleep(poll_s)
             poll_s = min(poll_s * 1.3, _LAST_POLL_S)
 
@@ -292,13 +314,25 @@ class Recovery:
             return self._cause(log, replayed=log.redo_done) or self._with_missing(found, log)
         return found
 
+    def _dumb(self) -> DrillError:
+        """Return why a server that is ready answers nobody."""
+        found = failure(self._log())
+        if found.code != "recovery_failed":
+            return found
+        return DrillBlocked(
+            "the scratch server is ready and refuses every connection",
+            code="not_answering",
+            hint="It has no database postgres or template1, or its catalogs are damaged.",
+        )
+
     def _cause(self, log: LogFacts, *, replayed: Lsn | None) -> BackupRefuted | None:
         """Return the hole or the damaged file that recovery ended at, None where the archive just ends."""
         progress = self._progress(log)
         damaged = self._damaged(log)
         if damaged is not None:
+            at = f" at {log.bad_record}" if log.bad_record is not None else ""
             return BackupRefuted(
-                f"WAL file {damaged} is damaged: {log.bad_record_what} at {log.bad_record}{progress}",
+                f"WAL file {damaged} is damaged: {log.bad_record_what}{at}{progress}",
                 code="wal_corrupt",
                 hint="Look for a second copy of this file; restores end before it.",
             )
@@ -331,10 +365,12 @@ class Recovery:
         The last record of a whole file sends the server to the next one, also where the rest of it was left empty by
         a switch of segments. Where it never asked for that one, it found no valid record before.
         """
-        if log.bad_record is None:
+        # Servers before PostgreSQL 16 do not always say where; what they replayed last lies before it.
+        position = log.bad_record or log.redo_done
+        if position is None or not log.bad_record_what:
             return None
         size, feed = self._control.segment_bytes, self._feeder.feed
-        number = segment_number(log.bad_record, size)
+        number = segment_number(position, size)
         asked = {segment.number for name in feed.asked if (segment := Segment.parse(name, size))}
         served = [name for name in feed.served if (s := Segment.parse(name, size)) and s.number == number]
         return served[-1] if served and number + 1 not in asked else None

@@ -96,6 +96,8 @@ def _creations(stream: bytes) -> Iterator[tuple[int, int, str]]:
 
 
 def _without_headers(data: bytes, page_bytes: int) -> bytes:
+    # Most of a segment that was switched away from is empty.
+    data = data[: len(data.rstrip(b"\0")) + page_bytes]
     parts = [data[_LONG_HEADER_BYTES:page_bytes]]
     view = memoryview(data)
     parts += [

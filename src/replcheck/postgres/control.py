@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from replcheck.errors import ProgramError
@@ -29,6 +30,8 @@ class ControlFacts:
     checkpoint: Lsn
     redo: Lsn
     """Where recovery starts, unless a backup_label says otherwise."""
+    checkpoint_at: datetime | None
+    """When the latest checkpoint began; None where that cannot be read."""
     timeline: int
     min_recovery: Lsn
     segment_bytes: int
@@ -52,6 +55,7 @@ def read_control(programs: Programs, data_dir: Path, *, account: Account | None)
             state=fields["Database cluster state"],
             checkpoint=Lsn.parse(fields["Latest checkpoint location"]),
             redo=Lsn.parse(fields["Latest checkpoint's REDO location"]),
+            checkpoint_at=_time(fields["Time of latest checkpoint"]),
             timeline=int(fields["Latest checkpoint's TimeLineID"]),
             min_recovery=Lsn.parse(fields["Minimum recovery ending location"]),
             segment_bytes=int(fields["Bytes per WAL segment"]),
@@ -62,6 +66,18 @@ def read_control(programs: Programs, data_dir: Path, *, account: Account | None)
         )
     except (KeyError, ValueError) as exc:
         raise ProgramError("pg_controldata does not tell what it should") from exc
+
+
+def _time(text: str) -> datetime | None:
+    """Read a time as pg_controldata writes it in the C locale; its zone is UTC, as in every program we start.
+
+    >>> str(_time("Sat Nov 28 11:01:00 2026"))
+    '2026-11-28 11:01:00+00:00'
+    """
+    try:
+        return datetime.strptime(" ".join(text.split()), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def major_of(version_text: str) -> int | None:

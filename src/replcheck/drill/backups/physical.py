@@ -115,8 +115,8 @@ class PhysicalRestore:
     def _start(self, control: ControlFacts) -> Start:
         label = self._label()
         if label is not None:
-            return Start(redo=label.start, timeline=label.timeline)
-        return Start(redo=control.redo, timeline=control.timeline)
+            return Start(redo=label.start, timeline=label.timeline, at=label.started_at)
+        return Start(redo=control.redo, timeline=control.timeline, at=control.checkpoint_at)
 
     def _label(self) -> Label | None:
         path = self._server.data_dir / "backup_label"
