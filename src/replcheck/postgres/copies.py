@@ -83,6 +83,13 @@ class CopyConnection:
             if not self._connection.closed:
                 self.fetch("ROLLBACK")
 
+    def cancel(self) -> None:
+        """Ask the server to end the running statement; may be called from another thread, and never raises."""
+        try:
+            self._connection.cancel_safe(timeout=CONNECT_TIMEOUT_S)
+        except psycopg.Error:
+            return
+
     def _translated(self, error: psycopg.Error) -> Exception:
         broken = self._connection.broken or self._connection.closed
         return statement_failure(error, node=NODE, broken=broken)
