@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from replcheck.drill.verdict import shortfalls
 from replcheck.events import (
     LayerFinished,
     ProblemFound,
@@ -105,13 +104,23 @@ def test_where_no_layer_compared_rows_the_verdict_says_so():
     assert any("replcheck seal" in step for step in drill_steps(drills.uncompared()))
 
 
-def test_where_rows_match_and_a_layer_did_not_run_the_verdict_says_both():
+def test_where_rows_match_and_a_layer_could_not_prove_all_the_verdict_says_both():
+    layers = drills.layers(
+        SEAL=drills.layer(LayerName.SEAL),
+        AMCHECK=drills.layer(LayerName.AMCHECK, LayerState.INCONCLUSIVE, reason="x could not be read; y neither"),
+    )
+    result = drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED)
+    expected = "its rows match, but not everything was proven: amcheck inconclusive: x could not be read, and 1 more"
+    assert expected in drill_sentence(result)
+    assert "RESTORED, NOT ALL PROVEN" in rendered(result)
+
+
+def test_a_layer_that_could_not_run_is_told_in_the_verdict():
     layers = drills.layers(
         SEAL=drills.layer(LayerName.SEAL), AMCHECK=drills.layer(LayerName.AMCHECK, LayerState.NOT_RUN, reason="missing")
     )
-    sentence = drill_sentence(drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED))
-    assert "its rows match, but not everything was proven: amcheck not run: missing" in sentence
-    assert shortfalls(layers) == ["amcheck not run: missing"]
+    assert "; amcheck did not run: missing; " in drill_sentence(drills.result(layers=layers))
+    assert any("--require" in step for step in drill_steps(drills.result(layers=layers)))
 
 
 def test_a_refuted_backup_names_what_is_wrong_first():

@@ -32,7 +32,7 @@ FIRST = AuditEnded(
     part=Part.FIRST_AUDIT, result=factories.consistent(), took_s=4.2, transactions=420, usual_per_second=101.2
 )
 FOUND = factories.divergence(DifferenceKind.CHANGED, count=1)
-ENDED = DemoEnded(problems=(), broken="db3", healed=True, took_s=61.0, kept="", folder=FOLDER)
+ENDED = DemoEnded(problems=(), broken="db3", healed=True, drilled=True, took_s=61.0, kept="", folder=FOLDER)
 SCENES = (
     DemoBegun(folder=FOLDER, kept=False),
     PartBegun(part=Part.CLUSTER),
