@@ -35,7 +35,7 @@ from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.seal import EXACT, MANIFEST_FORMAT, PORTABLE, NotSealed, SealedDump, SealFacts, SealManifest
 from replcheck.postgres.nodes import Database, read_facts
 from replcheck.postgres.seal_facts import read_roles, read_tablespaces
-from replcheck.postgres.sealing import import_snapshot, read_server
+from replcheck.postgres.sealing import import_snapshot, read_activity, read_server
 from replcheck.postgres.session import Limits, Session, open_session
 
 _STATEMENT_S = 60.0
@@ -95,9 +95,11 @@ class _Sealing:
         self._check(databases, left_out)
         for database in databases:
             await self._hold(database)
+        activity = await read_activity(await primary.control())
+        busiest_first = sorted(self._held, key=lambda held: -activity.get(held.database.oid, 0))
         fixed = await fix_point(
             primary,
-            {held.name: held.session for held in self._held},
+            {held.name: held.session for held in busiest_first},
             name=f"replcheck_{seal_id}",
             budget_s=self._options.fix_budget_s,
         )
