@@ -43,7 +43,7 @@ class SnapshotSource:
 
     def requirements(self, copy: CopyFacts, target: Target) -> None:
         """Raise DrillBlocked where programs are missing or the copy is no snapshot but a live data directory."""
-        programs = require_programs(copy, target, self._programs_for)
+        require_programs(copy, target, self._programs_for)
         folder = self._named(copy.label)
         require_whole(folder)
         if processes.processes_in(folder):
@@ -53,14 +53,14 @@ class SnapshotSource:
                 hint="Name the place where the storage has mounted a snapshot.",
             )
         wal = folder / "pg_wal"
-        if self._config.wal is None and self._config.restore_command is None and not self._has_wal(folder):
+        if not self._has_wal(folder):
+            # An archive does not make up for it: only the WAL that lay there tells up to where its pages may be.
             raise BackupRefuted(
                 f"snapshot {folder} lacks its WAL: {wal} is "
                 + (f"a link out of it, to {wal.resolve()}" if wal.is_symlink() else "missing"),
                 code="wal_missing",
                 hint="Take the snapshot of all file systems of the cluster at once, the WAL's too.",
             )
-        del programs
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Copy, recover and open one snapshot."""
