@@ -55,7 +55,7 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
         return (*(() if _only_limits(result) else (first,)), *hints)
     if result.verdict is DrillVerdict.UNCOMPARED:
         hints += _after_uncompared(result)
-    if _unrun(result):
+    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
         hints.append("Mend what kept a layer from running, leave it out with --layer, or demand it with --require.")
     return tuple(hints)
 
