@@ -129,9 +129,8 @@ async def _try(
     The WAL tells: a snapshot was taken before its session read a position that lies before the restore point.
     """
     first, *others = holders.values()
-    role = primary.facts.privileges.role
     (reading, made), rest = await asyncio.gather(
-        open_snapshot_at_point(first, anchor, name, role=role, pause_s=pause_s),
+        open_snapshot_at_point(first, anchor, name, pause_s=pause_s),
         asyncio.gather(*(open_snapshot(session, anchor) for session in others)),
     )
     readings = [reading, *rest]

@@ -35,7 +35,14 @@ from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.seal import EXACT, MANIFEST_FORMAT, PORTABLE, NotSealed, SealedDump, SealFacts, SealManifest
 from replcheck.postgres.nodes import Database, read_facts
 from replcheck.postgres.seal_facts import read_roles, read_tablespaces
-from replcheck.postgres.sealing import import_snapshot, read_activity, read_server
+from replcheck.postgres.sealing import (
+    import_snapshot,
+    in_the_way,
+    may_make_point,
+    not_allowed,
+    read_activity,
+    read_server,
+)
 from replcheck.postgres.session import Limits, Session, open_session
 
 _STATEMENT_S = 60.0
@@ -95,11 +102,9 @@ class _Sealing:
         self._check(databases, left_out)
         for database in databases:
             await self._hold(database)
-        activity = await read_activity(await primary.control())
-        busiest_first = sorted(self._held, key=lambda held: -activity.get(held.database.oid, 0))
         fixed = await fix_point(
             primary,
-            {held.name: held.session for held in busiest_first},
+            {held.name: held.session for held in await self._in_order()},
             name=f"replcheck_{seal_id}",
             budget_s=self._options.fix_budget_s,
         )
@@ -156,6 +161,15 @@ class _Sealing:
         self._held.append(held)
         await held.read_sequences()
 
+    async def _in_order(self) -> list[HeldDatabase]:
+        """Return the databases, the busiest first in which the role may make a restore point."""
+        activity = await read_activity(await self._primary.control())
+        busiest = sorted(self._held, key=lambda held: -activity.get(held.database.oid, 0))
+        for held in busiest:
+            if await may_make_point(held.session):
+                return [held, *(other for other in busiest if other is not held)]
+        raise not_allowed(self._primary.name, busiest[0].name, self._primary.facts.privileges.role)
+
     async def _digest(self) -> SealedDump | None:
         for held in self._held:
             await held.read_sequences()
@@ -175,6 +189,7 @@ class _Sealing:
             seeds=self._seeds,
             jobs=self._options.jobs,
             in_recovery=False,
+            in_the_way=self._in_the_way,
             obey=self._obey,
             finished=self._finished,
             settle_s=self._options.settle_s,
@@ -217,6 +232,9 @@ class _Sealing:
             await session.close()
             raise
         return session
+
+    async def _in_the_way(self, pids: list[int]) -> frozenset[int]:
+        return await in_the_way(await self._primary.control(), pids)
 
     def _finished(self, gathering: Gathering) -> None:
         relation = gathering.relation

@@ -11,6 +11,7 @@ from datetime import datetime
 from psycopg import sql
 
 from replcheck.errors import NodeUnfit, StatementFailed
+from replcheck.model.names import quoted
 from replcheck.model.seal import SealedServer
 from replcheck.model.wal import Lsn
 from replcheck.postgres import advice
@@ -30,6 +31,10 @@ _RESTORE_POINT: Statement = """
 _TAKE_SNAPSHOT: Statement = "SELECT pg_catalog.textsend(pg_catalog.pg_current_snapshot()::text)"
 _PAUSE: Statement = "SELECT 1 FROM pg_catalog.pg_sleep(%s)"
 
+_MAY_MAKE_POINT: Statement = """
+    SELECT pg_catalog.has_function_privilege('pg_catalog.pg_create_restore_point(text)', 'EXECUTE')
+"""
+
 # Purpose: take a transaction id and give it back committed, so that the next snapshot's xmax lies above every id that
 # was taken before: xmax follows the newest *completed* transaction. PostgreSQL 13+, no privilege.
 _TAKE_XID: Statement = "SELECT pg_catalog.pg_current_xact_id()::text::bigint"
@@ -46,6 +51,16 @@ _IMPORT = "SET TRANSACTION SNAPSHOT {}"
 _SERVER: Statement = """
     SELECT pg_catalog.textsend(pg_catalog.version()), pg_catalog.hash_record_extended(
                ROW(pg_catalog.record_send(ROW('replcheck'::pg_catalog.text, 1::pg_catalog.int4))), 1)::text::bytea
+"""
+
+# Purpose: which of some sessions hold a relation lock that somebody waits for. PostgreSQL 14+, no privilege; takes the
+# lock table's own locks for a moment.
+_IN_THE_WAY: Statement = """
+    SELECT DISTINCT held.pid
+    FROM pg_catalog.pg_locks AS held
+    JOIN pg_catalog.pg_locks AS wanted ON wanted.locktype = 'relation' AND NOT wanted.granted
+        AND wanted.relation = held.relation AND wanted.database = held.database
+    WHERE held.pid = ANY (%s::int[]) AND held.locktype = 'relation' AND held.granted
 """
 
 # Purpose: how busy databases are, by the transactions that ended in them. PostgreSQL 14+, no privilege.
@@ -92,12 +107,12 @@ class LaterLook:
 
 
 async def open_snapshot_at_point(
-    session: Session, anchor: Anchor, name: str, *, role: str, pause_s: float
+    session: Session, anchor: Anchor, name: str, *, pause_s: float
 ) -> tuple[SnapshotReading, MadePoint]:
     """Open a snapshot and make a restore point right behind it: both in one round trip, nothing in between.
 
     The server pauses for `pause_s` seconds first, so that snapshots which are asked for at the same time elsewhere
-    precede the point. Raises NodeUnfit where the role may not make one, or the server keeps too little WAL.
+    precede the point. Raises NodeUnfit where the server keeps too little WAL.
     """
     window = [sorted(anchor.open_xids), anchor.xmax]
     ended: list[Batch] = [[(ROLLBACK, None)]] if session.in_transaction else []
@@ -106,7 +121,7 @@ async def open_snapshot_at_point(
     try:
         *_, before, _, made, after = await session.fetch_batch([*ended, *pause, [(BEFORE, window)], at_once])
     except StatementFailed as error:
-        raise _refused(error, session.node, role) from error
+        raise _refused(error, session.node) from error
     lsn, created_at, timeline = made
     return reading_of(before, after), MadePoint(lsn=Lsn(lsn), created_at=created_at, timeline=timeline)
 
@@ -120,14 +135,7 @@ async def look_behind(session: Session, anchor: Anchor) -> LaterLook:
     return LaterLook(own_xid=own_xid, xmax=xmax, in_progress=frozenset(in_progress), aborted=frozenset(aborted))
 
 
-def _refused(error: StatementFailed, node: str, role: str) -> NodeUnfit | StatementFailed:
-    if error.sqlstate == "42501":
-        grant = advice.grant_execute("pg_catalog.pg_create_restore_point(text)", role)
-        return NodeUnfit(
-            f'the role may not create a restore point on node "{node}"',
-            node=node,
-            hint=f"Run {grant} as a superuser, in the database that the connection names.",
-        )
+def _refused(error: StatementFailed, node: str) -> NodeUnfit | StatementFailed:
     if error.sqlstate == "55000":
         return NodeUnfit(
             f'node "{node}" cannot create a restore point: it is in recovery, or wal_level is minimal',
@@ -170,6 +178,27 @@ async def read_server(session: Session, facts: NodeFacts) -> SealedServer:
         block_size=facts.block_size,
         data_checksums=facts.settings.get("data_checksums") == "on",
     )
+
+
+async def may_make_point(session: Session) -> bool:
+    """Return whether the role may make a restore point in the session's database."""
+    ((allowed,),) = await session.fetch(_MAY_MAKE_POINT)
+    return bool(allowed)
+
+
+def not_allowed(node: str, database: str, role: str) -> NodeUnfit:
+    """Say what to grant: functions are granted in each database by itself."""
+    grant = advice.grant_execute("pg_catalog.pg_create_restore_point(text)", role)
+    return NodeUnfit(
+        f'the role may not create a restore point on node "{node}" in any database that is sealed',
+        node=node,
+        hint=f"In database {quoted(database)}, run as a superuser: {grant.rstrip(';')}.",
+    )
+
+
+async def in_the_way(session: Session, pids: list[int]) -> frozenset[int]:
+    """Return those sessions (by backend pid) that hold a relation's lock which somebody else waits for."""
+    return frozenset(pid for (pid,) in await session.fetch(_IN_THE_WAY, [pids])) if pids else frozenset()
 
 
 async def read_activity(session: Session) -> dict[int, int]:
