@@ -24,7 +24,7 @@ from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerSta
 from replcheck.model.outcome import Outcome
 from replcheck.model.shape import properties_schema
 from replcheck.report.drill import drill_document, drill_json, drill_result, drills_json
-from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_verdict
+from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.drill_progress import DrillProgress, draw_drill
 from replcheck.report.drill_words import drill_sentence, drill_steps
 from replcheck.report.published import schema_text
@@ -184,10 +184,12 @@ def test_several_drills_are_one_document_with_the_worst_outcome():
     assert page.strip() == "✘ FAILED  of 3 backups 1 restored, 1 failed and 1 not tried."
 
 
-def test_quiet_is_the_verdict_alone():
-    page = drawn(lambda console: print_drill_verdict(drills.result(), console, INDIA))
+def test_quiet_is_the_verdict_alone_unless_a_copy_is_left():
+    page = drawn(lambda console: print_drill_briefly(drills.result(), console, INDIA))
     assert page.count("\n\n") == 0
     assert "RESTORED" in page
+    left = drills.kept()
+    assert left.scratch.connect in drawn(lambda console: print_drill_briefly(left, console, INDIA))
 
 
 def progressed(*events):

@@ -127,10 +127,11 @@ def _failed(result: DrillResult) -> str:
 def _layer_failure(layer: LayerReport) -> str:
     rows = [found for found in layer.differences if found.count is not None]
     if layer.differences:
-        relations = len({(found.database, found.relation) for found in layer.differences})
+        relations = {f"{found.database}.{found.relation}" for found in layer.differences}
         count = sum(found.count or 0 for found in rows)
         told = f"at least {counted(count, 'row')} {'differs' if count == 1 else 'differ'}" if rows else "rows differ"
-        return f"{told} in {counted(relations, 'relation')} ({layer.name.value})"
+        where = joined(sorted(relations)) if len(relations) == 1 else counted(len(relations), "relation")
+        return f"{told} in {where} ({layer.name.value})"
     what = layer.problems[0].what if layer.problems else layer.reason
     return f"{layer.name.value}: {what}" if what else f"{layer.name.value} failed"
 
