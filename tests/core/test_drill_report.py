@@ -189,6 +189,7 @@ def test_quiet_is_the_verdict_alone_unless_a_copy_is_left():
     assert page.count("\n\n") == 0
     assert "RESTORED" in page
     left = drills.kept()
+    assert left.scratch is not None
     assert left.scratch.connect in drawn(lambda console: print_drill_briefly(left, console, INDIA))
 
 
