@@ -8,7 +8,7 @@ import pytest
 from replcheck.drill.layers.seal import SealLayer
 from replcheck.drill.seal_options import SealOptions
 from replcheck.drill.sealing import connect_primary, seal_primary
-from replcheck.errors import NodeUnfit
+from replcheck.errors import DrillBlocked, NodeUnfit
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.pgbench import PgbenchLoad
 from replcheck.lab.workload import MixedWorkload
@@ -148,3 +148,12 @@ def _record(monkeypatch: pytest.MonkeyPatch, name: str, sent: list[str]) -> None
         return await original(self, *arguments, **words)
 
     monkeypatch.setattr(Session, name, recording)
+
+
+@pytest.mark.long
+def test_a_snapshot_lives_no_longer_than_it_may(cluster: LabCluster, database: str) -> None:
+    make_slow_tables(cluster.primary, database, ["slow"], rows=400, seconds=8.0, row_bytes=7000)
+    with pytest.raises(DrillBlocked, match="was 1s old"):
+        seal(cluster, superuser=True, databases=(database,), catalogs=False, max_age_s=1.0, jobs=1)
+    held = "select count(*) from pg_stat_activity where application_name like 'replcheck seal%'"
+    until(lambda: value(cluster.primary, held) == 0, "the snapshot is given back")

@@ -33,6 +33,7 @@ from replcheck.events import DatabasePlanned, Emit, NodeObserved, RelationSealed
 from replcheck.model.audit import NotChecked
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.seal import EXACT, MANIFEST_FORMAT, PORTABLE, NotSealed, SealedDump, SealFacts, SealManifest
+from replcheck.model.units import format_duration
 from replcheck.postgres.nodes import Database, read_facts
 from replcheck.postgres.seal_facts import read_roles, read_tablespaces
 from replcheck.postgres.sealing import (
@@ -91,6 +92,7 @@ class _Sealing:
         self._stop = stop
         self._held: list[HeldDatabase] = []
         self._notes: list[NotSealed] = []
+        self._deadline = float("inf")
         self._seeds = (secrets.randbits(63),)
 
     async def run(self, seal_id: str, cluster: str) -> tuple[SealManifest, float]:
@@ -108,6 +110,8 @@ class _Sealing:
             name=f"replcheck_{seal_id}",
             budget_s=self._options.fix_budget_s,
         )
+        # The server ends an idle snapshot at that age by itself, the client one that is at work.
+        self._deadline = fixed.taken + self._options.max_age_s
         dump = await self._digest()
         snapshot_s = time.monotonic() - fixed.taken
         await self.close()
@@ -122,6 +126,12 @@ class _Sealing:
     def _obey(self) -> None:
         if self._stop.is_set():
             raise Interrupted("the seal was stopped before it was whole")
+        if time.monotonic() > self._deadline:
+            raise DrillBlocked(
+                f"the seal's snapshot was {format_duration(self._options.max_age_s)} old before all was digested",
+                code="snapshot_too_old",
+                hint="Raise --max-age or --jobs, or seal fewer databases with --database.",
+            )
 
     def _check(self, databases: Sequence[Database], left_out: Iterable[NotChecked]) -> None:
         if not databases:
