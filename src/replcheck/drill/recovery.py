@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from replcheck.drill.archive import Archive, Feeder, inspect_segment
-from replcheck.drill.diagnosis import LogFacts, failure, read_log
+from replcheck.drill.diagnosis import LogFacts, failure, read_log, refusal
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.stages import Stages
@@ -224,7 +224,7 @@ class Recovery:
                     return state
                 unanswered += 1 if state is None else -unanswered
                 if unanswered > _UNANSWERED:
-                    raise self._dumb()
+                    raise refusal(self._log())
             time.sleep(poll_s)
             poll_s = min(poll_s * 1.3, _LAST_POLL_S)
 
@@ -313,17 +313,6 @@ class Recovery:
         if found.code in ("target_not_reached", "wal_incomplete", "wal_missing"):
             return self._cause(log, replayed=log.redo_done) or self._with_missing(found, log)
         return found
-
-    def _dumb(self) -> DrillError:
-        """Return why a server that is ready answers nobody."""
-        found = failure(self._log())
-        if found.code != "recovery_failed":
-            return found
-        return DrillBlocked(
-            "the scratch server is ready and refuses every connection",
-            code="not_answering",
-            hint="It has no database postgres or template1, or its catalogs are damaged.",
-        )
 
     def _cause(self, log: LogFacts, *, replayed: Lsn | None) -> BackupRefuted | None:
         """Return the hole or the damaged file that recovery ended at, None where the archive just ends."""
