@@ -186,6 +186,27 @@ def test_a_timeline_that_does_not_come_from_the_backup_is_told(damage: Damage):
 
 
 @pytest.mark.long
+def test_a_timeline_without_its_history_is_told_though_the_server_promotes_before_it(damage: Damage):
+    damage.copy_wal()
+    last = damage.segments()[-1]
+    last.rename(last.with_name("00000002" + last.name[8:]))
+    refusal = damage.refusal("latest")
+    assert refusal.code == "wrong_timeline"
+    assert "lacks 00000002.history" in refusal.message
+
+
+@pytest.mark.long
+def test_a_last_wal_file_that_was_copied_half_written_is_no_damage(damage: Damage, scratch_root: Path):
+    damage.copy_wal()
+    last = damage.segments()[-1]
+    replaced(last, last.read_bytes()[:8192].ljust(SEGMENT, b"\0"))
+    with trial(base_source(damage.backup, damage.wal), scratch_root) as made:
+        restored = made.run()
+        assert restored.recovery is not None
+        assert restored.recovery.reached
+
+
+@pytest.mark.long
 def test_a_base_backup_without_its_label_is_refuted(damage: Damage):
     (damage.copy_backup() / "backup_label").unlink()
     damage.wal = damage.place.wal

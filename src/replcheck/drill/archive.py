@@ -236,6 +236,17 @@ class Feeder:
         if self._thread.is_alive():
             self._thread.join()
 
+    def has(self, name: str) -> bool:
+        """Return whether the archive has a file, by fetching it; only while no server asks for any."""
+        self.close()
+        probe = self._spool / "probe"
+        try:
+            return self._archive.fetch(name, probe)
+        except ReplcheckError:
+            return True
+        finally:
+            probe.unlink(missing_ok=True)
+
     def _serve(self) -> None:
         try:
             while not self._stop.is_set():

@@ -24,6 +24,7 @@ from replcheck.drill.wal import (
     Segment,
     Switch,
     history_name,
+    needed_segment,
     newest_timeline,
     parse_history,
     reach,
@@ -297,7 +298,7 @@ class Recovery:
         """Raise BackupRefuted where recovery to the end of the archive ended before it."""
         if self._target.kind is not TargetKind.LATEST:
             return
-        cause = self._cause(self._log(), replayed=facts.replayed)
+        cause = self._cause(self._log(), replayed=facts.replayed) or self._left_timeline(facts.replayed)
         if cause is not None:
             raise cause
 
@@ -362,7 +363,36 @@ class Recovery:
         number = segment_number(position, size)
         asked = {segment.number for name in feed.asked if (segment := Segment.parse(name, size))}
         served = [name for name in feed.served if (s := Segment.parse(name, size)) and s.number == number]
-        return served[-1] if served and number + 1 not in asked else None
+        if not served or number + 1 in asked or not self._goes_on(number):
+            return None
+        return served[-1]
+
+    def _goes_on(self, number: int) -> bool:
+        """Return whether the archive has a segment after one: the last of all may have been copied half-written."""
+        timeline, history = self._line()
+        size, names = self._control.segment_bytes, self._archive.names()
+        if names is None:
+            following = needed_segment(number + 1, timeline, history, segment_bytes=size)
+            return self._feeder.has(following.name(size))
+        found = reach(names, Lsn(number * size), timeline, history, segment_bytes=size)
+        return found.files > 1 or found.later is not None
+
+    def _left_timeline(self, replayed: Lsn) -> BackupRefuted | None:
+        """Return that the archive has a newer timeline without its history, so that recovery did not follow it."""
+        timeline, _ = self._line()
+        size = self._control.segment_bytes
+        parsed = [Segment.parse(name, size) for name in self._archive.names() or ()]
+        newer = [
+            s.timeline for s in parsed if s and s.timeline > timeline and s.number >= segment_number(replayed, size)
+        ]
+        if not newer:
+            return None
+        return BackupRefuted(
+            f"the archive has WAL of timeline {min(newer)} and lacks {history_name(timeline + 1)}; recovery stayed on"
+            f" timeline {timeline} and got to {replayed}",
+            code="wrong_timeline",
+            hint="Put the history files of all timelines into the archive.",
+        )
 
     def _with_missing(self, found: DrillError, log: LogFacts) -> DrillError:
         """Return a failure with the name of the file that would come next, and what a target has to do with it."""

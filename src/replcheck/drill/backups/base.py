@@ -57,9 +57,12 @@ class BaseSource:
         self._path = Path(section.path)
         self._programs_for = programs
         self._restore: PhysicalRestore | None = None
+        self._found: list[_Found] | None = None
+        """What `copies` found, so that archives are opened and manifests read once."""
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the backups there are, the newest first."""
+        self._found = None
         found = sorted(self._located(), key=lambda one: one.taken_at, reverse=True)
         return [self._facts(one) for one in found]
 
@@ -143,6 +146,11 @@ class BaseSource:
             )
 
     def _located(self) -> list[_Found]:
+        if self._found is None:
+            self._found = self._looked_for()
+        return self._found
+
+    def _looked_for(self) -> list[_Found]:
         path = self._path
         if not path.exists():
             raise DrillBlocked(f"there is no {path}", code="backup_not_found", hint="Check `path`.")
@@ -291,9 +299,7 @@ def _oid_of(archive: Path) -> str | None:
 
 
 def _size(one: _Found) -> int:
-    if one.tar is None:
-        return tree_size(one.folder)
-    packed = sum(path.stat().st_size for path in _archives(one))
+    packed = sum(path.stat().st_size for path in _archives(one)) if one.tar is not None else tree_size(one.folder)
     return max(packed, one.manifest.size_bytes if one.manifest else 0)
 
 
