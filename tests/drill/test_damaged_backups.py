@@ -311,6 +311,26 @@ def test_a_damaged_page_is_named_with_its_block(damage: Damage):
     assert [problem.what for problem in report.problems] == [f"block 2 of {path} is damaged"]
 
 
+@pytest.mark.long
+def test_what_cannot_be_read_here_refutes_nothing(damage: Damage):
+    damage.copy_wal()
+    path = damage.segments()[1]
+    path.rename(path.with_name(path.name + ".xz"))
+    blocked = damage.refusal("latest", DrillBlocked)
+    assert (blocked.code, f"{path.name}.xz" in blocked.message) == ("compression_unknown", True)
+    (damage.folder / "xz").mkdir()
+    (damage.folder / "xz" / "base.tar.xz").touch()
+    with pytest.raises(DrillBlocked, match=r"base\.tar\.xz"):
+        base_source(damage.folder / "xz").copies()
+
+
+@pytest.mark.long
+def test_a_backup_without_wal_and_archive_is_not_tried(place: Place, scratch_root: Path):
+    with trial(base_source(place.folder / "plain"), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
+        made.run()
+    assert raised.value.code == "no_wal"
+
+
 def test_what_is_no_backup_is_told(place: Place, tmp_path: Path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("sir")

@@ -159,7 +159,8 @@ class Recovery:
         self._require_later_target()
         neutralise(self.server.data_dir)
         self._own_wal = frozenset(self._inspect_own_wal())
-        self.server.write_data_file("recovery.signal", "")
+        if not self._crash_only():
+            self.server.write_data_file("recovery.signal", "")
         self._configure()
         self._feeder.start()
         state = self._recovered()
@@ -186,6 +187,12 @@ class Recovery:
                 code="target_before_backup",
                 hint="Choose a later target, or an older backup.",
             )
+
+    def _crash_only(self) -> bool:
+        """Return whether only what a crashed server does can be done: such WAL is refused by any other recovery."""
+        label = self.server.data_dir / "backup_label"
+        minimal = self._control.wal_level == "minimal" and not label.exists()
+        return minimal and self._target.kind is TargetKind.LATEST
 
     def _configure(self) -> None:
         settings = {_NAMES.get(name, name): value for name, value in self._control.standby_settings.items()}
