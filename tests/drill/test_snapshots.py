@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from replcheck.config.model import SnapshotBackup
 from replcheck.drill.backups.snapshot import SnapshotSource
 from replcheck.errors import BackupRefuted, DrillBlocked
+from replcheck.lab.cluster import LabCluster
 from replcheck.postgres import processes
 from tests.drill.physicals import Place, contents, replaced, rows_in, trial
 
@@ -97,3 +98,20 @@ def test_the_data_directory_of_a_running_server_is_no_snapshot(place: Place, scr
     with trial(source(place.primary.data_dir), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
         made.run()
     assert raised.value.code == "not_a_snapshot"
+
+
+@pytest.mark.long
+def test_a_snapshot_of_a_cluster_with_minimal_wal_comes_back(
+    place: Place, scratch_root: Path, make_cluster: Callable[..., LabCluster]
+):
+    settings = {"wal_level": "minimal", "max_wal_senders": "0"}
+    other = make_cluster(standbys=0, major=place.major, settings=settings)
+    other.primary.execute("create table visit as select generate_series(1, 70) id")
+    folder = place.folder / "minimal"
+    other.primary.kill()
+    shutil.copytree(other.primary.data_dir, folder, symlinks=True)
+    with trial(source(folder), scratch_root) as made:
+        restored = made.run()
+        assert rows_in(restored) == 70
+        assert restored.recovery is not None
+        assert restored.recovery.reached

@@ -6,7 +6,14 @@ from pathlib import Path, PurePath
 
 from replcheck.config.model import SnapshotBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
-from replcheck.drill.backups.physical import PhysicalRestore, archive_of, require_programs, require_whole, version_of
+from replcheck.drill.backups.physical import (
+    PhysicalRestore,
+    archive_of,
+    require_archive,
+    require_programs,
+    require_whole,
+    version_of,
+)
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
@@ -45,6 +52,7 @@ class SnapshotSource:
         """Raise DrillBlocked where programs are missing or the copy is no snapshot but a live data directory."""
         require_programs(copy, target, self._programs_for)
         folder = self._named(copy.label)
+        require_archive(self._config.wal)
         require_whole(folder)
         if processes.processes_in(folder):
             raise DrillBlocked(
@@ -82,9 +90,9 @@ class SnapshotSource:
 
     def _folders(self) -> list[Path]:
         path = self._path
-        if not path.is_dir():
-            raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint="Check `path`.")
         with reading(f"snapshot {path}"):
+            if not path.is_dir():
+                raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint="Check `path`.")
             if _is_data_directory(path):
                 return [path]
             entries = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
