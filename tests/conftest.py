@@ -24,6 +24,7 @@ _OLDER_MAJORS_LATER = frozenset(
         "test_base_backups.py",
         "test_cross_check.py",
         "test_damaged_backups.py",
+        "test_dumps.py",
         "test_filters.py",
         "test_indexes.py",
         "test_killed_restores.py",

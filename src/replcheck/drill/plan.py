@@ -167,4 +167,4 @@ def _all_layers(wishes: LayerWishes) -> Iterator[Layer]:
     yield ChecksumsLayer()
     yield AmcheckLayer(jobs=wishes.jobs)
     yield AssertionsLayer(assertions=wishes.assertions)
-    yield CompletenessLayer()
+    yield CompletenessLayer(seal=wishes.seal)

@@ -63,7 +63,7 @@ def create_database(dsn: str, name: str, shape: Shape, *, mark: str | None = Non
     With `mark` it is marked as ours, and nobody else may connect. Raises DrillBlocked.
     """
     with _connected(dsn) as connection:
-        if connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [name]).fetchone():
+        if connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [name]).fetchone():
             raise DrillBlocked(
                 f'there is a database "{name}" already, which this drill did not create', code="not_empty"
             )
@@ -122,7 +122,7 @@ def drop_abandoned(dsn: str) -> tuple[str, ...]:
 
 def add_placeholder(connection: LocalConnection, role: str) -> bool:
     """Make a role without any right, marked as a placeholder; return False where it is there already."""
-    if connection.execute("SELECT FROM pg_catalog.pg_roles WHERE rolname = %s", [role]).fetchone():
+    if connection.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", [role]).fetchone():
         return False
     if role.startswith("pg_"):
         return False  # a predefined role of another version

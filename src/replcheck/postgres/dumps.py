@@ -172,7 +172,7 @@ def _tar_toc(path: Path) -> bytes:
             file = archive.extractfile(first)
             return file.read(_HEAD_BYTES) if file is not None else b""
     except tarfile.TarError as exc:
-        raise DumpDamagedError("is a tar archive that cannot be read", code="dump_corrupt") from exc
+        raise DumpDamagedError("is a tar archive that is cut off or corrupt", code="dump_truncated") from exc
 
 
 def _archive(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:

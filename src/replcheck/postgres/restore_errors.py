@@ -15,6 +15,8 @@ class Cause(Enum):
 
     ROLE_MISSING = "role_missing"
     EXTENSION_MISSING = "extension_missing"
+    DISARMED = "foreign_unread"
+    """It would have read a foreign table, which a drill does not let it."""
     NO_SPACE = "no_space"
     SERVER_LOST = "server_lost"
     PRIVILEGE = "privilege"
@@ -45,6 +47,7 @@ _MESSAGES: tuple[tuple[Cause, str, str], ...] = (
     (Cause.EXTENSION_MISSING, "0A000", rf"extension {_IDENTIFIER} is not available"),
     (Cause.EXTENSION_MISSING, "58P01", r'could not open extension control file ".*/(?P<name>[\w-]+)\.control".*'),
     (Cause.EXTENSION_MISSING, "55000", r"(?P<name>\w+) (must|can only) be loaded via \"?shared_preload_libraries\"?.*"),
+    (Cause.DISARMED, "55000", rf"foreign-data wrapper {_IDENTIFIER} has no handler"),
     (Cause.NO_SPACE, "53100", r".*No space left on device.*"),
     (Cause.PRIVILEGE, "42501", r"(permission denied|must be (owner|superuser|able)|only superuser).*"),
     (
@@ -84,6 +87,7 @@ _ARCHIVE_COMPILED = tuple((cause, re.compile(text, re.DOTALL)) for cause, text i
 _ENTRY = re.compile(r"^pg_restore: from TOC entry \d+; \d+ \d+ (?P<what>.*)$")
 _ERROR = re.compile(r"^pg_restore: (?:error|fatal|warning): (?P<said>.*)$")
 _FROM_SERVER = re.compile(r"^.*?\b(?:ERROR|FATAL|PANIC):  (?P<said>.*)$")
+_COPY_FAILED = re.compile(rf"COPY failed for table {_IDENTIFIER}: ")
 _SPACE = re.compile(r"No space left on device")
 
 
@@ -117,12 +121,22 @@ def read_complaints(lines: Iterable[str], *, entries: frozenset[str]) -> Iterato
         said = match["said"]
         server = _FROM_SERVER.match(said)
         if server is not None:
-            yield classified("", server["said"], entry=entry)
+            yield classified("", server["said"], entry=entry or _copied(said, entries))
         elif line.startswith("pg_restore: error:"):
             error = _of_archive(said, entry)
             if error is not None:
                 yield error
         entry = ""
+
+
+def _copied(said: str, entries: frozenset[str]) -> str:
+    """Return the entry of a table whose rows were refused: it alone is named by a parallel restore."""
+    match = _COPY_FAILED.match(said)
+    if match is None:
+        return ""
+    # Between the kind and schema, and the owner.
+    found = [what for what in entries if what.startswith("TABLE DATA ") and f" {match['name']} " in what]
+    return entry_name(found[0]) if len(found) == 1 else ""
 
 
 def entry_name(what: str) -> str:

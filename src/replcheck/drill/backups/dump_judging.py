@@ -55,6 +55,7 @@ def problems_of(errors: Sequence[RestoreError], circumstances: Circumstances) ->
     extensions = sorted({error.name for error in errors if error.cause is Cause.EXTENSION_MISSING})
     problems = [_role_missing(role, circumstances) for role in missing]
     problems += [extension_missing(name) for name in extensions]
+    problems += [_disarmed(error) for error in errors if error.cause is Cause.DISARMED]
     refused = [error for error in errors if error.cause in (Cause.REFUSED, Cause.PRIVILEGE)]
     for error in refused[:MOST_PROBLEMS]:
         problems.append(_refused(error, circumstances, whole=not extensions))
@@ -94,6 +95,14 @@ def _role_missing(role: str, circumstances: Circumstances) -> Problem:
         what=f"role {name} is named in {circumstances.dump}, which does not hold it",
         blame=Blame.ENVIRONMENT,
         hint="Back up roles too, with pg_dumpall --globals-only, and name that file as globals of the backup.",
+    )
+
+
+def _disarmed(error: RestoreError) -> Problem:
+    return Problem(
+        code=error.cause.value,
+        what=f"{printable(error.entry) or 'a statement'} reads a foreign table, and a drill reaches no other server",
+        blame=Blame.ENVIRONMENT,
     )
 
 
