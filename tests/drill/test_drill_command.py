@@ -115,8 +115,7 @@ def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, ho
     damaged, file, block = damaged_copy(clinic.cluster, clinic.backup, "chart")
     primary = f"{clinic.cluster.primary.address} dbname=postgres user={AUDIT_ROLE} password={CANARY}"
     options = ("--target", "seal:latest", "--verbose", "--debug", "--events", "events.jsonl", "--format", "json")
-    options += ("--primary", primary)
-    ended = drill(clinic, home, scratch, *options, backup=damaged)
+    ended = drill(clinic, home, scratch, *options, "--primary", primary, backup=damaged)
     assert ended.status == 2, ended
     layers = {layer["name"]: layer for layer in json.loads(ended.out)["layers"]}
     assert file in layers["backup manifest"]["problems"][0]["what"]

@@ -171,7 +171,9 @@ def _after_uncompared(result: DrillResult) -> list[str]:
             " the running primary with --primary DSN."
         )
     if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
-        steps.append("Seal the primary again while no table is rewritten or redefined, and drill to that seal.")
+        steps.append(
+            "Seal the primary again, with materialized views fresh and no table being rewritten, and drill to that seal."
+        )
     return steps
 
 
