@@ -1,5 +1,6 @@
 """Drills from request to record: every one is recorded, one at a time, and what the last one left goes first."""
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from replcheck.cli.audit import Format
 from replcheck.cli.drill import DrillArguments
@@ -21,14 +23,18 @@ from replcheck.events import RunFinished, RunStarted
 from replcheck.model.drill import DrillVerdict, Stage, TargetKind
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.run import RunRecord
+from replcheck.model.seal import SealResult, SignatureState, StoredSeal
 from replcheck.report.history import RunState
+from replcheck.report.seal import seal_document
+from replcheck.report.seal_stored import past_seal, print_past_seal
+from replcheck.report.style import Style
 from replcheck.runs.drill import KIND, Parts, run_drills
 from replcheck.runs.drill_request import DrillFlags, drill_request
 from replcheck.runs.history import find_run, list_runs, read_report
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.store import RunFilter, open_history
-from tests.core.drills import BEGAN, COPY, FakeRoom, FakeSource
-from tests.core.test_store import start
+from tests.core.drills import BEGAN, COPY, FakeRoom, FakeSource, seal
+from tests.core.test_store import record, start
 
 REQUEST = replace(
     drill_request(DrillFlags(source="base:/backups/x", layers=("manifest",)), None, {"HOME": "/nonexistent"}),
@@ -233,3 +239,30 @@ def test_clean_removes_nothing_where_nothing_is(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["drill", "--clean", "--scratch", str(tmp_path / "none")]) == ExitStatus.PROVEN
     assert capsys.readouterr().out == f"nothing was left in {tmp_path / 'none'}\n"
+
+
+def test_the_report_of_a_seal_is_read_back_and_judged(store):
+    result = SealResult(
+        run_id="019535d9-3df7-79fb-b466-fa907fa17f9e",
+        started_at=BEGAN,
+        finished_at=BEGAN,
+        elapsed_s=1.5,
+        snapshot_s=1.0,
+        seal=StoredSeal(manifest=seal(), file="/seals/01a2.seal.json", sha256="ab", signature=SignatureState.UNSIGNED),
+        primary="db1",
+    )
+    past = past_seal(seal_document(result))
+    page = io.StringIO()
+    print_past_seal(past, Console(file=page, width=80), Style(), quiet=False, verbose=False)
+    for told in ("SEALED", "replcheck_01a2 at 0/9A000D8", "/seals/01a2.seal.json", "--target seal:01a2"):
+        assert told in page.getvalue()
+    for lie in ({"outcome": "partial"}, {"exit_code": 1}, {"schema": "other"}, {"verdict": "sealed in part"}):
+        with pytest.raises(ValueError, match=r"verdict|schema"):
+            past_seal(seal_document(result) | lie)
+    begun = start(kind="seal", run_id=result.run_id)
+    history = open_history(store)
+    history.begin(begun)
+    history.finish(
+        record(begun, outcome=Outcome.PROVEN, verdict="sealed", exit_status=ExitStatus.PROVEN), seal_document(result)
+    )
+    assert read_report(store, "latest").result == past

@@ -21,6 +21,7 @@ from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
+from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
 from replcheck.runs.history import find_run, list_runs, moment_of, read_report, summarize
 from replcheck.store import RunFilter
@@ -90,8 +91,12 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     return _printed(text if written.format is Format.JSON else draw, source, written.output)
 
 
-def _print_report(result: AuditResult | DrillResult, console: Console, style: Style, written: Written) -> None:
+def _print_report(
+    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
+) -> None:
     match result:
+        case PastSeal():
+            print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
         case DrillResult() if written.quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():

@@ -21,6 +21,7 @@ from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
 from replcheck.report.period import Period, PeriodTally
 from replcheck.report.reading import audit_result
+from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
 from replcheck.store import HistoryReader, RunFilter, open_reader
@@ -48,7 +49,7 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult | DrillResult
+    result: AuditResult | DrillResult | PastSeal
     document: Plain
     """The JSON as it was stored."""
 
@@ -179,9 +180,16 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult:
-    result = drill_result(document) if run.kind == DRILL else audit_result(document)
-    outcome = result.verdict.outcome if isinstance(result, DrillResult) else outcome_of(result)
+def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
+    result: AuditResult | DrillResult | PastSeal
+    match run.kind:
+        case "drill":
+            result = drill_result(document)
+        case "seal":
+            result = past_seal(document)
+        case _:
+            result = audit_result(document)
+    outcome = outcome_of(result) if isinstance(result, AuditResult) else result.verdict.outcome
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result
@@ -195,7 +203,7 @@ def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str
         result = None if document is None else _believed(run, document)
     except ValueError as error:
         return str(error)
-    return None if isinstance(result, DrillResult) else result
+    return result if isinstance(result, AuditResult) else None
 
 
 def _why_none(past: PastRun) -> str:
