@@ -1,6 +1,7 @@
 """`replcheck seal` as it is typed: report, manifest, record, signature, and what it refuses."""
 
 import json
+import signal
 import stat
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from replcheck.drill.seals import find_seal
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.seal import SignatureState
 from replcheck.report.seal import seal_schema
-from tests.commands import Ended, assert_nothing_left, assert_one_line, run_here
-from tests.staged import newest_only
+from tests.commands import Ended, assert_nothing_left, assert_one_line, finished, interrupt, run_here, started
+from tests.staged import make_slow_tables, newest_only, until, value
 
 GRANT = "grant execute on function pg_create_restore_point(text) to replcheck_audit"
 
@@ -110,3 +111,22 @@ def test_a_key_that_others_can_read_is_refused(
     said = assert_one_line(ended)
     assert "can be read by others" in said
     assert f"chmod 600 {key}" in said
+
+
+@newest_only
+@pytest.mark.long
+def test_an_interrupted_seal_leaves_nothing_behind(cluster: LabCluster, database: str, tmp_path: Path) -> None:
+    make_slow_tables(cluster.primary, database, ["slow"], rows=400, seconds=20.0, row_bytes=7000)
+    cluster.primary.execute(GRANT, dbname=database)
+    config = _configuration(cluster, tmp_path)
+    words = ("seal", "--config", str(config), "--database", database, "--dump", "slow.dump")
+    reading = "select count(*) from pg_stat_activity where application_name = 'replcheck seal' and state = 'active'"
+    with started(*words, home=tmp_path) as process:
+        until(lambda: value(cluster.primary, reading) > 0, "the slow table is being read")
+        interrupt(process, signal.SIGINT)
+        ended = finished(process)
+    assert ended.status == 3
+    assert "stopped" in ended.err
+    assert not (tmp_path / "slow.dump").exists()
+    assert not list(tmp_path.rglob("*.seal.json*"))
+    assert_nothing_left(cluster)
