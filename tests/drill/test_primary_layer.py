@@ -51,6 +51,11 @@ def test_rows_of_a_copy_are_proven_counted_as_moved_on_or_refuted(make_cluster: 
             "missing",
             1,
         )
+    with restored(cluster, backup, target) as (server, copy):
+        server.promote()
+        report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)
+        assert report.state is LayerState.NOT_RUN
+        assert report.reason.startswith(("the copy was promoted", "the copy was recovered on timeline 2"))
     with restored(cluster, backup, target) as (_, copy):
         primary.execute("vacuum full patient")
         report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)

@@ -95,6 +95,9 @@ async def _not_comparable(primary: NodeHandle, copy: CopyServer, restored: Resto
     if other:
         return other.replace("the seal holds for", "the primary is")
     timeline = horizon.previous_timeline
+    if not horizon.in_recovery and copy.facts.timeline != horizon.timeline:
+        # Its last checkpoint lies before the end of its recovery, and so tells too early an end.
+        return "the copy was promoted and has made no checkpoint since: it cannot be told where it ends"
     if horizon.in_recovery:
         timeline = restored.recovery.timeline if restored.recovery is not None else horizon.timeline
     if timeline != primary.facts.timeline:
