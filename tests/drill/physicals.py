@@ -17,6 +17,7 @@ from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
 from replcheck.drill.targets import parse_target
+from replcheck.errors import Interrupted
 from replcheck.events import Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import LayerReport, Stage, Target
@@ -120,6 +121,8 @@ class Trial:
     restored: Restored | None = None
     layer: Layer | None = None
     """Runs when the files are fetched."""
+    only_fetch: bool = False
+    """Whether to end before any server is started."""
     report: LayerReport | None = None
     stages: Stages = field(init=False)
 
@@ -156,6 +159,8 @@ class _WatchedStages(Stages):
         layer = self._made.layer
         if stage is Stage.RECOVER and layer is not None and layer.moment is Moment.FETCHED:
             self._made.report = layer.run(case_of(self._made))
+            if self._made.only_fetch:
+                raise Interrupted("only fetched")
         with super().enter(stage, total_bytes):
             yield
 

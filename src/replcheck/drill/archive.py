@@ -219,6 +219,8 @@ class Feeder:
         self._segment_bytes = segment_bytes
         self._finder = CreationFinder()
         self._ahead: dict[str, bool] = {}
+        self._missed_after = -1
+        """How many files were served when one that would come next was not there: the archive is not asked again."""
         self._read_to = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="wal feeder", daemon=True)
@@ -299,17 +301,19 @@ class Feeder:
 
     def _fetch_ahead(self) -> bool:
         """Fetch one of the segments that come next, where any is still to be fetched; return whether one was."""
-        last = Segment.parse(self.feed.served[-1], self._segment_bytes) if self.feed.served else None
-        if last is None:
+        served = len(self.feed.served)
+        last = Segment.parse(self.feed.served[-1], self._segment_bytes) if served else None
+        if last is None or self._missed_after == served:
             return False
         for number in range(last.number + 1, last.number + 1 + _AHEAD):
             name = Segment(number=number, timeline=last.timeline).name(self._segment_bytes)
             if name in self._ahead:
                 continue
-            if not self._fetch(name):
-                return False
-            self._ahead[name] = True
-            return True
+            if self._fetch(name):
+                self._ahead[name] = True
+                return True
+            self._missed_after = served
+            return False
         return False
 
     def _fetch(self, name: str) -> bool:

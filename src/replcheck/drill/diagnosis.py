@@ -133,7 +133,7 @@ def refusal(facts: LogFacts) -> DrillError:
     return DrillBlocked(
         "the scratch server is ready and refuses every connection",
         code="not_answering",
-        hint="It has no database postgres or template1, or its catalogs are damaged.",
+        hint="It has no database postgres or template1, its superuser has another name, or its catalogs are damaged.",
     )
 
 

@@ -38,6 +38,7 @@ from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts
 from replcheck.postgres.programs import Programs
 from replcheck.postgres.recovery_state import RecoveryState
+from replcheck.postgres.roles_on_disk import superusers
 from replcheck.postgres.server import LocalServer
 
 _ACCESS = "local replication all reject\nlocal all all trust\n"
@@ -145,6 +146,7 @@ class Recovery:
         self._start = start
         self._stages = stages
         self._own_wal: frozenset[str] = frozenset()
+        self._superusers: list[str] = []
         self._database = "postgres"
         self._feeder = Feeder(
             archive,
@@ -159,6 +161,7 @@ class Recovery:
         self._require_later_target()
         neutralise(self.server.data_dir)
         self._own_wal = frozenset(self._inspect_own_wal())
+        self._superusers = superusers(self.server.data_dir)
         if not self._crash_only():
             self.server.write_data_file("recovery.signal", "")
         self._configure()
@@ -238,11 +241,13 @@ class Recovery:
 
     def _asked(self) -> RecoveryState | None:
         """Ask the server where it stands; None where it does not answer just now."""
-        for database in dict.fromkeys((self._database, "postgres", "template1")):
-            with suppress(NodeError):
-                state = recovery_state.recovery_state(self.server, database)
-                self._database = database
-                return state
+        for name in dict.fromkeys((self.server.superuser, *self._superusers)):
+            server = self.server.with_superuser(name)
+            for database in dict.fromkeys((self._database, "postgres", "template1")):
+                with suppress(NodeError):
+                    state = recovery_state.recovery_state(server, database)
+                    self.server, self._database = server, database
+                    return state
         return None
 
     def _is_done(self, state: RecoveryState) -> bool:

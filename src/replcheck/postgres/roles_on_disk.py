@@ -1,6 +1,7 @@
 """Find a superuser's name in the files of a data directory: a cluster need not have a role named postgres.
 
-Reads pg_authid's heap pages as they lie there. What is found is tried, never trusted: it only says whom to connect as.
+Reads pg_authid's heap pages as they lie there, which may be older than what the WAL makes of them. What is found is
+tried, never trusted: it only says whom to connect as.
 Source: PostgreSQL relmapper.c, pg_authid.h, bufpage.h, htup_details.h.
 """
 
@@ -24,13 +25,13 @@ _HEADER_BYTES_AT = 22
 
 
 def superusers(data_dir: Path) -> list[str]:
-    """Return the names of superusers, `postgres` first, then in the order of their OIDs; none where none is found."""
+    """Return names that a superuser may have: `postgres` first, those that are valid on disk, then former ones."""
     try:
         pages = (data_dir / "global" / str(_file_of_authid(data_dir))).read_bytes()
     except (OSError, ValueError, struct.error):
-        return []
+        pages = b""
     found = sorted({role for at in range(0, len(pages), _PAGE_BYTES) for role in _roles(pages[at : at + _PAGE_BYTES])})
-    return sorted((name for _, name in found), key=lambda name: name != SUPERUSER)
+    return list(dict.fromkeys([SUPERUSER, *(name for _, _, name in found)]))
 
 
 def _file_of_authid(data_dir: Path) -> int:
@@ -42,8 +43,8 @@ def _file_of_authid(data_dir: Path) -> int:
     return int(pairs[_AUTHID])
 
 
-def _roles(page: bytes) -> Iterator[tuple[int, str]]:
-    """Yield OID and name of each superuser whose row was not deleted, as far as the page itself tells."""
+def _roles(page: bytes) -> Iterator[tuple[bool, int, str]]:
+    """Yield of each superuser whether its row was deleted or changed, as far as the page tells, its OID and name."""
     if len(page) < _PAGE_BYTES:
         return
     lower = int.from_bytes(page[12:14], "little")
@@ -58,5 +59,5 @@ def _roles(page: bytes) -> Iterator[tuple[int, str]]:
             int.from_bytes(row[_INFOMASK_AT : _INFOMASK_AT + 2], "little") & _HEAP_XMAX_INVALID
         )
         name = data[4 : 4 + _NAME_BYTES].rstrip(b"\0").decode("utf-8", errors="replace")
-        if not deleted and name and data[4 + _NAME_BYTES] == 1:
-            yield int.from_bytes(data[:4], "little"), name
+        if name and data[4 + _NAME_BYTES] == 1:
+            yield bool(deleted), int.from_bytes(data[:4], "little"), name

@@ -16,7 +16,6 @@ from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKi
 from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts, major_of, read_control
 from replcheck.postgres.programs import Programs, server_account
-from replcheck.postgres.roles_on_disk import superusers
 from replcheck.postgres.server import LocalServer
 
 
@@ -73,9 +72,8 @@ class PhysicalRestore:
         self._require_contained()
         self._require_wal()
         with stages.enter(Stage.RECOVER):
-            server = self._with_superuser()
             self._recovery = Recovery(
-                server,
+                self._server,
                 self._scratch,
                 target=target,
                 archive=self._archive,
@@ -85,7 +83,7 @@ class PhysicalRestore:
             )
             facts = self._recovery.run()
         with stages.enter(Stage.OPEN):
-            database = self._recovery.database
+            server, database = self._recovery.server, self._recovery.database
             databases = recovery_state.connectable_databases(server, database)
         return Restored(
             kind=self._kind,
@@ -120,12 +118,6 @@ class PhysicalRestore:
                 code="no_wal",
                 hint="Name the folder of the WAL archive as `wal`, or a `restore_command`.",
             )
-
-    def _with_superuser(self) -> LocalServer:
-        names = superusers(self._server.data_dir)
-        if not names or self._server.superuser in names:
-            return self._server
-        return self._server.with_superuser(names[0])
 
     def _control(self) -> ControlFacts:
         try:
