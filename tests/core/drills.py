@@ -12,6 +12,7 @@ from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
 from replcheck.drill.trial import Trial
 from replcheck.errors import ReplcheckError
+from replcheck.model.audit import RelationKind, Scope
 from replcheck.model.drill import (
     BackupKind,
     Blame,
@@ -30,6 +31,15 @@ from replcheck.model.drill import (
     StageReport,
     Target,
     TargetKind,
+)
+from replcheck.model.seal import (
+    EXACT,
+    RestorePoint,
+    SealedDatabase,
+    SealedRelation,
+    SealedServer,
+    SealFacts,
+    SealManifest,
 )
 from replcheck.model.wal import Lsn
 from replcheck.postgres.server import LocalServer
@@ -355,6 +365,60 @@ def kept(**changes) -> DrillResult:
         verdict=DrillVerdict.FAILED,
         **changes,
     )
+
+
+def seal(**changes: Any) -> SealManifest:
+    """Return a seal of one relation."""
+    relation = SealedRelation(
+        schema="clinic",
+        name="chart",
+        kind=RelationKind.TABLE,
+        oid=16_384,
+        filenode=16_384,
+        token=1,
+        rows=689_519,
+        size_bytes=93 << 20,
+        part_blocks=128,
+        parts=(),
+    )
+    made = SealManifest(
+        format=1,
+        seal_id="01a2",
+        cluster="clinic",
+        tool_version="0.1.0",
+        encoding=EXACT,
+        portable_encoding=None,
+        seeds=("1",),
+        restore_point=RestorePoint(
+            name="replcheck_01a2", lsn=RECOVERED.replayed, created_at=BEGAN, timeline=1, attempts=1
+        ),
+        server=SealedServer(
+            system_identifier=1,
+            version_num=180006,
+            major=18,
+            version="18.6",
+            machine="x86_64-pc-linux-gnu",
+            hash_probe="1",
+            block_size=8192,
+            data_checksums=True,
+        ),
+        scope=Scope(databases=(), tables=(), excludes=(), catalogs=True),
+        databases=(
+            SealedDatabase(
+                name="clinic",
+                oid=5,
+                encoding="UTF8",
+                xmin=1,
+                xmax=1,
+                unsettled=(),
+                relations=(relation,),
+                sequences=(),
+            ),
+        ),
+        not_sealed=(),
+        facts=SealFacts(roles=(), tablespaces=(), databases=()),
+    )
+    return replace(made, **changes)
 
 
 RESULTS = {

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from replcheck.drill.verdict import shortfalls
 from replcheck.events import (
     LayerFinished,
     ProblemFound,
@@ -25,7 +24,7 @@ from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerSta
 from replcheck.model.outcome import Outcome
 from replcheck.model.shape import properties_schema
 from replcheck.report.drill import drill_document, drill_json, drill_result, drills_json
-from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_verdict
+from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.drill_progress import DrillProgress, draw_drill
 from replcheck.report.drill_words import drill_sentence, drill_steps
 from replcheck.report.published import schema_text
@@ -105,13 +104,23 @@ def test_where_no_layer_compared_rows_the_verdict_says_so():
     assert any("replcheck seal" in step for step in drill_steps(drills.uncompared()))
 
 
-def test_where_rows_match_and_a_layer_did_not_run_the_verdict_says_both():
+def test_where_rows_match_and_a_layer_could_not_prove_all_the_verdict_says_both():
+    layers = drills.layers(
+        SEAL=drills.layer(LayerName.SEAL),
+        AMCHECK=drills.layer(LayerName.AMCHECK, LayerState.INCONCLUSIVE, reason="x could not be read; y neither"),
+    )
+    result = drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED)
+    expected = "its rows match, but not everything was proven: amcheck inconclusive: x could not be read, and 1 more"
+    assert expected in drill_sentence(result)
+    assert "RESTORED, NOT ALL PROVEN" in rendered(result)
+
+
+def test_a_layer_that_could_not_run_is_told_in_the_verdict():
     layers = drills.layers(
         SEAL=drills.layer(LayerName.SEAL), AMCHECK=drills.layer(LayerName.AMCHECK, LayerState.NOT_RUN, reason="missing")
     )
-    sentence = drill_sentence(drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED))
-    assert "its rows match, but not everything was proven: amcheck not run: missing" in sentence
-    assert shortfalls(layers) == ["amcheck not run: missing"]
+    assert "; amcheck did not run: missing; " in drill_sentence(drills.result(layers=layers))
+    assert any("--require" in step for step in drill_steps(drills.result(layers=layers)))
 
 
 def test_a_refuted_backup_names_what_is_wrong_first():
@@ -175,10 +184,13 @@ def test_several_drills_are_one_document_with_the_worst_outcome():
     assert page.strip() == "✘ FAILED  of 3 backups 1 restored, 1 failed and 1 not tried."
 
 
-def test_quiet_is_the_verdict_alone():
-    page = drawn(lambda console: print_drill_verdict(drills.result(), console, INDIA))
+def test_quiet_is_the_verdict_alone_unless_a_copy_is_left():
+    page = drawn(lambda console: print_drill_briefly(drills.result(), console, INDIA))
     assert page.count("\n\n") == 0
     assert "RESTORED" in page
+    left = drills.kept()
+    assert left.scratch is not None
+    assert left.scratch.connect in drawn(lambda console: print_drill_briefly(left, console, INDIA))
 
 
 def progressed(*events):

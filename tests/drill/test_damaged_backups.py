@@ -186,6 +186,27 @@ def test_a_timeline_that_does_not_come_from_the_backup_is_told(damage: Damage):
 
 
 @pytest.mark.long
+def test_a_timeline_without_its_history_is_told_though_the_server_promotes_before_it(damage: Damage):
+    damage.copy_wal()
+    last = damage.segments()[-1]
+    last.rename(last.with_name("00000002" + last.name[8:]))
+    refusal = damage.refusal("latest")
+    assert refusal.code == "wrong_timeline"
+    assert "lacks 00000002.history" in refusal.message
+
+
+@pytest.mark.long
+def test_a_last_wal_file_that_was_copied_half_written_is_no_damage(damage: Damage, scratch_root: Path):
+    damage.copy_wal()
+    last = damage.segments()[-1]
+    replaced(last, last.read_bytes()[:8192].ljust(SEGMENT, b"\0"))
+    with trial(base_source(damage.backup, damage.wal), scratch_root) as made:
+        restored = made.run()
+        assert restored.recovery is not None
+        assert restored.recovery.reached
+
+
+@pytest.mark.long
 def test_a_base_backup_without_its_label_is_refuted(damage: Damage):
     (damage.copy_backup() / "backup_label").unlink()
     damage.wal = damage.place.wal
@@ -288,6 +309,26 @@ def test_a_damaged_page_is_named_with_its_block(damage: Damage):
     report = damage.report(ChecksumsLayer())
     assert report.state is LayerState.FAILED
     assert [problem.what for problem in report.problems] == [f"block 2 of {path} is damaged"]
+
+
+@pytest.mark.long
+def test_what_cannot_be_read_here_refutes_nothing(damage: Damage):
+    damage.copy_wal()
+    path = damage.segments()[1]
+    path.rename(path.with_name(path.name + ".xz"))
+    blocked = damage.refusal("latest", DrillBlocked)
+    assert (blocked.code, f"{path.name}.xz" in blocked.message) == ("compression_unknown", True)
+    (damage.folder / "xz").mkdir()
+    (damage.folder / "xz" / "base.tar.xz").touch()
+    with pytest.raises(DrillBlocked, match=r"base\.tar\.xz"):
+        base_source(damage.folder / "xz").copies()
+
+
+@pytest.mark.long
+def test_a_backup_without_wal_and_archive_is_not_tried(place: Place, scratch_root: Path):
+    with trial(base_source(place.folder / "plain"), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
+        made.run()
+    assert raised.value.code == "no_wal"
 
 
 def test_what_is_no_backup_is_told(place: Place, tmp_path: Path):

@@ -50,6 +50,7 @@ def test_a_seal_is_reported_kept_signed_and_recorded(cluster: LabCluster, databa
         assert (done.status, done.err) == (0, "")
         document = json.loads(done.out)
         jsonschema.validate(document, seal_schema())
+        cluster.primary.execute(GRANT, dbname=database)
         told = run_command(
             "seal", "--config", str(config), "--database", database, "--dump", "visit.dump", home=tmp_path
         )

@@ -20,7 +20,7 @@ from replcheck.config.files import VARIABLE
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
-from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_verdict
+from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.style import Style
 from replcheck.runs.drill import FinishedDrill, Parts, clean_up, run_drills
 from replcheck.runs.drill_request import DrillFlags, DrillRequest, drill_request, scratch_folder
@@ -87,7 +87,7 @@ def _rendered(
     def draw(console: Console, style: Style) -> None:
         for number, result in enumerate(results):
             if arguments.quiet:
-                print_drill_verdict(result, console, style)
+                print_drill_briefly(result, console, style)
                 continue
             if number:
                 console.print()

@@ -17,7 +17,7 @@ from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus, Outcome
-from replcheck.report.drill_human import print_drill, print_drill_verdict
+from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
@@ -93,7 +93,7 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
 def _print_report(result: AuditResult | DrillResult, console: Console, style: Style, written: Written) -> None:
     match result:
         case DrillResult() if written.quiet:
-            print_drill_verdict(result, console, style)
+            print_drill_briefly(result, console, style)
         case DrillResult():
             print_drill(result, console, style, verbose=written.verbose)
         case AuditResult() if written.quiet:

@@ -37,7 +37,7 @@ printf '%s\\n' "$1" >> "$spool/asked" || exit {give_up}
 while :; do
     if [ -e "$spool/have.$1" ]; then exec mv "$spool/have.$1" "$2"; fi
     if [ -e "$spool/none.$1" ]; then rm -f "$spool/none.$1"; exit 1; fi
-    if [ -e "$spool/over" ] || [ ! -d /proc/{pid} ]; then exit {give_up}; fi
+    if [ -e "$spool/over" ] || [ ! -d "$spool" ]; then exit {give_up}; fi
     sleep 0.02
 done
 """
@@ -74,6 +74,8 @@ class FolderArchive:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, Path] = {}
+        self._unknown: dict[str, str] = {}
+        """Names of files that hold a WAL file in a form that we cannot read, by its own name."""
         self._look()
 
     def fetch(self, name: str, to: Path) -> bool:
@@ -82,6 +84,12 @@ class FolderArchive:
             # Files arrive while we work: a second look before it counts as missing.
             self._look()
         path = self._files.get(name)
+        if path is None and name in self._unknown:
+            raise DrillBlocked(
+                f"WAL file {self._unknown[name]} is stored in a form that is not known here",
+                code="compression_unknown",
+                hint="Name a restore_command that brings it back.",
+            )
         if path is None:
             return False
         try:
@@ -112,6 +120,11 @@ class FolderArchive:
                 hint="Run as an account that may read it.",
             ) from exc
         self._files = {name: path for name, path in found.items() if is_wal_name(name)}
+        self._unknown = {
+            name[:24]: name
+            for name in found
+            if is_wal_name(name[:24]) and name[24:25] == "." and not name.endswith((".backup", ".partial"))
+        }
 
 
 class CommandArchive:
@@ -223,7 +236,7 @@ class Feeder:
     def start(self) -> None:
         """Make the spool, which must not exist yet, and begin to serve."""
         self._spool.mkdir(mode=0o700)
-        text = _FETCH_SCRIPT.format(spool=shlex.quote(str(self._spool)), pid=os.getpid(), give_up=_GIVE_UP)
+        text = _FETCH_SCRIPT.format(spool=shlex.quote(str(self._spool)), give_up=_GIVE_UP)
         self._script.write_text(text, encoding="utf-8")
         (self._spool / "asked").touch()
         for path in (self._spool, self._script, self._spool / "asked"):
@@ -235,6 +248,17 @@ class Feeder:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def has(self, name: str) -> bool:
+        """Return whether the archive has a file, by fetching it; only while no server asks for any."""
+        self.close()
+        probe = self._spool / "probe"
+        try:
+            return self._archive.fetch(name, probe)
+        except ReplcheckError:
+            return True
+        finally:
+            probe.unlink(missing_ok=True)
 
     def _serve(self) -> None:
         try:

@@ -5,14 +5,16 @@ them. A sentence that is not known is never passed on.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError
 from replcheck.model.wal import Lsn
 
 _LSN = r"(?P<lsn>[0-9A-F]{1,8}/[0-9A-F]{1,8})"
-_LINE = re.compile(r"^.*? (?P<level>LOG|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT):  (?P<text>.*)$")
+_LINE = re.compile(r"^.*?\[\d+\] (?P<who>.*?) (?P<level>LOG|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT):  (?P<text>.*)$")
+_SERVER = ("postmaster", "startup", "checkpointer", "background writer", "walwriter")
+"""Who ends a server by a FATAL; a client is sent away with one for many reasons."""
 _REDO_DONE = re.compile(rf"redo done at {_LSN}\b")
 _CONSISTENT = re.compile(rf"consistent recovery state reached at {_LSN}")
 _LAST_COMMIT = re.compile(r"last completed transaction was at log time (?P<time>[-0-9: .+]+)$")
@@ -48,7 +50,9 @@ class LogFacts:
     too_low: tuple[tuple[str, int], ...] = ()
     """Settings that the primary had more of, with its value."""
     fatal: str = ""
-    """The text of the last FATAL or PANIC; not for people."""
+    """The text of the last FATAL or PANIC of the server itself; not for people."""
+    refusal: str = ""
+    """That of the last one that a client was sent away with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +117,24 @@ def read_log(text: str) -> LogFacts:
             continue
         said = parsed["text"]
         if parsed["level"] in ("FATAL", "PANIC"):
-            facts["fatal"] = said
+            facts["fatal" if parsed["who"] in _SERVER else "refusal"] = said
         elif match := _TOO_LOW.search(said):
             too_low[match["name"]] = int(match["value"])
         else:
             facts |= _facts_of(said)
     return LogFacts(too_low=tuple(too_low.items()), **facts)  # type: ignore[arg-type]
+
+
+def refusal(facts: LogFacts) -> DrillError:
+    """Return why a server that is ready sends everybody away."""
+    found = failure(replace(facts, fatal=facts.refusal))
+    if found.code != "recovery_failed":
+        return found
+    return DrillBlocked(
+        "the scratch server is ready and refuses every connection",
+        code="not_answering",
+        hint="It has no database postgres or template1, or its catalogs are damaged.",
+    )
 
 
 def failure(facts: LogFacts, progress: str = "") -> DrillError:

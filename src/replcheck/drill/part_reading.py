@@ -34,8 +34,12 @@ _DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", 
 _QUERY_CANCELED = "57014"
 _RETRY_S = 0.3
 _IDLE_S = 0.02
+_LOOK_S = 0.25
+"""How long somebody may wait behind us before we look."""
 _MOST_LOSSES = 5
 
+InTheWay = Callable[[list[int]], Awaitable[frozenset[int]]]
+"""Returns those backends, of the ones given by pid, whose lock somebody waits for."""
 OpenSession = Callable[[str], Awaitable[Session]]
 """Opens a session in a database, under its snapshot."""
 
@@ -49,6 +53,8 @@ class PartReader:
     jobs: int
     in_recovery: bool
     """Whether the server must be in recovery: another role is another server."""
+    in_the_way: InTheWay | None = None
+    """Tells which sessions somebody waits for: these step aside. None where nobody else uses the server."""
     obey: Callable[[], None] = lambda: None
     """Raises Interrupted where somebody asked us to stop."""
     finished: Callable[[Gathering], None] = lambda _: None
@@ -57,6 +63,9 @@ class PartReader:
     clock: Callable[[], float] = time.monotonic
     _queue: deque[Gathering] = field(default_factory=deque)
     _losses: int = 0
+    _reading: dict[int, Session] = field(default_factory=dict)
+    _stepped_aside: set[int] = field(default_factory=set)
+    """Backends whose statement was ended because somebody waited for its lock."""
     _left: int = 0
 
     async def read(self, gatherings: Sequence[Gathering]) -> None:
@@ -64,13 +73,24 @@ class PartReader:
         for gathering in gatherings:
             self._enqueue(gathering)
         self._left = len(gatherings)
+        watching = asyncio.create_task(self._step_aside())
         workers = [asyncio.create_task(self._work()) for _ in range(max(1, min(self.jobs, len(gatherings) * 4)))]
         try:
             await asyncio.gather(*workers)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            for task in (watching, *workers):
+                task.cancel()
+            await asyncio.gather(watching, *workers, return_exceptions=True)
+
+    async def _step_aside(self) -> None:
+        """End every statement behind whose lock somebody waits; its parts are read later."""
+        while self.in_the_way is not None:
+            await asyncio.sleep(_LOOK_S)
+            for pid in await self.in_the_way(list(self._reading)):
+                session = self._reading.get(pid)
+                if session is not None:
+                    self._stepped_aside.add(pid)
+                    await session.cancel()
 
     async def _work(self) -> None:
         database, session = "", None
@@ -119,11 +139,25 @@ class PartReader:
             portable = PortableRow(columns=gathering.portable, seeds=self.seeds, by_column=by_column)
         how = RowHash(seeds=self.seeds, by_column=by_column)
         ranges = merged(gathering.ranges[taken.first : taken.end])
+        self._reading[session.advertised_pid] = session
         try:
             found = await digest_parts(session, relation, how, ranges, gathering.width, portable=portable)
         except NodeError as error:
-            self._failed(gathering, taken, error)
+            if session.advertised_pid in self._stepped_aside and isinstance(error, StatementCancelled):
+                gathering.not_before = self.clock() + _RETRY_S
+                if gathering.halve(taken):
+                    self._enqueue(gathering)
+                else:
+                    self._kept_out(gathering, taken)
+            else:
+                self._failed(gathering, taken, error)
             return
+        finally:
+            del self._reading[session.advertised_pid]
+            if session.advertised_pid in self._stepped_aside:
+                # The wish to end it may still be under way, and would meet the next statement.
+                self._stepped_aside.discard(session.advertised_pid)
+                await session.close()
         self._losses = 0
         gathering.kept_out_since = None
         if found.in_recovery != self.in_recovery:

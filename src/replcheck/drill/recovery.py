@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from replcheck.drill.archive import Archive, Feeder, inspect_segment
-from replcheck.drill.diagnosis import LogFacts, failure, read_log
+from replcheck.drill.diagnosis import LogFacts, failure, read_log, refusal
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.stages import Stages
@@ -24,6 +24,7 @@ from replcheck.drill.wal import (
     Segment,
     Switch,
     history_name,
+    needed_segment,
     newest_timeline,
     parse_history,
     reach,
@@ -158,7 +159,8 @@ class Recovery:
         self._require_later_target()
         neutralise(self.server.data_dir)
         self._own_wal = frozenset(self._inspect_own_wal())
-        self.server.write_data_file("recovery.signal", "")
+        if not self._crash_only():
+            self.server.write_data_file("recovery.signal", "")
         self._configure()
         self._feeder.start()
         state = self._recovered()
@@ -185,6 +187,12 @@ class Recovery:
                 code="target_before_backup",
                 hint="Choose a later target, or an older backup.",
             )
+
+    def _crash_only(self) -> bool:
+        """Return whether only what a crashed server does can be done: such WAL is refused by any other recovery."""
+        label = self.server.data_dir / "backup_label"
+        minimal = self._control.wal_level == "minimal" and not label.exists()
+        return minimal and self._target.kind is TargetKind.LATEST
 
     def _configure(self) -> None:
         settings = {_NAMES.get(name, name): value for name, value in self._control.standby_settings.items()}
@@ -224,7 +232,7 @@ class Recovery:
                     return state
                 unanswered += 1 if state is None else -unanswered
                 if unanswered > _UNANSWERED:
-                    raise self._dumb()
+                    raise refusal(self._log())
             time.sleep(poll_s)
             poll_s = min(poll_s * 1.3, _LAST_POLL_S)
 
@@ -297,7 +305,7 @@ class Recovery:
         """Raise BackupRefuted where recovery to the end of the archive ended before it."""
         if self._target.kind is not TargetKind.LATEST:
             return
-        cause = self._cause(self._log(), replayed=facts.replayed)
+        cause = self._cause(self._log(), replayed=facts.replayed) or self._left_timeline(facts.replayed)
         if cause is not None:
             raise cause
 
@@ -313,17 +321,6 @@ class Recovery:
         if found.code in ("target_not_reached", "wal_incomplete", "wal_missing"):
             return self._cause(log, replayed=log.redo_done) or self._with_missing(found, log)
         return found
-
-    def _dumb(self) -> DrillError:
-        """Return why a server that is ready answers nobody."""
-        found = failure(self._log())
-        if found.code != "recovery_failed":
-            return found
-        return DrillBlocked(
-            "the scratch server is ready and refuses every connection",
-            code="not_answering",
-            hint="It has no database postgres or template1, or its catalogs are damaged.",
-        )
 
     def _cause(self, log: LogFacts, *, replayed: Lsn | None) -> BackupRefuted | None:
         """Return the hole or the damaged file that recovery ended at, None where the archive just ends."""
@@ -373,7 +370,36 @@ class Recovery:
         number = segment_number(position, size)
         asked = {segment.number for name in feed.asked if (segment := Segment.parse(name, size))}
         served = [name for name in feed.served if (s := Segment.parse(name, size)) and s.number == number]
-        return served[-1] if served and number + 1 not in asked else None
+        if not served or number + 1 in asked or not self._goes_on(number):
+            return None
+        return served[-1]
+
+    def _goes_on(self, number: int) -> bool:
+        """Return whether the archive has a segment after one: the last of all may have been copied half-written."""
+        timeline, history = self._line()
+        size, names = self._control.segment_bytes, self._archive.names()
+        if names is None:
+            following = needed_segment(number + 1, timeline, history, segment_bytes=size)
+            return self._feeder.has(following.name(size))
+        found = reach(names, Lsn(number * size), timeline, history, segment_bytes=size)
+        return found.files > 1 or found.later is not None
+
+    def _left_timeline(self, replayed: Lsn) -> BackupRefuted | None:
+        """Return that the archive has a newer timeline without its history, so that recovery did not follow it."""
+        timeline, _ = self._line()
+        size = self._control.segment_bytes
+        parsed = [Segment.parse(name, size) for name in self._archive.names() or ()]
+        newer = [
+            s.timeline for s in parsed if s and s.timeline > timeline and s.number >= segment_number(replayed, size)
+        ]
+        if not newer:
+            return None
+        return BackupRefuted(
+            f"the archive has WAL of timeline {min(newer)} and lacks {history_name(timeline + 1)}; recovery stayed on"
+            f" timeline {timeline} and got to {replayed}",
+            code="wrong_timeline",
+            hint="Put the history files of all timelines into the archive.",
+        )
 
     def _with_missing(self, found: DrillError, log: LogFacts) -> DrillError:
         """Return a failure with the name of the file that would come next, and what a target has to do with it."""

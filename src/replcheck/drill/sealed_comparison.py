@@ -103,6 +103,11 @@ def unreadable_parts(gathering: Gathering) -> list[RowDifference]:
     return [_between(gathering, "unreadable", None, min(known), max(known))]
 
 
+def unreadable(gathering: Gathering) -> RowDifference:
+    """Return the difference of a relation somewhere in which the copy cannot be read."""
+    return _between(gathering, "unreadable", None, 0, max(gathering.blocks - 1, 0))
+
+
 def absent(database: str, relation: str) -> RowDifference:
     """Return the difference of a relation that the copy lacks."""
     return RowDifference(database=database, relation=relation, kind="absent", count=None)

@@ -33,9 +33,17 @@ from replcheck.events import DatabasePlanned, Emit, NodeObserved, RelationSealed
 from replcheck.model.audit import NotChecked
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.seal import EXACT, MANIFEST_FORMAT, PORTABLE, NotSealed, SealedDump, SealFacts, SealManifest
+from replcheck.model.units import format_duration
 from replcheck.postgres.nodes import Database, read_facts
 from replcheck.postgres.seal_facts import read_roles, read_tablespaces
-from replcheck.postgres.sealing import import_snapshot, read_server
+from replcheck.postgres.sealing import (
+    import_snapshot,
+    in_the_way,
+    may_make_point,
+    not_allowed,
+    read_activity,
+    read_server,
+)
 from replcheck.postgres.session import Limits, Session, open_session
 
 _STATEMENT_S = 60.0
@@ -84,6 +92,7 @@ class _Sealing:
         self._stop = stop
         self._held: list[HeldDatabase] = []
         self._notes: list[NotSealed] = []
+        self._deadline = float("inf")
         self._seeds = (secrets.randbits(63),)
 
     async def run(self, seal_id: str, cluster: str) -> tuple[SealManifest, float]:
@@ -97,10 +106,12 @@ class _Sealing:
             await self._hold(database)
         fixed = await fix_point(
             primary,
-            {held.name: held.session for held in self._held},
+            {held.name: held.session for held in await self._in_order()},
             name=f"replcheck_{seal_id}",
             budget_s=self._options.fix_budget_s,
         )
+        # The server ends an idle snapshot at that age by itself, the client one that is at work.
+        self._deadline = fixed.taken + self._options.max_age_s
         dump = await self._digest()
         snapshot_s = time.monotonic() - fixed.taken
         await self.close()
@@ -115,6 +126,12 @@ class _Sealing:
     def _obey(self) -> None:
         if self._stop.is_set():
             raise Interrupted("the seal was stopped before it was whole")
+        if time.monotonic() > self._deadline:
+            raise DrillBlocked(
+                f"the seal's snapshot was {format_duration(self._options.max_age_s)} old before all was digested",
+                code="snapshot_too_old",
+                hint="Raise --max-age or --jobs, or seal fewer databases with --database.",
+            )
 
     def _check(self, databases: Sequence[Database], left_out: Iterable[NotChecked]) -> None:
         if not databases:
@@ -154,6 +171,15 @@ class _Sealing:
         self._held.append(held)
         await held.read_sequences()
 
+    async def _in_order(self) -> list[HeldDatabase]:
+        """Return the databases, the busiest first in which the role may make a restore point."""
+        activity = await read_activity(await self._primary.control())
+        busiest = sorted(self._held, key=lambda held: -activity.get(held.database.oid, 0))
+        for held in busiest:
+            if await may_make_point(held.session):
+                return [held, *(other for other in busiest if other is not held)]
+        raise not_allowed(self._primary.name, busiest[0].name, self._primary.facts.privileges.role)
+
     async def _digest(self) -> SealedDump | None:
         for held in self._held:
             await held.read_sequences()
@@ -173,6 +199,7 @@ class _Sealing:
             seeds=self._seeds,
             jobs=self._options.jobs,
             in_recovery=False,
+            in_the_way=self._in_the_way,
             obey=self._obey,
             finished=self._finished,
             settle_s=self._options.settle_s,
@@ -215,6 +242,9 @@ class _Sealing:
             await session.close()
             raise
         return session
+
+    async def _in_the_way(self, pids: list[int]) -> frozenset[int]:
+        return await in_the_way(await self._primary.control(), pids)
 
     def _finished(self, gathering: Gathering) -> None:
         relation = gathering.relation

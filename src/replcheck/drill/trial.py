@@ -371,11 +371,12 @@ def _problem_of(error: ReplcheckError | OSError) -> Problem:
         told = f"the system refused{where}: {(error.strerror or 'unknown error').lower()}"
         code = NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else "system_refused"
         return Problem(code=code, what=told, blame=Blame.ENVIRONMENT)
+    if isinstance(error, Interrupted):
+        again = "Run the drill again and let it finish."
+        return Problem(code=INTERRUPTED, what=error.message, blame=Blame.ENVIRONMENT, hint=again)
     blame = Blame.BACKUP if isinstance(error, BackupRefuted) else Blame.ENVIRONMENT
     if isinstance(error, DrillError):
         code = error.code
-    elif isinstance(error, Interrupted):
-        code = INTERRUPTED
     elif isinstance(error, ProgramError):
         code = "program_failed"
     else:

@@ -38,7 +38,8 @@ def verdict_of(
 
     `opened` says whether the copy came back and answered; `reached` whether recovery reached its target, None where
     there was no recovery. The backup is refuted by what is its own fault before anything else counts, and without rows
-    that were compared and matched it is never called restored.
+    that were compared and matched it is never called restored. A layer that did not run proves nothing and is told as
+    such; it leaves the backup unchecked where it was required, which is a problem then.
     """
     states = {layer.name: layer for layer in layers}
     problems = list(problems)
@@ -66,11 +67,9 @@ def shortfalls(layers: Iterable[LayerReport], problems: Iterable[Problem] = ()) 
     if all(layer.state is LayerState.NOT_RUN for layer in comparing):
         told.append(_why_not_compared(comparing))
     for layer in layers:
-        because = f": {_first(layer.reason)}" if layer.reason else ""
         if layer.state is LayerState.INCONCLUSIVE:
+            because = f": {_first(layer.reason)}" if layer.reason else ""
             told.append(f"{layer.name.value} inconclusive{because}")
-        elif layer.state is LayerState.NOT_RUN and not layer.by_design:
-            told.append(f"{layer.name.value} not run{because}")
     return told
 
 

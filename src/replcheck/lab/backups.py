@@ -22,7 +22,10 @@ _PATIENCE_S = 60.0
 
 
 def begin_archive(cluster: LabCluster) -> Path:
-    """Have the primary copy its WAL into a folder of the cluster's from now on, and let audits' role make seals."""
+    """Have the primary copy its WAL into a folder of the cluster's from now on, and return it.
+
+    The audits' role may make seals from then on, and copies of the databases there are can be checked with amcheck.
+    """
     folder = cluster.directory / "wal"
     make_private_folder(folder, cluster.primary.account)
     cluster.primary.configure(archive_command=f"cp %p {folder}/.%f && mv {folder}/.%f {folder}/%f")
@@ -30,6 +33,9 @@ def begin_archive(cluster: LabCluster) -> Path:
     cluster.primary.execute(
         sql.SQL("grant execute on function pg_create_restore_point(text) to {}").format(sql.Identifier(AUDIT_ROLE))
     )
+    if cluster.primary.execute("select from pg_available_extensions where name = 'amcheck'"):
+        for database in ("postgres", "template1"):
+            cluster.primary.execute("create extension if not exists amcheck", dbname=database)
     return folder
 
 

@@ -128,10 +128,14 @@ class PgBackRest:
 
     @staticmethod
     def damaged_file(ended: Ended) -> str | None:
-        """Return the file that pgBackRest found missing or damaged in the repository, None for any other error."""
+        """Return the file that pgBackRest found missing or damaged in the repository, None for any other error.
+
+        Empty where it does not say which: it does not for one that cannot be uncompressed.
+        """
         for line in ended.err.splitlines():
-            if any(words in line for words in _DAMAGE) and (match := _NAMED.search(line)):
-                return match["file"]
+            if any(words in line for words in _DAMAGE):
+                match = _NAMED.search(line)
+                return match["file"] if match else ""
         return None
 
     def _command(self, name: str, options: Sequence[str]) -> list[str]:

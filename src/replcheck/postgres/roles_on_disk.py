@@ -18,6 +18,7 @@ _PAGE_BYTES = 8192
 _POINTERS_AT = 24
 _NAME_BYTES = 64
 _HEAP_XMAX_INVALID = 0x0800
+_XMAX = slice(4, 8)
 _INFOMASK_AT = 20
 _HEADER_BYTES_AT = 22
 
@@ -53,7 +54,7 @@ def _roles(page: bytes) -> Iterator[tuple[int, str]]:
         if state != 1 or len(row) < _HEADER_BYTES_AT + 1 + 4 + _NAME_BYTES + 1:
             continue
         data = row[row[_HEADER_BYTES_AT] :]
-        deleted = int.from_bytes(row[8:12], "little") and not (
+        deleted = int.from_bytes(row[_XMAX], "little") and not (
             int.from_bytes(row[_INFOMASK_AT : _INFOMASK_AT + 2], "little") & _HEAP_XMAX_INVALID
         )
         name = data[4 : 4 + _NAME_BYTES].rstrip(b"\0").decode("utf-8", errors="replace")

@@ -60,6 +60,13 @@ def print_drill(result: DrillResult, console: Console, style: Style, *, verbose:
     print_drill_verdict(result, console, style)
 
 
+def print_drill_briefly(result: DrillResult, console: Console, style: Style) -> None:
+    """Print the verdict and what to do next, and where the copy lies unless it was removed."""
+    if result.scratch is not None and not result.scratch.removed:
+        _print_scratch(result, console, style)
+    print_drill_verdict(result, console, style)
+
+
 def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> None:
     """Print the verdict in one sentence and what to do next."""
     console.print()

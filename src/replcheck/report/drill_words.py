@@ -54,7 +54,9 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
         first = "Do not count on this backup: take a new one now, and drill it."
         return (*(() if _only_limits(result) else (first,)), *hints)
     if result.verdict is DrillVerdict.UNCOMPARED:
-        return (*hints, *_after_uncompared(result))
+        hints += _after_uncompared(result)
+    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
+        hints.append("Mend what kept a layer from running, leave it out with --layer, or demand it with --require.")
     return tuple(hints)
 
 
@@ -88,7 +90,7 @@ def the_backup(result: DrillResult) -> str:
 def _restored(result: DrillResult) -> str:
     proven = [layer for layer in result.layers if layer.name.compares_rows and layer.state is LayerState.PASSED]
     rows = " and ".join(_matched(layer) for layer in proven)
-    return f"{the_backup(result)} was restored, and {rows}{_also_passed(result)}{_measured(result)}"
+    return f"{the_backup(result)} was restored, and {rows}{_beside_rows(result)}{_measured(result)}"
 
 
 def _matched(layer: LayerReport) -> str:
@@ -106,7 +108,7 @@ def _uncompared(result: DrillResult) -> str:
             "its rows match, but not everything was proven" if proven else "what was compared matches, but not all was"
         )
     lacks = "; ".join(shortfalls(result.layers, result.problems))
-    return f"{the_backup(result)} was restored and answers; {what}: {lacks}{_also_passed(result)}{_measured(result)}"
+    return f"{the_backup(result)} was restored and answers; {what}: {lacks}{_beside_rows(result)}{_measured(result)}"
 
 
 def _failed(result: DrillResult) -> str:
@@ -125,10 +127,11 @@ def _failed(result: DrillResult) -> str:
 def _layer_failure(layer: LayerReport) -> str:
     rows = [found for found in layer.differences if found.count is not None]
     if layer.differences:
-        relations = len({(found.database, found.relation) for found in layer.differences})
+        relations = {f"{found.database}.{found.relation}" for found in layer.differences}
         count = sum(found.count or 0 for found in rows)
         told = f"at least {counted(count, 'row')} {'differs' if count == 1 else 'differ'}" if rows else "rows differ"
-        return f"{told} in {counted(relations, 'relation')} ({layer.name.value})"
+        where = joined(sorted(relations)) if len(relations) == 1 else counted(len(relations), "relation")
+        return f"{told} in {where} ({layer.name.value})"
     what = layer.problems[0].what if layer.problems else layer.reason
     return f"{layer.name.value}: {what}" if what else f"{layer.name.value} failed"
 
@@ -140,11 +143,15 @@ def _not_tried(result: DrillResult) -> str:
     return f"{the_backup(result)} is neither proven nor refuted: {first}{more}"
 
 
-def _also_passed(result: DrillResult) -> str:
-    names = [
-        layer.name.value for layer in result.layers if layer.state is LayerState.PASSED and not layer.name.compares_rows
-    ]
-    return f"; {joined(names)} passed" if names else ""
+def _beside_rows(result: DrillResult) -> str:
+    """Return which other layers passed, and which could not run."""
+    others = [layer for layer in result.layers if not layer.name.compares_rows]
+    passed = [layer.name.value for layer in others if layer.state is LayerState.PASSED]
+    told = f"; {joined(passed)} passed" if passed else ""
+    for layer in result.layers:
+        if layer.state is LayerState.NOT_RUN and not layer.by_design:
+            told += f"; {layer.name.value} did not run" + (f": {layer.reason}" if layer.reason else "")
+    return told
 
 
 def _measured(result: DrillResult) -> str:
@@ -164,10 +171,14 @@ def _after_uncompared(result: DrillResult) -> list[str]:
             " the running primary with --primary DSN."
         )
     if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
-        steps.append("Seal the primary again while no table is rewritten or redefined, and drill to that seal.")
-    if any(layer.state is LayerState.NOT_RUN and not layer.by_design for layer in result.layers):
-        steps.append("Mend what kept a layer from running, or leave that layer out with drill.layers or --layer.")
+        steps.append(
+            "Seal the primary again, with materialized views fresh and no table being rewritten, and drill to that seal."
+        )
     return steps
+
+
+def _unrun(result: DrillResult) -> bool:
+    return any(layer.state is LayerState.NOT_RUN and not layer.by_design for layer in result.layers)
 
 
 def _failed_layers(result: DrillResult) -> list[LayerReport]:

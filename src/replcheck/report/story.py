@@ -56,7 +56,7 @@ _EXPLANATIONS = MappingProxyType(
             A standby is copied from the primary once, and from then on replays its write-ahead log. Nothing in
             PostgreSQL ever compares the two again.""",
         Part.WRITING: """
-            Patients, visits, charts and prescriptions, and pgbench's accounts. The writers go on until the demo ends,
+            Patients, visits, charts and prescriptions, and pgbench's accounts. The writers go on through all audits,
             with foreign keys, savepoints, long and prepared transactions, changed definitions and rewritten tables.""",
         Part.FIRST_AUDIT: """
             replcheck takes snapshots of all three nodes that see exactly the same transactions. Under these, each

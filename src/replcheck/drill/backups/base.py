@@ -9,7 +9,7 @@ from time import sleep
 from replcheck.config.model import BaseBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
 from replcheck.drill.backups.labels import Label, Manifest, parse_label, parse_manifest
-from replcheck.drill.backups.physical import PhysicalRestore, archive_of, require_programs, version_of
+from replcheck.drill.backups.physical import PhysicalRestore, archive_of, require_archive, require_programs, version_of
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.backups.tarballs import find_in, in_progress, unpack
 from replcheck.drill.recovery import scratch_server
@@ -57,9 +57,12 @@ class BaseSource:
         self._path = Path(section.path)
         self._programs_for = programs
         self._restore: PhysicalRestore | None = None
+        self._found: list[_Found] | None = None
+        """What `copies` found, so that archives are opened and manifests read once."""
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the backups there are, the newest first."""
+        self._found = None
         found = sorted(self._located(), key=lambda one: one.taken_at, reverse=True)
         return [self._facts(one) for one in found]
 
@@ -75,10 +78,7 @@ class BaseSource:
                     require_decompressor(archive)
         except ProgramError as exc:
             raise DrillBlocked(exc.message, code="no_programs", hint=exc.hint) from exc
-        if self._config.wal is not None and not Path(self._config.wal).is_dir():
-            raise DrillBlocked(
-                f"there is no WAL archive {self._config.wal}", code="archive_unreadable", hint="Check `wal`."
-            )
+        require_archive(self._config.wal)
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Copy or unpack, combine, recover and open one backup."""
@@ -143,10 +143,15 @@ class BaseSource:
             )
 
     def _located(self) -> list[_Found]:
+        if self._found is None:
+            self._found = self._looked_for()
+        return self._found
+
+    def _looked_for(self) -> list[_Found]:
         path = self._path
-        if not path.exists():
-            raise DrillBlocked(f"there is no {path}", code="backup_not_found", hint="Check `path`.")
         with reading(f"backup {path}"):
+            if not path.exists():
+                raise DrillBlocked(f"there is no {path}", code="backup_not_found", hint="Check `path`.")
             if path.is_file():
                 found = _look(path.parent, path.parent.name, path)
                 return [found] if found else self._nothing()
@@ -158,6 +163,13 @@ class BaseSource:
             return located if located or not any(path.iterdir()) else self._nothing()
 
     def _nothing(self) -> list[_Found]:
+        unknown = next(iter([*self._path.glob("base.tar.*"), *self._path.glob("*/base.tar.*")]), None)
+        if unknown is not None:
+            raise DrillBlocked(
+                f"{unknown} is compressed in a way that is not known here",
+                code="compression_unknown",
+                hint=f"Known are {', '.join(COMPRESSIONS)}.",
+            )
         raise BackupRefuted(
             f"{self._path} is no base backup, and no folder with any",
             code="not_a_backup",
@@ -291,9 +303,7 @@ def _oid_of(archive: Path) -> str | None:
 
 
 def _size(one: _Found) -> int:
-    if one.tar is None:
-        return tree_size(one.folder)
-    packed = sum(path.stat().st_size for path in _archives(one))
+    packed = sum(path.stat().st_size for path in _archives(one)) if one.tar is not None else tree_size(one.folder)
     return max(packed, one.manifest.size_bytes if one.manifest else 0)
 
 

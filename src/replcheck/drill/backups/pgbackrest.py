@@ -80,7 +80,8 @@ class PgBackRestSource:
         damaged = self._tool.damaged_file(ended)
         if damaged is not None:
             return BackupRefuted(
-                f"backup {backup.label} cannot be restored: file {damaged} of the repository is missing or damaged",
+                f"backup {backup.label} cannot be restored: {f'file {damaged}' if damaged else 'a file'} of the"
+                " repository is missing or damaged",
                 code="repository_damaged",
                 hint="Check the repository with: pgbackrest verify",
             )

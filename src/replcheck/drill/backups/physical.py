@@ -10,6 +10,7 @@ from replcheck.drill.recovery import Recovery, Start
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, usable_programs
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import is_wal_name
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import recovery_state
@@ -24,6 +25,18 @@ def archive_of(wal: str | None, restore_command: str | None, scratch: Scratch) -
     if restore_command is not None:
         return CommandArchive(restore_command, account=scratch.account, folder=scratch.spool_dir)
     return FolderArchive(Path(wal)) if wal is not None else NoArchive()
+
+
+def require_archive(wal: str | None) -> None:
+    """Raise DrillBlocked where the folder of a WAL archive is not there or cannot be looked at."""
+    try:
+        found = wal is None or Path(wal).is_dir()
+    except OSError:
+        found = False
+    if not found:
+        raise DrillBlocked(
+            f"the WAL archive {wal} is not there or cannot be read", code="archive_unreadable", hint="Check `wal`."
+        )
 
 
 def require_programs(copy: CopyFacts, target: Target, find: ProgramsFor) -> Programs:
@@ -58,6 +71,7 @@ class PhysicalRestore:
         """Recover to the target and open; raises BackupRefuted, DrillBlocked."""
         require_whole(self._server.data_dir)
         self._require_contained()
+        self._require_wal()
         with stages.enter(Stage.RECOVER):
             server = self._with_superuser()
             self._recovery = Recovery(
@@ -96,6 +110,16 @@ class PhysicalRestore:
                     f"{link.relative_to(data_dir)} of the restored copy leads out of the scratch directory",
                     code="link_outside",
                 )
+
+    def _require_wal(self) -> None:
+        """Raise DrillBlocked where neither the backup nor the configuration has any WAL."""
+        own = (self._server.data_dir / "pg_wal").iterdir()
+        if isinstance(self._archive, NoArchive) and not any(is_wal_name(path.name) for path in own):
+            raise DrillBlocked(
+                "the backup holds no WAL, and no archive is configured for it",
+                code="no_wal",
+                hint="Name the folder of the WAL archive as `wal`, or a `restore_command`.",
+            )
 
     def _with_superuser(self) -> LocalServer:
         names = superusers(self._server.data_dir)

@@ -6,7 +6,14 @@ from pathlib import Path, PurePath
 
 from replcheck.config.model import SnapshotBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
-from replcheck.drill.backups.physical import PhysicalRestore, archive_of, require_programs, require_whole, version_of
+from replcheck.drill.backups.physical import (
+    PhysicalRestore,
+    archive_of,
+    require_archive,
+    require_programs,
+    require_whole,
+    version_of,
+)
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
@@ -43,8 +50,9 @@ class SnapshotSource:
 
     def requirements(self, copy: CopyFacts, target: Target) -> None:
         """Raise DrillBlocked where programs are missing or the copy is no snapshot but a live data directory."""
-        programs = require_programs(copy, target, self._programs_for)
+        require_programs(copy, target, self._programs_for)
         folder = self._named(copy.label)
+        require_archive(self._config.wal)
         require_whole(folder)
         if processes.processes_in(folder):
             raise DrillBlocked(
@@ -53,14 +61,14 @@ class SnapshotSource:
                 hint="Name the place where the storage has mounted a snapshot.",
             )
         wal = folder / "pg_wal"
-        if self._config.wal is None and self._config.restore_command is None and not self._has_wal(folder):
+        if not self._has_wal(folder):
+            # An archive does not make up for it: only the WAL that lay there tells up to where its pages may be.
             raise BackupRefuted(
                 f"snapshot {folder} lacks its WAL: {wal} is "
                 + (f"a link out of it, to {wal.resolve()}" if wal.is_symlink() else "missing"),
                 code="wal_missing",
                 hint="Take the snapshot of all file systems of the cluster at once, the WAL's too.",
             )
-        del programs
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Copy, recover and open one snapshot."""
@@ -82,9 +90,9 @@ class SnapshotSource:
 
     def _folders(self) -> list[Path]:
         path = self._path
-        if not path.is_dir():
-            raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint="Check `path`.")
         with reading(f"snapshot {path}"):
+            if not path.is_dir():
+                raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint="Check `path`.")
             if _is_data_directory(path):
                 return [path]
             entries = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]

@@ -17,6 +17,7 @@ from replcheck.drill.sealed_comparison import (
     matched_rows,
     row_differences,
     unexpected,
+    unreadable,
     unreadable_parts,
 )
 from replcheck.drill.sealed_parts import Gathering
@@ -168,6 +169,10 @@ class _Comparison:
                 self.findings.doubts.append(f"{label}: {gathering.lack.reason}")
                 continue
             self.findings.relations += 1
+            if gathering.by_column and not sealed.by_column:
+                # The same rows were not too wide for the primary: a length is damaged.
+                self.findings.differences.append(unreadable(gathering))
+                continue
             self.findings.rows += matched_rows(sealed, gathering)
             self.findings.differences += unreadable_parts(gathering)
             differing = differing_parts(sealed, gathering)

@@ -16,7 +16,7 @@ from replcheck.drill.stages import Stages
 from replcheck.errors import StatementFailed
 from replcheck.model.drill import RowDifference
 from replcheck.model.names import qualified
-from replcheck.model.seal import PortableDigest, SealedDatabase, SealManifest
+from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
 from replcheck.postgres.catalog import Column, Relation, read_relations
 from replcheck.postgres.portable import digest_large_objects
 from replcheck.postgres.session import Session
@@ -78,13 +78,14 @@ class _Comparison:
             finished=finished,
         )
         await reader.read([gathering for _, gathering in gatherings])
-        for digest, gathering in gatherings:
-            self._judge(digest, gathering)
+        for sealed, gathering in gatherings:
+            assert sealed.portable is not None  # noqa: S101 - only such are gathered
+            self._judge(sealed.portable, gathering, by_column=sealed.by_column)
         for note in self._seal.not_sealed:
             if not note.by_design and note.database == self._sealed.name:
                 self._findings.doubts.append(f"{note.relation or 'a part'} is not sealed: {note.reason}")
 
-    async def _gatherings(self, session: Session) -> list[tuple[PortableDigest, Gathering]]:
+    async def _gatherings(self, session: Session) -> list[tuple[SealedRelation, Gathering]]:
         scope = self._seal.scope
         plan = plan_relations(
             (await read_relations(session)).values(),
@@ -107,7 +108,7 @@ class _Comparison:
             elif column_digest(columns[copy.oid]) != sealed.portable.columns:
                 self._differs(changed(self._sealed.name, label))
             else:
-                found.append((sealed.portable, self._gathering(copy, columns[copy.oid], by_column=sealed.by_column)))
+                found.append((sealed, self._gathering(copy, columns[copy.oid], by_column=sealed.by_column)))
         return found
 
     def _note_unexpected(self, copies: Mapping[tuple[str, str], Relation]) -> None:
@@ -130,8 +131,11 @@ class _Comparison:
             by_column=by_column,
         )
 
-    def _judge(self, sealed: PortableDigest, gathering: Gathering) -> None:
+    def _judge(self, sealed: PortableDigest, gathering: Gathering, *, by_column: bool) -> None:
         label = gathering.relation.label
+        if gathering.by_column is not by_column:
+            self._findings.doubts.append(f"{label}: its rows are too wide to be read as they were when it was sealed")
+            return
         if gathering.lack is not None or gathering.damaged:
             reason = gathering.lack.reason if gathering.lack else "a part of it cannot be read"
             self._findings.doubts.append(f"{label}: {reason}")
