@@ -395,3 +395,27 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
     finally:
         for left in databases(server):
             server.execute(f"drop database {left}")
+
+
+@pytest.mark.long
+def test_what_a_copy_lost_beside_rows_is_found(dumped, scratch_root):
+    with drilled(dumped.dump("custom"), scratch_root) as copy:
+        assert copy.restored.server is not None
+        for change in (
+            "create function own(int) returns int language sql immutable return $1",
+            "create index visit_own on visit (own(id))",
+            "create or replace function own(int) returns int language sql immutable return -$1",
+            "select setval('patient_id_seq', 7)",
+            "refresh materialized view counted with no data",
+            "update pg_index set indisvalid = false where indexrelid = 'visit_note'::regclass",
+        ):
+            copy.restored.server.execute(change, dbname=dumped.database)
+        found = copy.layer(CompletenessLayer())
+        assert found.state is LayerState.INCONCLUSIVE
+        assert {problem.code for problem in found.problems} == {"sequence_behind", "view_unpopulated", "index_invalid"}
+        checked = copy.layer(AmcheckLayer())
+        assert checked.state is LayerState.FAILED
+        [problem] = checked.problems
+        assert problem.code == "index_damaged"
+        assert "public.visit_own" in problem.what
+        assert "does not know a row in block 0 of its table" in problem.what

@@ -67,7 +67,9 @@ class CheckFault:
 
     count: int
     block: int | None
-    """The first block that was named, of the heap or of the index; None where none was."""
+    """The first block that was named; None where none was."""
+    in_table: bool = False
+    """Whether the block of an index's fault is one of its table, with a row that the index does not know."""
     sqlstate: str = ""
 
 
@@ -127,6 +129,8 @@ def check(copy: CopyConnection, schema: str, checkable: Checkable, *, every_row:
         if not is_report(error):
             raise
         fault = fault_of(error)
-        block = fault.row[0] if fault.row is not None else fault.block
-        return CheckFault(count=1, block=block if block is not None else error.block, sqlstate=error.sqlstate)
+        if fault.row is not None:
+            return CheckFault(count=1, block=fault.row[0], in_table=True, sqlstate=error.sqlstate)
+        block = fault.block if fault.block is not None else error.block
+        return CheckFault(count=1, block=block, sqlstate=error.sqlstate)
     return None

@@ -106,7 +106,13 @@ class AmcheckLayer:
                 if not _may_add(restored, database, in_recovery=in_recovery):
                     findings.unchecked.append(_why_not(database, in_recovery=in_recovery))
                     return
-                stack.enter_context(_added(connection_strings.merge(restored.dsn, dbname=database)))
+                try:
+                    stack.enter_context(_added(connection_strings.merge(restored.dsn, dbname=database)))
+                except StatementFailed as error:
+                    findings.unchecked.append(
+                        f"amcheck cannot be made in database {quoted(database)} (SQLSTATE {error.sqlstate})"
+                    )
+                    return
                 schema = amcheck_schema(copy)
             if schema is None:
                 findings.unchecked.append(f"amcheck in database {quoted(database)} is too old")
@@ -174,6 +180,8 @@ def _note(one: Checkable, future: "Future[CheckFault | None]", database: str, fi
     if fault is None:
         return
     block = f", first in block {fault.block}" if fault.block is not None else ""
+    if fault.in_table:
+        block = f", it does not know a row in block {fault.block} of its table"
     state = f" (SQLSTATE {fault.sqlstate})" if fault.sqlstate else ""
     findings.problems.append(
         Problem(
