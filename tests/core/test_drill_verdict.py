@@ -129,7 +129,7 @@ def test_the_recovery_point_is_judged_where_the_end_of_the_archive_was_asked_for
     if limit is None or kind is not TargetKind.LATEST:
         assert found == []
     elif age is None:
-        assert [problem.blame for problem in found] == [Blame.ENVIRONMENT]
+        assert [(problem.blame, problem.partial) for problem in found] == [(Blame.ENVIRONMENT, True)]
     else:
         assert [problem.blame for problem in found] == ([Blame.BACKUP] if age > limit else [])
 

@@ -112,9 +112,10 @@ def limit_problems(
     if age_s is None:
         yield Problem(
             code=UNMEASURED,
-            what="the age of the newest recovered commit cannot be told, and drill.max_age limits it",
+            what="the age of the newest recovered commit, which drill.max_age limits, cannot be told: none was replayed",
             blame=Blame.ENVIRONMENT,
-            hint="It is told by commits in the WAL behind a backup, or by a dump; else leave out drill.max_age.",
+            hint="Have something committed behind each backup, or leave out drill.max_age for backups without WAL.",
+            partial=True,
         )
     elif age_s > limits.max_age_s:
         yield _exceeded(TOO_OLD, "the newest recovered commit was as old as", age_s, limits.max_age_s, "max_age")
