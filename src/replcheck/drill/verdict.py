@@ -112,7 +112,7 @@ def limit_problems(
     if age_s is None:
         yield Problem(
             code=UNMEASURED,
-            what="how old the newest recovered commit is cannot be told, since none was replayed; drill.max_age limits it",
+            what="the age of the newest recovered commit, which is limited, cannot be told: none was replayed",
             blame=Blame.ENVIRONMENT,
             hint="Have something committed behind each backup, or leave out drill.max_age for backups without WAL.",
             partial=True,

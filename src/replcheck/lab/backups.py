@@ -33,7 +33,7 @@ def begin_archive(cluster: LabCluster) -> Path:
     cluster.primary.execute(
         sql.SQL("grant execute on function pg_create_restore_point(text) to {}").format(sql.Identifier(AUDIT_ROLE))
     )
-    if cluster.primary.execute("select from pg_available_extensions where name = 'amcheck'"):
+    if cluster.primary.execute("select 1 from pg_available_extensions where name = 'amcheck'"):
         for database in ("postgres", "template1"):
             cluster.primary.execute("create extension if not exists amcheck", dbname=database)
     return folder

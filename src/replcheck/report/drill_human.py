@@ -127,7 +127,7 @@ def _print_backup(result: DrillResult, console: Console, style: Style) -> None:
 
 
 def _copy(copy: CopyFacts, style: Style) -> str:
-    kind = " ".join(part for part in (copy.kind.value, copy.format) if part)
+    kind = " ".join(dict.fromkeys(part for part in (copy.kind.value, copy.format) if part))
     parts = [
         f"{copy.label} ({kind})",
         f"of {style.time(copy.taken_at)}" if copy.taken_at else "",
