@@ -91,7 +91,7 @@ def test_a_transaction_that_commits_into_the_gap_is_named_and_accuses_nobody(
 @newest_only
 def test_a_seal_waits_for_no_lock_and_holds_none_for_long(cluster: LabCluster, database: str) -> None:
     primary = cluster.primary
-    make_slow_tables(primary, database, ["slow"], rows=40, seconds=2.0, row_bytes=7000)
+    make_slow_tables(primary, database, ["slow"], rows=40, seconds=4.0, row_bytes=7000)
     with session_on(primary, database) as locker:
         primary.execute("create table closed (id int)", dbname=database)
         locker.execute("lock table closed in access exclusive mode")
