@@ -390,8 +390,9 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
             drop_database(dsn, killed, run_id="another")
         running = f"{PREFIX}running"
         create_database(dsn, running, shape, mark=mark_of("running"))
-        server.execute(f"drop database {name}")
         assert drop_abandoned(dsn) == (killed,)
+        assert databases(server) == [name, running]
+        server.execute(f"drop database {name}")
         drop_database(dsn, running, run_id="running")
         drop_database(dsn, running, run_id="running")
         assert databases(server) == []

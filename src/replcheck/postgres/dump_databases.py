@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, StatementFailed
@@ -105,7 +105,8 @@ def drop_database(dsn: str, name: str, *, run_id: str) -> None:
 def drop_abandoned(dsn: str) -> tuple[str, ...]:
     """Drop the databases that drills of this machine left when they were killed, and return their names.
 
-    Databases of drills that run, or ran on another machine, are left alone. Raises NodeError.
+    Databases of drills that run, or ran on another machine, are left alone, and so is what cannot be dropped. Raises
+    NodeError where the server cannot be used.
     """
     dropped = []
     with local.connect(dsn, node="scratch") as connection:
@@ -113,13 +114,17 @@ def drop_abandoned(dsn: str) -> tuple[str, ...]:
             "SELECT datname::text FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname, %s)", [PREFIX]
         ).fetchall()
         for (name,) in names:
-            mark = _mark(connection, name)
+            try:
+                mark = _mark(connection, name)
+            except DrillBlocked:
+                continue
             if mark is None or mark["host"] != _host():
                 continue
             if processes.started_at(int(mark["pid"])) == int(mark["started"]):
                 continue
-            _drop(connection, dsn, name)
-            dropped.append(name)
+            with suppress(StatementFailed), local.translated("scratch"):
+                _drop(connection, dsn, name)
+                dropped.append(name)
     return tuple(dropped)
 
 
