@@ -348,12 +348,15 @@ def test_a_dump_comes_back_on_a_server_of_the_users_and_goes_again(dumped, scrat
     server.execute(f"create role restorer login createdb {'superuser' if superuser else ''}")
     dsn = server.dsn("postgres", user="restorer")
     try:
+        killed = re.sub(r"pid=\d+ started=\d+", "pid=1 started=1", mark_of("killed"))
+        create_database(dsn, f"{PREFIX}killed", shape_of("", encoding="UTF8"), mark=killed)
         for number, kind in enumerate(("custom", "plain")):
             with drilled(dumped.dump(kind), scratch_root, run_id=f"run-{number}", scratch_dsn=dsn) as copy:
                 name = f"{PREFIX}run{number}"
                 assert copy.restored.databases == (name,)
                 assert copy.restored.server is None
                 assert name in copy.restored.where
+                assert databases(server) == [name], "what a killed drill left is still there"
                 if superuser:
                     assert copy.restored.problems == ()
                     assert dumped.state(copy.restored.dsn) == dumped.state(server.dsn(dumped.database))
@@ -387,8 +390,9 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
             drop_database(dsn, killed, run_id="another")
         running = f"{PREFIX}running"
         create_database(dsn, running, shape, mark=mark_of("running"))
-        server.execute(f"drop database {name}")
         assert drop_abandoned(dsn) == (killed,)
+        assert databases(server) == [name, running]
+        server.execute(f"drop database {name}")
         drop_database(dsn, running, run_id="running")
         drop_database(dsn, running, run_id="running")
         assert databases(server) == []

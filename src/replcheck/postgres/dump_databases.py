@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, StatementFailed
@@ -21,6 +21,9 @@ PLACEHOLDER = "placeholder of replcheck: the backup names this role and does not
 """The comment of a role that was made because a dump names it."""
 FALLBACK_LOCALES = ("C.UTF-8", "C")
 
+_DROP_ATTEMPTS = 4
+_IN_USE = "55006"
+_NOT_ALLOWED = "42501"
 _MARK = re.compile(r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)")
 _OPTION = re.compile(r"(?P<key>[A-Z_]+) = (?P<value>'(?:[^']|'')*'|\w+)")
 _LOCALE_WORDS = frozenset(
@@ -102,7 +105,8 @@ def drop_database(dsn: str, name: str, *, run_id: str) -> None:
 def drop_abandoned(dsn: str) -> tuple[str, ...]:
     """Drop the databases that drills of this machine left when they were killed, and return their names.
 
-    Databases of drills that run, or ran on another machine, are left alone. Raises NodeError.
+    Databases of drills that run, or ran on another machine, are left alone, and so is what cannot be dropped. Raises
+    NodeError where the server cannot be used.
     """
     dropped = []
     with local.connect(dsn, node="scratch") as connection:
@@ -110,13 +114,17 @@ def drop_abandoned(dsn: str) -> tuple[str, ...]:
             "SELECT datname::text FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname, %s)", [PREFIX]
         ).fetchall()
         for (name,) in names:
-            mark = _mark(connection, name)
+            try:
+                mark = _mark(connection, name)
+            except DrillBlocked:
+                continue
             if mark is None or mark["host"] != _host():
                 continue
             if processes.started_at(int(mark["pid"])) == int(mark["started"]):
                 continue
-            _drop(connection, dsn, name)
-            dropped.append(name)
+            with suppress(StatementFailed), local.translated("scratch"):
+                _drop(connection, dsn, name)
+                dropped.append(name)
     return tuple(dropped)
 
 
@@ -228,7 +236,18 @@ def _drop(connection: LocalConnection, dsn: str, name: str) -> None:
             for change in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):
                 inside.execute(sql.SQL(change).format(sql.Identifier(subscription)))
             inside.execute(sql.SQL("DROP SUBSCRIPTION {}").format(sql.Identifier(subscription)))
-    connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    plain = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name))
+    forced = sql.SQL("{} WITH (FORCE)").format(plain)
+    for number in range(_DROP_ATTEMPTS):
+        # Without force the server ends its own autovacuum, which a role without rights over it may not; it waits 5 s.
+        try:
+            with local.translated("scratch"):
+                connection.execute(forced if number % 2 else plain)
+        except StatementFailed as error:
+            if error.sqlstate not in (_IN_USE, _NOT_ALLOWED) or number == _DROP_ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def _host() -> str:

@@ -29,7 +29,7 @@ from replcheck.errors import BackupRefuted, DrillBlocked, NodeError, ProgramErro
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn as connection_strings
 from replcheck.postgres.copies import CopyServer, read_copy_server
-from replcheck.postgres.dump_databases import PREFIX, create_database, drop_database, mark_of, shape_of
+from replcheck.postgres.dump_databases import PREFIX, create_database, drop_abandoned, drop_database, mark_of, shape_of
 from replcheck.postgres.dump_restore import DumpTarget, Outcome, load_archive, load_plain
 from replcheck.postgres.dumps import Dump, DumpDamagedError, check_whole
 from replcheck.postgres.pg_restore import TableOfContents, read_contents, read_schema
@@ -202,6 +202,9 @@ class DumpSource:
                 code="version_mismatch",
                 hint=f"Name a server of version {programs.major} or newer, or leave scratch.dsn out.",
             )
+        # What a killed drill left there is as sensitive as what is about to come.
+        with _blocked_by_programs():
+            drop_abandoned(dsn)
         shape = shape_of(statements, encoding="")
         self._created = (name, scratch.run_id)
         replaced = create_database(dsn, name, shape, mark=mark_of(scratch.run_id))
