@@ -68,17 +68,18 @@ class CompletenessLayer:
         placeholders = len(server.placeholders)
         state, reason = LayerState.PASSED, ""
         if failed:
-            state, reason = LayerState.FAILED, f"{len(failed)} losses were found"
+            state, reason = LayerState.FAILED, f"{_count(len(failed), 'loss', 'losses')} found"
         elif problems:
             state, reason = LayerState.INCONCLUSIVE, "what was found may have been so in the original too"
         elif placeholders:
             state = LayerState.INCONCLUSIVE
             reason = f"{placeholders} role{'s' if placeholders != 1 else ''} that the backup names did not come with it"
         checked = (
-            f"{sums.relations:,} relations, {sums.sequences:,} sequences, {sums.large_objects:,} large objects,"
-            f" {len(server.roles) - placeholders:,} roles, {len(sums.extensions):,} extensions"
+            f"{_count(sums.relations, 'relation')}, {_count(sums.sequences, 'sequence')},"
+            f" {_count(sums.large_objects, 'large object')}, {_count(len(server.roles) - placeholders, 'role')},"
+            f" {_count(len(sums.extensions), 'extension')}"
         )
-        checked += f"; {sums.unlogged:,} unlogged tables, empty by design" if sums.unlogged else ""
+        checked += f"; {_count(sums.unlogged, 'unlogged table')}, empty by design" if sums.unlogged else ""
         return LayerReport(
             name=self.name,
             state=state,
@@ -114,6 +115,10 @@ def _of_server(server: ServerState, seal: SealManifest | None) -> Iterator[Probl
         missing = sorted(set(seal.facts.roles) - set(server.roles))
         if missing:
             yield _loss("role_missing", f"{len(missing)} roles of the seal are missing: {_names(missing)}")
+
+
+def _count(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _of_database(database: str, state: DatabaseState, facts: DatabaseFacts | None) -> Iterator[Problem]:
