@@ -126,6 +126,13 @@ def test_every_option_of_drill_is_documented(parameter):
         assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Trial restores")
 
 
+@pytest.mark.parametrize("parameter", COMMANDS["seal"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_seal_is_documented(parameter):
+    options = section("Trial restores").partition("### Sealing")[2].partition("###")[0]
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in options
+
+
 @pytest.mark.parametrize("verdict", DrillVerdict)
 def test_every_verdict_of_a_drill_is_documented(verdict):
     status = int(verdict.outcome.exit_status)

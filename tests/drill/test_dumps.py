@@ -69,7 +69,7 @@ def test_the_layers_pass_on_a_sound_dump_and_leave_it_as_it_was(dumped, scratch_
         assert amcheck.relations > 100
         complete = copy.layer(CompletenessLayer())
         assert (complete.state, complete.reason) == (LayerState.PASSED, "")
-        assert "1 large objects" in complete.checked
+        assert "1 large object" in complete.checked
         held = copy.layer(assertions(**{"dumped.many": "(select count(*) from patient) = 2000"}))
         assert held.state is LayerState.PASSED
         server = copy.restored.server
