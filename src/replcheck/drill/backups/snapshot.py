@@ -19,6 +19,7 @@ from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import is_wal_name
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
 from replcheck.postgres import processes
@@ -65,7 +66,7 @@ class SnapshotSource:
             # An archive does not make up for it: only the WAL that lay there tells up to where its pages may be.
             raise BackupRefuted(
                 f"snapshot {folder} lacks its WAL: {wal} is "
-                + (f"a link out of it, to {wal.resolve()}" if wal.is_symlink() else "missing"),
+                + (f"a link out of it, to {wal.resolve()}" if wal.is_symlink() else "missing or empty"),
                 code="wal_missing",
                 hint="Take the snapshot of all file systems of the cluster at once, the WAL's too.",
             )
@@ -114,7 +115,8 @@ class SnapshotSource:
     def _has_wal(self, folder: Path) -> bool:
         wal = (folder / "pg_wal").resolve()
         roots = (folder.resolve(), self._path.resolve())
-        return wal.is_dir() and any(wal.is_relative_to(root) for root in roots) and any(wal.iterdir())
+        inside = wal.is_dir() and any(wal.is_relative_to(root) for root in roots)
+        return inside and any(is_wal_name(path.name) for path in wal.iterdir())
 
     def _facts(self, folder: Path) -> CopyFacts:
         major = version_of(folder)
