@@ -11,15 +11,18 @@ TOO_YOUNG = "target_before_backup"
 _SHOWN = 5
 
 
-def chosen(copies: Sequence[CopyFacts], label: str | None, target: Target) -> CopyFacts:
+def chosen(copies: Sequence[CopyFacts], label: str | None, target: Target, *, place: str = "") -> CopyFacts:
     """Return the backup to restore: the one named by `label`, else the newest from which the target can be reached.
 
-    `copies` stand newest first; `target` is where a seal lies, for one that is to be reached. What a backup does not
-    tell of itself keeps it from nothing: the recovery will show. Raises DrillBlocked where there is none.
+    `copies` stand newest first; `target` is where a seal lies, for one that is to be reached; `place` is where they
+    were looked for. What a backup does not tell of itself keeps it from nothing: the recovery will show. Raises
+    DrillBlocked where there is none.
     """
     if not copies:
         raise DrillBlocked(
-            "there is no backup", code=NO_BACKUP, hint="Look whether backups are taken, and whether the path is right."
+            f"there is no backup{' in ' if place else ''}{place}",
+            code=NO_BACKUP,
+            hint="Look whether backups are taken, and whether the place is right.",
         )
     if label is not None:
         return _named(copies, label)

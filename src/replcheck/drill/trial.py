@@ -78,6 +78,8 @@ class Trial:
     absent: Sequence[LayerReport] = ()
     """Reports of the layers that will not run, with the reason."""
     copy_label: str | None = None
+    place: str = ""
+    """Where the source looks for its backups, for a message."""
     reachable: Target | None = None
     """Where the target lies, for the choice of a backup: the position of a seal; None is the target itself."""
     required: Collection[LayerName] = ()
@@ -223,7 +225,9 @@ class _Attempt:
     def _locate(self) -> CopyFacts:
         trial = self.trial
         with self.stages.enter(Stage.LOCATE):
-            self.copy = chosen(trial.source.copies(), trial.copy_label, trial.reachable or trial.target)
+            self.copy = chosen(
+                trial.source.copies(), trial.copy_label, trial.reachable or trial.target, place=trial.place
+            )
             self.emit(BackupChosen(at=_utc_now(), backup=trial.backup, copy=self.copy))
             trial.source.requirements(self.copy, trial.target)
             if trial.needs_room:

@@ -3,10 +3,10 @@
 The sentence says what was proven and by what; where no layer compared rows it says so, whatever else passed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from replcheck.drill.plan import FROM
-from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, shortfalls
+from replcheck.drill.verdict import NOT_REACHED, TOO_OLD, TOO_SLOW, shortfalls
 from replcheck.model.drill import (
     Blame,
     DrillResult,
@@ -23,6 +23,8 @@ from replcheck.report.verdict import counted, joined
 
 _VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
 _LIMITS = {TOO_SLOW, TOO_OLD}
+_ASKED_TOO_MUCH = {*_LIMITS, NOT_REACHED}
+"""What may lie in the request as well as in the backup."""
 
 
 def drill_sentence(result: DrillResult) -> str:
@@ -52,7 +54,7 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
     hints = list(dict.fromkeys(problem.hint for problem in everything_wrong(result) if problem.hint))
     if result.verdict is DrillVerdict.FAILED:
         first = "Do not count on this backup: take a new one now, and drill it."
-        return (*(() if _only_limits(result) else (first,)), *hints)
+        return (*(() if _only(result, _ASKED_TOO_MUCH) else (first,)), *hints)
     if result.verdict is DrillVerdict.UNCOMPARED:
         hints += _after_uncompared(result)
     if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
@@ -185,6 +187,7 @@ def _failed_layers(result: DrillResult) -> list[LayerReport]:
     return [layer for layer in result.layers if layer.state is LayerState.FAILED]
 
 
-def _only_limits(result: DrillResult) -> bool:
+def _only(result: DrillResult, wanted: Collection[str]) -> bool:
+    """Return whether nothing else than such problems speaks against the backup."""
     codes = {problem.code for problem in result.problems if problem.blame is Blame.BACKUP}
-    return bool(codes) and codes <= _LIMITS and not _failed_layers(result)
+    return bool(codes) and codes <= set(wanted) and not _failed_layers(result)

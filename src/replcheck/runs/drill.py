@@ -176,6 +176,7 @@ def _trial(
         source=source,
         room=parts.room(request.scratch),
         target=target,
+        place=getattr(request.backup, "path", ""),
         reachable=where_it_lies(target, seal),
         layers=layers,
         absent=absent,
