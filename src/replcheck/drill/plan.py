@@ -141,8 +141,8 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
         yield LayerName.PRIMARY, "no primary was named"
     elif not kind.physical:
         yield LayerName.PRIMARY, f"a {kind.value} has no transaction ids of the primary"
-    if kind not in (BackupKind.BASE, BackupKind.PGBACKREST):
-        yield LayerName.MANIFEST, f"a {kind.value} has no manifest"
+    if kind is not BackupKind.BASE:
+        yield LayerName.MANIFEST, f"backups of the kind {kind.value} have no manifest of PostgreSQL's"
     if not kind.physical:
         yield LayerName.CHECKSUMS, f"a {kind.value} brings no pages of its own"
     if not wishes.assertions:
