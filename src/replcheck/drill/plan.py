@@ -142,7 +142,7 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
     elif not kind.physical:
         yield LayerName.PRIMARY, f"a {kind.value} has no transaction ids of the primary"
     if kind is not BackupKind.BASE:
-        yield LayerName.MANIFEST, f"backups of the kind {kind.value} have no manifest of PostgreSQL's"
+        yield LayerName.MANIFEST, "only a base backup has one"
     if not kind.physical:
         yield LayerName.CHECKSUMS, f"a {kind.value} brings no pages of its own"
     if not wishes.assertions:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import NOT_REACHED, TOO_OLD, TOO_SLOW, shortfalls
 from replcheck.model.drill import (
+    BackupKind,
     Blame,
     DrillResult,
     DrillVerdict,
@@ -168,9 +169,12 @@ def _measured(result: DrillResult) -> str:
 def _after_uncompared(result: DrillResult) -> list[str]:
     steps = []
     if not rows_were_compared(result):
+        of_dump = result.copy is not None and result.copy.kind is BackupKind.DUMP
         steps.append(
-            "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare with"
-            " the running primary with --primary DSN."
+            "To prove the rows, take the dump with replcheck seal --dump FILE, and drill it with --target seal:ID."
+            if of_dump
+            else "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare"
+            " with the running primary with --primary DSN."
         )
     if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
         steps.append(
