@@ -101,15 +101,15 @@ class DrillStory:
 
     async def _sealed(self) -> SealManifest:
         stop, options = asyncio.Event(), SealOptions()
-        self._wish.pass_on(stop)
         target = NodeTarget(name="primary", dsn=self._cluster.audit_dsn("primary"))
-        primary = await connect_primary(target, options, lambda _: None)
-        try:
-            manifest, _ = await seal_primary(
-                primary, options, seal_id=new_run_id(now()), cluster=self._name, emit=lambda _: None, stop=stop
-            )
-        finally:
-            await primary.close()
+        with self._wish.passed_on(stop):
+            primary = await connect_primary(target, options, lambda _: None)
+            try:
+                manifest, _ = await seal_primary(
+                    primary, options, seal_id=new_run_id(now()), cluster=self._name, emit=lambda _: None, stop=stop
+                )
+            finally:
+                await primary.close()
         return manifest
 
     def _drill(self, part: Part, backup: Path, archive: Path, seal: SealManifest) -> DrillResult:
