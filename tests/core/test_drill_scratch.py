@@ -6,7 +6,9 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -17,8 +19,12 @@ from replcheck.errors import DrillBlocked
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "scratch"
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A folder for scratch directories; sockets of theirs that a test leaves elsewhere go too."""
+    yield tmp_path / "scratch"
+    for marker in Path(gettempdir()).glob(f"rcd-*/{MARKER}"):
+        if marker.read_text(encoding="utf-8").startswith(str(tmp_path)):
+            shutil.rmtree(marker.parent)
 
 
 def make(root: Path, run_id: str = "r1", needed_bytes: int | None = None) -> scratch.Scratch:
