@@ -19,7 +19,21 @@ from tests import labs
 _numbers = itertools.count(1)
 
 
-_OLDER_MAJORS_LATER = frozenset({"test_relation_kinds.py", "test_indexes.py", "test_filters.py", "test_cross_check.py"})
+_OLDER_MAJORS_LATER = frozenset(
+    (
+        "test_base_backups.py",
+        "test_cross_check.py",
+        "test_damaged_backups.py",
+        "test_dumps.py",
+        "test_filters.py",
+        "test_indexes.py",
+        "test_killed_restores.py",
+        "test_relation_kinds.py",
+        "test_scratch_servers.py",
+        "test_seal_dump.py",
+        "test_snapshots.py",
+    )
+)
 """Modules whose tests run against the newest major in `make test`, and against the others in `make test-all`."""
 
 

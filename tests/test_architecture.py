@@ -24,6 +24,8 @@ HOMES = {
     "tomlkit": {"config"},
     "subprocess": {"postgres"},
     "sqlglot": {"postgres"},
+    "securesystemslib": {"evidence"},
+    "cryptography": {"evidence"},
 }
 
 
@@ -54,7 +56,11 @@ def test_each_library_has_one_home(library):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([command, "--help"] for command in ("audit", "doctor", "history", "report", "lab"))]
+    "arguments",
+    [
+        ["--help"],
+        *([command, "--help"] for command in ("audit", "doctor", "drill", "history", "report", "seal", "lab")),
+    ],
 )
 def test_help_loads_nothing_heavy(arguments):
     # Typer itself needs pydantic to show the choices of a command's options.

@@ -1,5 +1,6 @@
 """What the README promises exists, and what exists is in the README."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,23 @@ from typer.main import get_command
 
 from replcheck.cli.app import app
 from replcheck.config import Configuration, load
+from replcheck.config.model import (
+    BaseBackup,
+    CommandBackup,
+    Drill,
+    DumpBackup,
+    PgBackRestBackup,
+    Scratch,
+    Seal,
+    SnapshotBackup,
+)
 from replcheck.model.doctor import CheckState
+from replcheck.model.drill import BackupKind, DrillVerdict, LayerName
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.doctor import doctor_schema
 from replcheck.report.document import audit_schema
 from replcheck.report.plan_document import plan_schema
+from replcheck.report.published import schema_text
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,9 +95,63 @@ def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")
 
 
-@pytest.mark.parametrize("name", ["backups", "drill", "policy", "waivers"])
+@pytest.mark.parametrize("name", ["policy", "waivers"])
 def test_the_sections_of_other_commands_are_named(name):
     assert f"`[{name}" in section("Configuration")
+
+
+BACKUPS = (BaseBackup, SnapshotBackup, DumpBackup, PgBackRestBackup, CommandBackup)
+
+
+@pytest.mark.parametrize("key", sorted({key for kind in BACKUPS for key in kind.model_fields}))
+def test_every_key_of_a_backup_is_documented(key):
+    assert f"`backups.*.{key}`" in section("Configuration")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"drill.{key}" for key in Drill.model_fields),
+        *(f"drill.scratch.{key}" for key in Scratch.model_fields),
+        *(f"seal.{key}" for key in Seal.model_fields),
+    ],
+)
+def test_every_key_of_trial_restores_is_documented(key):
+    assert f"`{key}`" in section("Configuration")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["drill"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_drill_is_documented(parameter):
+    for option in parameter.opts:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Trial restores")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["seal"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_seal_is_documented(parameter):
+    options = section("Trial restores").partition("### Sealing")[2].partition("###")[0]
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in options
+
+
+@pytest.mark.parametrize("verdict", DrillVerdict)
+def test_every_verdict_of_a_drill_is_documented(verdict):
+    status = int(verdict.outcome.exit_status)
+    assert f"| {status} | `{verdict.value}` |" in section("Trial restores")
+
+
+@pytest.mark.parametrize("layer", LayerName)
+def test_every_layer_of_proof_is_documented(layer):
+    assert f"| `{layer.name.lower()}` |" in section("Trial restores")
+
+
+@pytest.mark.parametrize("kind", BackupKind)
+def test_every_kind_of_backup_is_documented(kind):
+    assert f"| `{kind.value}` |" in section("Trial restores")
+
+
+@pytest.mark.parametrize("key", json.loads(schema_text("drill"))["properties"])
+def test_every_json_key_of_a_drill_is_documented(key):
+    assert f"`{key}`" in section("JSON").partition("`replcheck drill --format json`")[2]
 
 
 @pytest.mark.parametrize("key", audit_schema()["properties"])

@@ -33,6 +33,13 @@ connect = "password={SECRET}"
 db1 = {{ dsn = "host=a password={SECRET}" }}
 db2 = {{ dsn = "host=b" }}
 west = {{ dsn = "host=c" }}
+[backups.nightly]
+kind = "base"
+path = "/backups"
+[backups.dumps]
+kind = "command"
+provision = ["/restore", "--token={SECRET}"]
+destroy = ["/destroy"]
 [output]
 store = "clinic.db"
 """
@@ -158,3 +165,10 @@ def test_help_is_quick(tmp_path):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(taken) < 0.25
+
+
+def test_configured_backups_and_layers_of_proof_are_completed(home):
+    assert set(completed(home, "drill", "")) >= {"nightly", "dumps"}
+    assert completed(home, "drill", "ni") == ["nightly"]
+    assert completed(home, "drill", "--require", "ch") == ["checksums"]
+    assert set(completed(home, "drill", "--layer", "")) >= {"seal", "primary", "completeness"}

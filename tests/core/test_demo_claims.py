@@ -7,9 +7,11 @@ import pytest
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.model.audit import CtidRange, DifferenceKind
 from replcheck.model.demo import RowLookedUp, UsualChecksRead
+from replcheck.model.drill import LayerName, ScratchFacts
 from replcheck.model.outcome import Verdict
 from replcheck.runs import demo_claims
 from tests import factories
+from tests.core import drills
 
 PLANTED = PlantedFault(
     fault="flip-row-bytes",
@@ -89,3 +91,27 @@ def test_a_row_that_does_not_differ_on_the_broken_node_alone_is_a_problem(odd):
 
 def test_the_draw_takes_every_node():
     assert {demo_claims.drawn(["a", "b"])[0] for _ in range(100)} == {"a", "b"}
+
+
+def test_a_backup_that_was_proven_and_a_damaged_one_that_was_refuted_are_no_problem():
+    assert demo_claims.wrong_with_restore(drills.result(), drills.seal()) == []
+    assert demo_claims.wrong_with_refutation(drills.failed(), "base/5/16384") == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        drills.failed(),
+        drills.uncompared(),
+        drills.blocked(),
+        replace(drills.result(), layers=drills.layers(SEAL=drills.layer(LayerName.SEAL, rows=1))),
+        replace(drills.result(), scratch=ScratchFacts(where="/x", removed=False)),
+    ],
+)
+def test_a_restore_that_does_not_show_what_was_promised_is_a_problem(result):
+    assert demo_claims.wrong_with_restore(result, drills.seal())
+
+
+@pytest.mark.parametrize("result", [drills.result(), drills.uncompared(), drills.blocked(), drills.broken_archive()])
+def test_a_damage_that_is_not_named_is_a_problem(result):
+    assert demo_claims.wrong_with_refutation(result, "base/5/16384")

@@ -11,20 +11,25 @@ from rich.console import Console
 from replcheck.model.audit import DifferenceKind
 from replcheck.model.demo import (
     AuditEnded,
+    BackupDamaged,
+    BackupTaken,
     ClusterStarted,
     CopyMade,
     DemoBegun,
     DemoEnded,
+    DrillEnded,
     FaultDone,
     Part,
     PartBegun,
     RowLookedUp,
+    SealMade,
     UsualChecksRead,
     WritingStarted,
 )
 from replcheck.report.story import Storyteller
 from replcheck.report.style import Style
 from tests import factories
+from tests.core import drills
 
 GOLDEN = Path(__file__).parents[1] / "data" / "demo.txt"
 FOLDER = Path("/var/lib/replcheck-lab")
@@ -32,7 +37,7 @@ FIRST = AuditEnded(
     part=Part.FIRST_AUDIT, result=factories.consistent(), took_s=4.2, transactions=420, usual_per_second=101.2
 )
 FOUND = factories.divergence(DifferenceKind.CHANGED, count=1)
-ENDED = DemoEnded(problems=(), broken="db3", healed=True, took_s=61.0, kept="", folder=FOLDER)
+ENDED = DemoEnded(problems=(), broken="db3", healed=True, drilled=True, took_s=61.0, kept="", folder=FOLDER)
 SCENES = (
     DemoBegun(folder=FOLDER, kept=False),
     PartBegun(part=Part.CLUSTER),
@@ -58,6 +63,14 @@ SCENES = (
     PartBegun(part=Part.NEW_COPY),
     CopyMade(node="db3", took_s=2.5),
     replace(FIRST, part=Part.NEW_COPY),
+    PartBegun(part=Part.BACKUP),
+    BackupTaken(size_bytes=108 << 20, took_s=2.1),
+    SealMade(seal=drills.seal(), took_s=3.2, transactions_before=200, transactions_after=210),
+    PartBegun(part=Part.DRILL),
+    DrillEnded(part=Part.DRILL, result=drills.result(), took_s=12.0),
+    PartBegun(part=Part.DAMAGED_DRILL),
+    BackupDamaged(file="base/5/16384", block=70, relation="clinic.chart"),
+    DrillEnded(part=Part.DAMAGED_DRILL, result=drills.failed(), took_s=12.0),
     ENDED,
 )
 
@@ -81,7 +94,11 @@ def test_the_story_is_the_agreed_one():
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
 def test_only_what_is_to_be_copied_is_wider_than_the_terminal(width):
     wide = [line for line in told(*SCENES, width=width).splitlines() if len(line) > width]
-    assert [line for line in wide if "SELECT" not in line and "--re" not in line and "--primary" not in line] == []
+    assert [
+        line
+        for line in wide
+        if "SELECT" not in line and "--re" not in line and "--from" not in line and "--primary" not in line
+    ] == []
 
 
 def test_a_plain_terminal_gets_plain_letters():
@@ -90,7 +107,9 @@ def test_a_plain_terminal_gets_plain_letters():
 
 def test_every_part_has_its_words():
     text = told(*(PartBegun(part=part) for part in Part))
-    assert [line[:2] for line in text.splitlines() if line and line[0] != " "] == [f"{n}." for n in range(1, 7)]
+    assert [line[:2] for line in text.splitlines() if line and line[0] != " "] == [
+        f"{n}." for n in range(1, len(Part) + 1)
+    ]
 
 
 def test_problems_are_told_and_nothing_is_promised():
@@ -107,6 +126,11 @@ def test_alignments_that_were_not_exact_are_not_called_so():
 
 def test_a_demo_without_time_for_a_new_copy_does_not_speak_of_one():
     assert "new copy" not in told(replace(ENDED, healed=False))
+
+
+def test_a_demo_without_a_drill_does_not_speak_of_one():
+    assert "backup was restored" in " ".join(told(ENDED).split())
+    assert "backup was restored" not in " ".join(told(replace(ENDED, drilled=False)).split())
 
 
 def test_a_kept_cluster_is_not_called_removed():

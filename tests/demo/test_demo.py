@@ -105,6 +105,8 @@ def test_the_demo_shows_what_it_promises(start, tmp_path, major):
     words = " ".join(story.split())
     assert "CONSISTENT standby1 and standby2 are consistent copies of primary" in words
     assert "DIVERGED standby" in words
+    assert "RESTORED backup nightly was restored, and every row" in words
+    assert "FAILED backup nightly-damaged of nightly failed its drill" in words
     assert "AS PROMISED" in words
     assert [line for line in story.splitlines() if len(line) > 80 and "SELECT" not in line] == []
     assert list(tmp_path.iterdir()) == []
@@ -118,6 +120,8 @@ def test_the_demo_shows_what_it_promises(start, tmp_path, major):
         ("3. ", signal.SIGTERM),
         pytest.param("4. ", signal.SIGHUP, marks=pytest.mark.long),
         pytest.param("5. ", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("7. ", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("8. ", signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_ends_the_demo_and_removes_everything(start, beginning, number):

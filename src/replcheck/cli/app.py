@@ -9,19 +9,25 @@ import typer
 from replcheck.cli.audit import audit
 from replcheck.cli.demo import demo
 from replcheck.cli.doctor import doctor
+from replcheck.cli.drill import drill
 from replcheck.cli.history import history_app
 from replcheck.cli.init import init
 from replcheck.cli.report import report
 from replcheck.cli.schema import schema
+from replcheck.cli.seal import seal
 from replcheck.cli.selftest import selftest
 
 _EPILOG = (
     "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
 )
+_DRILL_EPILOG = (
+    "Exit status: 0 restored and its rows proven, 1 restored but not every row compared, 2 refuted, 3 could not check."
+)
+_SEAL_EPILOG = "Exit status: 0 sealed, 1 sealed in part, 3 not sealed, and every error."
 
 app = typer.Typer(
     name="replcheck",
-    help="Prove that PostgreSQL replicas are copies.",
+    help="Prove that PostgreSQL replicas are copies, and that backups restore.",
     epilog=_EPILOG,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -47,13 +53,17 @@ def options(
         bool, typer.Option("--debug", help="Show where an error came from; also REPLCHECK_DEBUG=1.")
     ] = False,
 ) -> None:
-    """Prove that PostgreSQL replicas are copies."""
+    """Prove that PostgreSQL replicas are copies, and that backups restore."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 app.command(short_help="See a real cluster audited, broken and audited again.")(demo)
 app.command(short_help="Prove that every replica is a copy of its primary.", epilog=_EPILOG)(audit)
+app.command(short_help="Fix what the primary holds, so that a restore can be compared with it.", epilog=_SEAL_EPILOG)(
+    seal
+)
+app.command(short_help="Prove that a backup restores, with the right rows.", epilog=_DRILL_EPILOG)(drill)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)

@@ -5,8 +5,7 @@ The verdict is printed before anything is said of its record, and no failure to 
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +17,7 @@ from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
-from replcheck.cli.output import check_output, deliver, page
+from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
@@ -29,7 +28,7 @@ from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.style import Style
 from replcheck.runs.audit import Auditor, FinishedAudit, run_audit
 from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, pause_limits
-from replcheck.runs.sinks import JsonLines, Sink, open_json_lines
+from replcheck.runs.sinks import Sink
 from replcheck.store import default_path
 
 
@@ -37,7 +36,8 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
     """Run one audit, print its report and return the exit status; raise the error that kept it from a result."""
     configuration = configuration_for(arguments.primary, arguments.replicas, arguments.config)
     request = audit_request(_flags(arguments), configuration)
-    _check_outputs(arguments)
+    require_one_reader(arguments.events, arguments.output)
+    check_output(arguments.output)
     if arguments.plan:
         from replcheck.cli.plan_run import plan_and_report
 
@@ -50,7 +50,7 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
         display.note(
             "warning: no record of this run is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
         )
-    with _events(arguments.events) as sinks:
+    with events_to(arguments.events) as sinks:
         finished = _run(request, sinks, store, display, auditor)
     if finished.error is not None:
         _warn_unrecorded(finished, display)
@@ -111,14 +111,6 @@ def _share(flag: str, text: str | None) -> float | None:
         raise UsageError(f"{flag} {error}") from error
 
 
-def _check_outputs(arguments: AuditArguments) -> None:
-    if arguments.events is not None and str(arguments.events) == "-" and arguments.output is None:
-        raise UsageError(
-            "--events - and the report both want standard output", hint="Send the report to a file with --output."
-        )
-    check_output(arguments.output)
-
-
 def history_file(arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest) -> Path | None:
     """Return the file of the history; None where none is wanted or the environment names no place for it."""
     if arguments.no_store:
@@ -128,16 +120,6 @@ def history_file(arguments: AuditArguments, configuration: Configuration | None,
     if configuration is not None and configuration.output.store is not None:
         return Path(configuration.output.store)
     return default_path(request.cluster, os.environ)
-
-
-@contextmanager
-def _events(path: Path | None) -> Iterator[tuple[JsonLines, ...]]:
-    sinks = (open_json_lines(path),) if path is not None else ()
-    try:
-        yield sinks
-    finally:
-        for sink in sinks:
-            sink.close()
 
 
 def _run(

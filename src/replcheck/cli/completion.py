@@ -1,4 +1,4 @@
-"""What the shell completes after Tab: names of configured nodes and ids of past runs. It shows no secret, and no error.
+"""What the shell completes after Tab: names from the configuration, ids of past runs. It shows no secret, and no error.
 
 A shell asks at every Tab, in the middle of somebody's line: what cannot be known is left out in silence.
 """
@@ -15,6 +15,22 @@ _RUNS_SHOWN = 20
 def complete_node(context: typer.Context, incomplete: str) -> list[str]:
     """Return the configured nodes' names that begin so."""
     return _in_silence(lambda: _node_names(_given(context, "config")), incomplete)
+
+
+def complete_backup(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the configured backups' names that begin so."""
+    return _in_silence(lambda: _backup_names(_given(context, "config")), incomplete)
+
+
+def complete_layer(incomplete: str) -> list[str]:
+    """Return the layers of proof that begin so."""
+
+    def names() -> Iterator[str]:
+        from replcheck.model.drill import LayerName
+
+        yield from (name.name.lower() for name in LayerName)
+
+    return _in_silence(names, incomplete)
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
@@ -54,6 +70,16 @@ def _node_names(config: Path | None) -> Iterator[str]:
     path = find_file(config, os.environ)
     if path is not None:
         yield from load(path).nodes
+
+
+def _backup_names(config: Path | None) -> Iterator[str]:
+    import os
+
+    from replcheck.config import find_file, load
+
+    path = find_file(config, os.environ)
+    if path is not None:
+        yield from load(path).backups
 
 
 def _run_ids(config: Path | None, store: Path | None) -> Iterator[str]:

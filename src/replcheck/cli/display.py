@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus
+from replcheck.report.drill_progress import DrillProgress, draw_drill
 from replcheck.report.progress import AuditProgress, draw
 
 _FRAMES_PER_SECOND = 5
@@ -36,14 +37,27 @@ class Display:
 
     @contextmanager
     def progress(self) -> Iterator[AuditProgress]:
-        """Draw the progress until the block ends; on anything but a terminal, draw nothing."""
+        """Draw an audit's progress until the block ends; on anything but a terminal, draw nothing."""
         progress = AuditProgress()
-        if not self.live:
+        with self._drawing(lambda elapsed_s: draw(progress, elapsed_s)):
             yield progress
+
+    @contextmanager
+    def drill_progress(self) -> Iterator[DrillProgress]:
+        """Draw a drill's progress alike."""
+        progress = DrillProgress()
+        with self._drawing(lambda elapsed_s: draw_drill(progress, elapsed_s)):
+            yield progress
+
+    @contextmanager
+    def _drawing(self, drawn: Callable[[float], RenderableType]) -> Iterator[None]:
+        """Draw what `drawn` makes of the seconds since the beginning."""
+        if not self.live:
+            yield
             return
         begun = time.monotonic()
         live = Live(
-            get_renderable=lambda: draw(progress, time.monotonic() - begun),
+            get_renderable=lambda: drawn(time.monotonic() - begun),
             console=self._console,
             refresh_per_second=_FRAMES_PER_SECOND,
             transient=True,
@@ -51,7 +65,7 @@ class Display:
             redirect_stderr=False,
         )
         with live:
-            yield progress
+            yield
 
 
 class _Unhurt:

@@ -14,10 +14,14 @@ from replcheck.cli.options import Format
 from replcheck.cli.output import Draw, check_output, deliver, page
 from replcheck.cli.stored import Source, find_source
 from replcheck.errors import UsageError
+from replcheck.model.audit import AuditResult
+from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
+from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
 from replcheck.runs.history import find_run, list_runs, moment_of, read_report, summarize
 from replcheck.store import RunFilter
@@ -75,19 +79,32 @@ def show_run(config: Path | None, store: Path | None, name: str, form: Format) -
 
 
 def write_report(config: Path | None, store: Path | None, name: str, written: Written) -> ExitStatus:
-    """Write the report of one run again, as its audit did."""
+    """Write the report of one run again, as its run did."""
     source = find_source(config, store)
     stored = read_report(source.store, name)
 
     def draw(console: Console, style: Style) -> None:
-        if written.quiet:
-            print_verdict(stored.result, console, style)
-        else:
-            print_audit(stored.result, console, style, verbose=written.verbose)
+        _print_report(stored.result, console, style, written)
 
     check_output(written.output)
     text = json.dumps(stored.document, indent=2) + "\n"
     return _printed(text if written.format is Format.JSON else draw, source, written.output)
+
+
+def _print_report(
+    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
+) -> None:
+    match result:
+        case PastSeal():
+            print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
+        case DrillResult() if written.quiet:
+            print_drill_briefly(result, console, style)
+        case DrillResult():
+            print_drill(result, console, style, verbose=written.verbose)
+        case AuditResult() if written.quiet:
+            print_verdict(result, console, style)
+        case AuditResult():
+            print_audit(result, console, style, verbose=written.verbose)
 
 
 def write_period(

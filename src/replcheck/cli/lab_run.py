@@ -19,9 +19,10 @@ from replcheck.lab.cluster import LabCluster, remove, remove_root
 from replcheck.lab.faults import FAULTS, apply_fault, heal
 from replcheck.lab.pgbench import PgbenchLoad
 from replcheck.lab.schema import create_schema
-from replcheck.lab.state import LabState, ProcessState, default_root, find_states
+from replcheck.lab.state import LabState, default_root, find_states
 from replcheck.lab.workload import MixedWorkload
 from replcheck.postgres import processes
+from replcheck.postgres.processes import ProcessState
 
 _LOAD_LOG = "load.log"
 

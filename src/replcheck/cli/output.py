@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from rich.console import Console
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.report.style import Style
+from replcheck.runs.sinks import JsonLines, open_json_lines
 
 Draw = Callable[[Console, Style], None]
 Render = Callable[[TextIO], str]
@@ -31,6 +33,25 @@ def check_output(output: Path | None) -> None:
             f"cannot write the report to {output}: {(error.strerror or 'unknown error').lower()}",
             hint="Name a writable file with --output.",
         ) from error
+
+
+def require_one_reader(events: Path | None, output: Path | None) -> None:
+    """Raise UsageError where events and the report would both go to standard output."""
+    if events is not None and str(events) == "-" and output is None:
+        raise UsageError(
+            "--events - and the report both want standard output", hint="Send the report to a file with --output."
+        )
+
+
+@contextmanager
+def events_to(path: Path | None) -> Iterator[tuple[JsonLines, ...]]:
+    """Give the block a sink of events that writes to a file or, for `-`, to standard output; none for None."""
+    sinks = (open_json_lines(path),) if path is not None else ()
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
 
 
 def deliver(render: Render, output: Path | None) -> str | None:

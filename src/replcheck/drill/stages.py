@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from replcheck.events import Emit, StageBegan, StageEnded, StageProgressed
 from replcheck.model.drill import Stage, StageReport
@@ -27,6 +28,8 @@ class Stages:
         self._bytes: int | None = None
         self._total: int | None = None
         self.obey = obey
+        self.parts: tuple[Path, ...] = ()
+        """The folders that an incremental backup was combined from, for the layer that looks at manifests."""
         self.reports: list[StageReport] = []
 
     @contextmanager

@@ -19,10 +19,11 @@ from typing import Self
 from replcheck.errors import LabError
 from replcheck.lab import state as lab_state
 from replcheck.lab import templates
-from replcheck.lab.state import FaultState, LabState, NodeState, ProcessState
+from replcheck.lab.state import FaultState, LabState, NodeState
 from replcheck.model.wal import Lsn
 from replcheck.postgres import processes
 from replcheck.postgres.local import sql
+from replcheck.postgres.processes import ProcessState
 from replcheck.postgres.programs import (
     Account,
     Programs,

@@ -17,7 +17,7 @@ from tempfile import gettempdir
 from typing import Any, Self
 
 from replcheck.errors import LabError
-from replcheck.postgres import processes
+from replcheck.postgres.processes import ProcessState
 
 MARKER = "replcheck-lab.json"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -36,27 +36,6 @@ class NodeState:
     port: int
     upstream: str | None
     """The node it was copied from and streams from, None for the first primary."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessState:
-    """A process of ours that runs in the background; pid and start time together name one process for good."""
-
-    pid: int
-    started_at: int
-    """Clock ticks since boot."""
-    what: str
-
-    @classmethod
-    def of(cls, pid: int, what: str) -> Self | None:
-        """Describe a process, None where it is gone."""
-        started_at = processes.started_at(pid)
-        return None if started_at is None else cls(pid=pid, started_at=started_at, what=what)
-
-    @property
-    def alive(self) -> bool:
-        """Return whether this very process still runs."""
-        return processes.is_alive(self.pid) and processes.started_at(self.pid) == self.started_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

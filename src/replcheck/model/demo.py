@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 
 from replcheck.model.audit import AuditResult
+from replcheck.model.drill import DrillResult
+from replcheck.model.seal import SealManifest
 
 
 class Part(Enum):
@@ -19,6 +21,9 @@ class Part(Enum):
     FAULT = "fault"
     SECOND_AUDIT = "second audit"
     NEW_COPY = "new copy"
+    BACKUP = "backup"
+    DRILL = "drill"
+    DAMAGED_DRILL = "drill of a damaged backup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,44 @@ class CopyMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupTaken:
+    """The primary was backed up, and its WAL goes to an archive."""
+
+    size_bytes: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealMade:
+    """The primary was sealed a while after its backup, and written to further."""
+
+    seal: SealManifest
+    took_s: float
+    transactions_before: int
+    """Finished between the backup and the seal."""
+    transactions_after: int
+    """Finished behind the seal, and archived too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupDamaged:
+    """One bit of a copy of the backup was flipped."""
+
+    file: str
+    block: int
+    relation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillEnded:
+    """One trial restore is over."""
+
+    part: Part
+    result: DrillResult
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoEnded:
     """The demo is over, and its servers are gone unless `kept` names the cluster."""
 
@@ -118,6 +161,8 @@ class DemoEnded:
     broken: str
     """The node that was broken; empty where it did not come to that."""
     healed: bool
+    drilled: bool
+    """Whether the backup was proven, and its damaged copy refuted."""
     took_s: float
     kept: str
     folder: Path
@@ -134,5 +179,9 @@ Scene = (
     | UsualChecksRead
     | RowLookedUp
     | CopyMade
+    | BackupTaken
+    | SealMade
+    | BackupDamaged
+    | DrillEnded
     | DemoEnded
 )

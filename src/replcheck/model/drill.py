@@ -131,6 +131,8 @@ class Problem:
     """One clause for people: which file, segment, relation, and how far it got."""
     blame: Blame
     hint: str = ""
+    partial: bool = False
+    """Whether a copy came back all the same, of which only a part is in doubt; for what is the environment's fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

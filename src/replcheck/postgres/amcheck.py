@@ -189,9 +189,9 @@ async def check_index(session: Session, amcheck: Amcheck, index_oid: int) -> Ind
     try:
         await session.fetch(statement)
     except StatementFailed as error:
-        if not _is_report(error):
+        if not is_report(error):
             raise
-        return _fault(error)
+        return fault_of(error)
     return None
 
 
@@ -216,12 +216,14 @@ async def stale_collations(session: Session, index_oid: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _is_report(error: StatementFailed) -> bool:
+def is_report(error: StatementFailed) -> bool:
+    """Return whether an error of a check tells that something is wrong, rather than that it could not be done."""
     # A missing library (58P01) and a missing file of the index differ in their wording alone.
     return error.sqlstate in _REPORTED_SQLSTATES or (is_corruption(error) and bool(error.detail))
 
 
-def _fault(error: StatementFailed) -> IndexFault:
+def fault_of(error: StatementFailed) -> IndexFault:
+    """Return what a check reported, without its words."""
     cause = error.__cause__
     said = (cause.diag.message_primary or "") if isinstance(cause, psycopg.Error) else ""
     row = _UNINDEXED_ROW.match(said)

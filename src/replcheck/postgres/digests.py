@@ -112,7 +112,7 @@ async def digest_sweep(session: Session, relation: Relation, how: RowHash, bound
 
     A plain scan of a large relation goes through a small ring of buffers, which leaves the hot set in memory.
     """
-    hashes = _hashes(relation.columns, how)
+    hashes = row_hashes(relation.columns, how)
     tids = sql.SQL(", ").join(sql.Literal(f"({block},0)") for block in bounds)
     grouped = sql.SQL(
         "SELECT pg_catalog.width_bucket(t.ctid, ARRAY[{tids}]::tid[]) AS part, count(*) AS n, {sums}"
@@ -133,7 +133,7 @@ async def digest_ranges(
     A range that ends at LAST_BLOCK has no upper bound and is one part.
     """
     parts = sql.SQL("SELECT p.part, d.n, {sums} FROM ({bounds}) AS p CROSS JOIN LATERAL ({digest}) AS d").format(
-        sums=_named(how, "d.{0}"), bounds=_bounds(ranges, width), digest=_sub_select(relation, how, _IN_PART)
+        sums=_named(how, "d.{0}"), bounds=parts_between(ranges, width), digest=_sub_select(relation, how, IN_PART)
     )
     return _parts(await session.in_savepoint(_collected(relation, how, parts), before=NO_SEQUENTIAL_SCAN))
 
@@ -142,7 +142,7 @@ async def list_rows(
     session: Session, relation: Relation, how: RowHash, ranges: Sequence[tuple[int, int]]
 ) -> tuple[int | None, list[ListedRow]]:
     """List the rows of ranges of blocks, each `first` to `end` - 1, after the newest file node."""
-    hashes = _hashes(relation.columns, how)
+    hashes = row_hashes(relation.columns, how)
     rows = sql.SQL(
         "SELECT (t.ctid::text::point)[0]::bigint AS block, (t.ctid::text::point)[1]::int AS place,"
         " t.xmin::text::bigint AS xmin, t.xmax::text::bigint AS xmax, {hashes}"
@@ -151,7 +151,7 @@ async def list_rows(
         hashes=sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(expression, _column(number)) for number, expression in enumerate(hashes)
         ),
-        source=rows_of(relation, _IN_PART),
+        source=rows_of(relation, IN_PART),
     )
     gathered = sql.SQL(
         "SELECT pg_catalog.pg_relation_filenode({oid})::bigint, array_agg(r.block), array_agg(r.place),"
@@ -159,7 +159,7 @@ async def list_rows(
     ).format(
         oid=sql.Literal(relation.oid),
         hashes=sql.SQL(", ").join(sql.SQL("array_agg(r.{})").format(_column(n)) for n in range(len(hashes))),
-        bounds=_bounds(ranges, LAST_BLOCK),
+        bounds=parts_between(ranges, LAST_BLOCK),
         rows=rows,
     )
     ((filenode, blocks, *columns),) = await session.in_savepoint(gathered, before=NO_SEQUENTIAL_SCAN)
@@ -198,7 +198,7 @@ def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
     return text(statement.as_bytes())
 
 
-_IN_PART = sql.SQL("t.ctid >= p.low AND t.ctid < p.high")
+IN_PART = sql.SQL("t.ctid >= p.low AND t.ctid < p.high")
 
 
 def rows_of(relation: Relation, *conditions: sql.Composable) -> sql.Composed:
@@ -212,7 +212,7 @@ def rows_of(relation: Relation, *conditions: sql.Composable) -> sql.Composed:
     return sql.SQL("ONLY {path} AS t{where}").format(path=Name(*relation.raw_path), where=where)
 
 
-def _hashes(columns: Sequence[Column], how: RowHash) -> list[sql.Composed]:
+def row_hashes(columns: Sequence[Column], how: RowHash) -> list[sql.Composed]:
     """Return one expression per seed: a row's position and what it holds, as a 64-bit number.
 
     The position belongs to it: an index finds rows by it, so two rows that changed places are no copy. It goes in as
@@ -228,11 +228,12 @@ def _hash(columns: Sequence[Column], how: RowHash, seed: sql.Literal) -> sql.Com
         held = _row(_hashable(column) for column in columns)
         return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(held, position)
     if how.by_column:
-        return _record_hash([_record_hash([value_of(column)], position) for column in columns], position)
-    return _record_hash([value_of(column) for column in columns], position)
+        return record_hash([record_hash([value_of(column)], position) for column in columns], position)
+    return record_hash([value_of(column) for column in columns], position)
 
 
-def _record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.Composed:
+def record_hash(values: Iterable[sql.Composable], seed: sql.Composable) -> sql.Composed:
+    """Return the hash of values as the server sends them together, as a 64-bit number."""
     sent = sql.SQL("ROW(pg_catalog.record_send({}))").format(_row(values))
     return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(sent, seed)
 
@@ -263,7 +264,7 @@ def value_of(column: Column) -> sql.Composed:
 
 def _sub_select(relation: Relation, how: RowHash, *conditions: sql.Composable) -> sql.Composed:
     return sql.SQL("SELECT 0 AS part, count(*) AS n, {sums} FROM {source}").format(
-        sums=_summed(_hashes(relation.columns, how)), source=rows_of(relation, *conditions)
+        sums=_summed(row_hashes(relation.columns, how)), source=rows_of(relation, *conditions)
     )
 
 
@@ -277,7 +278,7 @@ def _summed(hashes: Sequence[sql.Composable]) -> sql.Composed:
 @lru_cache(maxsize=256)
 def _sums_of(columns: tuple[Column, ...], how: RowHash) -> Once:
     """Return the sums over rows of these columns; thousands of relations are often made of the same ones."""
-    return Once(_summed(_hashes(columns, how)))
+    return Once(_summed(row_hashes(columns, how)))
 
 
 def _named(how: RowHash, template: LiteralString) -> sql.Composed:
@@ -305,7 +306,7 @@ def _column(number: int) -> sql.Identifier:
     return sql.Identifier(f"h{number}")
 
 
-def _bounds(ranges: Sequence[tuple[int, int]], width: int) -> sql.Composed:
+def parts_between(ranges: Sequence[tuple[int, int]], width: int) -> sql.Composed:
     """Return rows of (part, low, high): tuple positions between which each part lies."""
     step = sql.SQL("CASE WHEN r.last = {} THEN r.last ELSE {} END").format(sql.Literal(LAST_BLOCK), sql.Literal(width))
     return sql.SQL(

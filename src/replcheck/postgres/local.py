@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from replcheck.errors import NodeLost, NodeUnreachable, StatementFailed
 
@@ -26,8 +27,10 @@ def connect(dsn: str, *, node: str, autocommit: bool = True) -> Iterator[LocalCo
     What the driver raises leaves as NodeUnreachable, NodeLost or StatementFailed under the node's name, chained to it.
     """
     try:
+        # Named even where there are none: those of the caller's environment would count otherwise.
+        options = conninfo_to_dict(dsn).get("options") or ""
         connection = psycopg.connect(
-            dsn, autocommit=autocommit, connect_timeout=10, options="", application_name="replcheck lab"
+            dsn, autocommit=autocommit, connect_timeout=10, options=options, application_name="replcheck lab"
         )
     except psycopg.Error as exc:
         raise NodeUnreachable(

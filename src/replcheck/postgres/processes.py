@@ -10,11 +10,34 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from ctypes import CDLL, c_int, c_void_p
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from replcheck.errors import ProgramError
 
 _POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """A process of ours that runs in the background; pid and start time together name one process for good."""
+
+    pid: int
+    started_at: int
+    """Clock ticks since boot."""
+    what: str
+
+    @classmethod
+    def of(cls, pid: int, what: str) -> Self | None:
+        """Describe a process, None where it is gone."""
+        ticks = started_at(pid)
+        return None if ticks is None else cls(pid=pid, started_at=ticks, what=what)
+
+    @property
+    def alive(self) -> bool:
+        """Return whether this very process still runs."""
+        return is_alive(self.pid) and started_at(self.pid) == self.started_at
 
 
 def is_alive(pid: int) -> bool:

@@ -95,6 +95,17 @@ def available_programs() -> tuple[Programs, ...]:
     return tuple(by_major[major] for major in sorted(by_major, reverse=True))
 
 
+def programs_in(bindir: Path) -> Programs:
+    """Return the installation in a folder of programs; raise ProgramError where there is none that is whole."""
+    programs = _identified(bindir)
+    if programs is None:
+        raise ProgramError(
+            f"there are no server programs of PostgreSQL in {bindir}",
+            hint="Name the folder that holds postgres, pg_controldata and the others.",
+        )
+    return programs
+
+
 def server_account() -> Account | None:
     """Return the account that servers must run under, None where the caller's own will do.
 

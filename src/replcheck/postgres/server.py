@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,10 @@ class LocalServer:
     """Holds `data`, `postgresql.conf`, `pg_hba.conf` and `server.log`; made by `prepare`."""
     socket_dir: Path
     port: int
+    superuser: str = SUPERUSER
+    """The role that `execute` uses; another one where the data directory was not made by us."""
+    options: str = ""
+    """Options of every connection, as in PGOPTIONS: they win over what is set for a role or a database."""
 
     @property
     def data_dir(self) -> Path:
@@ -95,13 +99,18 @@ class LocalServer:
 
     def dsn(self, dbname: str = "postgres", user: str | None = None) -> str:
         """Return a libpq connection string for the socket, without a password; the superuser by default."""
-        return f"{self.address} dbname={libpq_quoted(dbname)} user={libpq_quoted(user or SUPERUSER)}"
+        words = f"{self.address} dbname={libpq_quoted(dbname)} user={libpq_quoted(user or self.superuser)}"
+        return f"{words} options={libpq_quoted(self.options)}" if self.options else words
 
     def execute(
         self, statement: Statement, params: Sequence[Any] = (), dbname: str = "postgres"
     ) -> list[tuple[Any, ...]]:
         """Run one statement as superuser, committed at once, and return its rows."""
         return local.execute(self.dsn(dbname), statement, params, node=self.name)
+
+    def with_superuser(self, name: str) -> "LocalServer":
+        """Return the same server, spoken to by another role."""
+        return replace(self, superuser=name)
 
     def prepare(self, *, settings: Mapping[str, str], access: str) -> None:
         """Make the server's folder with its configuration; the data directory comes from `initialize` or `copy_from`.
@@ -134,6 +143,14 @@ class LocalServer:
         """Change settings in the configuration file, None takes one out; effective after `reload` or `restart`."""
         merged = self.settings() | settings
         self._write_settings({name: value for name, value in merged.items() if value is not None})
+
+    def write_data_file(self, name: str, text: str) -> None:
+        """Write a file of the data directory, owned by the account; a link of that name is never followed."""
+        self._write(self.data_dir / name, text)
+
+    def clear_log(self) -> None:
+        """Forget what the server has said so far; it must not be running."""
+        self._write(self.log_file, "")
 
     def initialize(self, *, checksums: bool) -> None:
         """Make a new, empty data directory in encoding UTF8 and locale C."""

@@ -127,10 +127,11 @@ async def open_snapshot(session: Session, anchor: Anchor) -> SnapshotReading:
     before, after = await session.fetch_batch([*ended, [(BEFORE, window)], [(BEGIN, None), (AFTER, window)]])
     if session.server_version_num < _TRANSACTION_TIMEOUT_VERSION:
         await session.arm_limits()
-    return _reading(before, after)
+    return reading_of(before, after)
 
 
-def _reading(before: Row, after: Row) -> SnapshotReading:
+def reading_of(before: Row, after: Row) -> SnapshotReading:
+    """Return what the rows of BEFORE and AFTER tell."""
     xmin, xmax, in_progress, aborted, in_recovery, started_at, pid, lsn = after
     return SnapshotReading(
         backend=Backend(in_recovery=in_recovery, started_at=started_at, pid=pid),

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from replcheck.errors import StatementCancelled, StatementFailed
 from replcheck.model.names import qualified
 from replcheck.postgres.nodes import text
+from replcheck.postgres.programs import Programs
 from replcheck.postgres.session import Session, Statement
 
 # Purpose: installed extensions with the version whose files lie on this server. The catalog is the same on a physical
@@ -64,6 +66,18 @@ async def read_software(session: Session) -> Software:
         except StatementFailed:
             collations[DATABASE_DEFAULT] = None
     return Software(extensions=extensions, collations=collations)
+
+
+def available_extensions(programs: Programs) -> frozenset[str] | None:
+    """Return the names of the extensions whose files lie beside some programs; None where that cannot be told."""
+    base = programs.bindir.parent
+    places = [base / "share" / "extension", base / "share" / "postgresql" / "extension"]
+    places.append(Path("/usr/share/postgresql") / str(programs.major) / "extension")
+    for place in places:
+        # Every installation has this one.
+        if (place / "plpgsql.control").is_file():
+            return frozenset(control.stem for control in place.glob("*.control"))
+    return None
 
 
 async def _read_collations(session: Session) -> dict[str, str | None]:

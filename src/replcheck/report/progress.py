@@ -20,6 +20,7 @@ from replcheck.events import (
     IndexesListed,
     NodeCameBack,
     NodeWentAway,
+    RelationSealed,
     RelationStarted,
     RowsDiffer,
     RunFinished,
@@ -53,7 +54,7 @@ class AuditProgress:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         match event:
-            case ChunkCompared():
+            case ChunkCompared() | RelationSealed():
                 self._take_chunk(event)
             case RunStarted():
                 self.doing = f"looking at the nodes of {event.cluster}"
@@ -99,9 +100,11 @@ class AuditProgress:
         if event.node is None:
             self.held = ""
 
-    def _take_chunk(self, event: ChunkCompared) -> None:
+    def _take_chunk(self, event: ChunkCompared | RelationSealed) -> None:
         self.chunks += 1
-        if event.verdict in _SETTLED:
+        if isinstance(event, RelationSealed):
+            self.doing = f"{event.database}.{event.relation}"
+        if isinstance(event, RelationSealed) or event.verdict in _SETTLED:
             self.compared_bytes += event.size_bytes
             self.compared_rows += event.rows
         else:

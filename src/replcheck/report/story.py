@@ -13,20 +13,26 @@ from rich.text import Text
 from replcheck.model.audit import AuditResult
 from replcheck.model.demo import (
     AuditEnded,
+    BackupDamaged,
+    BackupTaken,
     ClusterStarted,
     CopyMade,
     DemoBegun,
     DemoEnded,
+    DrillEnded,
     FaultDone,
     Part,
     PartBegun,
     RowLookedUp,
     Scene,
+    SealMade,
     UsualChecksRead,
     WritingStarted,
 )
+from replcheck.model.drill import LayerState
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration, format_size
+from replcheck.report.drill_words import drill_sentence
 from replcheck.report.human import print_divergences
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted, joined, sentence, verdict_of
@@ -39,6 +45,9 @@ _TITLES = MappingProxyType(
         Part.FAULT: "One standby is broken, in silence",
         Part.SECOND_AUDIT: "The same audit again",
         Part.NEW_COPY: "A new copy",
+        Part.BACKUP: "A backup, and a seal on what it should bring back",
+        Part.DRILL: "Does the backup restore?",
+        Part.DAMAGED_DRILL: "One bit of the backup rots",
     }
 )
 _EXPLANATIONS = MappingProxyType(
@@ -47,7 +56,7 @@ _EXPLANATIONS = MappingProxyType(
             A standby is copied from the primary once, and from then on replays its write-ahead log. Nothing in
             PostgreSQL ever compares the two again.""",
         Part.WRITING: """
-            Patients, visits, charts and prescriptions, and pgbench's accounts. The writers go on until the demo ends,
+            Patients, visits, charts and prescriptions, and pgbench's accounts. The writers go on through all audits,
             with foreign keys, savepoints, long and prepared transactions, changed definitions and rewritten tables.""",
         Part.FIRST_AUDIT: """
             replcheck takes snapshots of all three nodes that see exactly the same transactions. Under these, each
@@ -60,6 +69,17 @@ _EXPLANATIONS = MappingProxyType(
             It is not told what was broken, nor that anything was. The writers still write.""",
         Part.NEW_COPY: """
             The broken standby is thrown away and copied anew with pg_basebackup. Is it a copy now?""",
+        Part.BACKUP: """
+            The primary is backed up with pg_basebackup, and from now on archives its write-ahead log. pgbench goes on
+            writing. Then replcheck seals the primary: it makes a restore point, digests every row as it is at that very
+            moment, and keeps the digests. Nobody waits for it, and more is written behind it.""",
+        Part.DRILL: """
+            replcheck restores the backup in a scratch server that nothing can reach, replays the archive to the
+            restore point of the seal, and compares every row with what the primary held then. It times every stage,
+            and removes the copy.""",
+        Part.DAMAGED_DRILL: """
+            The backup is copied, and one bit of that copy is flipped. It would still restore, and most queries would
+            not notice.""",
     }
 )
 
@@ -93,15 +113,28 @@ class Storyteller:
                 self._show_row(scene)
             case CopyMade():
                 self._show_copy(scene)
+            case BackupTaken() | SealMade() | BackupDamaged() | DrillEnded():
+                self._tell_of_backup(scene)
             case DemoEnded():
                 self._end(scene)
+
+    def _tell_of_backup(self, scene: BackupTaken | SealMade | BackupDamaged | DrillEnded) -> None:
+        match scene:
+            case BackupTaken():
+                self._good(f"{format_size(scene.size_bytes)} were backed up ({format_duration(scene.took_s)})")
+            case SealMade():
+                self._show_seal(scene)
+            case BackupDamaged():
+                self._show_damage(scene)
+            case DrillEnded():
+                self._show_drill(scene)
 
     def _begin(self, scene: DemoBegun) -> None:
         end = "are left to play with" if scene.kept else "are removed at the end"
         self._console.print(Text("replcheck demo: are the copies really copies?", style="bold"))
         self._tell(
-            f"Real servers are started in {scene.folder}, written to without a pause, audited, broken and audited"
-            f" again. They {end}. It takes a minute or two; Ctrl-C removes everything at any time.",
+            f"Real servers are started in {scene.folder}, written to without a pause, audited, broken, audited again,"
+            f" backed up and restored. They {end}. It takes a minute or two; Ctrl-C removes everything at any time.",
             indent=0,
         )
 
@@ -155,6 +188,27 @@ class Storyteller:
     def _show_copy(self, scene: CopyMade) -> None:
         self._good(f"{scene.node} was copied anew and streams ({format_duration(scene.took_s)})")
 
+    def _show_seal(self, scene: SealMade) -> None:
+        seal = scene.seal
+        self._good(
+            f"{counted(scene.transactions_before, 'transaction')} later, {counted(seal.rows, 'row')} of"
+            f" {counted(seal.relations, 'relation')} were sealed at {seal.restore_point.lsn}"
+            f" ({format_duration(scene.took_s)}); {counted(scene.transactions_after, 'transaction')} followed"
+        )
+
+    def _show_damage(self, scene: BackupDamaged) -> None:
+        self._tell(
+            self._style.outcome(Outcome.REFUTED, scene.file),
+            f": one bit was flipped in block {scene.block}, where rows of {scene.relation} lie",
+        )
+
+    def _show_drill(self, scene: DrillEnded) -> None:
+        result = scene.result
+        self._tell(
+            self._style.outcome(result.verdict.outcome, result.verdict.value.upper()), f"  {drill_sentence(result)}"
+        )
+        self._list(_drill_facts(scene))
+
     def _end(self, scene: DemoEnded) -> None:
         self._console.print()
         took = format_duration(scene.took_s)
@@ -165,8 +219,9 @@ class Storyteller:
         else:
             found = f"the only broken row of {scene.broken} was found, and no other row was blamed"
             healed = "; the new copy was proven" if scene.healed else ""
+            drilled = "; the backup was restored and proven, and its damaged copy refuted" if scene.drilled else ""
             shown = self._style.outcome(Outcome.PROVEN, "AS PROMISED")
-            self._tell(shown, f"  both copies were proven under load; {found}{healed}.", indent=0)
+            self._tell(shown, f"  both copies were proven under load; {found}{healed}{drilled}.", indent=0)
         left = f"The servers go on in {scene.folder}." if scene.kept else "All servers and files were removed."
         self._tell(f"{left} The demo took {took}.", indent=0)
         self._tell_next(scene)
@@ -205,6 +260,25 @@ def _facts(scene: AuditEnded) -> dict[str, str]:
     }
 
 
+def _drill_facts(scene: DrillEnded) -> dict[str, str]:
+    """Return what a drill did, and which layer of proof said what."""
+    result = scene.result
+    facts = {}
+    if result.recovery is not None:
+        facts["recovered to"] = (
+            f"{result.recovery.replayed}, {counted(result.recovery.wal_files, 'WAL file')} from the archive"
+        )
+    if result.recovery_time_s is not None:
+        facts["recovery time"] = f"{format_duration(result.recovery_time_s)} until the copy could be used"
+    for layer in result.layers:
+        if layer.state is not LayerState.NOT_RUN:
+            what = layer.checked if layer.state is LayerState.PASSED else layer.reason or layer.checked
+            facts[layer.name.value] = f"{layer.state.value}: {what}"
+    if result.scratch is not None and result.scratch.removed:
+        facts["scratch copy"] = f"removed; the drill took {format_duration(scene.took_s)}"
+    return facts
+
+
 def _alignments(result: AuditResult) -> str:
     taken = [alignment for replica in result.replicas for alignment in replica.alignments]
     exact = sum(alignment.exact for alignment in taken)
@@ -222,6 +296,7 @@ def _next_steps(scene: DemoEnded) -> dict[str, tuple[str, ...]]:
             'replcheck audit --primary "host=db1 dbname=app user=replcheck" \\',
             '                --replica "host=db2 dbname=app user=replcheck"',
         ),
+        "Drill a backup of your own:": ("replcheck drill --from base:/backups/newest --wal /backups/wal",),
     }
     if scene.kept:
         name = f"--name {scene.kept} --dir {shlex.quote(str(scene.folder))}"

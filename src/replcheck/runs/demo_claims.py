@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from replcheck.lab.planted import PlantedFault
 from replcheck.model.audit import AuditResult, CtidRange
 from replcheck.model.demo import RowLookedUp, UsualChecksRead
+from replcheck.model.drill import DrillResult, DrillVerdict, LayerName
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.seal import SealManifest
+from replcheck.report.drill_words import drill_sentence
 from replcheck.report.verdict import outcome_of, sentence
 
 _STREAMING = "streaming"
@@ -64,6 +67,28 @@ def wrong_with_row(looked: RowLookedUp, broken: str) -> list[str]:
     if looked.odd == (broken,):
         return []
     return [f"the row should differ on {broken} alone, but it differs on: {', '.join(looked.odd) or 'no node'}"]
+
+
+def wrong_with_restore(result: DrillResult, seal: SealManifest) -> list[str]:
+    """Return what keeps a trial restore from having proven every row of the seal."""
+    if result.verdict is not DrillVerdict.RESTORED:
+        return [f"the backup should be proven, but the drill says: {drill_sentence(result)}"]
+    wrong = []
+    [layer] = [layer for layer in result.layers if layer.name is LayerName.SEAL]
+    if layer.rows != seal.rows or not seal.rows:
+        wrong.append(f"the seal has {seal.rows} rows, and the drill compared {layer.rows}")
+    if result.scratch is None or not result.scratch.removed:
+        wrong.append("the scratch copy was not removed")
+    return wrong
+
+
+def wrong_with_refutation(result: DrillResult, file: str) -> list[str]:
+    """Return how the drill of a damaged backup did not name what is damaged, and where."""
+    if result.verdict is not DrillVerdict.FAILED:
+        return [f"the backup was damaged, but the drill says: {drill_sentence(result)}"]
+    told = [problem.what for layer in result.layers for problem in layer.problems]
+    told += [problem.what for problem in result.problems]
+    return [] if any(file in what for what in told) else [f"no problem that was found names the damaged file {file}"]
 
 
 def _is_planted(result: AuditResult, planted: PlantedFault) -> bool:

@@ -89,17 +89,31 @@ class StopWish:
         """Audit as always, but have any signal, the second too, only ask the audit to stop."""
         from replcheck.audit.auditor import audit_cluster
 
+        with self.passed_on(stop):
+            return await audit_cluster(
+                targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop, gate=gate, earlier=earlier
+            )
+
+    @contextmanager
+    def passed_on(self, stop: asyncio.Event) -> Iterator[None]:
+        """Have any signal, the second too, only set `stop` while the block runs in a loop; at once where one came."""
+
         def on_signal(number: signal.Signals) -> None:
             self._on_signal(number, None)
             stop.set()
 
+        loop = asyncio.get_running_loop()
         for number in self._taken:
-            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+            loop.add_signal_handler(number, on_signal, number)
         if self._signal is not None:
             stop.set()
-        return await audit_cluster(
-            targets, options, run_id=run_id, cluster=cluster, emit=emit, stop=stop, gate=gate, earlier=earlier
-        )
+        try:
+            yield
+        finally:
+            # A loop that gives a signal back leaves it to the system, which would end the process.
+            for number in self._taken:
+                loop.remove_signal_handler(number)
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._signal is None:

@@ -12,20 +12,27 @@ from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
+from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
 from replcheck.report.period import Period, PeriodTally
 from replcheck.report.reading import audit_result
+from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
 from replcheck.store import HistoryReader, RunFilter, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
+DRILL = "drill"
+SEAL = "seal"
 _LISTED = 'The runs are listed by "replcheck history".'
+_LOCKED = (AUDIT, DRILL, SEAL)
+"""Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
 
@@ -42,7 +49,7 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult
+    result: AuditResult | DrillResult | PastSeal
     document: Plain
     """The JSON as it was stored."""
 
@@ -141,16 +148,24 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
 def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
     if all(isinstance(run, RunRecord) for run in runs):
         return [PastRun(run=run, state=RunState.ENDED) for run in runs]
-    held = is_held(lock_file(reader.path))
+    kinds = {_lock_of(run) for run in runs if not isinstance(run, RunRecord)}
+    held = {kind: is_held(lock_file(reader.path, kind)) for kind in kinds}
     # Read again behind the question: what had no end before it, and nobody holding the lock, may have ended since.
     again = [run if isinstance(run, RunRecord) else reader.run(run.run_id) for run in runs]
-    working = _working(reader.runs(RunFilter(unended=True))) if held else {}
+    unended = reader.runs(RunFilter(unended=True)) if any(held.values()) else []
+    working: dict[str, RunState] = {}
+    for kind, is_at_work in held.items():
+        working |= _working([run for run in unended if _lock_of(run) == kind]) if is_at_work else {}
     return [
         PastRun(run=run, state=RunState.ENDED)
         if isinstance(run, RunRecord)
         else PastRun(run=run, state=working.get(run.run_id, RunState.LOST))
         for run in again
     ]
+
+
+def _lock_of(run: RunStart) -> str:
+    return run.kind if run.kind in _LOCKED else AUDIT
 
 
 def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
@@ -165,9 +180,17 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult:
-    result = audit_result(document)
-    if isinstance(run, RunRecord) and run.outcome is not outcome_of(result):
+def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
+    result: AuditResult | DrillResult | PastSeal
+    match run.kind:
+        case "drill":
+            result = drill_result(document)
+        case "seal":
+            result = past_seal(document)
+        case _:
+            result = audit_result(document)
+    outcome = outcome_of(result) if isinstance(result, AuditResult) else result.verdict.outcome
+    if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result
 
@@ -177,9 +200,10 @@ def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str
     if isinstance(document, StoreError):
         return "it is damaged"
     try:
-        return None if document is None else _believed(run, document)
+        result = None if document is None else _believed(run, document)
     except ValueError as error:
         return str(error)
+    return result if isinstance(result, AuditResult) else None
 
 
 def _why_none(past: PastRun) -> str:

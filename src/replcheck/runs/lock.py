@@ -1,4 +1,4 @@
-"""Who is auditing with one history on this machine: locks that the system itself releases when their holder is gone.
+"""Who is auditing or drilling with one history on this machine: locks that the system releases with their holder.
 
 An audit of a configured cluster holds the lock alone, those of spelled-out nodes share it, and whoever reads the
 history asks whether anybody holds it. Where the file cannot be created there is no lock: a lock saves load on the
@@ -18,9 +18,9 @@ _PATIENCE_S = 0.5
 """How long a lock is tried for: somebody who only asks whether it is held has it for a moment."""
 
 
-def lock_file(store: Path) -> Path:
-    """Return the lock that belongs to a history."""
-    return store.with_name(f"{store.name}.audit.lock")
+def lock_file(store: Path, kind: str = "audit") -> Path:
+    """Return the lock of a history's runs of one kind: audits, drills and seals do not get in each other's way."""
+    return store.with_name(f"{store.name}.{kind}.lock")
 
 
 @contextmanager

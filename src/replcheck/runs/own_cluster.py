@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from replcheck.drill.scratch import remove_abandoned
 from replcheck.errors import LabError
 from replcheck.lab.cluster import LabCluster, remove, remove_root
 from replcheck.lab.state import find_states
@@ -14,11 +15,17 @@ from replcheck.lab.state import find_states
 _NEEDED_BYTES = 2 << 30
 
 
+def scratch_root(cluster_folder: Path) -> Path:
+    """Return where the drills of a run restore: within its cluster, so that the copy goes with it."""
+    return cluster_folder / "drill"
+
+
 def remove_leftovers(root: Path, name: str) -> None:
     """Remove what runs of that name left that were killed; the lab's clusters and those of running ones stay."""
     for state in find_states(root):
         maker = state.created_by
         if maker is not None and state.name == f"{name}_{maker.pid}" and not maker.alive:
+            remove_abandoned(scratch_root(state.directory))
             remove(state)
 
 

@@ -94,7 +94,7 @@ def audit_request(flags: AuditFlags, configuration: Configuration | None) -> Aud
     Roles given by --primary and --replica are expectations; those of configured nodes are only observed. Raises
     UsageError or ConfigurationError where the nodes make no cluster, and never quotes a connection string.
     """
-    targets = _flag_targets(flags, configuration) or _configured_targets(configuration)
+    targets = _flag_targets(flags, configuration) or configured_targets(configuration)
     if not targets:
         raise UsageError(
             "no cluster to audit",
@@ -168,16 +168,17 @@ def _flag_targets(flags: AuditFlags, configuration: Configuration | None) -> tup
     given = [("primary", "--primary", flags.primary, NodeRole.PRIMARY)]
     for number, replica in enumerate(flags.replicas, start=1):
         given.append((f"replica{number}", f"--replica (number {number})", replica, NodeRole.STANDBY))
-    targets = tuple(_flag_target(*node, configuration) for node in given)
+    targets = tuple(flag_target(*node, configuration) for node in given)
     _require_different([target.name for target in targets])
     return targets
 
 
-def _flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: Configuration | None) -> NodeTarget:
+def flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: Configuration | None) -> NodeTarget:
+    """Return the node that a flag spells out or names; raise UsageError, without its text, where it does neither."""
     if not is_node_name(text):
         common = dsn.parse(configuration.connect, origin="connect") if configuration else {}
         return NodeTarget(name=name, dsn=dsn.inherit(dsn.parse(text, origin=flag), common), expected_role=role)
-    configured = {target.name: target for target in _configured_targets(configuration)}
+    configured = {target.name: target for target in configured_targets(configuration)}
     if text not in configured:
         known = f"The configured nodes are {', '.join(configured)}." if configured else ""
         hint = known or "Write a connection string such as host=db1, or name a configuration with --config."
@@ -186,7 +187,8 @@ def _flag_target(name: str, flag: str, text: str, role: NodeRole, configuration:
     return NodeTarget(name=target.name, dsn=target.dsn, expected_role=role, zone=target.zone)
 
 
-def _configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+def configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+    """Return the nodes of a configuration, none where there is no configuration; raise ConfigurationError."""
     if configuration is None:
         return ()
     common = dsn.parse(configuration.connect, origin="configuration key connect", failure=ConfigurationError)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
-from replcheck.model.drill import BackupKind, CopyFacts, RecoveryFacts, Target
+from replcheck.model.drill import BackupKind, CopyFacts, Problem, RecoveryFacts, Target
 from replcheck.postgres.programs import Programs
 from replcheck.postgres.server import LocalServer
 
@@ -30,12 +30,22 @@ class Restored:
     databases: tuple[str, ...] | None
     """The databases that came from the backup; None means all of the server's."""
     recovery: RecoveryFacts | None
+    problems: tuple[Problem, ...] = ()
+    """What went wrong on the way although a copy came back, such as roles that are missing."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of how it was restored."""
+    origin: str = ""
+    """Name that the database of a dump had where it was taken; empty where it does not tell, and for other kinds."""
+    where: str = ""
+    """Where the copy lies outside the scratch directory, as it may be shown: address and database; else empty."""
 
 
 class BackupSource(Protocol):
     """All backups of one table under `backups`."""
 
-    kind: BackupKind
+    @property
+    def kind(self) -> BackupKind:
+        """Return what its backups are made of."""
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the backups there are, the newest first.
@@ -56,4 +66,7 @@ class BackupSource(Protocol):
         """
 
     def release(self, restored: Restored | None) -> None:
-        """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None)."""
+        """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None).
+
+        Raises DrillError where a copy may be left: that must be told loudly, whatever else the drill found.
+        """

@@ -42,8 +42,13 @@ class Layer(Protocol):
     state NOT_RUN with its reason.
     """
 
-    name: LayerName
-    moment: Moment
+    @property
+    def name(self) -> LayerName:
+        """Return which layer it is."""
+
+    @property
+    def moment(self) -> Moment:
+        """Return when it runs."""
 
     def run(self, case: Case) -> LayerReport:
         """Look, and report."""

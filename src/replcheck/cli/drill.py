@@ -1,0 +1,133 @@
+"""The options of `replcheck drill`; what happens then is in `drill_run`, which is imported when it is needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from replcheck.cli.completion import complete_backup, complete_layer, complete_node
+from replcheck.cli.options import Format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillArguments:
+    """The options as they were given; None and empty mean that the configuration decides."""
+
+    backup: str | None
+    source: str | None
+    wal: Path | None
+    copy: str | None
+    every: bool
+    target: str | None
+    scratch: Path | None
+    require: tuple[str, ...]
+    layers: tuple[str, ...]
+    primary: str | None
+    keep: bool
+    clean: bool
+    config: Path | None
+    format: Format
+    output: Path | None
+    events: Path | None
+    quiet: bool
+    verbose: bool
+    no_store: bool
+
+    def __repr__(self) -> str:
+        return "DrillArguments()"
+
+
+def drill(
+    backup: Annotated[
+        str | None,
+        typer.Argument(metavar="BACKUP", autocompletion=complete_backup, help="Name of a configured backup."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="KIND:PATH",
+            help="Instead, a backup that no configuration names: base:, snapshot:, dump: or pgbackrest:STANZA.",
+        ),
+    ] = None,
+    wal: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The WAL archive of --from base: or snapshot:.")
+    ] = None,
+    copy: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Which of its backups: a folder, file or label; the newest.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Each of its backups in turn.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="latest, a time, an LSN, a restore point's name, or seal:ID (latest)."),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar="REPLCHECK_SCRATCH", help="Where the copy is restored, and removed again."),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYER", autocompletion=complete_layer, help="Without this layer of proof, it is not proven."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYER", autocompletion=complete_layer, help="Only these layers of proof."),
+    ] = None,
+    primary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DSN", autocompletion=complete_node, help="Compare the rows with this running primary too."
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the copy running, and say how to connect.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only remove what drills that were killed or kept left, and end.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
+    ] = Format.HUMAN,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and only the verdict.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every difference, with times.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no record of this run.")] = False,
+) -> None:
+    """Prove that a backup restores: bring it back in a scratch server, find the right rows, measure, remove it.
+
+    The backup is only read. The scratch server reaches nothing, listens on no network, and is removed whatever happens.
+    """
+    from replcheck.cli.drill_run import drill_and_report
+
+    arguments = DrillArguments(
+        backup=backup,
+        source=source,
+        wal=wal,
+        copy=copy,
+        every=every,
+        target=target,
+        scratch=scratch,
+        require=tuple(require or ()),
+        layers=tuple(layer or ()),
+        primary=primary,
+        keep=keep,
+        clean=clean,
+        config=config,
+        format=format,
+        output=output,
+        events=events,
+        quiet=quiet,
+        verbose=verbose,
+        no_store=no_store,
+    )
+    raise typer.Exit(int(drill_and_report(arguments)))

@@ -1,0 +1,128 @@
+"""The options of `replcheck seal`; what happens then is in `seal_run`, which is imported when it is needed."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from replcheck.cli.completion import complete_node
+from replcheck.cli.options import Format
+
+
+class DumpForm(Enum):
+    """How pg_dump writes."""
+
+    CUSTOM = "custom"
+    DIRECTORY = "directory"
+    TAR = "tar"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealArguments:
+    """The options as they were given; None and empty mean that the configuration decides."""
+
+    primary: str | None
+    config: Path | None
+    databases: tuple[str, ...]
+    tables: tuple[str, ...]
+    excludes: tuple[str, ...]
+    catalogs: bool | None
+    jobs: int | None
+    max_age: str | None
+    folder: Path | None
+    dump: Path | None
+    dump_format: DumpForm
+    format: Format
+    output: Path | None
+    events: Path | None
+    quiet: bool
+    verbose: bool
+    no_store: bool
+
+    def __repr__(self) -> str:
+        return "SealArguments()"
+
+
+def seal(
+    primary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DSN",
+            autocompletion=complete_node,
+            help="The primary: a libpq connection string, or a configured node's name; else it is found.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
+    ] = None,
+    database: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only these databases; * and ? match.")
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only these: [[database.]schema.]relation; * and ? match."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Not these; named in the report.")
+    ] = None,
+    catalogs: Annotated[
+        bool | None, typer.Option("--catalogs/--no-catalogs", help="Whether system catalogs are sealed (yes).")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=64, help="Connections that digest at the same time (2).")
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="How long the snapshot may hold back vacuum (2h)."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the manifest is kept; else beside the history.")
+    ] = None,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take a pg_dump of one database under the same snapshot.")
+    ] = None,
+    dump_format: Annotated[DumpForm, typer.Option(help="How the dump is written.")] = DumpForm.CUSTOM,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
+    ] = Format.HUMAN,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and only the verdict.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what is not sealed by design too.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no record of this run.")] = False,
+) -> None:
+    """Fix what the primary holds at a restore point, so that a later trial restore can be compared with it.
+
+    Makes a restore point in the WAL and digests every row under one snapshot; never blocks a writer. The role needs
+    EXECUTE on pg_create_restore_point beside what an audit needs.
+    """
+    from replcheck.cli.seal_run import seal_and_report
+
+    arguments = SealArguments(
+        primary=primary,
+        config=config,
+        databases=tuple(database or ()),
+        tables=tuple(table or ()),
+        excludes=tuple(exclude or ()),
+        catalogs=catalogs,
+        jobs=jobs,
+        max_age=max_age,
+        folder=folder,
+        dump=dump,
+        dump_format=dump_format,
+        format=format,
+        output=output,
+        events=events,
+        quiet=quiet,
+        verbose=verbose,
+        no_store=no_store,
+    )
+    raise typer.Exit(int(seal_and_report(arguments)))

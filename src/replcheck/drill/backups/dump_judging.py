@@ -1,0 +1,126 @@
+"""What failed while a dump was restored, judged: what refutes the dump, and what this machine lacks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from replcheck.errors import BackupRefuted, DrillBlocked
+from replcheck.model.drill import Blame, Problem
+from replcheck.model.names import printable, quoted
+from replcheck.postgres.restore_errors import Cause, RestoreError
+
+MOST_PROBLEMS = 20
+"""How many statements that failed are named one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What decides whose fault a failed statement is."""
+
+    dump: str
+    """How the dump is called in messages."""
+    has_globals: bool
+    """Whether the roles were to come from a file of their own."""
+    missing_roles: frozenset[str]
+    """Roles that the dump names and that nothing made but a placeholder, or nothing at all."""
+    own_server: bool
+    """Whether it was restored by a superuser of ours."""
+
+
+def refuse_unreadable(errors: Iterable[RestoreError], dump: str) -> None:
+    """Raise BackupRefuted where a dump could not be read, DrillBlocked where there was no room or no server."""
+    for error in errors:
+        at = f" at {printable(error.entry)}" if error.entry else ""
+        match error.cause:
+            case Cause.TRUNCATED:
+                raise BackupRefuted(f"{dump} is cut off{at}", code=error.cause.value)
+            case Cause.FILE_MISSING:
+                raise BackupRefuted(f"{dump} lacks its file {printable(error.name)}", code=error.cause.value)
+            case Cause.ARCHIVE:
+                raise BackupRefuted(f"{dump} is corrupt{at}", code=error.cause.value)
+            case Cause.NO_SPACE:
+                raise DrillBlocked(
+                    f"there was no space left while {dump} was restored",
+                    code=error.cause.value,
+                    hint="Choose a scratch place with more room.",
+                )
+            case Cause.SERVER_LOST:
+                raise DrillBlocked(f"the scratch server went away while {dump} was restored{at}", code="server_lost")
+            case _:
+                pass
+
+
+def problems_of(errors: Sequence[RestoreError], circumstances: Circumstances) -> tuple[Problem, ...]:
+    """Return what went wrong although rows came back; nothing of it quotes what the server said."""
+    missing = sorted(circumstances.missing_roles | {e.name for e in errors if e.cause is Cause.ROLE_MISSING})
+    extensions = sorted({error.name for error in errors if error.cause is Cause.EXTENSION_MISSING})
+    problems = [_role_missing(role, circumstances) for role in missing]
+    problems += [extension_missing(name) for name in extensions]
+    problems += [_disarmed(error) for error in errors if error.cause is Cause.DISARMED]
+    refused = [error for error in errors if error.cause in (Cause.REFUSED, Cause.PRIVILEGE)]
+    for error in refused[:MOST_PROBLEMS]:
+        problems.append(_refused(error, circumstances, whole=not extensions))
+    if len(refused) > MOST_PROBLEMS:
+        blames = {_blame(error, circumstances, whole=not extensions) for error in refused[MOST_PROBLEMS:]}
+        problems.append(
+            Problem(
+                code="restore_error",
+                what=f"{len(refused) - MOST_PROBLEMS} more statements failed",
+                blame=Blame.BACKUP if Blame.BACKUP in blames else Blame.ENVIRONMENT,
+            )
+        )
+    return tuple(problems)
+
+
+def extension_missing(name: str) -> Problem:
+    """Return the problem of an extension that this machine's PostgreSQL does not have."""
+    return Problem(
+        code="extension_missing",
+        what=f"extension {quoted(printable(name))} is not available to the scratch server",
+        blame=Blame.ENVIRONMENT,
+        hint="Install the package that holds it for this major version of PostgreSQL.",
+    )
+
+
+def _role_missing(role: str, circumstances: Circumstances) -> Problem:
+    name = quoted(printable(role))
+    if circumstances.has_globals:
+        return Problem(
+            code="role_missing",
+            what=f"role {name} is named in {circumstances.dump}, and not in the file of globals",
+            blame=Blame.BACKUP,
+            hint="Make the file of globals anew, by the same job that makes the dump.",
+        )
+    return Problem(
+        code="role_missing",
+        what=f"role {name} is named in {circumstances.dump}, which does not hold it",
+        blame=Blame.ENVIRONMENT,
+        hint="Back up roles too, with pg_dumpall --globals-only, and name that file as globals of the backup.",
+    )
+
+
+def _disarmed(error: RestoreError) -> Problem:
+    return Problem(
+        code=error.cause.value,
+        what=f"{printable(error.entry) or 'a statement'} reads a foreign table, and a drill reaches no other server",
+        blame=Blame.ENVIRONMENT,
+    )
+
+
+def _refused(error: RestoreError, circumstances: Circumstances, *, whole: bool) -> Problem:
+    entry = printable(error.entry) or "a statement"
+    reason = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+    about = f", {quoted(printable(error.name))}" if error.name else ""
+    return Problem(
+        code="privilege_missing" if error.cause is Cause.PRIVILEGE else "restore_error",
+        what=f"{entry} was not restored{about}{reason}",
+        blame=_blame(error, circumstances, whole=whole),
+    )
+
+
+def _blame(error: RestoreError, circumstances: Circumstances, *, whole: bool) -> Blame:
+    """Return who is to blame: what follows from a missing extension, role or privilege is not the dump's fault."""
+    if not whole:
+        return Blame.ENVIRONMENT
+    if error.cause is Cause.PRIVILEGE and (not circumstances.own_server or circumstances.missing_roles):
+        return Blame.ENVIRONMENT
+    return Blame.BACKUP

@@ -1,0 +1,168 @@
+"""What all restores of data directories have in common: from the fetched files to a server that can be asked."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from replcheck.drill.archive import Archive, CommandArchive, FolderArchive, NoArchive
+from replcheck.drill.backups.labels import Label, parse_label
+from replcheck.drill.backups.source import Restored
+from replcheck.drill.recovery import Recovery, Start
+from replcheck.drill.scratch import Scratch
+from replcheck.drill.software import ProgramsFor, usable_programs
+from replcheck.drill.stages import Stages
+from replcheck.drill.wal import is_wal_name
+from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
+from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
+from replcheck.postgres import recovery_state
+from replcheck.postgres.control import ControlFacts, major_of, read_control
+from replcheck.postgres.programs import Programs, server_account
+from replcheck.postgres.server import LocalServer
+
+
+def archive_of(wal: str | None, restore_command: str | None, scratch: Scratch) -> Archive:
+    """Return where a backup's WAL comes from."""
+    if restore_command is not None:
+        return CommandArchive(restore_command, account=scratch.account, folder=scratch.spool_dir)
+    return FolderArchive(Path(wal)) if wal is not None else NoArchive()
+
+
+def require_archive(wal: str | None) -> None:
+    """Raise DrillBlocked where the folder of a WAL archive is not there or cannot be looked at."""
+    try:
+        found = wal is None or Path(wal).is_dir()
+    except OSError:
+        found = False
+    if not found:
+        raise DrillBlocked(
+            f"the WAL archive {wal} is not there or cannot be read", code="archive_unreadable", hint="Check `wal`."
+        )
+
+
+def require_programs(copy: CopyFacts, target: Target, find: ProgramsFor) -> Programs:
+    """Return the programs of a backup's major version.
+
+    Raise DrillBlocked where there are none or the target is one that only rows know, BackupRefuted where the backup
+    does not tell its version.
+    """
+    if copy.major is None:
+        raise BackupRefuted(
+            f"backup {copy.label} is incomplete: it holds no PG_VERSION", code="incomplete", hint="Take a new one."
+        )
+    if target.kind is TargetKind.SEAL and target.name is None:
+        raise DrillBlocked(f"the target {target.text} has no restore point", code="target_unknown")
+    return usable_programs(find, copy.major, server_account())
+
+
+class PhysicalRestore:
+    """The stages RECOVER and OPEN of one restore, from a whole data directory in the scratch directory."""
+
+    def __init__(
+        self, kind: BackupKind, server: LocalServer, scratch: Scratch, *, archive: Archive, needs_label: bool
+    ) -> None:
+        self._kind = kind
+        self._server = server
+        self._scratch = scratch
+        self._archive = archive
+        self._needs_label = needs_label
+        self._recovery: Recovery | None = None
+
+    def run(self, target: Target, stages: Stages) -> Restored:
+        """Recover to the target and open; raises BackupRefuted, DrillBlocked."""
+        require_whole(self._server.data_dir)
+        self._require_contained()
+        self._require_wal()
+        with stages.enter(Stage.RECOVER):
+            self._recovery = Recovery(
+                self._server,
+                self._scratch,
+                target=target,
+                archive=self._archive,
+                control=(control := self._control()),
+                start=self._start(control),
+                stages=stages,
+            )
+            facts = self._recovery.run()
+        with stages.enter(Stage.OPEN):
+            server, database = self._recovery.server, self._recovery.database
+            databases = recovery_state.connectable_databases(server, database)
+        return Restored(
+            kind=self._kind,
+            dsn=server.dsn(database if database in databases else databases[0]),
+            server=server,
+            programs=server.programs,
+            databases=None,
+            recovery=facts,
+        )
+
+    def close(self) -> None:
+        """Stop handing out WAL."""
+        if self._recovery is not None:
+            self._recovery.close()
+
+    def _require_contained(self) -> None:
+        """Raise DrillBlocked where a link leads out of the scratch directory: the server would write there."""
+        data_dir, home = self._server.data_dir, self._scratch.directory.resolve()
+        for link in (data_dir, data_dir / "pg_wal", *(data_dir / "pg_tblspc").glob("*")):
+            if not link.resolve().is_relative_to(home):
+                raise DrillBlocked(
+                    f"{link.relative_to(data_dir)} of the restored copy leads out of the scratch directory",
+                    code="link_outside",
+                )
+
+    def _require_wal(self) -> None:
+        """Raise DrillBlocked where neither the backup nor the configuration has any WAL."""
+        own = (self._server.data_dir / "pg_wal").iterdir()
+        if isinstance(self._archive, NoArchive) and not any(is_wal_name(path.name) for path in own):
+            raise DrillBlocked(
+                "the backup holds no WAL, and no archive is configured for it",
+                code="no_wal",
+                hint="Name the folder of the WAL archive as `wal`, or a `restore_command`.",
+            )
+
+    def _control(self) -> ControlFacts:
+        try:
+            control = read_control(self._server.programs, self._server.data_dir, account=self._scratch.account)
+        except ProgramError as exc:
+            raise BackupRefuted("global/pg_control cannot be read", code="control_damaged") from exc
+        if control.damaged:
+            raise BackupRefuted("global/pg_control is damaged: its checksum does not match", code="control_damaged")
+        return control
+
+    def _start(self, control: ControlFacts) -> Start:
+        label = self._label()
+        if label is not None:
+            return Start(redo=label.start, timeline=label.timeline, at=label.started_at)
+        return Start(redo=control.redo, timeline=control.timeline, at=control.checkpoint_at)
+
+    def _label(self) -> Label | None:
+        path = self._server.data_dir / "backup_label"
+        try:
+            return parse_label(path.read_text("utf-8", errors="replace"))
+        except FileNotFoundError:
+            if not self._needs_label:
+                return None
+            raise BackupRefuted(
+                "backup_label is missing: without it the files of a base backup do not fit together",
+                code="backup_label_missing",
+                hint="A copy taken by a file-system snapshot is of kind snapshot, not base.",
+            ) from None
+        except ValueError as exc:
+            raise BackupRefuted("backup_label is damaged", code="backup_label_damaged") from exc
+
+
+def require_whole(data_dir: Path) -> None:
+    """Raise BackupRefuted where a data directory lacks what no server starts without."""
+    for name in ("PG_VERSION", "global/pg_control"):
+        if not (data_dir / name).is_file():
+            raise BackupRefuted(
+                f"the backup is incomplete: {name} is missing",
+                code="incomplete",
+                hint="It was cut off, or is still being written.",
+            )
+
+
+def version_of(folder: Path) -> int | None:
+    """Return the major version of a data directory, None where it does not tell."""
+    with suppress(OSError):
+        return major_of((folder / "PG_VERSION").read_text("ascii", errors="replace"))
+    return None

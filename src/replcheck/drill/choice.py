@@ -1,0 +1,60 @@
+"""Which of a source's backups a drill restores: pure, and never one that its target cannot be reached from."""
+
+from collections.abc import Sequence
+
+from replcheck.errors import DrillBlocked
+from replcheck.model.drill import CopyFacts, Target
+
+NO_BACKUP = "no_backup"
+NO_SUCH_BACKUP = "no_such_backup"
+TOO_YOUNG = "target_before_backup"
+_SHOWN = 5
+
+
+def chosen(copies: Sequence[CopyFacts], label: str | None, target: Target, *, place: str = "") -> CopyFacts:
+    """Return the backup to restore: the one named by `label`, else the newest from which the target can be reached.
+
+    `copies` stand newest first; `target` is where a seal lies, for one that is to be reached; `place` is where they
+    were looked for. What a backup does not tell of itself keeps it from nothing: the recovery will show. Raises
+    DrillBlocked where there is none.
+    """
+    if not copies:
+        raise DrillBlocked(
+            f"there is no backup{' in ' if place else ''}{place}",
+            code=NO_BACKUP,
+            hint="Look whether backups are taken, and whether the place is right.",
+        )
+    if label is not None:
+        return _named(copies, label)
+    newest = next((copy for copy in copies if can_start(copy, target)), None)
+    if newest is not None:
+        return newest
+    raise DrillBlocked(
+        f"every backup ended after the target; the oldest is {copies[-1].label}",
+        code=TOO_YOUNG,
+        hint="Choose a later target: recovery goes forward only.",
+    )
+
+
+def can_start(copy: CopyFacts, target: Target) -> bool:
+    """Return whether a backup ended before the target, as far as both tell; True where they do not.
+
+    A time decides only where no position does: a backup's clock is not the clock of the commits.
+    """
+    if target.lsn is not None and copy.end_lsn is not None:
+        return copy.end_lsn <= target.lsn
+    if target.time is not None and copy.taken_at is not None:
+        return copy.taken_at <= target.time
+    return True
+
+
+def _named(copies: Sequence[CopyFacts], label: str) -> CopyFacts:
+    for copy in copies:
+        if copy.label == label:
+            return copy
+    more = ", ..." if len(copies) > _SHOWN else ""
+    raise DrillBlocked(
+        f'there is no backup "{label}"',
+        code=NO_SUCH_BACKUP,
+        hint=f"The newest are {', '.join(copy.label for copy in copies[:_SHOWN])}{more}.",
+    )

@@ -1,0 +1,206 @@
+"""What a restore can lose beside rows: roles, extensions, sequences, views, indexes, large objects, collations.
+
+Without a seal a copy cannot tell a loss from how the original was: what may have been so there too leaves the layer
+inconclusive. With one, what differs from the sealed facts fails it.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from replcheck.drill.backups.source import Restored
+from replcheck.drill.layers.layer import Case, Moment
+from replcheck.errors import NodeError
+from replcheck.model.drill import Blame, LayerName, LayerReport, LayerState, Problem, TargetKind
+from replcheck.model.names import printable, quoted
+from replcheck.model.seal import DatabaseFacts, SealManifest
+from replcheck.postgres.copies import open_copy, read_copy_server
+from replcheck.postgres.copy_completeness import DatabaseState, ServerState, read_database_state, read_server_state
+
+_STATEMENT_TIMEOUT_S = 3600.0
+_MOST_NAMES = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sums:
+    """What was looked at, over all databases."""
+
+    relations: int = 0
+    sequences: int = 0
+    large_objects: int = 0
+    unlogged: int = 0
+    extensions: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletenessLayer:
+    """Looks for what a restore can lose beside rows; `seal` tells what there was at the target, where there is one."""
+
+    seal: SealManifest | None = None
+    name: LayerName = field(default=LayerName.COMPLETENESS, init=False)
+    moment: Moment = field(default=Moment.OPEN, init=False)
+
+    def run(self, case: Case) -> LayerReport:
+        """Look at the server and at each database of the copy."""
+        began = time.monotonic()
+        if case.restored is None:
+            return LayerReport(name=self.name, state=LayerState.NOT_RUN, reason="no copy is open")
+        sums, problems = _Sums(), list[Problem]()
+        seal = self.seal if _stands_at_seal(case, case.restored) else None
+        try:
+            databases = case.restored.databases or read_copy_server(case.restored.dsn).databases
+            with open_copy(case.restored.dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
+                server = read_server_state(copy)
+            problems += _of_server(server, seal)
+            for database in databases:
+                case.stages.obey()
+                with open_copy(case.restored.dsn, database=database, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
+                    state = read_database_state(copy)
+                facts = seal.facts.database(database) if seal is not None else None
+                problems += _of_database(database, state, facts)
+                _add(sums, state)
+        except NodeError as error:
+            return LayerReport(name=self.name, state=LayerState.NOT_RUN, reason=error.message)
+        return replace(self._report(server, sums, tuple(problems)), elapsed_s=time.monotonic() - began)
+
+    def _report(self, server: ServerState, sums: _Sums, problems: tuple[Problem, ...]) -> LayerReport:
+        failed = [problem for problem in problems if problem.blame is Blame.BACKUP]
+        placeholders = len(server.placeholders)
+        state, reason = LayerState.PASSED, ""
+        if failed:
+            state, reason = LayerState.FAILED, f"{_count(len(failed), 'loss', 'losses')} found"
+        elif problems:
+            state, reason = LayerState.INCONCLUSIVE, "what was found may have been so in the original too"
+        elif placeholders:
+            state = LayerState.INCONCLUSIVE
+            reason = f"{placeholders} role{'s' if placeholders != 1 else ''} that the backup names did not come with it"
+        checked = (
+            f"{_count(sums.relations, 'relation')}, {_count(sums.sequences, 'sequence')},"
+            f" {_count(sums.large_objects, 'large object')}, {_count(len(server.roles) - placeholders, 'role')},"
+            f" {_count(len(sums.extensions), 'extension')}"
+        )
+        checked += f"; {_count(sums.unlogged, 'unlogged table')}, empty by design" if sums.unlogged else ""
+        return LayerReport(
+            name=self.name,
+            state=state,
+            reason=reason,
+            checked=checked,
+            relations=sums.relations + sums.sequences,
+            problems=problems,
+        )
+
+
+def _stands_at_seal(case: Case, restored: Restored) -> bool:
+    """Return whether the facts of a seal hold for the copy: one of all files, recovered to the seal's own point."""
+    recovery = restored.recovery
+    return case.target.kind is TargetKind.SEAL and restored.kind.physical and recovery is not None and recovery.reached
+
+
+def _add(sums: _Sums, state: DatabaseState) -> None:
+    sums.relations += state.relations
+    sums.sequences += state.sequences
+    sums.large_objects += state.large_objects
+    sums.unlogged += state.unlogged
+    sums.extensions |= set(state.extensions)
+
+
+def _of_server(server: ServerState, seal: SealManifest | None) -> Iterator[Problem]:
+    if server.invalid_databases:
+        yield _doubt(
+            "database_invalid",
+            f"a DROP DATABASE was left half-way: {_names(server.invalid_databases)}",
+            "Such a database can only be dropped again.",
+        )
+    if seal is not None:
+        missing = sorted(set(seal.facts.roles) - set(server.roles))
+        if missing:
+            yield _loss("role_missing", f"{len(missing)} roles of the seal are missing: {_names(missing)}")
+
+
+def _count(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def _of_database(database: str, state: DatabaseState, facts: DatabaseFacts | None) -> Iterator[Problem]:
+    where = f"in database {quoted(printable(database))}"
+    if state.dangling_roles:
+        yield _loss("role_missing", f"{state.dangling_roles} roles that own or may use something are missing {where}")
+    if state.absent_extensions:
+        yield _environment(
+            "extension_missing",
+            f"the files of extensions are missing on the copy's server {where}: {_names(state.absent_extensions)}",
+            "Install the packages that hold them.",
+        )
+    if state.stale_collations:
+        yield _environment(
+            "collation_mismatch",
+            f"collations have another version on this machine {where}: {_names(state.stale_collations)}",
+            "Indexes over texts may be broken here, and only here: drill on a system like the original's.",
+        )
+    if state.sequences_behind:
+        yield _doubt(
+            "sequence_behind",
+            f"sequences are behind the columns they feed {where}: {_names(state.sequences_behind)}",
+            "An application that chooses such values itself does that too: compare with the original.",
+        )
+    if state.sequences_unread:
+        yield _doubt(
+            "sequence_unread", f"sequences could not be compared {where}: {_names(state.sequences_unread)}", ""
+        )
+    yield from _beyond(
+        "view_unpopulated",
+        "materialized views hold nothing",
+        state.unpopulated,
+        facts.unpopulated_views if facts is not None else None,
+        where,
+    )
+    yield from _beyond(
+        "index_invalid",
+        "indexes are invalid",
+        state.invalid_indexes,
+        facts.invalid_indexes if facts is not None else None,
+        where,
+    )
+    if facts is not None:
+        yield from _lost(state, facts, where)
+
+
+def _beyond(code: str, what: str, found: Sequence[str], sealed: Sequence[str] | None, where: str) -> Iterator[Problem]:
+    """Tell what a copy has beyond a seal; without one, that it may have been so before."""
+    beyond = [name for name in found if sealed is None or name not in sealed]
+    if beyond:
+        told = f"{what} {where}: {_names(beyond)}"
+        yield _doubt(code, told, "Compare with the original.") if sealed is None else _loss(code, told)
+
+
+def _lost(state: DatabaseState, facts: DatabaseFacts, where: str) -> Iterator[Problem]:
+    """Tell what a seal has beyond the copy."""
+    missing = sorted(set(facts.extensions) - set(state.extensions))
+    if missing:
+        yield _loss("extension_missing", f"extensions of the seal are missing {where}: {_names(missing)}")
+    counts = (
+        ("relation", state.relations, facts.relations),
+        ("sequence", state.sequences, facts.sequences),
+        ("large object", state.large_objects, facts.large_objects),
+    )
+    for noun, found, sealed in counts:
+        if found < sealed:
+            yield _loss(f"{noun.replace(' ', '_')}_missing", f"{found:,} {noun}s of {sealed:,} are there {where}")
+
+
+def _loss(code: str, what: str) -> Problem:
+    return Problem(code=code, what=what, blame=Blame.BACKUP)
+
+
+def _environment(code: str, what: str, hint: str) -> Problem:
+    return Problem(code=code, what=what, blame=Blame.ENVIRONMENT, hint=hint)
+
+
+def _doubt(code: str, what: str, hint: str) -> Problem:
+    """Return a problem that the original may have had too."""
+    return Problem(code=code, what=what, blame=Blame.ENVIRONMENT, hint=hint)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name) for name in names[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")

@@ -1,0 +1,194 @@
+"""A restored dump against its seal: positions and ids are others, so each relation as a whole multiset of rows."""
+
+from collections.abc import Mapping
+
+from replcheck.audit.options import AuditOptions
+from replcheck.audit.plan import Plan, plan_relations
+from replcheck.audit.sequences import Bracket
+from replcheck.drill.backups.source import Restored
+from replcheck.drill.copy_server import CopyServer
+from replcheck.drill.held_database import column_digest, portable_columns
+from replcheck.drill.part_reading import PartReader
+from replcheck.drill.sealed_comparison import Findings, absent, changed, unexpected
+from replcheck.drill.sealed_parts import Gathering, part_blocks, part_ranges
+from replcheck.drill.sequence_positions import judge_position, read_positions
+from replcheck.drill.stages import Stages
+from replcheck.errors import StatementFailed
+from replcheck.model.drill import RowDifference
+from replcheck.model.names import qualified
+from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
+from replcheck.postgres.catalog import Column, Relation, read_relations
+from replcheck.postgres.portable import digest_large_objects
+from replcheck.postgres.session import Session
+
+_LARGE_OBJECTS = "large objects"
+
+
+async def compare_portable(
+    seal: SealManifest, copy: CopyServer, restored: Restored, *, jobs: int, stages: Stages
+) -> Findings:
+    """Compare the database of a restored dump with the one it was taken of; raise NodeError where the copy fails."""
+    assert seal.dump is not None  # noqa: S101 - asked by the caller
+    sealed = seal.database(seal.dump.database)
+    findings = Findings()
+    if sealed is None:
+        findings.doubts.append(f"database {seal.dump.database} is not sealed")
+        return findings
+    name = restored.databases[0] if restored.databases else sealed.name
+    comparison = _Comparison(seal, sealed, copy, name, findings)
+    await comparison.run(jobs, stages)
+    return findings
+
+
+class _Comparison:
+    def __init__(
+        self, seal: SealManifest, sealed: SealedDatabase, copy: CopyServer, name: str, findings: Findings
+    ) -> None:
+        self._seal = seal
+        self._sealed = sealed
+        self._copy = copy
+        self._name = name
+        self._findings = findings
+        self._seeds = tuple(map(int, seal.seeds))
+        self._done_bytes = 0
+
+    async def run(self, jobs: int, stages: Stages) -> None:
+        session = await self._copy.open_snapshot(self._name)
+        try:
+            if session.server_encoding != self._sealed.encoding:
+                self._findings.doubts.append(
+                    f"the copy is encoded in {session.server_encoding}, the sealed database in {self._sealed.encoding}"
+                )
+                return
+            gatherings = await self._gatherings(session)
+            await self._large_objects(session)
+        finally:
+            await session.close()
+
+        def finished(gathering: Gathering) -> None:
+            self._done_bytes += gathering.relation.total_bytes
+            stages.progressed(self._done_bytes, gathering.relation.label)
+
+        reader = PartReader(
+            open_session=self._copy.open_snapshot,
+            seeds=self._seeds,
+            jobs=jobs,
+            in_recovery=self._copy.facts.identity.in_recovery,
+            obey=stages.obey,
+            finished=finished,
+        )
+        await reader.read([gathering for _, gathering in gatherings])
+        for sealed, gathering in gatherings:
+            assert sealed.portable is not None  # noqa: S101 - only such are gathered
+            self._judge(sealed.portable, gathering, by_column=sealed.by_column)
+        for note in self._seal.not_sealed:
+            if not note.by_design and note.database == self._sealed.name:
+                self._findings.doubts.append(f"{note.relation or 'a part'} is not sealed: {note.reason}")
+
+    async def _gatherings(self, session: Session) -> list[tuple[SealedRelation, Gathering]]:
+        scope = self._seal.scope
+        plan = plan_relations(
+            (await read_relations(session)).values(),
+            AuditOptions(tables=scope.tables, excludes=scope.excludes, catalogs=False),
+            database=self._sealed.name,
+            shared_here=False,
+            role="",
+        )
+        await self._sequences(plan)
+        columns = await portable_columns(session, plan.digested)
+        copies = {(relation.schema, relation.name): relation for relation in plan.digested if relation.oid in columns}
+        self._note_unexpected(copies)
+        found = []
+        for sealed in self._sealed.relations:
+            if sealed.portable is None:
+                continue
+            label, copy = qualified(sealed.schema, sealed.name), copies.get((sealed.schema, sealed.name))
+            if copy is None:
+                self._differs(absent(self._sealed.name, label))
+            elif column_digest(columns[copy.oid]) != sealed.portable.columns:
+                self._differs(changed(self._sealed.name, label))
+            else:
+                found.append((sealed, self._gathering(copy, columns[copy.oid], by_column=sealed.by_column)))
+        return found
+
+    def _note_unexpected(self, copies: Mapping[tuple[str, str], Relation]) -> None:
+        known = {(sealed.schema, sealed.name) for sealed in self._sealed.relations}
+        excused = {note.relation for note in self._seal.not_sealed if note.database == self._sealed.name}
+        for path, relation in copies.items():
+            if path not in known and relation.label not in excused:
+                self._differs(unexpected(self._sealed.name, relation.label))
+
+    def _gathering(self, copy: Relation, columns: tuple[Column, ...], *, by_column: bool) -> Gathering:
+        blocks = -(-copy.size_bytes // self._copy.server.block_size)
+        width = part_blocks(blocks)
+        return Gathering(
+            database=self._name,
+            relation=copy,
+            width=width,
+            ranges=part_ranges(blocks, width),
+            blocks=blocks,
+            portable=columns,
+            by_column=by_column,
+        )
+
+    def _judge(self, sealed: PortableDigest, gathering: Gathering, *, by_column: bool) -> None:
+        label = gathering.relation.label
+        if gathering.by_column is not by_column:
+            self._findings.doubts.append(f"{label}: its rows are too wide to be read as they were when it was sealed")
+            return
+        if gathering.lack is not None or gathering.damaged:
+            reason = gathering.lack.reason if gathering.lack else "a part of it cannot be read"
+            self._findings.doubts.append(f"{label}: {reason}")
+            return
+        self._findings.relations += 1
+        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)))
+
+    def _compare(self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...]) -> None:
+        if (rows, sums) == (sealed.rows, sealed.sums):
+            self._findings.rows += rows
+            return
+        if sealed.recomputed:
+            self._findings.doubts.append(f"{label} holds other rows: a restore computes them anew")
+            return
+        more = rows - sealed.rows
+        kind = "extra" if more > 0 else "missing" if more < 0 else "changed"
+        self._differs(RowDifference(database=self._sealed.name, relation=label, kind=kind, count=abs(more) or 1))
+
+    async def _large_objects(self, session: Session) -> None:
+        sealed = self._sealed.large_objects
+        if sealed is None:
+            return
+        try:
+            found = await digest_large_objects(session, self._seeds, block_size=self._copy.server.block_size)
+        except StatementFailed as error:
+            self._findings.doubts.append(f"{_LARGE_OBJECTS} cannot be read in the copy ({error.sqlstate})")
+            return
+        self._findings.relations += 1
+        self._compare(sealed, _LARGE_OBJECTS, found.objects, tuple(map(str, found.sums)))
+
+    async def _sequences(self, plan: Plan) -> None:
+        copies = {(sequence.schema, sequence.name): sequence for sequence in plan.sequences}
+        session = await self._copy.open(self._name)
+        try:
+            positions = await read_positions(session, plan.sequences)
+        finally:
+            await session.close()
+        for sealed in self._sealed.sequences:
+            label, copy = qualified(sealed.schema, sealed.name), copies.get((sealed.schema, sealed.name))
+            position = positions.get(copy.oid) if copy is not None else None
+            if copy is None:
+                self._differs(absent(self._sealed.name, label))
+            elif position is None:
+                self._findings.doubts.append(f"{label} cannot be read in the copy")
+            else:
+                self._findings.relations += 1
+                match judge_position(sealed, position, dumped=True):
+                    case Bracket.OUTSIDE:
+                        self._differs(changed(self._sealed.name, label, 1))
+                    case Bracket.UNSTEADY:
+                        self._findings.doubts.append(f"{label} was set or went round while the primary was sealed")
+                    case Bracket.INSIDE:
+                        pass
+
+    def _differs(self, difference: RowDifference) -> None:
+        self._findings.differences.append(difference)

@@ -1,0 +1,1 @@
+"""Evidence that others can verify: signatures today, records and their chain later."""

@@ -1,0 +1,122 @@
+"""Run pg_dump under a snapshot that a session of ours holds.
+
+It connects with the caller's own environment, so that it finds the password file and certificates that the session
+found. A password of the connection string goes by its environment, never by its arguments, which everybody can list.
+What it says is thrown away: it can quote names and values.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from replcheck.errors import ProgramError, UsageError
+from replcheck.postgres import dsn as dsn_words
+from replcheck.postgres.programs import available_programs
+
+_VERSION = re.compile(r"\(PostgreSQL\) ((\d+)[.\w]*)")
+_FORMATS: Mapping[str, str] = {"custom": "c", "directory": "d", "tar": "t", "plain": "p"}
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpProgram:
+    """A pg_dump that was found."""
+
+    path: Path
+    major: int
+    version: str
+
+
+def find_dump_program(major: int, folders: Mapping[str, str]) -> DumpProgram:
+    """Return a pg_dump for a server of that major version: of the same, else of the next newer one.
+
+    `folders` are those that the user named, by major version. Raises ProgramError where there is none.
+    """
+    candidates = [Path(folders[str(major)]) / "pg_dump"] if str(major) in folders else []
+    candidates += [programs.bindir / "pg_dump" for programs in available_programs()]
+    if on_path := shutil.which("pg_dump"):
+        candidates.append(Path(on_path))
+    found = [program for path in candidates if (program := _identified(path)) is not None and program.major >= major]
+    if not found:
+        raise ProgramError(
+            f"no pg_dump for PostgreSQL {major} was found",
+            hint=f"Install the client programs of PostgreSQL {major}, or name their folder under drill.programs.",
+        )
+    return min(found, key=lambda program: program.major)
+
+
+def _identified(path: Path) -> DumpProgram | None:
+    try:
+        done = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = _VERSION.search(done.stdout)
+    return DumpProgram(path=path, major=int(match[2]), version=match[1]) if match else None
+
+
+def dump(
+    program: DumpProgram,
+    dsn: str,
+    *,
+    database: str,
+    snapshot: str,
+    file: Path,
+    format_: str,
+    obey: Callable[[], None],
+) -> None:
+    """Dump a database under an exported snapshot into a new file, or folder, that only its owner can read.
+
+    `obey` is called while it runs, and what it raises ends it. Raises ProgramError where pg_dump fails; nothing is
+    left then.
+    """
+    words = dsn_words.parse(dsn) | {"dbname": database}
+    open_words, secret = dsn_words.words_without_secrets(words)
+    if set(secret) - {"password"}:
+        raise UsageError(
+            f"pg_dump cannot be given {', '.join(sorted(set(secret) - {'password'}))} without showing it to everybody",
+            hint="Use a key without a password, or the password file.",
+        )
+    environment = dict(os.environ) | {"LC_ALL": "C", "PGAPPNAME": "replcheck dump"}
+    if "password" in secret:
+        environment["PGPASSWORD"] = words["password"]
+    arguments = [str(program.path), "--dbname", dsn_words.written(open_words), "--snapshot", snapshot, "--no-password"]
+    arguments += ["--format", _FORMATS[format_], "--file", str(file), "--lock-wait-timeout", "10s"]
+    try:
+        process = subprocess.Popen(
+            arguments,
+            env=environment,
+            umask=0o077,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramError(f"pg_dump cannot be run: {(error.strerror or 'unknown error').lower()}") from error
+    try:
+        while process.poll() is None:
+            obey()
+            time.sleep(_POLL_S)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        _remove(file)
+        raise
+    if process.returncode != 0:
+        _remove(file)
+        raise ProgramError(
+            f"pg_dump ended with status {process.returncode}; what it said is not shown, since it may quote rows",
+            hint="Run pg_dump by hand with the same role: a missing privilege on a table or large object is likely.",
+        )
+
+
+def _remove(file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""Run pgBackRest: what backups a stanza has, restore one, fetch a WAL file. Nothing of a repository is ever changed.
+
+It runs as the caller, who must be allowed to read the repository. Source: pgBackRest's command reference.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from replcheck.errors import ProgramError
+from replcheck.model.wal import Lsn
+from replcheck.postgres.programs import process_options
+from replcheck.postgres.tools import Ended, run_watched
+
+ABSENT = 1
+"""Status of archive-get where there is no such file."""
+_NO_STANZA = 1
+_NO_BACKUPS = 2
+_QUIET = ("--log-level-console=off", "--log-level-file=off", "--log-level-stderr=error")
+_CODE = re.compile(r"ERROR: \[(?P<code>\d{3})\]: ?(?P<text>.*)")
+_NAMED = re.compile(r"(?P<file>(?:/|pg_data/)[\w./@+-]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryBackup:
+    """One backup of a stanza."""
+
+    label: str
+    repository: int
+    type: str
+    """`full`, `diff` or `incr`."""
+    stopped_at: datetime
+    start: Lsn
+    stop: Lsn
+    timeline: int
+    size_bytes: int
+    """Of the database."""
+    major: int
+    system_identifier: int
+    faulty: bool
+    """Whether pgBackRest found wrong page checksums when it was taken."""
+
+
+class StanzaProblem(Exception):
+    """A stanza has no backups to offer; `code` is that of pgBackRest's info."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"status {code}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PgBackRest:
+    """One stanza."""
+
+    stanza: str
+    config: str | None
+    """The configuration file; None for pgBackRest's own default."""
+    jobs: int
+
+    def require(self) -> str:
+        """Return the path of the program; raise ProgramError where it is not installed."""
+        path = shutil.which("pgbackrest", path=process_options(None)["env"]["PATH"])
+        if path is None:
+            raise ProgramError(
+                "program pgbackrest is missing", hint="Install pgBackRest (Debian: apt install pgbackrest)."
+            )
+        return path
+
+    def backups(self) -> list[RepositoryBackup]:
+        """Return the stanza's backups, the newest first.
+
+        Raise StanzaProblem where pgBackRest says that there is no such stanza or that something is wrong with it,
+        ProgramError where it cannot be asked.
+        """
+        ended = run_watched(self._command("info", ["--output=json"]))
+        if ended.status != 0:
+            raise ProgramError(f"pgbackrest info ended with status {ended.status}{self.complaint(ended)}")
+        try:
+            stanzas = [entry for entry in json.loads(ended.out) if entry["name"] == self.stanza]
+            if not stanzas:
+                raise StanzaProblem(_NO_STANZA)
+            status = int(stanzas[0]["status"]["code"])
+            if status not in (0, _NO_BACKUPS):
+                raise StanzaProblem(status)
+            found = [_backup(entry, stanzas[0]) for entry in stanzas[0].get("backup", [])]
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ProgramError("pgbackrest info does not tell what it should") from exc
+        return sorted(found, key=lambda backup: backup.stopped_at, reverse=True)
+
+    def restore(
+        self,
+        backup: RepositoryBackup,
+        data_dir: Path,
+        *,
+        tablespaces: Path,
+        locks: Path,
+        watch: Callable[[], None],
+    ) -> Ended:
+        """Restore one backup into a folder, its tablespaces below another, and return how pgBackRest ended."""
+        options = [
+            f"--pg1-path={data_dir}",
+            f"--set={backup.label}",
+            f"--repo={backup.repository}",
+            "--type=none",
+            "--archive-mode=off",
+            f"--tablespace-map-all={tablespaces}",
+            f"--lock-path={locks}",
+            f"--process-max={self.jobs}",
+        ]
+        return run_watched(self._command("restore", options), watch=watch)
+
+    def get_command(self, data_dir: Path, name: str, to: Path, *, locks: Path) -> list[str]:
+        """Return the command that writes one WAL file of the archive to a path."""
+        options = [f"--pg1-path={data_dir}", f"--lock-path={locks}", "--no-archive-async"]
+        return [*self._command("archive-get", options), name, str(to)]
+
+    @staticmethod
+    def complaint(ended: Ended) -> str:
+        """Return pgBackRest's own error number, to be put behind a message."""
+        match = _CODE.search(ended.err)
+        return f" (error {match['code']})" if match else ""
+
+    @staticmethod
+    def damaged_file(ended: Ended) -> str | None:
+        """Return the file that pgBackRest found missing or damaged in the repository, None for any other error.
+
+        Empty where it does not say which: it does not for one that cannot be uncompressed.
+        """
+        for line in ended.err.splitlines():
+            if any(words in line for words in _DAMAGE):
+                match = _NAMED.search(line)
+                return match["file"] if match else ""
+        return None
+
+    def _command(self, name: str, options: Sequence[str]) -> list[str]:
+        config = [f"--config={self.config}"] if self.config is not None else []
+        return [self.require(), f"--stanza={self.stanza}", *config, *_QUIET, *options, name]
+
+
+_DAMAGE = (
+    "does not match expected checksum",
+    "unable to open missing file",
+    "unable to decompress",
+    "unable to inflate",
+    "unexpected eof",
+    "checksum error",
+    "invalid checksum",
+    "compressed data",
+    "incorrect header check",
+    "unable to load info file",
+)
+
+
+def _backup(entry: dict[str, Any], stanza: dict[str, Any]) -> RepositoryBackup:
+    which = (entry["database"]["id"], entry["database"]["repo-key"])
+    database = next(db for db in stanza["db"] if (db["id"], db["repo-key"]) == which)
+    return RepositoryBackup(
+        label=entry["label"],
+        repository=int(entry["database"]["repo-key"]),
+        type=entry["type"],
+        stopped_at=datetime.fromtimestamp(entry["timestamp"]["stop"], UTC),
+        start=Lsn.parse(entry["lsn"]["start"]),
+        stop=Lsn.parse(entry["lsn"]["stop"]),
+        timeline=int(entry["archive"]["start"][:8], 16),
+        size_bytes=int(entry["info"]["size"]),
+        major=int(str(database["version"]).split(".", maxsplit=1)[0]),
+        system_identifier=int(database["system-id"]),
+        faulty=bool(entry.get("error")),
+    )

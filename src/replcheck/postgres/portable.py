@@ -1,0 +1,112 @@
+"""The encoding `portable/1`: rows as a dump carries them, the same before it was taken and after it was restored.
+
+A value goes in as its binary send function has it only where the type is built in, its oid the same in every cluster,
+and text and bytes stand for each other one to one. Everything else is printed by its type's output function: what holds
+type oids of this cluster (enums, domains, composites, types of extensions), what names objects by oid (regclass and its
+like), what holds floats, whose NaN has several forms, arrays, which may carry a bitmap of NULLs without any, and xml,
+which loses its declared encoding. An output function is what every SELECT calls, so no owner of a type runs code here
+that reading the table does not run. Columns go by their names, because a restore may order those of inherited tables
+anew. Positions are left out, so a relation is a multiset.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from replcheck.postgres.catalog import Column, Form
+from replcheck.postgres.digests import record_hash, value_of
+from replcheck.postgres.session import Session, Statement
+
+# Purpose: the columns that a dump carries, by name, and whether their bytes are portable. PostgreSQL 14+, no privilege.
+_COLUMNS: Statement = """
+    SELECT a.attrelid::bigint, array_agg(pg_catalog.textsend(a.attname::text) ORDER BY a.attname),
+           array_agg(a.atttypid = ANY (
+               '{bool,bytea,"char",name,int2,int4,int8,oid,text,varchar,bpchar,uuid,date,time,timetz,timestamp,
+                 timestamptz,interval,numeric,bit,varbit,inet,cidr,macaddr,macaddr8,money,json,jsonb}'::regtype[]
+           ) ORDER BY a.attname)
+    FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
+    GROUP BY a.attrelid
+"""
+
+# Purpose: relations that belong to an extension: a dump leaves them to CREATE EXTENSION. PostgreSQL 14+, no privilege.
+_OF_EXTENSIONS: Statement = """
+    SELECT d.objid::bigint FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e' AND d.objid = ANY (%s::bigint[]::oid[])
+"""
+
+# Purpose: all large objects, with what they hold and how long they are. A restore writes out the pages that a sparse
+# object lacks, so zeros at the end of a page and pages of zeros alone are left out, and the length is told apart.
+# Needs pg_read_all_data or superuser; PostgreSQL 14+. A page is a quarter of a block (storage/large_object.h).
+_LARGE_OBJECTS = """
+    SELECT count(DISTINCT o.oid), count(*), coalesce(sum({hash}), 0)::text::bytea FROM (
+        SELECT m.oid::bigint AS oid, 0::bigint AS part, 'm'::text AS what, ''::bytea AS data
+        FROM pg_catalog.pg_largeobject_metadata AS m
+        UNION ALL
+        SELECT p.loid::bigint, max(p.pageno::bigint * {page} + length(p.data)), 'l', ''
+        FROM pg_catalog.pg_largeobject AS p GROUP BY p.loid
+        UNION ALL
+        SELECT p.loid::bigint, p.pageno::bigint, 'p', rtrim(p.data, '\\x00'::bytea) FROM pg_catalog.pg_largeobject AS p
+        WHERE rtrim(p.data, '\\x00'::bytea) <> ''
+    ) AS o
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableRow:
+    """How the rows of one relation become numbers that do not depend on the cluster."""
+
+    columns: tuple[Column, ...]
+    """Ordered by name."""
+    seeds: tuple[int, ...]
+    by_column: bool = False
+
+    def hashes(self) -> list[sql.Composed]:
+        """Return one expression per seed, over a relation called `t`."""
+        return [self._hash(sql.Literal(seed)) for seed in self.seeds]
+
+    def _hash(self, seed: sql.Literal) -> sql.Composed:
+        # The columns go in as one value: hash_record combines several linearly.
+        values: list[sql.Composable] = [value_of(column) for column in self.columns]
+        if self.by_column:
+            values = [record_hash([value], seed) for value in values]
+        return record_hash(values, seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeObjects:
+    """All large objects of a database."""
+
+    objects: int
+    sums: tuple[int, ...]
+
+
+async def read_portable_columns(session: Session, oids: Sequence[int]) -> Mapping[int, tuple[Column, ...]]:
+    """Return the columns of relations by oid; one without columns is absent."""
+    rows = await session.read(_COLUMNS, [list(oids)])
+    return {
+        oid: tuple(
+            Column(name=bytes(name), form=Form.SENT if sent else Form.PRINTED, hashed=False)
+            for name, sent in zip(names, portable, strict=True)
+        )
+        for oid, names, portable in rows
+    }
+
+
+async def read_extension_members(session: Session, oids: Sequence[int]) -> frozenset[int]:
+    """Return those relations (oids) that belong to an extension."""
+    return frozenset(oid for (oid,) in await session.read(_OF_EXTENSIONS, [list(oids)]))
+
+
+async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:
+    """Digest what all large objects hold."""
+    sums, objects = [], 0
+    for seed in seeds:
+        values = [sql.SQL("o.oid"), sql.SQL("o.part"), sql.SQL("o.what"), sql.SQL("o.data")]
+        statement = sql.SQL(_LARGE_OBJECTS).format(
+            hash=record_hash(values, sql.Literal(seed)), page=sql.Literal(block_size // 4)
+        )
+        ((objects, _, total),) = await session.read(statement)
+        sums.append(int(bytes(total)))
+    return LargeObjects(objects=objects, sums=tuple(sums))

@@ -1,0 +1,254 @@
+"""A drill for people: which backup, what recovery did, how long it took, each layer of proof by name, what is wrong.
+
+The last lines are the verdict and what to do, since they are what a terminal shows when the run ends.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.text import Text
+
+from replcheck.drill.plan import FROM
+from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, UNMEASURED
+from replcheck.model.drill import (
+    RECOVERY_STAGES,
+    Blame,
+    CopyFacts,
+    DrillResult,
+    DrillVerdict,
+    LayerReport,
+    LayerState,
+    RecoveryFacts,
+    RowDifference,
+    TargetKind,
+)
+from replcheck.model.outcome import Outcome
+from replcheck.model.units import format_duration, format_size
+from replcheck.report.drill_words import (
+    all_drills,
+    drill_sentence,
+    drill_steps,
+    drills_sentence,
+    everything_wrong,
+    rows_were_compared,
+)
+from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
+from replcheck.report.verdict import counted
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DIFFERENCES_SHOWN = 20
+_WORDS = {
+    "missing": "missing from the copy",
+    "extra": "only in the copy",
+    "changed": "changed",
+    "unreadable": "unreadable in the copy",
+    "absent": "the whole relation is missing from the copy",
+    "unexpected": "a relation that should not be there",
+}
+
+
+def print_drill(result: DrillResult, console: Console, style: Style, *, verbose: bool = False) -> None:
+    """Print the report; `verbose` also lists layers that were left out by design, and every difference."""
+    _print_header(result, console, style)
+    _print_backup(result, console, style)
+    _print_stages(result, console)
+    _print_objectives(result, console, style)
+    _print_layers(result, console, style, verbose=verbose)
+    _print_wrong(result, console, style, verbose=verbose)
+    _print_scratch(result, console, style)
+    print_drill_verdict(result, console, style)
+
+
+def print_drill_briefly(result: DrillResult, console: Console, style: Style) -> None:
+    """Print the verdict and what to do next, and where the copy lies unless it was removed."""
+    if result.scratch is not None and not result.scratch.removed:
+        _print_scratch(result, console, style)
+    print_drill_verdict(result, console, style)
+
+
+def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> None:
+    """Print the verdict in one sentence and what to do next."""
+    console.print()
+    word = style.outcome(result.verdict.outcome, _word(result).upper())
+    line(console, word, "  ", drill_sentence(result), indent=0)
+    steps = drill_steps(result)
+    if steps:
+        heading(console, "What to do next")
+        for number, step in enumerate(steps, start=1):
+            line(console, f"{number}. {step}")
+
+
+def print_all_drills(verdicts: Sequence[DrillVerdict], console: Console, style: Style) -> None:
+    """Print what several drills come to."""
+    console.print()
+    line(console, _verdict(all_drills(verdicts), style), "  ", drills_sentence(verdicts), indent=0)
+
+
+def _verdict(verdict: DrillVerdict, style: Style) -> Text:
+    return style.outcome(verdict.outcome, verdict.value.upper())
+
+
+def _word(result: DrillResult) -> str:
+    """Return the verdict's word, and another one where rows were compared and only something else is missing."""
+    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
+    return "restored, not all proven" if partial else result.verdict.value
+
+
+def _print_header(result: DrillResult, console: Console, style: Style) -> None:
+    took = (_milliseconds(result.finished_at) - _milliseconds(result.started_at)) / 1000
+    title = Text(f"replcheck drill of {result.cluster}", style="bold")
+    line(console, title, f": {_word(result)}", indent=0)
+    line(
+        console,
+        f"{style.time(result.started_at)}, took {format_duration(took)}, replcheck {result.tool_version}",
+        indent=0,
+    )
+    line(console, f"run {result.run_id}", indent=0)
+    for note in result.tool_notes:
+        line(console, f"note: {note}", indent=0)
+
+
+def _milliseconds(moment: datetime) -> int:
+    # What a stored result keeps of a time, so that its report reads the same.
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _print_backup(result: DrillResult, console: Console, style: Style) -> None:
+    heading(console, "Backup and target")
+    if result.copy is None:
+        line(console, "no backup was found" if result.backup == FROM else f"{result.backup}: no backup was found")
+    else:
+        name = "" if result.backup == FROM else f"{result.backup}: "
+        line(console, f"{name}{_copy(result.copy, style)}")
+    line(console, f"target: {result.target.text}")
+    if result.recovery is not None:
+        line(console, _recovery(result.recovery, style))
+
+
+def _copy(copy: CopyFacts, style: Style) -> str:
+    kind = " ".join(dict.fromkeys(part for part in (copy.kind.value, copy.format) if part))
+    parts = [
+        f"{copy.label} ({kind})",
+        f"of {style.time(copy.taken_at)}" if copy.taken_at else "",
+        f"PostgreSQL {copy.major}" if copy.major is not None else "",
+        format_size(copy.size_bytes) if copy.size_bytes is not None else "",
+        f"consistent from {copy.end_lsn} on timeline {copy.timeline}" if copy.end_lsn and copy.timeline else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _recovery(facts: RecoveryFacts, style: Style) -> str:
+    files = f", {counted(facts.wal_files, 'WAL file')} from the archive" if facts.wal_files else ""
+    newest = f"newest commit of {style.time(facts.last_commit_at)}" if facts.last_commit_at else "no commit replayed"
+    how = "target reached" if facts.reached else "target NOT reached"
+    return f"recovered to {facts.replayed} on timeline {facts.timeline}, {newest}{files}: {how}"
+
+
+def _print_stages(result: DrillResult, console: Console) -> None:
+    if not result.stages:
+        return
+    heading(console, "Stages")
+    table = plain_table("  stage", "time", "moved", "", right=("time", "moved"))
+    for stage in result.stages:
+        table.add_row(
+            cell(f"  {stage.stage.value}"),
+            cell(format_duration(stage.elapsed_s)),
+            cell(format_size(stage.size_bytes) if stage.size_bytes is not None else None),
+            Text("" if stage.finished else "did not finish"),
+        )
+    console.print(table)
+
+
+def _print_objectives(result: DrillResult, console: Console, style: Style) -> None:
+    heading(console, "Recovery objectives")
+    codes = {problem.code for problem in result.problems}
+    took, limit = result.recovery_time_s, result.limits.max_time_s
+    stages = ", ".join(stage.value for stage in RECOVERY_STAGES)
+    measured = f"{format_duration(took)} ({stages})" if took is not None else "not measured: it could not be used"
+    line(console, f"time (RTO): {measured}", _held(limit, TOO_SLOW in codes, took is None, style))
+    age, limit = result.recovery_point_age_s, result.limits.max_age_s
+    measured = "not known"
+    if age is not None:
+        measured = f"the newest recovered commit was {format_duration(age)} old when the drill began"
+    if result.target.kind is not TargetKind.LATEST:
+        line(console, "point (RPO): not judged: the target lies in the past on purpose")
+        return
+    line(console, f"point (RPO): {measured}", _held(limit, TOO_OLD in codes, UNMEASURED in codes or age is None, style))
+
+
+def _held(limit_s: float | None, exceeded: bool, unmeasured: bool, style: Style) -> Text:
+    if limit_s is None:
+        return Text("; no limit is set")
+    outcome, word = (Outcome.REFUTED, "exceeded") if exceeded else (Outcome.PROVEN, "met")
+    if unmeasured:
+        outcome, word = Outcome.UNCHECKED, "not measured"
+    return Text.assemble(f"; limit {format_duration(limit_s)}: ", style.outcome(outcome, word))
+
+
+def _print_layers(result: DrillResult, console: Console, style: Style, *, verbose: bool) -> None:
+    heading(console, "Layers of proof")
+    table = plain_table("  layer", "state", "what")
+    for layer in result.layers:
+        word = style.outcome(layer.state.outcome, layer.state.value)
+        if layer.state is LayerState.NOT_RUN and layer.by_design:
+            word = Text("- not run")
+        table.add_row(cell(f"  {layer.name.value}"), word, cell(_layer(layer, verbose=verbose)))
+    console.print(table)
+
+
+def _layer(layer: LayerReport, *, verbose: bool) -> str:
+    parts = [layer.checked, layer.reason]
+    if verbose and layer.state is not LayerState.NOT_RUN:
+        parts.append(format_duration(layer.elapsed_s))
+    return "; ".join(part for part in parts if part)
+
+
+def _print_wrong(result: DrillResult, console: Console, style: Style, *, verbose: bool) -> None:
+    problems = everything_wrong(result)
+    differences = [(layer, found) for layer in result.layers for found in layer.differences]
+    if not problems and not differences:
+        return
+    heading(console, "What is wrong")
+    for problem in problems:
+        word = "backup" if problem.blame is Blame.BACKUP else "here"
+        line(console, style.outcome(problem.blame.outcome, word), f"  {problem.what} ({problem.code})")
+    shown = differences if verbose else differences[:_DIFFERENCES_SHOWN]
+    for layer, found in shown:
+        line(console, style.outcome(layer.state.outcome, found.kind), f"  {_difference(found)}")
+    if len(differences) > len(shown):
+        line(console, f"and {counted(len(differences) - len(shown), 'more difference')}: see --verbose")
+
+
+def _difference(found: RowDifference) -> str:
+    rows = f" {counted(found.count, 'row')}" if found.count is not None else ""
+    blocks = ""
+    if found.first_block is not None:
+        last = found.last_block
+        one = last is None or last == found.first_block
+        blocks = f", block {found.first_block}" if one else f", blocks {found.first_block} to {last}"
+    at_least = " at least" if rows else ""
+    return f"{found.database}.{found.relation}:{at_least}{rows} {_WORDS.get(found.kind, found.kind)}{blocks}"
+
+
+def _print_scratch(result: DrillResult, console: Console, style: Style) -> None:
+    scratch = result.scratch
+    if scratch is None:
+        return
+    heading(console, "Scratch copy")
+    if scratch.removed:
+        line(console, f"it lay in {scratch.where} and was removed")
+        return
+    if scratch.connect:
+        line(
+            console,
+            style.outcome(Outcome.PARTIAL, "kept"),
+            f"  in {scratch.where}: it is as sensitive as the original; remove it with replcheck drill --clean",
+        )
+        verbatim(console, scratch.connect)
+        return
+    line(
+        console,
+        style.outcome(Outcome.UNCHECKED, "NOT removed"),
+        f"  {scratch.where}: it is as sensitive as the original; try replcheck drill --clean",
+    )

@@ -1,0 +1,205 @@
+"""What a drill is asked for: flags over environment over file, checked before anything is looked at."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replcheck.config import Configuration
+from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
+from replcheck.drill.plan import FROM
+from replcheck.drill.scratch import default_root
+from replcheck.drill.seals import seal_folder
+from replcheck.drill.targets import parse_target
+from replcheck.errors import UsageError
+from replcheck.model.drill import DrillLimits, LayerName, Target
+from replcheck.model.names import printable
+from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.model.run import UNNAMED_CLUSTER
+from replcheck.postgres.assertions import Assertion, parse_assertion
+from replcheck.runs.request import configured_targets, flag_target
+
+SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
+_FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
+_LAYER_WORDS = {name.name.lower(): name for name in LayerName}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillFlags:
+    """What the caller gave; None means that the environment, the configuration, or the default, decides."""
+
+    backup: str | None = None
+    """Name of a configured backup."""
+    source: str | None = None
+    """`KIND:PATH` of one that is not configured."""
+    wal: Path | None = None
+    copy: str | None = None
+    every: bool = False
+    """Whether all backups of the source are drilled in turn."""
+    target: str | None = None
+    scratch: Path | None = None
+    require: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    primary: str | None = field(default=None, repr=False)
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillRequest:
+    """One drill, or one of each backup of a source, ready to run."""
+
+    cluster: str
+    name: str
+    """Of the backup."""
+    backup: Backup = field(repr=False)
+    copy_label: str | None
+    every: bool
+    target: Target
+    scratch: Path
+    scratch_dsn: str | None = field(repr=False)
+    """A server of the user's, on which dumps are restored."""
+    layers: frozenset[LayerName] | None
+    """None means all that make sense."""
+    required: frozenset[LayerName]
+    nodes: tuple[NodeTarget, ...]
+    """Nodes among which the primary is found; empty where no comparison with it was asked for."""
+    keep: bool
+    limits: DrillLimits
+    timeout_s: float | None
+    assertions: tuple[Assertion, ...] = field(repr=False)
+    programs: Mapping[str, str]
+    """Folders of server programs by major version."""
+    seals: Path | None
+    """Folder of the seals."""
+    signing_key: Path | None
+
+    @property
+    def argument_digest(self) -> str:
+        """Return the SHA-256 of what was asked; no connection string, command or assertion is in it."""
+        asked = {
+            "cluster": self.cluster,
+            "backup": self.name,
+            "copy": self.copy_label,
+            "every": self.every,
+            "target": self.target.text,
+            "layers": sorted(name.name for name in self.layers) if self.layers is not None else None,
+            "required": sorted(name.name for name in self.required),
+            "nodes": [node.name for node in self.nodes],
+            "limits": [self.limits.max_time_s, self.limits.max_age_s],
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def drill_request(
+    flags: DrillFlags, configuration: Configuration | None, environment: Mapping[str, str] = os.environ
+) -> DrillRequest:
+    """Return what to restore and how to prove it; raise UsageError or ConfigurationError for what makes no sense."""
+    _require_sense(flags)
+    drill = configuration.drill if configuration else Drill()
+    name, backup = _backup(flags, configuration)
+    required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in drill.require)
+    layers = _layers("--layer", flags.layers) or _configured_layers(drill)
+    if layers is not None and (missing := required - layers):
+        words = ", ".join(sorted(name.name.lower() for name in missing))
+        raise UsageError(
+            f"a layer is required and left out: {words}", hint="Add it to --layer, or to drill.layers, or require less."
+        )
+    cluster = configuration.cluster if configuration else UNNAMED_CLUSTER
+    key = configuration.output.signing_key if configuration else None
+    return DrillRequest(
+        cluster=cluster,
+        name=name,
+        backup=backup,
+        copy_label=flags.copy,
+        every=flags.every,
+        target=parse_target(flags.target or drill.target),
+        scratch=scratch_folder(flags.scratch, configuration, environment),
+        scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
+        layers=layers,
+        required=required,
+        nodes=_nodes(flags, configuration, (layers or frozenset()) | required),
+        keep=flags.keep,
+        limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
+        timeout_s=drill.timeout,
+        assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
+        programs=drill.programs,
+        seals=seal_folder(cluster, configuration, environment),
+        signing_key=Path(key) if key else None,
+    )
+
+
+def scratch_folder(flag: Path | None, configuration: Configuration | None, environment: Mapping[str, str]) -> Path:
+    """Return the folder in which scratch directories are made."""
+    configured = configuration.drill.scratch if configuration else None
+    if isinstance(configured, Scratch):
+        configured = configured.dir
+    named = flag or environment.get(SCRATCH_VARIABLE) or configured
+    return Path(named).absolute() if named else default_root()
+
+
+def _require_sense(flags: DrillFlags) -> None:
+    if flags.backup is not None and flags.source is not None:
+        raise UsageError("a configured backup and --from were given", hint="Give one of the two.")
+    if flags.wal is not None and flags.source is None:
+        raise UsageError("--wal was given without --from", hint="A configured backup names its WAL archive itself.")
+    if flags.every and flags.copy is not None:
+        raise UsageError("--all and --copy were given", hint="Give one of the two.")
+    if flags.every and flags.keep:
+        raise UsageError("--all and --keep were given", hint="Keep one copy at a time, chosen with --copy.")
+
+
+def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str, Backup]:
+    if flags.source is not None:
+        return FROM, _spelled_out(flags.source, flags.wal)
+    configured = configuration.backups if configuration else {}
+    name = flags.backup or (configuration.drill.backup if configuration else None)
+    if name is None and len(configured) == 1:
+        [name] = configured
+    if name is None:
+        known = f"Name one of {', '.join(configured)}." if configured else ""
+        raise UsageError(
+            "no backup to drill", hint=known or "Give --from KIND:PATH, or a configuration with --config FILE."
+        )
+    if name not in configured:
+        known = f"There are: {', '.join(configured)}." if configured else "Name a configuration with --config FILE."
+        raise UsageError(f'no backup "{printable(name)}" is configured', hint=known)
+    return name, configured[name]
+
+
+def _spelled_out(text: str, wal: Path | None) -> Backup:
+    kind, colon, place = text.partition(":")
+    if not colon or not place or kind not in _FROM_KINDS:
+        raise UsageError(
+            f"--from must be KIND:PATH, with one of the kinds {', '.join(_FROM_KINDS)}",
+            hint="Write for instance --from base:/backups/x --wal /backups/wal, or --from dump:/backups/app.dump.",
+        )
+    archive = str(wal) if wal is not None else None
+    if wal is not None and kind not in ("base", "snapshot"):
+        raise UsageError(f"--wal makes no sense for a backup of the kind {kind}")
+    if kind == "base":
+        return BaseBackup(kind="base", path=place, wal=archive)
+    if kind == "snapshot":
+        return SnapshotBackup(kind="snapshot", path=place, wal=archive)
+    return DumpBackup(kind="dump", path=place) if kind == "dump" else PgBackRestBackup(kind="pgbackrest", stanza=place)
+
+
+def _layers(flag: str, words: tuple[str, ...]) -> frozenset[LayerName] | None:
+    unknown = [word for word in words if word not in _LAYER_WORDS]
+    if unknown:
+        raise UsageError(f'{flag} "{printable(unknown[0])}" is no layer', hint=f"There are: {', '.join(_LAYER_WORDS)}.")
+    return frozenset(_LAYER_WORDS[word] for word in words) or None
+
+
+def _configured_layers(drill: Drill) -> frozenset[LayerName] | None:
+    return None if drill.layers is None else frozenset(_LAYER_WORDS[word] for word in drill.layers)
+
+
+def _nodes(
+    flags: DrillFlags, configuration: Configuration | None, asked: frozenset[LayerName]
+) -> tuple[NodeTarget, ...]:
+    """Return where the primary is looked for: reading it all is not done unasked."""
+    if flags.primary is not None:
+        return (flag_target("primary", "--primary", flags.primary, NodeRole.PRIMARY, configuration),)
+    return configured_targets(configuration) if LayerName.PRIMARY in asked else ()

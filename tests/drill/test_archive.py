@@ -1,0 +1,74 @@
+"""The feeder asks an archive for what a server wants and a little more, and then leaves it alone."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replcheck.drill.archive import Feeder
+from replcheck.drill.wal import Segment
+
+SIZE = 1 << 20
+
+
+class Counting:
+    """An archive of some empty segments that counts how often it is asked."""
+
+    def __init__(self, count: int) -> None:
+        self._names = {Segment(number=number, timeline=1).name(SIZE) for number in range(1, count + 1)}
+        self.asked: list[str] = []
+
+    def fetch(self, name: str, to: Path) -> bool:
+        self.asked.append(name)
+        if name in self._names:
+            to.write_bytes(bytes(SIZE))
+        return name in self._names
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+
+@pytest.fixture
+def archive() -> Counting:
+    return Counting(2)
+
+
+@pytest.fixture
+def feeder(archive: Counting, tmp_path: Path) -> Iterator[Feeder]:
+    spool = tmp_path / "it's a spool"
+    made = Feeder(archive, spool=spool, account=None, system_identifier=1, segment_bytes=SIZE)
+    made.start()
+    yield made
+    made.close()
+
+
+def ask(feeder: Feeder, name: str, to: Path) -> int:
+    """Run the restore_command as a server does."""
+    command = feeder.restore_command.replace("%%", "%").replace("%f", name).replace("%p", f"'{to}'")
+    return subprocess.run(["/bin/sh", "-c", command], check=False).returncode
+
+
+def test_files_are_handed_over_and_absent_ones_told(feeder: Feeder, archive: Counting, tmp_path: Path):
+    target = tmp_path / "RECOVERYXLOG"
+    assert ask(feeder, "000000010000000000000001", target) == 0
+    assert target.read_bytes() == bytes(SIZE)
+    assert ask(feeder, "000000010000000000000002", target) == 0
+    assert ask(feeder, "000000010000000000000003", target) == 1
+    assert ask(feeder, "00000002.history", target) == 1
+    assert feeder.feed.absent() == ["000000010000000000000003", "00000002.history"]
+
+
+def test_an_archive_is_left_alone_once_it_has_no_more(feeder: Feeder, archive: Counting, tmp_path: Path):
+    assert ask(feeder, "000000010000000000000001", tmp_path / "x") == 0
+    assert ask(feeder, "000000010000000000000002", tmp_path / "x") == 0
+    time.sleep(0.1)
+    asked = len(archive.asked)
+    time.sleep(0.3)
+    assert len(archive.asked) == asked <= 5
+
+
+def test_a_server_that_asks_after_the_end_is_told_to_give_up(feeder: Feeder, tmp_path: Path):
+    feeder.close()
+    assert ask(feeder, "000000010000000000000001", tmp_path / "x") == 200

@@ -1,0 +1,157 @@
+"""Servers that commands provide are used, destroyed whatever happens, and their connection strings never told."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replcheck.config.model import CommandBackup
+from replcheck.drill.backups.command import CommandSource
+from replcheck.drill.scratch import Scratch
+from replcheck.drill.stages import Stages
+from replcheck.errors import DrillBlocked, DrillError, Interrupted
+from replcheck.events import Event
+from replcheck.lab.cluster import LabCluster
+from replcheck.model.drill import Stage, Target, TargetKind
+
+SECRET = "hush-hush-7"
+LATEST = Target(kind=TargetKind.LATEST, text="latest")
+
+
+class Commands:
+    """A provision and a destroy command, written as scripts, and what they left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events: list[Event] = []
+        self.scratch = Scratch(directory=folder, account=None, run_id="run-1")
+
+    def source(self, provision: str, destroy: str = "", **keys: str) -> CommandSource:
+        before = "import os, sys, time, pathlib\nhere = pathlib.Path(__file__).parent\n"
+        for name, script in (("provision", provision), ("destroy", destroy or DESTROY)):
+            (self.folder / f"{name}.py").write_text(before + script)
+        section = CommandBackup(
+            kind="command",
+            provision=(sys.executable, str(self.folder / "provision.py")),
+            destroy=(sys.executable, str(self.folder / "destroy.py"), "an argument; with $HOME"),
+            **keys,
+        )
+        return CommandSource(name="cloud", section=section)
+
+    def restore(self, source: CommandSource, obey=lambda: None):
+        copy = source.copies()[0]
+        source.requirements(copy, LATEST)
+        return source.restore(copy, LATEST, self.scratch, Stages(self.events.append, obey=obey))
+
+    def destroyed(self) -> str:
+        path = self.folder / "destroyed"
+        return path.read_text() if path.exists() else ""
+
+
+DESTROY = """
+told = [os.environ["REPLCHECK_RUN_ID"], os.environ.get("REPLCHECK_DSN", "none"), sys.argv[1]]
+(here / "destroyed").write_text(" ".join(told))
+"""
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    made = Commands(tmp_path)
+    yield made
+    assert SECRET not in repr(made.events)
+
+
+def test_a_server_is_provided_used_and_destroyed(commands, cluster: LabCluster):
+    dsn = f"{cluster.primary.dsn()} password={SECRET}"
+    told = "['run-1', 'cloud', 'latest', 'latest']"
+    source = commands.source(
+        "names = ('RUN_ID', 'BACKUP', 'TARGET', 'TARGET_KIND')\n"
+        f"assert str([os.environ['REPLCHECK_' + name] for name in names]) == {told!r}\n"
+        f"print('working on it')\nprint({dsn!r})\nprint()\n"
+    )
+    restored = commands.restore(source)
+    assert restored.dsn == dsn
+    assert (restored.server, restored.databases) == (None, None)
+    assert SECRET not in restored.where + repr(source.copies())
+    assert [event.stage for event in commands.events if hasattr(event, "ok")] == [Stage.RESTORE, Stage.OPEN]
+    assert commands.destroyed() == ""
+    source.release(restored)
+    assert commands.destroyed() == f"run-1 {dsn} an argument; with $HOME"
+    (commands.folder / "destroyed").unlink()
+    source.release(restored)
+    assert commands.destroyed() == "", "it was destroyed twice"
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (f"print('host={SECRET}')\nsys.exit(3)", "provision_failed"),
+        ("pass", "provision_failed"),
+        (f"print('not a connection string {SECRET}')", "provision_failed"),
+        (f"print('host=/nonexistent password={SECRET}')", "provision_failed"),
+        ("time.sleep(60)", "provision_failed"),
+        ("os.kill(os.getpid(), 9)", "provision_failed"),
+    ],
+)
+def test_what_was_half_provided_is_destroyed_and_the_reason_told(commands, script, code):
+    source = commands.source(script, timeout="2s")
+    with pytest.raises(DrillBlocked) as blocked:
+        commands.restore(source)
+    assert blocked.value.code == code
+    assert SECRET not in blocked.value.message + blocked.value.hint
+    source.release(None)
+    assert commands.destroyed().startswith("run-1 ")
+
+
+def test_an_interrupt_ends_the_command_with_its_children_and_destroys(commands):
+    source = commands.source(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+        "(here / 'child').write_text(str(child.pid))\ntime.sleep(60)"
+    )
+
+    def obey() -> None:
+        if (commands.folder / "child").exists():
+            raise Interrupted("stopped")
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        commands.restore(source, obey)
+    source.release(None)
+    assert time.monotonic() - began < 30
+    child = int((commands.folder / "child").read_text())
+    assert not Path(f"/proc/{child}").exists() or "\nState:\tZ" in Path(f"/proc/{child}/status").read_text()
+    assert commands.destroyed() == "run-1 none an argument; with $HOME"
+
+
+def test_a_server_that_may_be_left_is_told_loudly(commands):
+    source = commands.source("print('host=/nonexistent')", destroy=f"print('{SECRET}', file=sys.stderr)\nsys.exit(1)")
+    with pytest.raises(DrillBlocked):
+        commands.restore(source)
+    with pytest.raises(DrillError, match="may still be there") as left:
+        source.release(None)
+    assert left.value.code == "destroy_failed"
+    assert SECRET not in left.value.message + left.value.hint
+
+
+def test_nothing_is_provided_that_could_not_be_destroyed(commands):
+    source = commands.source("(here / 'provided').touch()")
+    section = source.section.model_copy(update={"destroy": ("/nonexistent/destroy",)})
+    source = CommandSource(name="cloud", section=section)
+    with pytest.raises(DrillBlocked, match="/nonexistent/destroy"):
+        commands.restore(source)
+    assert not (commands.folder / "provided").exists()
+    source.release(None)
+
+
+def test_a_command_that_says_much_does_not_stand_still(commands):
+    source = commands.source("print('x' * 5_000_000)\nprint('nonsense', flush=True)")
+    done = threading.Timer(30, lambda: pytest.fail("it stood still"))
+    done.start()
+    try:
+        with pytest.raises(DrillBlocked):
+            commands.restore(source)
+    finally:
+        done.cancel()

@@ -1,0 +1,149 @@
+"""pgBackRest's repositories, with the real program; Debian's goes with PostgreSQL 15."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replcheck.config.model import PgBackRestBackup
+from replcheck.drill.backups.pgbackrest import PgBackRestSource
+from replcheck.errors import BackupRefuted, DrillBlocked
+from replcheck.lab.cluster import LabCluster
+from replcheck.postgres.programs import available_programs, process_options
+from tests.drill.physicals import Place, contents, own, rows_in, trial
+
+MAJOR = 15
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="pgbackrest is not installed"),
+    pytest.mark.skipif(
+        all(programs.major != MAJOR for programs in available_programs()),
+        reason=f"PostgreSQL {MAJOR} is not installed, the newest that this pgbackrest knows",
+    ),
+]
+
+
+class Repository(Place):
+    """A primary that archives through pgBackRest."""
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "pgbackrest.conf"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    def pgbackrest(self, *words: str) -> None:
+        subprocess.run(
+            ["pgbackrest", f"--config={self.config}", "--stanza=clinic", *words],
+            **process_options(self.primary.account),
+            check=True,
+            capture_output=True,
+        )
+
+    def source(self, stanza: str = "clinic") -> PgBackRestSource:
+        section = PgBackRestBackup(kind="pgbackrest", stanza=stanza, config=str(self.config), jobs=2)
+        return PgBackRestSource(name="nightly", section=section)
+
+    def settle(self) -> None:
+        """Archive all WAL up to now."""
+        self.primary.execute("select pg_logical_emit_message(true, 'test', 'x')")
+        self.primary.execute("select pg_switch_wal()")
+        self.pgbackrest("check")
+
+
+@pytest.fixture(scope="module")
+def repository(clusters_root: Path, backups_root: Path) -> Iterator[Repository]:
+    folder = backups_root / "pgbackrest"
+    folder.mkdir(mode=0o755)
+    own(folder)
+    config = folder / "pgbackrest.conf"
+    settings = {
+        "archive_mode": "on",
+        "archive_command": f"pgbackrest --config={config} --stanza=clinic archive-push %p",
+    }
+    with LabCluster.create(clusters_root, name="rest", major=MAJOR, standbys=0, settings=settings) as cluster:
+        made = Repository(cluster=cluster, folder=folder)
+        primary = made.primary
+        config.write_text(
+            f"[global]\nrepo1-path={made.repository}\nlog-level-file=off\nlock-path={folder}/locks\n"
+            f"spool-path={folder}/spool\nstart-fast=y\n"
+            f"[clinic]\npg1-path={primary.data_dir}\npg1-socket-path={primary.socket_dir}\npg1-port={primary.port}\n"
+            "pg1-user=postgres\n"
+        )
+        own(config)
+        made.pgbackrest("stanza-create")
+        made.write()
+        made.pgbackrest("backup", "--type=full")
+        made.write()
+        made.restore_point("half")
+        made.write()
+        made.pgbackrest("backup", "--type=incr")
+        made.write(table="other")
+        made.settle()
+        yield made
+
+
+def test_the_newest_backup_comes_back_and_the_repository_stays_as_it_was(repository: Repository, scratch_root: Path):
+    copies = repository.source().copies()
+    assert [copy.format for copy in copies] == ["incr", "full"]
+    assert copies[0].major == MAJOR
+    before = contents(repository.repository)
+    with trial(repository.source(), scratch_root) as made:
+        restored = made.run()
+        assert (rows_in(restored), rows_in(restored, "other")) == (3000, 1000)
+    assert contents(repository.repository) == before
+
+
+def test_a_named_backup_is_recovered_to_a_restore_point(repository: Repository, scratch_root: Path):
+    label = repository.source().copies()[1].label
+    with trial(repository.source(), scratch_root) as made:
+        restored = made.run("half", label=label)
+        assert rows_in(restored) == 2000
+        assert restored.recovery is not None
+        assert restored.recovery.paused
+
+
+def test_damaged_and_missing_files_of_a_repository_are_named(repository: Repository, scratch_root: Path):
+    label = repository.source().copies()[1].label
+    kept = repository.folder / "kept"
+    shutil.copytree(repository.repository, kept, symlinks=True)
+    try:
+        files = sorted((repository.repository / "backup" / "clinic" / label / "pg_data" / "base").rglob("1259.gz"))
+        data = files[-1].read_bytes()
+        files[-1].write_bytes(data[: len(data) // 2])
+        with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
+            made.run(label=label)
+        assert raised.value.code == "repository_damaged"
+        files[-1].unlink()
+        with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
+            made.run(label=label)
+        assert raised.value.code == "repository_damaged"
+        assert "1259" in raised.value.message
+    finally:
+        for path in kept.rglob("1259.gz"):
+            shutil.copy2(path, repository.repository / path.relative_to(kept))
+        shutil.rmtree(kept)
+
+
+def test_a_wal_file_that_is_gone_from_the_repository_is_named(repository: Repository, scratch_root: Path):
+    label = repository.source().copies()[1].label
+    wal = sorted((repository.repository / "archive").rglob("0000*-*.gz"))
+    gone = wal[2]
+    away = repository.folder / gone.name
+    gone.rename(away)
+    try:
+        with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
+            made.run("half", label=label)
+        assert gone.name[:24] in raised.value.message
+    finally:
+        away.rename(gone)
+
+
+def test_a_stanza_that_is_not_there_leaves_it_untried(repository: Repository):
+    with pytest.raises(DrillBlocked) as raised:
+        repository.source("klinik").copies()
+    assert raised.value.code == "no_stanza"
