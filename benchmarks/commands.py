@@ -48,9 +48,14 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Ra
         return Ran(seconds=seconds, peak_bytes=used.ru_maxrss * 1024, status=process.returncode, output=out.read())
 
 
+def replcheck(*words: str) -> list[str]:
+    """Return a command of this installation."""
+    return [sys.executable, "-m", "replcheck", *words]
+
+
 def audit_command(cluster: LabCluster, replicas: Sequence[str], *more: str) -> list[str]:
     """Return the command that audits the database that is measured."""
-    command = [sys.executable, "-m", "replcheck", "audit", "--primary", cluster.audit_dsn("primary", DATABASE)]
+    command = replcheck("audit", "--primary", cluster.audit_dsn("primary", DATABASE))
     for name in replicas:
         command += ["--replica", cluster.audit_dsn(name, DATABASE)]
     return [*command, "--database", DATABASE, "--no-catalogs", "--no-store", "--format", "json", *more]

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import commands, subjects, writers
+from benchmarks import commands, restores, subjects, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
 from replcheck.errors import LabError
+
+_DRILLED_ROWS = 4_000_000
+"""Rows with their index make more than 500 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,60 @@ def workload(setup: Setup) -> list[Measure]:
         return writers.beside_audits(cluster, rounds=setup.rounds, seconds=setup.seconds, scale=setup.scale)
 
 
+def sealing(setup: Setup) -> list[Measure]:
+    """Measure a seal of one large table against the bare digest query, run once on the primary."""
+    with subjects.cluster_of(setup.root, standbys=0) as cluster:
+        restores.allow_seals(cluster)
+        subjects.add_records(cluster, 1, setup.rows)
+        commands.bare_digest(cluster, [])
+        series = in_turns(
+            setup.rounds,
+            {
+                "seal": lambda: restores.seal(cluster, cluster.directory / "seals").seconds,
+                "bare": timed(lambda: commands.bare_digest(cluster, [])),
+            },
+        )
+    figure = median(series["seal"]) / median(series["bare"])
+    return [
+        Measure(
+            name="seal",
+            what=f"a seal of {setup.rows:,} rows over two connections, start of the program included, against the"
+            " digest query alone",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times the bare query",
+            reach="at most 1.15",
+            reached=figure <= 1.15,
+        )
+    ]
+
+
+def drilling(setup: Setup) -> list[Measure]:
+    """Measure a whole drill of a base backup against copying, recovering and checking it by hand."""
+    with restores.restorable(setup.root, max(setup.rows, _DRILLED_ROWS)) as subject:
+        size = subject.size_bytes
+        subject.by_hand()
+        series = in_turns(
+            setup.rounds,
+            {"drill": lambda: subject.drill().seconds, "by hand": timed(subject.by_hand)},
+        )
+    figure = median(series["drill"]) / median(series["by hand"])
+    return [
+        Measure(
+            name="drill",
+            what=f"a drill of a base backup of {size >> 20:,} MB to a seal, all layers of proof included, against"
+            " copying, recovering and pg_amcheck by hand",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="times the work by hand",
+            reach="at most 1.5",
+            reached=figure <= 1.5,
+        )
+    ]
+
+
 def help_text(setup: Setup) -> list[Measure]:
     """Measure how long `replcheck --help` takes, against an interpreter that does nothing."""
     series = in_turns(
@@ -210,5 +267,7 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "relations": many_relations,
     "memory": client_memory,
     "workload": workload,
+    "seal": sealing,
+    "drill": drilling,
 }
 """By the name that `--only` takes."""

@@ -1,11 +1,12 @@
 """The clusters that are measured, and what lies in them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import getpid
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from replcheck.errors import LabError
 from replcheck.lab import pages, surgery
@@ -28,9 +29,12 @@ _BATCH = 500_000
 
 
 @contextmanager
-def cluster_of(root: Path, *, standbys: int = 1) -> Iterator[LabCluster]:
-    """Make a cluster with an empty database; gone afterwards."""
-    with LabCluster.create(root, name=f"bench_{getpid()}", standbys=standbys, settings=SETTINGS) as cluster:
+def cluster_of(
+    root: Path, *, standbys: int = 1, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[LabCluster]:
+    """Make a cluster with an empty database; gone afterwards. `settings` come beside the usual ones."""
+    merged = {**SETTINGS, **settings}
+    with LabCluster.create(root, name=f"bench_{getpid()}", standbys=standbys, settings=merged) as cluster:
         cluster.create_database(DATABASE)
         yield cluster
 

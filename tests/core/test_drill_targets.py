@@ -56,6 +56,11 @@ def test_what_can_be_no_target_is_refused(text: str):
     assert "\x1b" not in raised.value.message
 
 
+def test_a_seal_of_another_machine_is_named_by_its_file():
+    target = parse_target("seal:/carried here/1.seal.json")
+    assert (target.kind, target.seal_id) == (TargetKind.SEAL, "/carried here/1.seal.json")
+
+
 def test_a_seal_is_named_by_its_identifier():
     target = parse_target("seal:20261128-1")
     assert (target.kind, target.seal_id, target.name) == (TargetKind.SEAL, "20261128-1", None)

@@ -7,6 +7,7 @@ and is none is refused, never taken for a name.
 import re
 from datetime import datetime
 
+from replcheck.drill.manifest import SUFFIX
 from replcheck.errors import UsageError
 from replcheck.model.drill import Target, TargetKind
 from replcheck.model.names import printable
@@ -21,7 +22,7 @@ _LONGEST_NAME = 63
 
 
 def parse_target(text: str) -> Target:
-    """Read a target: `latest`, `seal:ID`, an LSN, a time with its offset from UTC, or a restore point's name.
+    """Read a target: `latest`, `seal:ID` or a seal's file, an LSN, a time with its UTC offset, or the name of a restore point.
 
     `name:` before a restore point's name lets it be any word. Raise UsageError for what is none of these.
 
@@ -44,8 +45,12 @@ def parse_target(text: str) -> Target:
 
 def _seal(word: str) -> Target:
     seal_id = word.removeprefix(_SEAL)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", seal_id):
-        raise UsageError(f"{printable(word)!r} names no seal", hint="Write seal:ID with the identifier of a seal.")
+    is_file = seal_id.endswith(SUFFIX) and seal_id == printable(seal_id)
+    if not is_file and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", seal_id):
+        raise UsageError(
+            f"{printable(word)!r} names no seal",
+            hint=f"Write seal:ID with the identifier of a seal, or seal:FILE with its file (*{SUFFIX}).",
+        )
     return Target(kind=TargetKind.SEAL, text=word, seal_id=seal_id)
 
 
