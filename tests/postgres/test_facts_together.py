@@ -162,6 +162,27 @@ def test_one_that_is_dropped_is_told_and_the_others_are_proven(cluster: LabClust
     assert asked.refused
 
 
+def test_one_that_is_made_unlogged_is_on_no_replica_by_design(cluster: LabCluster, tables: str, asked: Asked) -> None:
+    run = read(cluster, tables, between_plan_and_read(ONE, lambda: do(cluster, tables, "alter table t5 set unlogged")))
+    assert_others_proven(run)
+    assert ONE not in {relation.name for relation in run.result.relations}
+    assert {(note.code, note.by_design) for note in run.result.not_checked} == {("unlogged", True)}
+    assert run.verdict is Verdict.CONSISTENT
+    assert asked.refused["standby1"] == ["0A000"]
+
+
+def test_one_that_is_unlogged_for_a_while_is_proven_in_the_end(cluster: LabCluster, tables: str, asked: Asked) -> None:
+    run = read(
+        cluster,
+        tables,
+        between_plan_and_read(ONE, lambda: do(cluster, tables, "alter table t5 set unlogged")),
+        at(ChunkCompared, lambda: do(cluster, tables, "alter table t5 set logged"), relation=OTHERS[-1]),
+    )
+    assert_others_proven(run)
+    assert run.relation(ONE).rows == ROWS
+    run.assert_consistent()
+
+
 @pytest.mark.parametrize(
     "statements",
     [

@@ -23,7 +23,7 @@ from replcheck.audit.parity import compare_nodes
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, Shortfall
+from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, UNLOGGED, Shortfall
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
@@ -244,7 +244,8 @@ class _Audit:
         for damaged in audit.damage.divergences:
             gathered.damaged.setdefault(damaged.node, []).append(name)
         for dropped in audit.dropped:
-            self._skip(not_checked(name, dropped.label, None, DROPPED.code, DROPPED.reason, by_design=True))
+            lack = UNLOGGED if dropped.unlogged else DROPPED
+            self._skip(not_checked(name, dropped.label, None, lack.code, lack.reason, by_design=True))
         for note in shortfalls(name, audit.proofs):
             self._skip(note)
         gathered.divergences += extra_divergences(name, audit.extras)

@@ -68,7 +68,7 @@ class DatabaseAudit:
 
     @property
     def dropped(self) -> list[Relation]:
-        """Return the relations that were dropped while the audit ran."""
+        """Return the relations that were dropped, or made unlogged, while the audit ran."""
         return list(self._job.dropped.values())
 
     @property
@@ -267,17 +267,22 @@ class DatabaseAudit:
     async def _plan_latecomers(self) -> bool:
         """Plan relations that came into being since the last listing; return whether there is anything new to read.
 
-        What cannot be listed is told: a table that took another's place under its name must not be missed.
+        What cannot be listed is told: a table that took another's place under its name must not be missed. One that was
+        unlogged when it was looked at, and is not any more, is new again.
         """
         plan, queue = self.plan, self._job.queue
         if plan is None or self._workers[0].over:
             return False
+        dropped = self._job.dropped
         known = queue.proofs.keys() | {other.oid for other in plan.sequences}
+        known -= {oid for oid, relation in dropped.items() if relation.unlogged}
         listing = await self._listing(but=known)
         if listing is None:
             return False
         now = self._sorted(listing[0])
         self.plan = replace(plan, digested=(*plan.digested, *now.digested), sequences=(*plan.sequences, *now.sequences))
+        for relation in now.digested:
+            dropped.pop(relation.oid, None)
         self._take_on(now.digested, *listing)
         return bool(now.digested)
 

@@ -120,10 +120,11 @@ class Lane:
             aligned = await chase.run()
             for name in ready.keys() - chase.unsettled.keys():
                 await self._unaligned(self.cluster.replicas[name], chase.lsn)
-            if not aligned:
+            if aligned:
+                await chase.arm()
+            if not (aligned and chase.unsettled):
                 await self.release()
                 return None
-            await chase.arm()
         self.alignment = Alignment(
             number=number,
             taken_at=datetime.now(UTC),

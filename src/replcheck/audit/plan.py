@@ -103,7 +103,7 @@ def _reason_not_checked(relation: Relation, options: AuditOptions, database: str
         return because("excluded", "excluded by the user", by_design=True)
     if relation.kind is None:
         return because("foreign", "foreign table: its rows lie on another server", by_design=True)
-    if relation.persistence == "u":
+    if relation.unlogged:
         return because("unlogged", "unlogged: not replicated", by_design=True)
     if relation.persistence == "t":
         return because("temporary", "temporary: not replicated", by_design=True)

@@ -77,6 +77,7 @@ UNREADABLE = Shortfall(
     hint="Look for corruption in the servers' logs; pg_amcheck may tell more.",
 )
 DROPPED = Shortfall(code="dropped", reason="dropped while the audit ran", verdict=Verdict.CONSISTENT)
+UNLOGGED = Shortfall(code="unlogged", reason="made unlogged while the audit ran", verdict=Verdict.CONSISTENT)
 STOPPED = Shortfall(
     code="stopped", reason="the run was stopped", verdict=Verdict.UNCHECKED, hint="Run the audit again to its end."
 )

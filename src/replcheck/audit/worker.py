@@ -31,9 +31,9 @@ from replcheck.postgres.failures import is_too_wide
 _IDLE_S = 0.1
 _SNAPSHOT_REST_S = 1.0
 """The longest rest in which a lane keeps its snapshots."""
-_DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "XX000"})
-"""What a statement is refused with whose relation was dropped, renamed or redefined since it was planned, or else
-whose type has a broken function."""
+_DEFINITION_SQLSTATES = frozenset({"42P01", "42703", "42704", "42883", "42804", "42809", "3F000", "0A000", "XX000"})
+"""What a statement is refused with whose relation was dropped, renamed, redefined or made unlogged since it was
+planned, or else whose type has a broken function."""
 _ENDED_SQLSTATES = frozenset({"25P03", "25P04", "40001"})
 """Why a server that is well ends a session: its time limits, or a recovery conflict."""
 _QUERY_CANCELED = "57014"
@@ -61,6 +61,7 @@ class Job:
     watch: DefinitionWatch
     pace: Pace
     dropped: dict[int, Relation]
+    """By oid, what was dropped or made unlogged since it was planned, and so is on no replica any more."""
     alignments: dict[str, list[AlignmentReport]]
     absent: dict[str, shortfalls.Shortfall]
     """Nodes that lack the database or cannot read its catalogs, the primary perhaps."""
@@ -237,8 +238,8 @@ class LaneWorker:
 
     def _replan(self, proof: RelationProof, listing: Listing, alignment: Alignment) -> None:
         now = listing[self._cluster.primary.name].get(proof.relation.oid)
-        if now is None:
-            self._job.dropped.setdefault(proof.relation.oid, proof.relation)
+        if now is None or now.unlogged:
+            self._job.dropped.setdefault(proof.relation.oid, now or proof.relation)
             self._job.watch.forget(proof)
             for name in proof.tallies:
                 proof.give_up(name, shortfalls.DROPPED)
@@ -434,7 +435,8 @@ class LaneWorker:
         if halves:
             self._job.queue.put_back(halves)
         else:
-            proof.refuse(chunk, shortfalls.TOO_SLOW)
+            # Once says little: the machine may have been busy, or somebody may have cancelled the statement.
+            self._put_off(proof, chunk, shortfalls.TOO_SLOW, lost=True)
 
     async def settle(self) -> None:
         """Give the lane's snapshots back, make sure nothing was redefined meanwhile, and take its findings in."""

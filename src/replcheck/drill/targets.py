@@ -22,7 +22,7 @@ _LONGEST_NAME = 63
 
 
 def parse_target(text: str) -> Target:
-    """Read a target: `latest`, `seal:ID` or a seal's file, an LSN, a time with its UTC offset, or the name of a restore point.
+    """Read a target: `latest`, a seal by its id or file, an LSN, a time with its UTC offset, or a restore point's name.
 
     `name:` before a restore point's name lets it be any word. Raise UsageError for what is none of these.
 

@@ -265,6 +265,11 @@ class Relation:
         """Return whether initdb made it."""
         return self.oid < FIRST_USER_OID
 
+    @property
+    def unlogged(self) -> bool:
+        """Return whether its rows are on no replica by design."""
+        return self.persistence == "u"
+
 
 async def read_relations(
     session: Session,
