@@ -149,6 +149,14 @@ def test_a_sequence_set_back_is_looked_at_again(counter, distance, called, chanc
     assert judge(before, counter.logged, counter.now) is Bracket.UNSTEADY
 
 
+def test_a_page_that_was_copied_before_a_failover_stands_where_the_new_primary_goes_on():
+    promoted, copied = state(264), state(250, log_count=14)
+    assert judge(promoted, copied, promoted) is Bracket.INSIDE
+    assert judge(promoted, copied, state(265, log_count=32)) is Bracket.INSIDE
+    for broken in (state(249, log_count=14), state(250, log_count=13), state(250)):
+        assert judge(promoted, broken, promoted) is Bracket.OUTSIDE
+
+
 @given(sequences(), st.integers(1, 10**9), st.booleans(), CHANCES)
 def test_a_replica_off_by_more_than_what_is_logged_ahead_is_outside(counter, distance, forward, chance):
     move(counter, chance)

@@ -8,7 +8,7 @@ replayed the moment of a new S0. The judging is pure.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from replcheck.audit.handles import NodeHandle
@@ -50,7 +50,8 @@ def judge(before: SequenceState, replica: SequenceState, after: SequenceState) -
     """Tell whether a replica's sequence lies where the primary's went through.
 
     Where it was not moved in between, the replica must stand at the end of what was logged ahead, or have the same page
-    if it was copied meanwhile. `setval` backwards and cycling make a bracket meaningless.
+    if it was copied meanwhile. A page that was copied from an earlier primary says itself how far that one had logged
+    ahead, and there the one that was promoted goes on. `setval` backwards and cycling make a bracket meaningless.
     """
     if _definition(before) != _definition(after):
         return Bracket.UNSTEADY
@@ -61,7 +62,8 @@ def judge(before: SequenceState, replica: SequenceState, after: SequenceState) -
     low, high = sign * _next(before), sign * (_next(after) + _ahead(after) * after.increment)
     if sign * _next(after) < low:
         return Bracket.UNSTEADY
-    if low <= sign * _next(replica) <= high:
+    logged = replace(replica, last_value=_place(replica)[0], log_count=0)
+    if any(low <= sign * _next(state) <= high for state in (replica, logged)):
         return Bracket.INSIDE if moved or _place(replica) == _place(before) else Bracket.NEAR
     return Bracket.UNSTEADY if moved and before.cycles else Bracket.OUTSIDE
 
