@@ -206,6 +206,7 @@ def test_an_audit_must_compare_every_quiet_relation() -> None:
 
 def test_an_audit_must_come_to_an_end() -> None:
     assert any("took 500 s" in problem for problem in judged(factories.consistent(), CALM, seconds=500.0).problems)
+    assert not judged(factories.consistent(), replace(CALM, read_share=0.1), seconds=500.0).problems
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from replcheck.audit import pace
 from replcheck.audit.auditor import audit_cluster
-from replcheck.audit.options import AuditOptions
+from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.errors import Interrupted, LabError, ReplcheckError
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
@@ -372,6 +372,7 @@ class _Player:
             or step.client in (Client.INTERRUPTED, Client.KILLED)
             or step.options["time_budget_s"] is not None,
             ended_by_fault=step.options["fail_fast"] and self._planted is not None,
+            read_share=Pacing(step.options["pacing"]).share,
         )
 
     def _judged(self, outcome: Outcome, circumstances: Circumstances, seconds: float) -> Judgement:

@@ -23,6 +23,7 @@ AWAY_CODES = frozenset(
 """And why one may where nodes go away, or lag."""
 CONSISTENT, DIVERGED = "consistent", "diverged"
 _LONGEST_S = 120.0
+"""Seconds that an audit may read at most."""
 
 Label = tuple[str, str]
 """Schema and name of a relation."""
@@ -60,6 +61,8 @@ class Circumstances:
     """Whether the audit was interrupted, or had little time."""
     ended_by_fault: bool = False
     """Whether the audit was to end at the first divergence, of which there is one."""
+    read_share: float = 1.0
+    """The part of its time in which the audit's pace lets it read."""
 
     @property
     def broken(self) -> Label | None:
@@ -100,7 +103,7 @@ def judge(document: Mapping[str, Any], circumstances: Circumstances, *, seconds:
         problems += _not_excused(document, circumstances) + _not_thorough(document, circumstances)
     if circumstances.refused and not circumstances.ended_early:
         problems.append("an audit of two primaries was not refused")
-    if seconds > _LONGEST_S:
+    if seconds * circumstances.read_share > _LONGEST_S:
         problems.append(f"the audit took {seconds:.0f} s")
     seen, complaint = _fault(document, circumstances)
     return Judgement((*problems, *complaint), seen)

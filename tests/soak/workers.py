@@ -15,8 +15,9 @@ from tests.soak import leftovers
 from tests.soak.histories import CutShort, play
 from tests.soak.plans import plan_history
 
-_HANGS_S = 300.0
-"""An audit that takes longer, with all around it, is taken to hang: its process tells its stacks and ends."""
+_HANGS_S = 1500.0
+"""An audit that takes longer, with all around it and at the gentlest pace too, is taken to hang: its process tells its
+stacks and ends."""
 
 
 def work(root: Path, replay: tuple[int, int | None] | None, following: Any, told: Any, stop: Any) -> None:
