@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ HOMES = {
 }
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Return the top-level packages a module imports, anywhere in it."""
     found = set()

@@ -32,9 +32,9 @@ from tests.auditing import run_audit_of
 from tests.conftest import MakeCluster
 from tests.labs import majors
 
-SEEDS = (1, 2, 3)
+SEEDS = (1,)
 """Of the short histories."""
-LONG_SEEDS = tuple(range(101, 113))
+LONG_SEEDS = (2, 3, *range(101, 113))
 PATIENTS = 400
 MOST_DISTURBANCES = 12
 

@@ -32,7 +32,7 @@ LAB_MODULES = {"local", "server", "processes", "programs"}
 """Modules that start servers of ours and speak to them alone."""
 NODES = ("primary", "standby1")
 _READS = re.compile(r"\s*(WITH|SELECT)\b")
-_PLACEHOLDERS = {"{oids}": "ARRAY[1259]", "{oid}": "1259"}
+_PLACEHOLDERS = {"{oids}": "ARRAY[1259]", "{oid}": "1259", "{hash}": "hashint8extended(1, 2)", "{page}": "2048"}
 
 
 def _constants() -> Iterator[tuple[str, str]]:

@@ -372,7 +372,7 @@ class _Player:
             or step.client in (Client.INTERRUPTED, Client.KILLED)
             or step.options["time_budget_s"] is not None,
             ended_by_fault=step.options["fail_fast"] and self._planted is not None,
-            read_share=Pacing(step.options["pacing"]).share,
+            read_share=step.options.get("pacing", Pacing.DEFAULT).share,
         )
 
     def _judged(self, outcome: Outcome, circumstances: Circumstances, seconds: float) -> Judgement:
