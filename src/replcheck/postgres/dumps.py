@@ -184,7 +184,7 @@ def _archive(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:
         taken = reader.created()
         dbname, server, program = (reader.text() for _ in range(3))
         majors = [int(match[0]) if (match := re.match(r"\d+", text)) else None for text in (server, program)]
-    except (IndexError, UnicodeDecodeError) as exc:
+    except IndexError as exc:
         raise DumpDamagedError("is cut off in its head", code="dump_truncated") from exc
     return Dump(
         path=path,
@@ -228,7 +228,11 @@ class _HeadReader:
         if self._at + length > len(self._head):
             raise IndexError
         self._at += length
-        return self._head[self._at - length : self._at].decode("utf-8", "surrogateescape")
+        try:
+            return self._head[self._at - length : self._at].decode("utf-8")
+        except UnicodeDecodeError:
+            # A database may have any bytes for a name: one that cannot be told counts as unknown.
+            return ""
 
     def _byte(self) -> int:
         self._at += 1
