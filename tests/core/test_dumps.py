@@ -54,6 +54,12 @@ def test_the_head_of_an_archive_is_read_in_each_of_its_versions(version):
     assert dump.taken_at.replace(tzinfo=None).isoformat() == "2025-12-31T23:59:58"
 
 
+@pytest.mark.parametrize("encoding", [b"SJIS", b"GBK", b"BIG5", b"JOHAB", b"GB18030", b"UHC", b"SHIFT_JIS_2004"])
+def test_sql_whose_letters_may_hold_quotes_is_not_cut_into_statements(encoding):
+    with pytest.raises(DumpUnsupportedError):
+        examined(PLAIN.replace(b"LATIN1", encoding))
+
+
 def test_a_name_of_a_database_that_is_no_utf_8_is_unknown():
     dump = examined(head((1, 16), "Süd".encode("latin-1")) + bytes(100))
     assert (dump.dbname, dump.server_major, dump.program_major) == ("", 16, 17)
