@@ -95,6 +95,8 @@ class _Sealing:
         self._stop = stop
         self._held: list[HeldDatabase] = []
         self._notes: list[NotSealed] = []
+        self._roles: tuple[str, ...] = ()
+        self._tablespaces: tuple[str, ...] = ()
         self.dump: SealedDump | None = None
         """The dump, as soon as it is whole."""
         self._deadline = float("inf")
@@ -191,6 +193,10 @@ class _Sealing:
         for number, held in enumerate(self._held):
             self._obey()
             await held.plan(shared_here=number == 0)
+            if number == 0:
+                # Under the snapshot too: a role that was made behind the restore point is in no copy of it.
+                self._roles = await read_roles(held.session)
+                self._tablespaces = await read_tablespaces(held.session)
             self._emit(
                 DatabasePlanned(
                     at=datetime.now(UTC),
@@ -283,8 +289,8 @@ class _Sealing:
             databases=databases,
             not_sealed=tuple(notes),
             facts=SealFacts(
-                roles=await read_roles(control),
-                tablespaces=await read_tablespaces(control),
+                roles=self._roles,
+                tablespaces=self._tablespaces,
                 databases=tuple(held.facts for held in self._held if held.facts is not None),
             ),
             dump=dump,
