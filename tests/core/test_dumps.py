@@ -22,14 +22,15 @@ PLAIN = (
 )
 
 
-def head(version: tuple[int, int], database: str = "clinic") -> bytes:
+def head(version: tuple[int, int], database: str | bytes = "clinic") -> bytes:
     """Return the head of an archive as pg_dump writes it."""
 
     def number(value: int) -> bytes:
         return bytes([value < 0]) + struct.pack("<I", abs(value))
 
-    def text(value: str) -> bytes:
-        return number(len(value.encode())) + value.encode()
+    def text(value: str | bytes) -> bytes:
+        value = value.encode() if isinstance(value, str) else value
+        return number(len(value)) + value
 
     compression = b"\x01" if version >= (1, 15) else number(-1)
     moment = b"".join(number(part) for part in (58, 59, 23, 31, 11, 125, 0))
@@ -51,6 +52,17 @@ def test_the_head_of_an_archive_is_read_in_each_of_its_versions(version):
     assert (dump.server_major, dump.program_major, dump.major) == (16, 17, 17)
     assert dump.taken_at is not None
     assert dump.taken_at.replace(tzinfo=None).isoformat() == "2025-12-31T23:59:58"
+
+
+@pytest.mark.parametrize("encoding", [b"SJIS", b"GBK", b"BIG5", b"JOHAB", b"GB18030", b"UHC", b"SHIFT_JIS_2004"])
+def test_sql_whose_letters_may_hold_quotes_is_not_cut_into_statements(encoding):
+    with pytest.raises(DumpUnsupportedError):
+        examined(PLAIN.replace(b"LATIN1", encoding))
+
+
+def test_a_name_of_a_database_that_is_no_utf_8_is_unknown():
+    dump = examined(head((1, 16), "Süd".encode("latin-1")) + bytes(100))
+    assert (dump.dbname, dump.server_major, dump.program_major) == ("", 16, 17)
 
 
 @given(st.integers(min_value=0, max_value=len(head((1, 16))) - 6))
@@ -116,6 +128,8 @@ def circumstances(**changes: object) -> Circumstances:
     [
         ([Cause.REFUSED], {}, [Blame.BACKUP]),
         ([Cause.EXTENSION_MISSING, Cause.REFUSED], {}, [Blame.ENVIRONMENT] * 2),
+        ([Cause.SOFTWARE_MISSING, Cause.REFUSED], {}, [Blame.ENVIRONMENT] * 2),
+        ([Cause.REFUSED], {"newer_server": True}, [Blame.ENVIRONMENT]),
         ([Cause.PRIVILEGE], {}, [Blame.BACKUP]),
         ([Cause.PRIVILEGE], {"own_server": False}, [Blame.ENVIRONMENT]),
         ([Cause.PRIVILEGE], {"missing_roles": frozenset({"app"})}, [Blame.ENVIRONMENT] * 2),
@@ -126,6 +140,12 @@ def circumstances(**changes: object) -> Circumstances:
 def test_a_dump_is_blamed_for_its_own_faults_alone(errors, changes, blames):
     found = [RestoreError(cause=cause, entry="TABLE a", name="x") for cause in errors]
     assert [problem.blame for problem in problems_of(found, circumstances(**changes))] == blames
+
+
+def test_rows_that_no_version_takes_are_the_dumps_fault_in_a_newer_one_too():
+    found = [RestoreError(cause=Cause.REFUSED, entry="INDEX a", sqlstate="23505")]
+    [problem] = problems_of(found, circumstances(newer_server=True))
+    assert problem.blame is Blame.BACKUP
 
 
 def test_what_cannot_be_read_refutes_and_what_has_no_room_does_not():

@@ -19,6 +19,22 @@ def complaints(*lines: str) -> list[tuple[Cause, str, str]]:
     [
         ('could not execute query: ERROR:  role "app" does not exist', Cause.ROLE_MISSING, "app"),
         ('could not execute query: ERROR:  extension "postgis" is not available', Cause.EXTENSION_MISSING, "postgis"),
+        (
+            'could not execute query: ERROR:  could not create locale "de_AT.utf8": No such file or directory',
+            Cause.SOFTWARE_MISSING,
+            "de_AT.utf8",
+        ),
+        (
+            'could not execute query: ERROR:  collation "pg_catalog.de_AT" for encoding "UTF8" does not exist',
+            Cause.SOFTWARE_MISSING,
+            "pg_catalog.de_AT",
+        ),
+        ("could not execute query: ERROR:  ICU is not supported in this build", Cause.SOFTWARE_MISSING, ""),
+        (
+            'could not execute query: ERROR:  could not access file "$libdir/geo": No such file or directory',
+            Cause.SOFTWARE_MISSING,
+            "$libdir/geo",
+        ),
         ('COPY failed for table "patient": ERROR:  invalid input syntax for type date: "Ada"', Cause.REFUSED, ""),
         (
             'could not execute query: ERROR:  could not create unique index "patient_pkey"',

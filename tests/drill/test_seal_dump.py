@@ -15,6 +15,7 @@ from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import BackupKind, LayerReport, LayerState
 from replcheck.model.seal import SealedRelation, SealManifest, SealVerdict
 from replcheck.postgres.programs import run_program
+from replcheck.postgres.server import make_private_folder
 from tests.drill.sealed_cluster import difference_of, run_layer, seal
 from tests.postgres.zoo import script
 from tests.staged import newest_only, session_on
@@ -61,6 +62,17 @@ create table marked_up (x xml, xs xml[]);
 insert into marked_up values ('<?xml version="1.0" encoding="UTF-8"?><a>é</a>', array['<a/>'::xml, 'text']);
 """
 """For servers that are built with libxml: a declared encoding does not come back."""
+
+CONTROL = "default_version = '1'\nrelocatable = true\n"
+SCRIPT = """
+create table setting (id int);
+create table known (id int, own boolean);
+create table cache (id int);
+insert into known values (1, true);
+select pg_catalog.pg_extension_config_dump('setting', '');
+select pg_catalog.pg_extension_config_dump('known', 'where not own');
+"""
+"""An extension with a table whose rows a dump carries, one of which it carries some, and one of which none."""
 
 
 @pytest.fixture
@@ -160,6 +172,41 @@ def test_a_view_that_is_computed_anew_is_no_difference(cluster: LabCluster, data
             LayerState.NOT_RUN,
             "the dump is not the one that was taken with the seal",
         )
+    finally:
+        cluster.drop_database(name)
+
+
+@newest_only
+def test_rows_that_an_extension_has_dumped_are_compared_too(
+    cluster: LabCluster, database: str, dumps: Path, major: int
+) -> None:
+    if major < 18:
+        pytest.skip("extension_control_path came with PostgreSQL 18")
+    folder = cluster.directory / "extensions"
+    make_private_folder(folder, cluster.primary.account)
+    make_private_folder(folder / "extension", cluster.primary.account)
+    for name, content in {"conf.control": CONTROL, "conf--1.sql": SCRIPT}.items():
+        (folder / "extension" / name).write_text(content)
+        (folder / "extension" / name).chmod(0o644)
+    cluster.primary.execute(f"alter database {database} set extension_control_path = '$system:{folder}'")
+    file = dumps / "conf.dump"
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        connection.execute("create extension conf; insert into setting values (1), (2); insert into cache values (1)")
+        connection.execute("insert into known values (2, false)")
+    manifest = _sealed(cluster, database, file)
+    assert {relation.name for relation in _carried(manifest, database)} == {"setting", "known"}
+    name = cluster.create_database(f"{database}_restored")
+    try:
+        cluster.primary.execute(f"alter database {name} set extension_control_path = '$system:{folder}'")
+        arguments = ["--dbname", cluster.primary.dsn(name), "--exit-on-error", str(file)]
+        run_program(cluster.primary.programs, "pg_restore", arguments)
+        report = _compared(cluster, manifest, name, file)
+        assert (report.differences, report.reason, report.state) == ((), "", LayerState.PASSED)
+        cluster.primary.execute("delete from known where id = 1", dbname=name)
+        report = _compared(cluster, manifest, name, file)
+        assert (report.differences, report.state) == ((), LayerState.INCONCLUSIVE)
+        cluster.primary.execute("delete from setting where id = 2", dbname=name)
+        assert difference_of(_compared(cluster, manifest, name, file), "public.setting").kind == "missing"
     finally:
         cluster.drop_database(name)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.plan import Plan, plan_relations
@@ -22,7 +23,7 @@ from replcheck.model.seal import (
 )
 from replcheck.postgres.catalog import Column, Relation, read_filenodes, read_relations, read_tokens
 from replcheck.postgres.nodes import Database
-from replcheck.postgres.portable import digest_large_objects, read_extension_members, read_portable_columns
+from replcheck.postgres.portable import Carried, digest_large_objects, read_extension_members, read_portable_columns
 from replcheck.postgres.seal_facts import read_database_facts
 from replcheck.postgres.sealing import export_snapshot
 from replcheck.postgres.session import Limits, Session
@@ -78,7 +79,7 @@ class HeldDatabase:
         plan = await self._plan_of(self.session, shared_here=shared_here)
         self.notes += [not_sealed(note) for note in plan.not_checked]
         self._sequences = plan.sequences
-        columns = await self._portable_columns(plan.digested)
+        portable = await self._portable(plan.digested)
         for relation in plan.digested:
             if relation.filenode and relation.filenode != relation.filenode_now:
                 self.notes.append(self._note(relation.label, REDEFINED))
@@ -92,7 +93,8 @@ class HeldDatabase:
                     width=width,
                     ranges=part_ranges(blocks, width),
                     blocks=blocks,
-                    portable=columns.get(relation.oid),
+                    portable=portable.columns.get(relation.oid),
+                    recomputed=relation.oid in portable.recomputed,
                 )
             )
         self.facts = await read_database_facts(self.session)
@@ -143,10 +145,10 @@ class HeldDatabase:
             role=self._primary.facts.privileges.role,
         )
 
-    async def _portable_columns(self, relations: Sequence[Relation]) -> Mapping[int, tuple[Column, ...]]:
+    async def _portable(self, relations: Sequence[Relation]) -> "PortableRelations":
         if not self._options.carries_dumps:
-            return {}
-        return await portable_columns(self.session, relations)
+            return PortableRelations()
+        return await portable_relations(self.session, relations)
 
     def _sealed_relations(self, *, unsettled: bool) -> Iterable[SealedRelation]:
         for gathering in self.gatherings:
@@ -186,12 +188,27 @@ class HeldDatabase:
         )
 
 
-async def portable_columns(session: Session, relations: Sequence[Relation]) -> Mapping[int, tuple[Column, ...]]:
-    """Return the columns of those relations whose rows a dump carries, by oid."""
-    carried = [relation.oid for relation in relations if relation.kind in PORTABLE_KINDS]
-    columns = await read_portable_columns(session, carried)
-    of_extensions = await read_extension_members(session, carried)
-    return {oid: columns.get(oid, ()) for oid in carried if oid not in of_extensions}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableRelations:
+    """Relations whose rows a dump carries, by oid."""
+
+    columns: Mapping[int, tuple[Column, ...]] = field(default_factory=dict)
+    recomputed: frozenset[int] = frozenset()
+    """Those of which a restore makes rows anew: an extension's, some of whose rows come with it."""
+    of_extensions: frozenset[int] = frozenset()
+    """Relations of extensions, whether a dump carries their rows or not."""
+
+
+async def portable_relations(session: Session, relations: Sequence[Relation]) -> PortableRelations:
+    """Return those relations whose rows a dump carries."""
+    listed = [relation.oid for relation in relations if relation.kind in PORTABLE_KINDS]
+    columns = await read_portable_columns(session, listed)
+    members = await read_extension_members(session, listed)
+    return PortableRelations(
+        columns={oid: columns.get(oid, ()) for oid in listed if members.get(oid) is not Carried.NONE},
+        recomputed=frozenset(oid for oid, carried in members.items() if carried is Carried.SOME),
+        of_extensions=frozenset(members),
+    )
 
 
 def column_digest(columns: Iterable[Column]) -> str:

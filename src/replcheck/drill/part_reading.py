@@ -67,6 +67,8 @@ class PartReader:
     _stepped_aside: set[int] = field(default_factory=set)
     """Backends whose statement was ended because somebody waited for its lock."""
     _left: int = 0
+    _blind: NodeError | None = None
+    """Why nobody can tell any more whether somebody waits behind us."""
 
     async def read(self, gatherings: Sequence[Gathering]) -> None:
         """Read all; raises NodeError where the server, or its snapshot, is lost, and what `obey` raises."""
@@ -83,10 +85,23 @@ class PartReader:
             await asyncio.gather(watching, *workers, return_exceptions=True)
 
     async def _step_aside(self) -> None:
-        """End every statement behind whose lock somebody waits; its parts are read later."""
+        """End every statement behind whose lock somebody waits; its parts are read later.
+
+        A look that fails is made again; where several in a row do, nobody is made to wait unseen: the reading ends.
+        """
+        failures = 0
         while self.in_the_way is not None:
             await asyncio.sleep(_LOOK_S)
-            for pid in await self.in_the_way(list(self._reading)):
+            try:
+                waited_for = await self.in_the_way(list(self._reading))
+            except NodeError as error:
+                failures += 1
+                if failures > _MOST_LOSSES:
+                    self._blind = error
+                    return
+                continue
+            failures = 0
+            for pid in waited_for:
                 session = self._reading.get(pid)
                 if session is not None:
                     self._stepped_aside.add(pid)
@@ -97,6 +112,8 @@ class PartReader:
         try:
             while self._left:
                 self.obey()
+                if self._blind is not None:
+                    raise self._blind
                 found = self._next()
                 if found is None:
                     await asyncio.sleep(_IDLE_S)

@@ -10,7 +10,7 @@ from replcheck.audit.handles import NodeHandle
 from replcheck.drill.seal_options import SealOptions
 from replcheck.errors import Interrupted, UsageError
 from replcheck.model.seal import SealedDump
-from replcheck.postgres.dumping import dump, find_dump_program
+from replcheck.postgres.dumping import claim_place, dump, find_dump_program, remove_dump
 
 _BLOCK_BYTES = 1 << 20
 
@@ -26,7 +26,10 @@ def check_dump_file(file: Path) -> None:
 async def take_dump(
     primary: NodeHandle, database: str, snapshot: str, options: SealOptions, *, stop: asyncio.Event
 ) -> SealedDump:
-    """Dump a database under an exported snapshot; raise ProgramError where pg_dump fails."""
+    """Dump a database under an exported snapshot into a place that was not there; nothing is left where that fails.
+
+    Raises ProgramError where pg_dump fails, UsageError where something is at that place already.
+    """
     file = options.dump_file
     assert file is not None  # noqa: S101 - asked for by the caller
 
@@ -36,25 +39,30 @@ async def take_dump(
 
     cancelled: list[bool] = []
     program = find_dump_program(primary.facts.version_num // 10000, options.programs)
-    work = asyncio.create_task(
-        asyncio.to_thread(
-            dump,
-            program,
-            primary.target.dsn,
-            database=database,
-            snapshot=snapshot,
-            file=file.absolute(),
-            format_=options.dump_format.value,
-            obey=obey,
-        )
-    )
+    claim_place(file.absolute(), options.dump_format.value)
     try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        cancelled.append(True)
-        await asyncio.gather(work, return_exceptions=True)
+        work = asyncio.create_task(
+            asyncio.to_thread(
+                dump,
+                program,
+                primary.target.dsn,
+                database=database,
+                snapshot=snapshot,
+                file=file.absolute(),
+                format_=options.dump_format.value,
+                obey=obey,
+            )
+        )
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            await asyncio.gather(work, return_exceptions=True)
+            raise
+        digest, size_bytes = await asyncio.to_thread(dump_digest, file)
+    except BaseException:
+        remove_dump(file.absolute())
         raise
-    digest, size_bytes = await asyncio.to_thread(dump_digest, file)
     return SealedDump(
         file=str(file.absolute()),
         database=database,
@@ -63,6 +71,12 @@ async def take_dump(
         size_bytes=size_bytes,
         program=program.version,
     )
+
+
+def discard_dump(dump: SealedDump | None) -> None:
+    """Remove the dump of a seal that came to nothing: without a manifest nobody can tell what it holds."""
+    if dump is not None:
+        remove_dump(Path(dump.file))
 
 
 def dump_digest(file: Path) -> tuple[str, int]:

@@ -95,6 +95,8 @@ class Gathering:
     """Of the relation, as it was when it was listed."""
     portable: tuple[Column, ...] | None = None
     """The columns that a dump carries, None where no portable digest is wanted."""
+    recomputed: bool = False
+    """Whether a restore makes some of its rows anew, rather than from the dump."""
     by_column: bool = False
     parts: dict[int, PartDigest] = field(default_factory=dict)
     sums: list[int] = field(default_factory=list)
@@ -189,7 +191,7 @@ class Gathering:
                 rows=self.rows,
                 sums=tuple(map(str, self.sums)),
                 columns=columns,
-                recomputed=relation.kind is RelationKind.MATERIALIZED_VIEW,
+                recomputed=self.recomputed or relation.kind is RelationKind.MATERIALIZED_VIEW,
             )
         return SealedRelation(
             schema=relation.schema,

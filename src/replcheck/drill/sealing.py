@@ -17,7 +17,7 @@ from replcheck.audit.scope import check_tables, databases_in_scope, scope_of
 from replcheck.drill.held_database import HeldDatabase, not_sealed
 from replcheck.drill.part_reading import REDEFINED, PartReader
 from replcheck.drill.point import FixedPoint, fix_point
-from replcheck.drill.seal_dump import take_dump
+from replcheck.drill.seal_dump import discard_dump, take_dump
 from replcheck.drill.seal_options import SealOptions
 from replcheck.drill.sealed_parts import Gathering
 from replcheck.errors import (
@@ -80,6 +80,9 @@ async def seal_primary(
     sealing = _Sealing(primary, options, emit=emit, stop=stop)
     try:
         return await sealing.run(seal_id, cluster)
+    except BaseException:
+        discard_dump(sealing.dump)
+        raise
     finally:
         await sealing.close()
 
@@ -92,6 +95,10 @@ class _Sealing:
         self._stop = stop
         self._held: list[HeldDatabase] = []
         self._notes: list[NotSealed] = []
+        self._roles: tuple[str, ...] = ()
+        self._tablespaces: tuple[str, ...] = ()
+        self.dump: SealedDump | None = None
+        """The dump, as soon as it is whole."""
         self._deadline = float("inf")
         self._seeds = (secrets.randbits(63),)
 
@@ -186,6 +193,10 @@ class _Sealing:
         for number, held in enumerate(self._held):
             self._obey()
             await held.plan(shared_here=number == 0)
+            if number == 0:
+                # Under the snapshot too: a role that was made behind the restore point is in no copy of it.
+                self._roles = await read_roles(held.session)
+                self._tablespaces = await read_tablespaces(held.session)
             self._emit(
                 DatabasePlanned(
                     at=datetime.now(UTC),
@@ -221,7 +232,8 @@ class _Sealing:
         if self._options.dump_file is None:
             return None
         [held] = self._held
-        return await take_dump(self._primary, held.name, held.snapshot, self._options, stop=self._stop)
+        self.dump = await take_dump(self._primary, held.name, held.snapshot, self._options, stop=self._stop)
+        return self.dump
 
     async def _open(self, database: str) -> Session:
         limits = Limits(statement_s=_STATEMENT_S, transaction_s=self._options.max_age_s)
@@ -277,8 +289,8 @@ class _Sealing:
             databases=databases,
             not_sealed=tuple(notes),
             facts=SealFacts(
-                roles=await read_roles(control),
-                tablespaces=await read_tablespaces(control),
+                roles=self._roles,
+                tablespaces=self._tablespaces,
                 databases=tuple(held.facts for held in self._held if held.facts is not None),
             ),
             dump=dump,

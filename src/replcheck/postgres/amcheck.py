@@ -62,7 +62,7 @@ _WAITERS: Statement = """
 
 # Purpose: collations of an index that have another version on this server than when they were recorded. PostgreSQL 14+,
 # that of the database 15+, no privilege.
-_STALE_COLLATIONS: Statement = """
+STALE_COLLATIONS: Statement = """
     SELECT pg_catalog.textsend(n.nspname::text), pg_catalog.textsend(c.collname::text)
     FROM pg_catalog.pg_index AS i
     CROSS JOIN LATERAL unnest(i.indcollation::oid[]) AS u (coll)
@@ -70,7 +70,7 @@ _STALE_COLLATIONS: Statement = """
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.collnamespace
     WHERE i.indexrelid = %s::bigint::oid AND c.collversion <> pg_catalog.pg_collation_actual_version(c.oid)
 """
-_STALE_DEFAULT: Statement = """
+STALE_DEFAULT: Statement = """
     SELECT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = %s::bigint::oid
                    AND 'pg_catalog."default"'::regcollation = ANY (i.indcollation::oid[]))
        AND EXISTS (SELECT FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
@@ -205,10 +205,10 @@ async def stale_collations(session: Session, index_oid: int) -> tuple[str, ...]:
     """Return the collations an index sorts by that the server's libraries have in another version than was recorded."""
     try:
         names = [
-            qualified(text(schema), text(name)) for schema, name in await session.fetch(_STALE_COLLATIONS, [index_oid])
+            qualified(text(schema), text(name)) for schema, name in await session.fetch(STALE_COLLATIONS, [index_oid])
         ]
         if session.server_version_num >= 150000:
-            ((stale,),) = await session.fetch(_STALE_DEFAULT, [index_oid])
+            ((stale,),) = await session.fetch(STALE_DEFAULT, [index_oid])
             names += ["of the database"] if stale else []
     except StatementFailed:
         # A collation that this server's libraries do not know at all makes the function fail.

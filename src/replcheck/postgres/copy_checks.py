@@ -12,8 +12,9 @@ from psycopg import sql
 from replcheck.errors import StatementFailed
 from replcheck.model.names import qualified
 from replcheck.postgres import local
-from replcheck.postgres.amcheck import fault_of, is_report
+from replcheck.postgres.amcheck import STALE_COLLATIONS, STALE_DEFAULT, fault_of, is_report
 from replcheck.postgres.copies import NODE, CopyConnection
+from replcheck.postgres.nodes import text
 from replcheck.postgres.session import Statement
 
 # Purpose: the schema of amcheck, if it has the functions we call. PostgreSQL 14+, no privilege.
@@ -39,6 +40,9 @@ _CHECKABLE: Statement = """
            OR (c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid AND i.indisready))
     ORDER BY pg_catalog.pg_relation_size(c.oid) DESC, c.oid
 """
+
+_OUT_OF_ORDER = "XX002"
+"""What amcheck reports an index with whose entries are in a wrong order, and other faults of its structure."""
 
 
 class CheckedKind(Enum):
@@ -71,6 +75,8 @@ class CheckFault:
     in_table: bool = False
     """Whether the block of an index's fault is one of its table, with a row that the index does not know."""
     sqlstate: str = ""
+    stale_collations: tuple[str, ...] = ()
+    """Collations of an index whose order is wrong that this machine has in another version, or not at all."""
 
 
 def amcheck_schema(copy: CopyConnection) -> str | None:
@@ -132,5 +138,19 @@ def check(copy: CopyConnection, schema: str, checkable: Checkable, *, every_row:
         if fault.row is not None:
             return CheckFault(count=1, block=fault.row[0], in_table=True, sqlstate=error.sqlstate)
         block = fault.block if fault.block is not None else error.block
-        return CheckFault(count=1, block=block, sqlstate=error.sqlstate)
+        # A wrong order is told without a block; pages and rows that are amiss owe nothing to a collation.
+        stale = _stale_collations(copy, checkable.oid) if error.sqlstate == _OUT_OF_ORDER and block is None else ()
+        return CheckFault(count=1, block=block, sqlstate=error.sqlstate, stale_collations=stale)
     return None
+
+
+def _stale_collations(copy: CopyConnection, index_oid: int) -> tuple[str, ...]:
+    try:
+        names = [qualified(text(schema), text(name)) for schema, name in copy.fetch(STALE_COLLATIONS, [index_oid])]
+        if copy.version_num >= 150000:
+            ((stale,),) = copy.fetch(STALE_DEFAULT, [index_oid])
+            names += ["that of the database"] if stale else []
+    except StatementFailed:
+        # The function fails for a collation that this machine's libraries do not know at all.
+        return ("one that this machine does not know",)
+    return tuple(dict.fromkeys(names))

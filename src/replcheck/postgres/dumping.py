@@ -69,10 +69,10 @@ def dump(
     format_: str,
     obey: Callable[[], None],
 ) -> None:
-    """Dump a database under an exported snapshot into a new file, or folder, that only its owner can read.
+    """Dump a database under an exported snapshot into the place that `claim_place` made.
 
-    `obey` is called while it runs, and what it raises ends it. Raises ProgramError where pg_dump fails; nothing is
-    left then.
+    `obey` is called while it runs, and what it raises ends it. Raises ProgramError where pg_dump fails. What was
+    written by then is left to the caller, who made the place.
     """
     words = dsn_words.parse(dsn) | {"dbname": database}
     open_words, secret = dsn_words.words_without_secrets(words)
@@ -105,17 +105,33 @@ def dump(
     except BaseException:
         process.terminate()
         process.wait()
-        _remove(file)
         raise
     if process.returncode != 0:
-        _remove(file)
         raise ProgramError(
             f"pg_dump ended with status {process.returncode}; what it said is not shown, since it may quote rows",
             hint="Run pg_dump by hand with the same role: a missing privilege on a table or large object is likely.",
         )
 
 
-def _remove(file: Path) -> None:
+def claim_place(file: Path, format_: str) -> None:
+    """Make the empty file, or folder, that a dump goes into, for its owner alone; raise UsageError where one is there.
+
+    Whoever made it may remove it again: between a look and the first byte somebody else may have begun a dump there.
+    """
+    try:
+        if format_ == "directory":
+            file.mkdir(mode=0o700)
+        else:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError as error:
+        raise UsageError(f"{file} exists already", hint="Name a new file or folder with --dump.") from error
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise UsageError(f"cannot write a dump to {file}: {reason}") from error
+
+
+def remove_dump(file: Path) -> None:
+    """Remove a dump in a place that `claim_place` made for the caller; never raises for what is not there."""
     if file.is_dir():
         shutil.rmtree(file, ignore_errors=True)
     else:

@@ -32,6 +32,9 @@ _MADE_BY = re.compile(rb"^-- Dumped by pg_dump version (\d+)", re.MULTILINE)
 _MADE_FROM = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
 _ENCODING = re.compile(rb"^SET client_encoding = '([\w-]+)';$", re.MULTILINE)
 
+_UNSAFE_ENCODINGS = frozenset({"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"})
+"""Client encodings in which a byte of a letter may look like a quote or a backslash (PostgreSQL source, pg_wchar.h)."""
+
 
 class DumpFormat(Enum):
     """How pg_dump wrote it."""
@@ -184,7 +187,7 @@ def _archive(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:
         taken = reader.created()
         dbname, server, program = (reader.text() for _ in range(3))
         majors = [int(match[0]) if (match := re.match(r"\d+", text)) else None for text in (server, program)]
-    except (IndexError, UnicodeDecodeError) as exc:
+    except IndexError as exc:
         raise DumpDamagedError("is cut off in its head", code="dump_truncated") from exc
     return Dump(
         path=path,
@@ -228,7 +231,11 @@ class _HeadReader:
         if self._at + length > len(self._head):
             raise IndexError
         self._at += length
-        return self._head[self._at - length : self._at].decode("utf-8", "surrogateescape")
+        try:
+            return self._head[self._at - length : self._at].decode("utf-8")
+        except UnicodeDecodeError:
+            # A database may have any bytes for a name: one that cannot be told counts as unknown.
+            return ""
 
     def _byte(self) -> int:
         self._at += 1
@@ -247,6 +254,9 @@ def _plain(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:
     if _PLAIN not in begin:
         raise DumpDamagedError("is no dump of pg_dump: neither an archive nor its SQL", code="not_a_backup")
     made_by, made_from, encoding = (found.search(head) for found in (_MADE_BY, _MADE_FROM, _ENCODING))
+    if encoding is not None and encoding[1].decode().upper() in _UNSAFE_ENCODINGS:
+        # Plain dumps are cut into statements byte by byte.
+        raise DumpUnsupportedError(f"is SQL written in {encoding[1].decode()}: have pg_dump write it in UTF8")
     return Dump(
         path=path,
         format=kind,

@@ -42,8 +42,6 @@ class RepositoryBackup:
     """Of the database."""
     major: int
     system_identifier: int
-    faulty: bool
-    """Whether pgBackRest found wrong page checksums when it was taken."""
 
 
 class StanzaProblem(Exception):
@@ -171,5 +169,4 @@ def _backup(entry: dict[str, Any], stanza: dict[str, Any]) -> RepositoryBackup:
         size_bytes=int(entry["info"]["size"]),
         major=int(str(database["version"]).split(".", maxsplit=1)[0]),
         system_identifier=int(database["system-id"]),
-        faulty=bool(entry.get("error")),
     )

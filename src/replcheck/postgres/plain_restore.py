@@ -21,8 +21,6 @@ _LEFT_OUT = re.compile(
 )
 _OWNERSHIP = re.compile(rb"ALTER [^;]*? OWNER TO [^;]*;$|GRANT |REVOKE |ALTER DEFAULT PRIVILEGES ")
 _MAKES_REACH = re.compile(rb"CREATE (?:EXTENSION|FOREIGN DATA WRAPPER|SERVER)\b")
-_UNSAFE_ENCODINGS = frozenset({"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"})
-"""Client encodings in which a byte of a letter may look like a quote or a backslash (PostgreSQL source, pg_wchar.h)."""
 _TELL_EVERY = 64
 _TOGETHER_BYTES = 256 * 1024
 """How much of consecutive INSERTs is sent at once: a round trip for each row would take ten times as long."""
@@ -113,11 +111,6 @@ class PlainRestore:
                     self.progressed(dump.read_bytes)
         except psycopg.Error as error:
             self.errors.append(_classified(error, statement))
-
-
-def is_safe_encoding(encoding: str) -> bool:
-    """Return whether a dump in a client encoding can be cut into statements byte by byte."""
-    return encoding.upper() not in _UNSAFE_ENCODINGS
 
 
 def _classified(error: psycopg.Error, statement: SqlStatement) -> RestoreError:

@@ -11,6 +11,7 @@ anew. Positions are left out, so a relation is a multiset.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from psycopg import sql
 
@@ -30,9 +31,17 @@ _COLUMNS: Statement = """
     GROUP BY a.attrelid
 """
 
-# Purpose: relations that belong to an extension: a dump leaves them to CREATE EXTENSION. PostgreSQL 14+, no privilege.
+# Purpose: relations that belong to an extension: a dump leaves them to CREATE EXTENSION, but carries the rows of those
+# that pg_extension_config_dump named, all or the ones that meet a condition. PostgreSQL 14+, no privilege.
 _OF_EXTENSIONS: Statement = """
-    SELECT d.objid::bigint FROM pg_catalog.pg_depend AS d
+    SELECT d.objid::bigint, c.condition IS NOT NULL, coalesce(c.condition, '') <> ''
+    FROM pg_catalog.pg_depend AS d
+    LEFT JOIN LATERAL (
+        SELECT coalesce(e.extcondition[p.n], '') AS condition
+        FROM pg_catalog.pg_extension AS e CROSS JOIN LATERAL generate_subscripts(e.extconfig, 1) AS p (n)
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND e.oid = d.refobjid AND e.extconfig[p.n] = d.objid
+        LIMIT 1
+    ) AS c ON true
     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e' AND d.objid = ANY (%s::bigint[]::oid[])
 """
 
@@ -74,6 +83,15 @@ class PortableRow:
         return record_hash(values, seed)
 
 
+class Carried(Enum):
+    """Which rows of a relation of an extension a dump carries."""
+
+    NONE = "none"
+    SOME = "some"
+    """CREATE EXTENSION makes the others."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LargeObjects:
     """All large objects of a database."""
@@ -94,9 +112,12 @@ async def read_portable_columns(session: Session, oids: Sequence[int]) -> Mappin
     }
 
 
-async def read_extension_members(session: Session, oids: Sequence[int]) -> frozenset[int]:
-    """Return those relations (oids) that belong to an extension."""
-    return frozenset(oid for (oid,) in await session.read(_OF_EXTENSIONS, [list(oids)]))
+async def read_extension_members(session: Session, oids: Sequence[int]) -> Mapping[int, Carried]:
+    """Return those relations (by oid) that belong to an extension, and which of their rows a dump carries."""
+    return {
+        oid: Carried.SOME if limited else Carried.ALL if configured else Carried.NONE
+        for oid, configured, limited in await session.read(_OF_EXTENSIONS, [list(oids)])
+    }
 
 
 async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:

@@ -15,6 +15,8 @@ class Cause(Enum):
 
     ROLE_MISSING = "role_missing"
     EXTENSION_MISSING = "extension_missing"
+    SOFTWARE_MISSING = "software_missing"
+    """A locale, collation or library that the dump names is not on this machine."""
     DISARMED = "foreign_unread"
     """It would have read a foreign table, which a drill does not let it."""
     NO_SPACE = "no_space"
@@ -38,7 +40,10 @@ class RestoreError:
     sqlstate: str = ""
     """Empty where it is not known."""
     name: str = ""
-    """The role or extension that is missing, the constraint that is broken, or the file; empty where none is told."""
+    """The role, extension, locale or library that is missing, the constraint that is broken, or the file.
+
+    Empty where none is told.
+    """
 
 
 _IDENTIFIER = r'"(?P<name>(?:[^"\n]|"")*)"'
@@ -47,6 +52,11 @@ _MESSAGES: tuple[tuple[Cause, str, str], ...] = (
     (Cause.EXTENSION_MISSING, "0A000", rf"extension {_IDENTIFIER} is not available"),
     (Cause.EXTENSION_MISSING, "58P01", r'could not open extension control file ".*/(?P<name>[\w-]+)\.control".*'),
     (Cause.EXTENSION_MISSING, "55000", r"(?P<name>\w+) (must|can only) be loaded via \"?shared_preload_libraries\"?.*"),
+    (Cause.SOFTWARE_MISSING, "22023", rf"could not (?:create|open collator for) locale {_IDENTIFIER}.*"),
+    (Cause.SOFTWARE_MISSING, "42704", rf'collation {_IDENTIFIER} for encoding ".*" does not exist'),
+    (Cause.SOFTWARE_MISSING, "0A000", r"ICU is not supported in this build"),
+    (Cause.SOFTWARE_MISSING, "58P01", rf"could not (?:access file|load library) {_IDENTIFIER}.*"),
+    (Cause.SOFTWARE_MISSING, "42883", rf'could not find function ".*" in file {_IDENTIFIER}'),
     (Cause.DISARMED, "55000", rf"foreign-data wrapper {_IDENTIFIER} has no handler"),
     (Cause.NO_SPACE, "53100", r".*No space left on device.*"),
     (Cause.PRIVILEGE, "42501", r"(permission denied|must be (owner|superuser|able)|only superuser).*"),

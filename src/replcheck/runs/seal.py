@@ -12,7 +12,7 @@ from pathlib import Path
 from replcheck.config import Configuration
 from replcheck.drill.manifest import write_manifest
 from replcheck.drill.primary_node import find_primary
-from replcheck.drill.seal_dump import check_dump_file
+from replcheck.drill.seal_dump import check_dump_file, discard_dump
 from replcheck.drill.seal_options import DumpFormat, SealOptions
 from replcheck.drill.sealing import connect_primary, seal_primary
 from replcheck.errors import Interrupted, ReplcheckError, UsageError
@@ -180,15 +180,20 @@ async def _seal(request: SealRequest, start: RunStart, emit: Emit, tell: Callabl
     with stop_on_signals(stop, tell):
         target = await find_primary(request.nodes)
         primary = await connect_primary(target, request.options, emit)
+        manifest = None
         try:
-            manifest, snapshot_s = await seal_primary(
-                primary, request.options, seal_id=start.run_id, cluster=request.cluster, emit=emit, stop=stop
-            )
-        finally:
-            await primary.close()
-        if stop.is_set():
-            raise Interrupted("the seal was stopped before it was kept")
-        kept = write_manifest(manifest, request.folder, signing_key=request.signing_key)
+            try:
+                manifest, snapshot_s = await seal_primary(
+                    primary, request.options, seal_id=start.run_id, cluster=request.cluster, emit=emit, stop=stop
+                )
+            finally:
+                await primary.close()
+            if stop.is_set():
+                raise Interrupted("the seal was stopped before it was kept")
+            kept = write_manifest(manifest, request.folder, signing_key=request.signing_key)
+        except BaseException:
+            discard_dump(manifest.dump if manifest is not None else None)
+            raise
     elapsed_s = time.monotonic() - began
     return SealResult(
         run_id=start.run_id,

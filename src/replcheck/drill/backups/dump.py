@@ -128,6 +128,7 @@ class DumpSource:
                     has_globals=self.section.globals is not None,
                     missing_roles=outcome.missing_roles,
                     own_server=place.server is not None,
+                    newer_server=opened.major > (dump.server_major or dump.major or opened.major),
                 ),
             ),
             notes=outcome.notes,

@@ -11,6 +11,9 @@ from replcheck.postgres.restore_errors import Cause, RestoreError
 MOST_PROBLEMS = 20
 """How many statements that failed are named one by one."""
 
+_ROWS_AMISS = frozenset({"22P04", "22021", "23503", "23505", "23514"})
+"""What a server of any major version refuses rows with; statements may also be refused because they are too old."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
@@ -24,6 +27,8 @@ class Circumstances:
     """Roles that the dump names and that nothing made but a placeholder, or nothing at all."""
     own_server: bool
     """Whether it was restored by a superuser of ours."""
+    newer_server: bool = False
+    """Whether it was restored into a newer major version than that of the server it was taken from."""
 
 
 def refuse_unreadable(errors: Iterable[RestoreError], dump: str) -> None:
@@ -55,12 +60,15 @@ def problems_of(errors: Sequence[RestoreError], circumstances: Circumstances) ->
     extensions = sorted({error.name for error in errors if error.cause is Cause.EXTENSION_MISSING})
     problems = [_role_missing(role, circumstances) for role in missing]
     problems += [extension_missing(name) for name in extensions]
+    lacking = sorted({error.name for error in errors if error.cause is Cause.SOFTWARE_MISSING})
+    problems += [_software_missing(name) for name in lacking]
+    whole = not extensions and not lacking
     problems += [_disarmed(error) for error in errors if error.cause is Cause.DISARMED]
     refused = [error for error in errors if error.cause in (Cause.REFUSED, Cause.PRIVILEGE)]
     for error in refused[:MOST_PROBLEMS]:
-        problems.append(_refused(error, circumstances, whole=not extensions))
+        problems.append(_refused(error, circumstances, whole=whole))
     if len(refused) > MOST_PROBLEMS:
-        blames = {_blame(error, circumstances, whole=not extensions) for error in refused[MOST_PROBLEMS:]}
+        blames = {_blame(error, circumstances, whole=whole) for error in refused[MOST_PROBLEMS:]}
         problems.append(
             Problem(
                 code="restore_error",
@@ -78,6 +86,16 @@ def extension_missing(name: str) -> Problem:
         what=f"extension {quoted(printable(name))} is not available to the scratch server",
         blame=Blame.ENVIRONMENT,
         hint="Install the package that holds it for this major version of PostgreSQL.",
+    )
+
+
+def _software_missing(name: str) -> Problem:
+    what = quoted(printable(name)) if name else "ICU"
+    return Problem(
+        code=Cause.SOFTWARE_MISSING.value,
+        what=f"the dump names {what}, a locale, collation or library that the scratch server does not have",
+        blame=Blame.ENVIRONMENT,
+        hint="Install it on this machine, or drill on a system like the original's.",
     )
 
 
@@ -118,8 +136,10 @@ def _refused(error: RestoreError, circumstances: Circumstances, *, whole: bool) 
 
 
 def _blame(error: RestoreError, circumstances: Circumstances, *, whole: bool) -> Blame:
-    """Return who is to blame: what follows from a missing extension, role or privilege is not the dump's fault."""
+    """Return who is to blame: what follows from software, a role or a privilege that lacks is not the dump's fault."""
     if not whole:
+        return Blame.ENVIRONMENT
+    if circumstances.newer_server and error.sqlstate not in _ROWS_AMISS:
         return Blame.ENVIRONMENT
     if error.cause is Cause.PRIVILEGE and (not circumstances.own_server or circumstances.missing_roles):
         return Blame.ENVIRONMENT

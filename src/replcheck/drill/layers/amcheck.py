@@ -15,7 +15,7 @@ from replcheck.drill.backups.source import Restored
 from replcheck.drill.layers.layer import Case, Moment
 from replcheck.errors import NodeError, NodeLost, StatementFailed
 from replcheck.model.drill import Blame, LayerName, LayerReport, LayerState, Problem
-from replcheck.model.names import quoted
+from replcheck.model.names import printable, quoted
 from replcheck.postgres import dsn as connection_strings
 from replcheck.postgres.copies import CopyConnection, open_copy, read_copy_server
 from replcheck.postgres.copy_checks import (
@@ -172,6 +172,13 @@ def _note(one: Checkable, future: "Future[CheckFault | None]", database: str, fi
     except StatementFailed as error:
         if error.sqlstate not in ("42P01", "42704"):
             findings.unchecked.append(f"{where} could not be checked (SQLSTATE {error.sqlstate})")
+        return
+    if fault is not None and fault.stale_collations:
+        # Texts in the original's order are in a wrong one here: that tells nothing of the backup.
+        names = ", ".join(map(printable, fault.stale_collations))
+        findings.unchecked.append(
+            f"{where} is in another order than this machine's, whose version of its collation differs: {names}"
+        )
         return
     if one.kind is CheckedKind.HEAP:
         findings.heaps += 1

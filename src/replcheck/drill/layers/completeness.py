@@ -57,7 +57,7 @@ class CompletenessLayer:
                 with open_copy(case.restored.dsn, database=database, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
                     state = read_database_state(copy)
                 facts = seal.facts.database(database) if seal is not None else None
-                problems += _of_database(database, state, facts)
+                problems += _of_database(database, state, facts, unsettled=_unsettled(seal, database))
                 _add(sums, state)
         except NodeError as error:
             return LayerReport(name=self.name, state=LayerState.NOT_RUN, reason=error.message)
@@ -114,14 +114,23 @@ def _of_server(server: ServerState, seal: SealManifest | None) -> Iterator[Probl
     if seal is not None:
         missing = sorted(set(seal.facts.roles) - set(server.roles))
         if missing:
-            yield _loss("role_missing", f"{len(missing)} roles of the seal are missing: {_names(missing)}")
+            told = f"{len(missing)} roles of the seal are missing: {_names(missing)}"
+            yield _sealed_loss("role_missing", told, unsettled=bool(seal.unsettled))
 
 
 def _count(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def _of_database(database: str, state: DatabaseState, facts: DatabaseFacts | None) -> Iterator[Problem]:
+def _unsettled(seal: SealManifest | None, database: str) -> bool:
+    """Return whether a transaction that the seal's snapshot does not see may have committed before the point."""
+    sealed = seal.database(database) if seal is not None else None
+    return sealed is not None and bool(sealed.unsettled)
+
+
+def _of_database(
+    database: str, state: DatabaseState, facts: DatabaseFacts | None, *, unsettled: bool
+) -> Iterator[Problem]:
     where = f"in database {quoted(printable(database))}"
     if state.dangling_roles:
         yield _loss("role_missing", f"{state.dangling_roles} roles that own or may use something are missing {where}")
@@ -153,6 +162,7 @@ def _of_database(database: str, state: DatabaseState, facts: DatabaseFacts | Non
         state.unpopulated,
         facts.unpopulated_views if facts is not None else None,
         where,
+        unsettled=unsettled,
     )
     yield from _beyond(
         "index_invalid",
@@ -160,24 +170,31 @@ def _of_database(database: str, state: DatabaseState, facts: DatabaseFacts | Non
         state.invalid_indexes,
         facts.invalid_indexes if facts is not None else None,
         where,
+        unsettled=unsettled,
     )
     if facts is not None:
-        yield from _lost(state, facts, where)
+        yield from _lost(state, facts, where, unsettled=unsettled)
 
 
-def _beyond(code: str, what: str, found: Sequence[str], sealed: Sequence[str] | None, where: str) -> Iterator[Problem]:
+def _beyond(
+    code: str, what: str, found: Sequence[str], sealed: Sequence[str] | None, where: str, *, unsettled: bool
+) -> Iterator[Problem]:
     """Tell what a copy has beyond a seal; without one, that it may have been so before."""
     beyond = [name for name in found if sealed is None or name not in sealed]
     if beyond:
         told = f"{what} {where}: {_names(beyond)}"
-        yield _doubt(code, told, "Compare with the original.") if sealed is None else _loss(code, told)
+        if sealed is None:
+            yield _doubt(code, told, "Compare with the original.")
+        else:
+            yield _sealed_loss(code, told, unsettled=unsettled)
 
 
-def _lost(state: DatabaseState, facts: DatabaseFacts, where: str) -> Iterator[Problem]:
+def _lost(state: DatabaseState, facts: DatabaseFacts, where: str, *, unsettled: bool) -> Iterator[Problem]:
     """Tell what a seal has beyond the copy."""
     missing = sorted(set(facts.extensions) - set(state.extensions))
     if missing:
-        yield _loss("extension_missing", f"extensions of the seal are missing {where}: {_names(missing)}")
+        told = f"extensions of the seal are missing {where}: {_names(missing)}"
+        yield _sealed_loss("extension_missing", told, unsettled=unsettled)
     counts = (
         ("relation", state.relations, facts.relations),
         ("sequence", state.sequences, facts.sequences),
@@ -185,7 +202,13 @@ def _lost(state: DatabaseState, facts: DatabaseFacts, where: str) -> Iterator[Pr
     )
     for noun, found, sealed in counts:
         if found < sealed:
-            yield _loss(f"{noun.replace(' ', '_')}_missing", f"{found:,} {noun}s of {sealed:,} are there {where}")
+            told = f"{found:,} {noun}s of {sealed:,} are there {where}"
+            yield _sealed_loss(f"{noun.replace(' ', '_')}_missing", told, unsettled=unsettled)
+
+
+def _sealed_loss(code: str, what: str, *, unsettled: bool) -> Problem:
+    """Return what differs from a seal: a doubt where a transaction that it does not see may have done that."""
+    return _doubt(code, what, "Seal again when less is written.") if unsettled else _loss(code, what)
 
 
 def _loss(code: str, what: str) -> Problem:

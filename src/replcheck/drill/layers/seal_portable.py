@@ -7,7 +7,7 @@ from replcheck.audit.plan import Plan, plan_relations
 from replcheck.audit.sequences import Bracket
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.copy_server import CopyServer
-from replcheck.drill.held_database import column_digest, portable_columns
+from replcheck.drill.held_database import column_digest, portable_relations
 from replcheck.drill.part_reading import PartReader
 from replcheck.drill.sealed_comparison import Findings, absent, changed, unexpected
 from replcheck.drill.sealed_parts import Gathering, part_blocks, part_ranges
@@ -95,16 +95,23 @@ class _Comparison:
             role="",
         )
         await self._sequences(plan)
-        columns = await portable_columns(session, plan.digested)
+        portable = await portable_relations(session, plan.digested)
+        columns, members = portable.columns, portable.of_extensions
         copies = {(relation.schema, relation.name): relation for relation in plan.digested if relation.oid in columns}
-        self._note_unexpected(copies)
+        uncarried = {(relation.schema, relation.name) for relation in plan.digested if relation.oid not in columns}
+        # Which tables an extension has depends on its version on this machine.
+        self._note_unexpected({path: copy for path, copy in copies.items() if copy.oid not in members})
         found = []
         for sealed in self._sealed.relations:
             if sealed.portable is None:
                 continue
             label, copy = qualified(sealed.schema, sealed.name), copies.get((sealed.schema, sealed.name))
-            if copy is None:
+            if copy is None and (sealed.schema, sealed.name) in uncarried:
+                self._findings.doubts.append(f"{label}: its extension is of a version here whose rows no dump carries")
+            elif copy is None:
                 self._differs(absent(self._sealed.name, label))
+            elif copy.oid in members and column_digest(columns[copy.oid]) != sealed.portable.columns:
+                self._findings.doubts.append(f"{label}: its extension is of another version here")
             elif column_digest(columns[copy.oid]) != sealed.portable.columns:
                 self._differs(changed(self._sealed.name, label))
             else:

@@ -1,0 +1,67 @@
+"""Whoever waits behind a reader is seen, also when a look at the locks has failed before."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from replcheck.drill import part_reading
+from replcheck.drill.part_reading import PartReader
+from replcheck.errors import NodeLost
+
+
+async def _no_session(_database: str) -> Any:
+    raise AssertionError
+
+
+class Look:
+    """Fails some times, then names a backend."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    async def __call__(self, _pids: list[int]) -> frozenset[int]:
+        if self.failures:
+            self.failures -= 1
+            raise NodeLost("the connection was lost", node="primary")
+        return frozenset({7})
+
+
+class Reading:
+    """A session that is reading."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+
+    async def cancel(self) -> None:
+        self.cancelled.set()
+
+
+def _reader(look: Look) -> PartReader:
+    return PartReader(open_session=_no_session, seeds=(1,), jobs=1, in_recovery=False, in_the_way=look)
+
+
+def test_a_look_that_failed_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_reading, "_LOOK_S", 0.001)
+
+    async def run() -> None:
+        reader, session = _reader(Look(2)), Reading()
+        reader._reading[7] = cast(Any, session)
+        watching = asyncio.create_task(reader._step_aside())
+        await asyncio.wait_for(session.cancelled.wait(), 5)
+        watching.cancel()
+
+    asyncio.run(run())
+
+
+def test_the_reading_ends_where_no_look_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_reading, "_LOOK_S", 0.001)
+
+    async def run() -> None:
+        reader = _reader(Look(1000))
+        await asyncio.wait_for(reader._step_aside(), 5)
+        reader._left = 1
+        with pytest.raises(NodeLost):
+            await reader._work()
+
+    asyncio.run(run())
