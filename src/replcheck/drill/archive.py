@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,8 @@ from replcheck.postgres.tools import run_watched
 _AHEAD = 3
 """Segments that are fetched before they are asked for."""
 _POLL_S = 0.004
+_SETTLE_S = 1.0
+"""How long a file that is not whole must have stayed as it was, before it is not one that is still being copied."""
 _GIVE_UP = 200
 """An exit status above 128 ends the recovery, any other but 0 means `no such file` (manual, restore_command)."""
 _FETCH_SCRIPT = """\
@@ -293,7 +296,7 @@ class Feeder:
     def _answer(self, name: str) -> None:
         self.feed.asked.append(name)
         had = self._ahead.pop(name, None)
-        if had or (had is None and is_wal_name(name) and self._fetch(name)):
+        if had or (had is None and is_wal_name(name) and self._settled(name)):
             self.feed.served.append(name)
             self.feed.size_bytes += self._segment_bytes
         else:
@@ -309,12 +312,37 @@ class Feeder:
             name = Segment(number=number, timeline=last.timeline).name(self._segment_bytes)
             if name in self._ahead:
                 continue
-            if self._fetch(name):
+            if self._came(name):
                 self._ahead[name] = True
                 return True
             self._missed_after = served
             return False
         return False
+
+    def _came(self, name: str) -> bool:
+        """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if it ever does."""
+        before = copy(self._finder)
+        try:
+            return self._fetch(name)
+        except ReplcheckError:
+            # The file will be looked at again, behind the one before it.
+            self._finder = before
+            return False
+
+    def _settled(self, name: str) -> bool:
+        """Fetch a file; one that is not whole is waited for as long as it grows, as an archiver may be copying it."""
+        size = -1
+        while True:
+            try:
+                return self._fetch(name)
+            except BackupRefuted:
+                before, size = size, self._partial_bytes(name)
+                if size == before or self._stop.wait(_SETTLE_S):
+                    raise
+
+    def _partial_bytes(self, name: str) -> int:
+        partial = self._spool / f"part.{name}"
+        return partial.stat().st_size if partial.exists() else 0
 
     def _fetch(self, name: str) -> bool:
         partial = self._spool / f"part.{name}"
