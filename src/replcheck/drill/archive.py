@@ -18,12 +18,12 @@ from typing import Protocol
 
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.wal import Segment, history_timeline, is_wal_name
-from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError, ReplcheckError
+from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError, ReplcheckError
 from replcheck.model.wal import Lsn
 from replcheck.postgres import compression
 from replcheck.postgres.compression import DamagedFile
 from replcheck.postgres.programs import Account
-from replcheck.postgres.tools import run_watched
+from replcheck.postgres.tools import Ended, run_watched
 
 _AHEAD = 3
 """Segments that are fetched before they are asked for."""
@@ -162,19 +162,23 @@ class CommandArchive:
 class ProgramArchive:
     """A program with arguments that fetches one file, such as `pgbackrest archive-get`."""
 
-    def __init__(self, command: Callable[[str, Path], list[str]], *, absent: int) -> None:
+    def __init__(
+        self,
+        command: Callable[[str, Path], list[str]],
+        *,
+        absent: int,
+        refused: Callable[[str, Ended], DrillError],
+    ) -> None:
         self._command = command
         self._absent = absent
+        self._refused = refused
+        """Makes the error of a file's name and how the program ended: most of what it complains of is no damage."""
 
     def fetch(self, name: str, to: Path) -> bool:
         """Run the program; one exit status of it means that there is no such file."""
         ended = run_watched(self._command(name, to))
         if ended.status not in (0, self._absent):
-            raise BackupRefuted(
-                f"WAL file {name} cannot be fetched: {Path(self._command(name, to)[0]).name} ended with status"
-                f" {ended.status}",
-                code="wal_corrupt",
-            )
+            raise self._refused(name, ended)
         return ended.status == 0 and to.is_file()
 
     def names(self) -> None:
@@ -320,7 +324,7 @@ class Feeder:
         return False
 
     def _came(self, name: str) -> bool:
-        """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if it ever does."""
+        """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if ever."""
         before = copy(self._finder)
         try:
             return self._fetch(name)

@@ -132,6 +132,8 @@ class PgBackRest:
 
         Empty where it does not say which: it does not for one that cannot be uncompressed.
         """
+        if ended.status in _OUT_OF_REACH:
+            return None
         for line in ended.err.splitlines():
             if any(words in line for words in _DAMAGE):
                 match = _NAMED.search(line)
@@ -143,6 +145,9 @@ class PgBackRest:
         return [self.require(), f"--stanza={self.stanza}", *config, *_QUIET, *options, name]
 
 
+_OUT_OF_REACH = (41, 50, 103)
+"""Statuses of files that may not be read, of a lock that another holds, and of a repository that is not found: what
+they say of files tells nothing of damage. Source: pgBackRest's build/error/error.yaml."""
 _DAMAGE = (
     "does not match expected checksum",
     "unable to open missing file",
