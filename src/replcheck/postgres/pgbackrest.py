@@ -23,6 +23,15 @@ _NO_STANZA = 1
 _NO_BACKUPS = 2
 _QUIET = ("--log-level-console=off", "--log-level-file=off", "--log-level-stderr=error")
 _CODE = re.compile(r"ERROR: \[(?P<code>\d{3})\]: ?(?P<text>.*)")
+_INTO_THE_FOLDER = (
+    "--no-link-all",
+    "--no-delta",
+    "--reset-link-map",
+    "--reset-tablespace-map",
+    "--reset-db-include",
+    "--reset-db-exclude",
+)
+"""What the user's configuration may say of restores: it would write outside the folder, or leave databases out."""
 _NAMED = re.compile(r"(?P<file>(?:/|pg_data/)[\w./@+-]+)")
 
 
@@ -112,6 +121,7 @@ class PgBackRest:
             f"--tablespace-map-all={tablespaces}",
             f"--lock-path={locks}",
             f"--process-max={self.jobs}",
+            *_INTO_THE_FOLDER,
         ]
         return run_watched(self._command("restore", options), watch=watch)
 
