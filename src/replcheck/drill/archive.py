@@ -259,12 +259,15 @@ class Feeder:
             self._thread.join()
 
     def has(self, name: str) -> bool:
-        """Return whether the archive has a file, by fetching it; only while no server asks for any."""
+        """Return whether the archive has a file, by fetching it; only while no server asks for any.
+
+        Raise DrillBlocked where the archive cannot be asked; a damaged file is there.
+        """
         self.close()
         probe = self._spool / "probe"
         try:
             return self._archive.fetch(name, probe)
-        except ReplcheckError:
+        except BackupRefuted:
             return True
         finally:
             probe.unlink(missing_ok=True)
