@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from replcheck.drill.archive import Feeder, FolderArchive
+from replcheck.drill.archive import CommandArchive, Feeder, FolderArchive, Watch, unwatched
 from replcheck.drill.wal import Segment
 from replcheck.errors import BackupRefuted
 
@@ -22,7 +22,7 @@ class Counting:
         self._names = {Segment(number=number, timeline=1).name(SIZE) for number in range(1, count + 1)}
         self.asked: list[str] = []
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         self.asked.append(name)
         if name in self._names:
             to.write_bytes(bytes(SIZE))
@@ -119,3 +119,16 @@ def test_a_short_file_that_grows_no_more_is_refuted(of_folder: Feeder, folder: P
     assert ask(of_folder, segment(2), tmp_path / "x") == 200
     assert isinstance(of_folder.feed.error, BackupRefuted)
     assert of_folder.feed.error.code == "wal_corrupt"
+
+
+def test_a_command_that_hangs_is_ended_with_the_drill(tmp_path: Path):
+    archive = CommandArchive("sleep 60", account=None, folder=tmp_path)
+    hanging = Feeder(archive, spool=tmp_path / "spool", account=None, system_identifier=1, segment_bytes=SIZE)
+    hanging.start()
+    with (tmp_path / "spool" / "asked").open("a") as asked:
+        asked.write(f"{segment(1)}\n")
+    time.sleep(0.3)
+    began = time.monotonic()
+    hanging.close()
+    assert time.monotonic() - began < 10
+    assert hanging.feed.error is None

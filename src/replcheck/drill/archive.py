@@ -46,13 +46,21 @@ done
 """
 
 
+Watch = Callable[[], None]
+
+
+def unwatched() -> None:
+    """Let all go on."""
+
+
 class Archive(Protocol):
     """Where WAL files come from."""
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         """Write one file uncompressed to a path, return False where there is none of that name.
 
-        Raises BackupRefuted where it is damaged, DrillBlocked where the archive cannot be asked.
+        What takes long calls `watch` now and then; what that raises ends it. Raises BackupRefuted
+        where it is damaged, DrillBlocked where the archive cannot be asked.
         """
 
     def names(self) -> frozenset[str] | None:
@@ -62,7 +70,7 @@ class Archive(Protocol):
 class NoArchive:
     """No archive at all: the backup must hold all the WAL that it needs."""
 
-    def fetch(self, name: str, to: Path) -> bool:  # noqa: ARG002
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:  # noqa: ARG002
         """Have nothing."""
         return False
 
@@ -81,7 +89,7 @@ class FolderArchive:
         """Names of files that hold a WAL file in a form that we cannot read, by its own name."""
         self._look()
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:  # noqa: ARG002
         """Copy one file, uncompressed."""
         if name not in self._files:
             # Files arrive while we work: a second look before it counts as missing.
@@ -138,14 +146,14 @@ class CommandArchive:
         self._account = account
         self._folder = folder
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         """Run the command; its words %f and %p are replaced as the server does (manual, restore_command)."""
         # As the server has it, %p is relative to the folder that the command runs in. What %r names is the first
         # segment of all, so that a command which tidies up behind it removes nothing from the archive.
         path = os.path.relpath(to, self._folder)
         replaced = {"%f": name, "%p": path, "%r": "000000010000000000000001", "%%": "%"}
         command = "".join(replaced.get(word, word) for word in _words(self._template))
-        ended = run_watched(["/bin/sh", "-c", command], account=self._account, folder=self._folder)
+        ended = run_watched(["/bin/sh", "-c", command], account=self._account, folder=self._folder, watch=watch)
         if ended.status < 0 or ended.status > 125:
             raise DrillBlocked(
                 f"restore_command ended with status {ended.status} for WAL file {name}",
@@ -174,9 +182,9 @@ class ProgramArchive:
         self._refused = refused
         """Makes the error of a file's name and how the program ended: most of what it complains of is no damage."""
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         """Run the program; one exit status of it means that there is no such file."""
-        ended = run_watched(self._command(name, to))
+        ended = run_watched(self._command(name, to), watch=watch)
         if ended.status not in (0, self._absent):
             raise self._refused(name, ended)
         return ended.status == 0 and to.is_file()
@@ -205,6 +213,10 @@ class Feed:
         """Return the segments that were asked for and are not there, in the order of asking."""
         served = set(self.served)
         return [name for name in self.asked if name not in served]
+
+
+class _Stopped(Exception):
+    """Nobody waits for the file any more."""
 
 
 class Feeder:
@@ -258,7 +270,7 @@ class Feeder:
         if self._thread.is_alive():
             self._thread.join()
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, *, watch: Watch = unwatched) -> bool:
         """Return whether the archive has a file, by fetching it; only while no server asks for any.
 
         Raise DrillBlocked where the archive cannot be asked; a damaged file is there.
@@ -266,7 +278,7 @@ class Feeder:
         self.close()
         probe = self._spool / "probe"
         try:
-            return self._archive.fetch(name, probe)
+            return self._archive.fetch(name, probe, watch=watch)
         except BackupRefuted:
             return True
         finally:
@@ -280,6 +292,8 @@ class Feeder:
                     self._answer(name)
                 if not names and not self._fetch_ahead():
                     self._stop.wait(_POLL_S)
+        except _Stopped:
+            pass
         except ReplcheckError as error:
             self.feed.error = error
         except OSError as error:
@@ -291,6 +305,10 @@ class Feeder:
         finally:
             with suppress(OSError):
                 (self._spool / "over").touch()
+
+    def _obey_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
 
     def _new_requests(self) -> list[str]:
         with (self._spool / "asked").open("rb") as file:
@@ -354,7 +372,7 @@ class Feeder:
     def _fetch(self, name: str) -> bool:
         partial = self._spool / f"part.{name}"
         partial.unlink(missing_ok=True)
-        if not self._archive.fetch(name, partial):
+        if not self._archive.fetch(name, partial, watch=self._obey_stop):
             partial.unlink(missing_ok=True)
             return False
         if (timeline := history_timeline(name)) is not None:

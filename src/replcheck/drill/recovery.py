@@ -354,7 +354,7 @@ class Recovery:
                 needed_segment(number, timeline, history, segment_bytes=size).name(size)
                 for number in count(segment_number(replayed, size))
             )
-            return probed_hole(following, frozenset(self._feeder.feed.served) | self._own_wal, self._feeder.has)
+            return probed_hole(following, frozenset(self._feeder.feed.served) | self._own_wal, self._has)
         found = reach(names | self._own_wal, replayed, timeline, history, segment_bytes=size)
         return (found.missing, found.later) if found.later is not None else None
 
@@ -382,9 +382,12 @@ class Recovery:
         size, names = self._control.segment_bytes, self._archive.names()
         if names is None:
             following = needed_segment(number + 1, timeline, history, segment_bytes=size)
-            return self._feeder.has(following.name(size))
+            return self._has(following.name(size))
         found = reach(names, Lsn(number * size), timeline, history, segment_bytes=size)
         return found.files > 1 or found.later is not None
+
+    def _has(self, name: str) -> bool:
+        return self._feeder.has(name, watch=self._stages.obey)
 
     def _left_timeline(self, replayed: Lsn) -> BackupRefuted | None:
         """Return that the archive has a newer timeline without its history, so that recovery did not follow it."""
