@@ -132,3 +132,21 @@ def test_a_command_that_hangs_is_ended_with_the_drill(tmp_path: Path):
     hanging.close()
     assert time.monotonic() - began < 10
     assert hanging.feed.error is None
+
+
+def test_a_word_that_names_no_wal_file_touches_nothing(feeder: Feeder, tmp_path: Path):
+    spool = tmp_path / "it's a spool"
+    (spool / "none.x").mkdir()
+    with (spool / "asked").open("a") as asked:
+        asked.write("x/../../outside\n")
+    assert ask(feeder, segment(1), tmp_path / "x") == 0
+    assert not (tmp_path / "outside").exists()
+    assert feeder.feed.asked == [segment(1)]
+
+
+def test_an_answer_does_not_follow_a_link(feeder: Feeder, tmp_path: Path):
+    (tmp_path / "it's a spool" / f"none.{segment(9)}").symlink_to(tmp_path / "outside")
+    with (tmp_path / "it's a spool" / "asked").open("a") as asked:
+        asked.write(f"{segment(9)}\n")
+    assert ask(feeder, segment(1), tmp_path / "x") == 0
+    assert not (tmp_path / "outside").exists()

@@ -57,7 +57,7 @@ class Archive(Protocol):
     """Where WAL files come from."""
 
     def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
-        """Write one file uncompressed to a path, return False where there is none of that name.
+        """Write one file uncompressed to a path that is free, return False where there is none of that name.
 
         What takes long calls `watch` now and then; what that raises ends it. Raises BackupRefuted
         where it is damaged, DrillBlocked where the archive cannot be asked.
@@ -104,7 +104,7 @@ class FolderArchive:
         if path is None:
             return False
         try:
-            with compression.opened(path) as source, to.open("wb") as target:
+            with compression.opened(path) as source, to.open("xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except DamagedFile as exc:
             raise BackupRefuted(
@@ -277,6 +277,7 @@ class Feeder:
         """
         self.close()
         probe = self._spool / "probe"
+        probe.unlink(missing_ok=True)
         try:
             return self._archive.fetch(name, probe, watch=watch)
         except BackupRefuted:
@@ -289,7 +290,11 @@ class Feeder:
             while not self._stop.is_set():
                 names = self._new_requests()
                 for name in names:
-                    self._answer(name)
+                    # The file of requests is the server's: no other word may become part of a path.
+                    if is_wal_name(name):
+                        self._answer(name)
+                    elif "/" not in name:
+                        self._mark(f"none.{name}")
                 if not names and not self._fetch_ahead():
                     self._stop.wait(_POLL_S)
         except _Stopped:
@@ -304,14 +309,14 @@ class Feeder:
             )
         finally:
             with suppress(OSError):
-                (self._spool / "over").touch()
+                self._mark("over")
 
     def _obey_stop(self) -> None:
         if self._stop.is_set():
             raise _Stopped
 
     def _new_requests(self) -> list[str]:
-        with (self._spool / "asked").open("rb") as file:
+        with open(self._spool / "asked", "rb", opener=_not_through_links) as file:
             file.seek(self._read_to)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
@@ -325,7 +330,7 @@ class Feeder:
             self.feed.served.append(name)
             self.feed.size_bytes += self._segment_bytes
         else:
-            (self._spool / f"none.{name}").touch()
+            self._mark(f"none.{name}")
 
     def _fetch_ahead(self) -> bool:
         """Fetch one of the segments that come next, where any is still to be fetched; return whether one was."""
@@ -392,9 +397,18 @@ class Feeder:
             segment_bytes=self._segment_bytes,
         )
 
+    def _mark(self, name: str) -> None:
+        """Make an empty file in the spool, which the server's account may write to: never through a link of its."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._spool / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+
     def _own(self, path: Path) -> None:
         if self._account is not None:
-            os.chown(path, self._account.uid, self._account.gid)
+            os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def inspect_segment(
