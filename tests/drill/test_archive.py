@@ -150,3 +150,13 @@ def test_an_answer_does_not_follow_a_link(feeder: Feeder, tmp_path: Path):
         asked.write(f"{segment(9)}\n")
     assert ask(feeder, segment(1), tmp_path / "x") == 0
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_command_has_the_callers_environment_without_that_of_postgres(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WALG_PREFIX", "somewhere")
+    monkeypatch.setenv("PGHOST", "primary")
+    archive = CommandArchive('echo "$WALG_PREFIX,$PGHOST" > %p', account=None, folder=tmp_path)
+    assert archive.fetch(segment(1), tmp_path / "got")
+    assert (tmp_path / "got").read_text() == "somewhere,\n"

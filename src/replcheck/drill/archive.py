@@ -153,7 +153,13 @@ class CommandArchive:
         path = os.path.relpath(to, self._folder)
         replaced = {"%f": name, "%p": path, "%r": "000000010000000000000001", "%%": "%"}
         command = "".join(replaced.get(word, word) for word in _words(self._template))
-        ended = run_watched(["/bin/sh", "-c", command], account=self._account, folder=self._folder, watch=watch)
+        ended = run_watched(
+            ["/bin/sh", "-c", command],
+            account=self._account,
+            folder=self._folder,
+            watch=watch,
+            callers_environment=True,
+        )
         if ended.status < 0 or ended.status > 125:
             raise DrillBlocked(
                 f"restore_command ended with status {ended.status} for WAL file {name}",
