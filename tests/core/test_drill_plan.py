@@ -91,7 +91,9 @@ positions = st.integers(min_value=1, max_value=20).map(Lsn)
 
 @given(st.lists(st.none() | positions, min_size=1, max_size=6), positions)
 def test_the_newest_backup_is_chosen_that_ended_before_the_target_or_does_not_tell(ends, position):
-    copies = [replace(COPY, label=str(number), end_lsn=end, taken_at=None) for number, end in enumerate(ends)]
+    copies = [
+        replace(COPY, label=str(number), start_lsn=None, end_lsn=end, taken_at=None) for number, end in enumerate(ends)
+    ]
     target = Target(kind=TargetKind.LSN, text=str(position), lsn=position)
     fitting = [copy.label for copy in copies if copy.end_lsn is None or copy.end_lsn <= position]
     if fitting:
@@ -100,7 +102,20 @@ def test_the_newest_backup_is_chosen_that_ended_before_the_target_or_does_not_te
         with pytest.raises(DrillBlocked, match="ended after the target"):
             chosen(copies, None, target)
     assert chosen(copies, None, LATEST).label == "0"
-    assert chosen(copies, copies[-1].label, target) is copies[-1]
+    last = copies[-1]
+    if last.label in fitting:
+        assert chosen(copies, last.label, target) is last
+    else:
+        with pytest.raises(DrillBlocked, match="taken after the target") as raised:
+            chosen(copies, last.label, target)
+        assert raised.value.code == "target_before_backup"
+    assert chosen(copies, last.label, LATEST) is last
+
+
+def test_a_backup_without_an_end_is_judged_by_its_start():
+    copy = replace(COPY, start_lsn=Lsn(50), end_lsn=None)
+    assert not can_start(copy, Target(kind=TargetKind.LSN, text="0/31", lsn=Lsn(49)))
+    assert can_start(copy, Target(kind=TargetKind.LSN, text="0/32", lsn=Lsn(50)))
 
 
 def test_where_nothing_lies_the_place_is_named():

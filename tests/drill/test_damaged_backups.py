@@ -157,8 +157,8 @@ def test_wal_of_another_cluster_is_told_before_it_is_replayed(damage: Damage):
 
 
 @pytest.mark.long
-def test_a_restore_point_that_never_was_is_not_reached(damage: Damage):
-    refusal = damage.refusal("never_made")
+def test_a_restore_point_that_never_was_leaves_it_unchecked(damage: Damage):
+    refusal = damage.refusal("never_made", DrillBlocked)
     assert refusal.code == "target_not_reached"
     assert "recovery got to 0/" in refusal.message
 

@@ -98,6 +98,21 @@ def test_the_newest_backup_comes_back_and_the_repository_stays_as_it_was(reposit
     assert contents(repository.repository) == before
 
 
+def test_what_the_configuration_says_of_restores_is_left_aside(repository: Repository, scratch_root: Path):
+    written = repository.config.read_text()
+    outside = repository.folder / "outside"
+    repository.config.write_text(
+        f"{written}[global:restore]\nlink-all=y\ndelta=y\nlink-map=pg_wal={outside}/wal\n"
+        f"tablespace-map=16999={outside}/space\ndb-include=postgres\n"
+    )
+    try:
+        with trial(repository.source(), scratch_root) as made:
+            assert rows_in(made.run()) == 3000
+        assert not outside.exists()
+    finally:
+        repository.config.write_text(written)
+
+
 def test_a_named_backup_is_recovered_to_a_restore_point(repository: Repository, scratch_root: Path):
     label = repository.source().copies()[1].label
     with trial(repository.source(), scratch_root) as made:

@@ -11,22 +11,25 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.wal import Segment, history_timeline, is_wal_name
-from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError, ReplcheckError
+from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError, ReplcheckError
 from replcheck.model.wal import Lsn
 from replcheck.postgres import compression
 from replcheck.postgres.compression import DamagedFile
 from replcheck.postgres.programs import Account
-from replcheck.postgres.tools import run_watched
+from replcheck.postgres.tools import Ended, run_watched
 
 _AHEAD = 3
 """Segments that are fetched before they are asked for."""
 _POLL_S = 0.004
+_SETTLE_S = 1.0
+"""How long a file that is not whole must have stayed as it was, before it is not one that is still being copied."""
 _GIVE_UP = 200
 """An exit status above 128 ends the recovery, any other but 0 means `no such file` (manual, restore_command)."""
 _FETCH_SCRIPT = """\
@@ -43,13 +46,21 @@ done
 """
 
 
+Watch = Callable[[], None]
+
+
+def unwatched() -> None:
+    """Let all go on."""
+
+
 class Archive(Protocol):
     """Where WAL files come from."""
 
-    def fetch(self, name: str, to: Path) -> bool:
-        """Write one file uncompressed to a path, return False where there is none of that name.
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
+        """Write one file uncompressed to a path that is free, return False where there is none of that name.
 
-        Raises BackupRefuted where it is damaged, DrillBlocked where the archive cannot be asked.
+        What takes long calls `watch` now and then; what that raises ends it. Raises BackupRefuted
+        where it is damaged, DrillBlocked where the archive cannot be asked.
         """
 
     def names(self) -> frozenset[str] | None:
@@ -59,7 +70,7 @@ class Archive(Protocol):
 class NoArchive:
     """No archive at all: the backup must hold all the WAL that it needs."""
 
-    def fetch(self, name: str, to: Path) -> bool:  # noqa: ARG002
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:  # noqa: ARG002
         """Have nothing."""
         return False
 
@@ -78,7 +89,7 @@ class FolderArchive:
         """Names of files that hold a WAL file in a form that we cannot read, by its own name."""
         self._look()
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:  # noqa: ARG002
         """Copy one file, uncompressed."""
         if name not in self._files:
             # Files arrive while we work: a second look before it counts as missing.
@@ -93,7 +104,7 @@ class FolderArchive:
         if path is None:
             return False
         try:
-            with compression.opened(path) as source, to.open("wb") as target:
+            with compression.opened(path) as source, to.open("xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except DamagedFile as exc:
             raise BackupRefuted(
@@ -135,14 +146,20 @@ class CommandArchive:
         self._account = account
         self._folder = folder
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         """Run the command; its words %f and %p are replaced as the server does (manual, restore_command)."""
         # As the server has it, %p is relative to the folder that the command runs in. What %r names is the first
         # segment of all, so that a command which tidies up behind it removes nothing from the archive.
         path = os.path.relpath(to, self._folder)
         replaced = {"%f": name, "%p": path, "%r": "000000010000000000000001", "%%": "%"}
         command = "".join(replaced.get(word, word) for word in _words(self._template))
-        ended = run_watched(["/bin/sh", "-c", command], account=self._account, folder=self._folder)
+        ended = run_watched(
+            ["/bin/sh", "-c", command],
+            account=self._account,
+            folder=self._folder,
+            watch=watch,
+            callers_environment=True,
+        )
         if ended.status < 0 or ended.status > 125:
             raise DrillBlocked(
                 f"restore_command ended with status {ended.status} for WAL file {name}",
@@ -159,19 +176,23 @@ class CommandArchive:
 class ProgramArchive:
     """A program with arguments that fetches one file, such as `pgbackrest archive-get`."""
 
-    def __init__(self, command: Callable[[str, Path], list[str]], *, absent: int) -> None:
+    def __init__(
+        self,
+        command: Callable[[str, Path], list[str]],
+        *,
+        absent: int,
+        refused: Callable[[str, Ended], DrillError],
+    ) -> None:
         self._command = command
         self._absent = absent
+        self._refused = refused
+        """Makes the error of a file's name and how the program ended: most of what it complains of is no damage."""
 
-    def fetch(self, name: str, to: Path) -> bool:
+    def fetch(self, name: str, to: Path, *, watch: Watch = unwatched) -> bool:
         """Run the program; one exit status of it means that there is no such file."""
-        ended = run_watched(self._command(name, to))
+        ended = run_watched(self._command(name, to), watch=watch)
         if ended.status not in (0, self._absent):
-            raise BackupRefuted(
-                f"WAL file {name} cannot be fetched: {Path(self._command(name, to)[0]).name} ended with status"
-                f" {ended.status}",
-                code="wal_corrupt",
-            )
+            raise self._refused(name, ended)
         return ended.status == 0 and to.is_file()
 
     def names(self) -> None:
@@ -198,6 +219,10 @@ class Feed:
         """Return the segments that were asked for and are not there, in the order of asking."""
         served = set(self.served)
         return [name for name in self.asked if name not in served]
+
+
+class _Stopped(Exception):
+    """Nobody waits for the file any more."""
 
 
 class Feeder:
@@ -251,13 +276,17 @@ class Feeder:
         if self._thread.is_alive():
             self._thread.join()
 
-    def has(self, name: str) -> bool:
-        """Return whether the archive has a file, by fetching it; only while no server asks for any."""
+    def has(self, name: str, *, watch: Watch = unwatched) -> bool:
+        """Return whether the archive has a file, by fetching it; only while no server asks for any.
+
+        Raise DrillBlocked where the archive cannot be asked; a damaged file is there.
+        """
         self.close()
         probe = self._spool / "probe"
+        probe.unlink(missing_ok=True)
         try:
-            return self._archive.fetch(name, probe)
-        except ReplcheckError:
+            return self._archive.fetch(name, probe, watch=watch)
+        except BackupRefuted:
             return True
         finally:
             probe.unlink(missing_ok=True)
@@ -267,9 +296,15 @@ class Feeder:
             while not self._stop.is_set():
                 names = self._new_requests()
                 for name in names:
-                    self._answer(name)
+                    # The file of requests is the server's: no other word may become part of a path.
+                    if is_wal_name(name):
+                        self._answer(name)
+                    elif "/" not in name:
+                        self._mark(f"none.{name}")
                 if not names and not self._fetch_ahead():
                     self._stop.wait(_POLL_S)
+        except _Stopped:
+            pass
         except ReplcheckError as error:
             self.feed.error = error
         except OSError as error:
@@ -280,10 +315,14 @@ class Feeder:
             )
         finally:
             with suppress(OSError):
-                (self._spool / "over").touch()
+                self._mark("over")
+
+    def _obey_stop(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
 
     def _new_requests(self) -> list[str]:
-        with (self._spool / "asked").open("rb") as file:
+        with open(self._spool / "asked", "rb", opener=_not_through_links) as file:
             file.seek(self._read_to)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
@@ -293,11 +332,11 @@ class Feeder:
     def _answer(self, name: str) -> None:
         self.feed.asked.append(name)
         had = self._ahead.pop(name, None)
-        if had or (had is None and is_wal_name(name) and self._fetch(name)):
+        if had or (had is None and is_wal_name(name) and self._settled(name)):
             self.feed.served.append(name)
             self.feed.size_bytes += self._segment_bytes
         else:
-            (self._spool / f"none.{name}").touch()
+            self._mark(f"none.{name}")
 
     def _fetch_ahead(self) -> bool:
         """Fetch one of the segments that come next, where any is still to be fetched; return whether one was."""
@@ -309,17 +348,42 @@ class Feeder:
             name = Segment(number=number, timeline=last.timeline).name(self._segment_bytes)
             if name in self._ahead:
                 continue
-            if self._fetch(name):
+            if self._came(name):
                 self._ahead[name] = True
                 return True
             self._missed_after = served
             return False
         return False
 
+    def _came(self, name: str) -> bool:
+        """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if ever."""
+        before = copy(self._finder)
+        try:
+            return self._fetch(name)
+        except ReplcheckError:
+            # The file will be looked at again, behind the one before it.
+            self._finder = before
+            return False
+
+    def _settled(self, name: str) -> bool:
+        """Fetch a file; one that is not whole is waited for as long as it grows, as an archiver may be copying it."""
+        size = -1
+        while True:
+            try:
+                return self._fetch(name)
+            except BackupRefuted:
+                before, size = size, self._partial_bytes(name)
+                if size == before or self._stop.wait(_SETTLE_S):
+                    raise
+
+    def _partial_bytes(self, name: str) -> int:
+        partial = self._spool / f"part.{name}"
+        return partial.stat().st_size if partial.exists() else 0
+
     def _fetch(self, name: str) -> bool:
         partial = self._spool / f"part.{name}"
         partial.unlink(missing_ok=True)
-        if not self._archive.fetch(name, partial):
+        if not self._archive.fetch(name, partial, watch=self._obey_stop):
             partial.unlink(missing_ok=True)
             return False
         if (timeline := history_timeline(name)) is not None:
@@ -339,9 +403,18 @@ class Feeder:
             segment_bytes=self._segment_bytes,
         )
 
+    def _mark(self, name: str) -> None:
+        """Make an empty file in the spool, which the server's account may write to: never through a link of its."""
+        with suppress(FileExistsError):
+            os.close(os.open(self._spool / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+
     def _own(self, path: Path) -> None:
         if self._account is not None:
-            os.chown(path, self._account.uid, self._account.gid)
+            os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def inspect_segment(

@@ -106,7 +106,14 @@ def where_it_lies(target: Target, seal: SealManifest | None) -> Target:
 
 def sealed_target(target: Target, seal: SealManifest) -> Target:
     """Return the target with what the seal tells of it."""
-    return replace(target, text=f"seal:{seal.seal_id}", seal_id=seal.seal_id, name=seal.restore_point.name)
+    return replace(
+        target,
+        text=f"seal:{seal.seal_id}",
+        seal_id=seal.seal_id,
+        name=seal.restore_point.name,
+        lsn=seal.restore_point.lsn,
+        system_identifier=seal.server.system_identifier,
+    )
 
 
 def dump_of(seal: SealManifest | None) -> str | None:

@@ -8,10 +8,11 @@ directory. Neither a setting nor a word of the log counts as proof of where reco
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -93,6 +94,8 @@ _EMPTIED = ("pg_replslot", "pg_stat_tmp")
 _FIRST_POLL_S = 0.01
 _LAST_POLL_S = 0.1
 _ARCHIVER_S = 1.0
+_PROBED = 4
+"""Segments that are looked for behind the end of an archive that cannot be listed: any makes it a hole."""
 _UNANSWERED = 50
 """Connections that a ready server may refuse, one after the other, before it counts as unable to answer."""
 
@@ -158,7 +161,8 @@ class Recovery:
 
     def run(self) -> RecoveryFacts:
         """Recover to the target; raise BackupRefuted where the backup does not come there, DrillBlocked otherwise."""
-        self._require_later_target()
+        require_same_cluster(self._target, self._control)
+        require_later_target(self._target, self._start)
         neutralise(self.server.data_dir)
         self._own_wal = frozenset(self._inspect_own_wal())
         self._superusers = superusers(self.server.data_dir)
@@ -179,17 +183,6 @@ class Recovery:
     def database(self) -> str:
         """Return a database that can be connected to."""
         return self._database
-
-    def _require_later_target(self) -> None:
-        """Raise DrillBlocked where the files hold more than the target: a server takes that for reached."""
-        target, start = self._target, self._start
-        too_early = target.time is not None and start.at is not None and target.time < start.at
-        if too_early or (target.lsn is not None and target.name is None and target.lsn < start.redo):
-            raise DrillBlocked(
-                f"the target {target.text} lies before the backup began",
-                code="target_before_backup",
-                hint="Choose a later target, or an older backup.",
-            )
 
     def _crash_only(self) -> bool:
         """Return whether only what a crashed server does can be done: such WAL is refused by any other recovery."""
@@ -353,11 +346,15 @@ class Recovery:
         )
 
     def _hole(self, replayed: Lsn) -> tuple[str, str] | None:
-        names = self._archive.names()
-        if names is None:
-            return None
         timeline, history = self._line()
         size = self._control.segment_bytes
+        names = self._archive.names()
+        if names is None:
+            following = (
+                needed_segment(number, timeline, history, segment_bytes=size).name(size)
+                for number in count(segment_number(replayed, size))
+            )
+            return probed_hole(following, frozenset(self._feeder.feed.served) | self._own_wal, self._has)
         found = reach(names | self._own_wal, replayed, timeline, history, segment_bytes=size)
         return (found.missing, found.later) if found.later is not None else None
 
@@ -385,9 +382,12 @@ class Recovery:
         size, names = self._control.segment_bytes, self._archive.names()
         if names is None:
             following = needed_segment(number + 1, timeline, history, segment_bytes=size)
-            return self._feeder.has(following.name(size))
+            return self._has(following.name(size))
         found = reach(names, Lsn(number * size), timeline, history, segment_bytes=size)
         return found.files > 1 or found.later is not None
+
+    def _has(self, name: str) -> bool:
+        return self._feeder.has(name, watch=self._stages.obey)
 
     def _left_timeline(self, replayed: Lsn) -> BackupRefuted | None:
         """Return that the archive has a newer timeline without its history, so that recovery did not follow it."""
@@ -418,8 +418,9 @@ class Recovery:
         if self._target.kind is TargetKind.TIME:
             hint = "A time counts as reached only once a later commit has been archived."
         elif self._target.name is not None and found.code == "target_not_reached":
-            hint = "Check the name, and that the WAL after it has been archived."
-        return BackupRefuted(f"{found.message}; WAL file {missing} is not there", code=found.code, hint=hint)
+            hint = "Check that the WAL after it has been archived."
+        message = f"{found.message}; WAL file {missing} is not there"
+        return not_reached(message, self._target, code=found.code, hint=hint)
 
     def _progress(self, log: LogFacts) -> str:
         if log.redo_done is None:
@@ -471,6 +472,54 @@ class _TooLow(Exception):
     def __init__(self, settings: tuple[tuple[str, int], ...]) -> None:
         super().__init__("settings are too low")
         self.settings = {name: str(value) for name, value in settings}
+
+
+def probed_hole(following: Iterator[str], known: frozenset[str], has: Callable[[str], bool]) -> tuple[str, str] | None:
+    """Return the first absent segment and one behind it that is there, None where the next few are absent too.
+
+    `following` are the names from where recovery got to; those that are `known` were there.
+    """
+    missing = next(name for name in following if name not in known and not has(name))
+    later = next((name for name in islice(following, _PROBED) if has(name)), None)
+    return None if later is None else (missing, later)
+
+
+def require_same_cluster(target: Target, control: ControlFacts) -> None:
+    """Raise DrillBlocked where the target is a seal of another cluster than the one that was backed up."""
+    if target.system_identifier not in (None, control.system_identifier):
+        raise DrillBlocked(
+            f"the target {target.text} is of another database system ({target.system_identifier}) than the backup"
+            f" ({control.system_identifier})",
+            code="seal_foreign",
+            hint="Choose a seal of the cluster that was backed up.",
+        )
+
+
+def require_later_target(target: Target, start: Start) -> None:
+    """Raise DrillBlocked where the files hold more than the target: a server takes that for reached.
+
+    A restore point that ends where recovery starts is never read.
+    """
+    too_early = target.time is not None and start.at is not None and target.time < start.at
+    if target.lsn is not None:
+        too_early |= target.lsn < start.redo or (target.name is not None and target.lsn == start.redo)
+    if too_early:
+        raise DrillBlocked(
+            f"the target {target.text} lies before the backup began",
+            code="target_before_backup",
+            hint="Choose a later target, or an older backup.",
+        )
+
+
+def not_reached(message: str, target: Target, *, code: str, hint: str) -> DrillError:
+    """Return that the WAL ended too early; not the backup's fault where nobody knows that there was such a target."""
+    if code == "target_not_reached" and target.kind is TargetKind.RESTORE_POINT:
+        return DrillBlocked(
+            f"no restore point {target.text} was found: {message}",
+            code=code,
+            hint="Check the name, and that the WAL after it has been archived; a seal says where it lies.",
+        )
+    return BackupRefuted(message, code=code, hint=hint)
 
 
 def neutralise(data_dir: Path) -> None:

@@ -217,16 +217,19 @@ class TargetKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A point of recovery, as it was asked for; at most one of the fields below `kind` is set."""
+    """A point of recovery, as it was asked for; at most one of `time`, `lsn` and `name` is set, but for a seal's."""
 
     kind: TargetKind
     text: str
     """As it was written."""
     time: datetime | None = None
     lsn: Lsn | None = None
+    """With a name: where the restore point of a seal ends, which recovery finds by its name."""
     name: str | None = None
     """Of the restore point, also of a seal's."""
     seal_id: str | None = None
+    system_identifier: int | None = None
+    """Of the cluster that a seal was taken of; None where the target tells of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

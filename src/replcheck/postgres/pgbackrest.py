@@ -23,6 +23,15 @@ _NO_STANZA = 1
 _NO_BACKUPS = 2
 _QUIET = ("--log-level-console=off", "--log-level-file=off", "--log-level-stderr=error")
 _CODE = re.compile(r"ERROR: \[(?P<code>\d{3})\]: ?(?P<text>.*)")
+_INTO_THE_FOLDER = (
+    "--no-link-all",
+    "--no-delta",
+    "--reset-link-map",
+    "--reset-tablespace-map",
+    "--reset-db-include",
+    "--reset-db-exclude",
+)
+"""What the user's configuration may say of restores: it would write outside the folder, or leave databases out."""
 _NAMED = re.compile(r"(?P<file>(?:/|pg_data/)[\w./@+-]+)")
 
 
@@ -110,6 +119,7 @@ class PgBackRest:
             f"--tablespace-map-all={tablespaces}",
             f"--lock-path={locks}",
             f"--process-max={self.jobs}",
+            *_INTO_THE_FOLDER,
         ]
         return run_watched(self._command("restore", options), watch=watch)
 
@@ -130,6 +140,8 @@ class PgBackRest:
 
         Empty where it does not say which: it does not for one that cannot be uncompressed.
         """
+        if ended.status in _OUT_OF_REACH:
+            return None
         for line in ended.err.splitlines():
             if any(words in line for words in _DAMAGE):
                 match = _NAMED.search(line)
@@ -141,6 +153,9 @@ class PgBackRest:
         return [self.require(), f"--stanza={self.stanza}", *config, *_QUIET, *options, name]
 
 
+_OUT_OF_REACH = (41, 50, 103)
+"""Statuses of files that may not be read, of a lock that another holds, and of a repository that is not found: what
+they say of files tells nothing of damage. Source: pgBackRest's build/error/error.yaml."""
 _DAMAGE = (
     "does not match expected checksum",
     "unable to open missing file",

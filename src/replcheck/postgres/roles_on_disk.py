@@ -40,6 +40,8 @@ def _file_of_authid(data_dir: Path) -> int:
     if magic != _MAP_MAGIC:
         raise ValueError(_MAP)
     pairs = dict(struct.iter_unpack("<II", data[8 : 8 + 8 * count]))
+    if _AUTHID not in pairs:
+        raise ValueError(_MAP)
     return int(pairs[_AUTHID])
 
 

@@ -36,16 +36,21 @@ def run_watched(
     account: Account | None = None,
     folder: Path = Path("/"),
     watch: Callable[[], None] = lambda: None,
+    callers_environment: bool = False,
 ) -> Ended:
     """Run a program to its end in a clean environment, calling `watch` now and then; what it raises ends the program.
 
+    `callers_environment` is for the user's own commands, which may need its PATH and credentials; it is without PG*.
     Raise ProgramError where it cannot be started.
     """
+    options = process_options(account) | {"cwd": folder}
+    if callers_environment:
+        options["env"] = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     with TemporaryFile() as out, TemporaryFile() as err:
         try:
             process = subprocess.Popen(
                 list(command),
-                **process_options(account) | {"cwd": folder},
+                **options,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -53,7 +53,9 @@ class PgBackRestSource:
         with stages.enter(Stage.RESTORE):
             _own_all((scratch.data_dir, scratch.tablespaces_dir), scratch.account)
         archive = ProgramArchive(
-            lambda name, to: self._tool.get_command(scratch.data_dir, name, to, locks=locks), absent=ABSENT
+            lambda name, to: self._tool.get_command(scratch.data_dir, name, to, locks=locks),
+            absent=ABSENT,
+            refused=self._wal_refused,
         )
         self._restore = PhysicalRestore(self.kind, server, scratch, archive=archive, needs_label=True)
         return self._restore.run(target, stages)
@@ -89,6 +91,20 @@ class PgBackRestSource:
             f"pgbackrest restore of {backup.label} ended with status {ended.status}{self._tool.complaint(ended)}",
             code="pgbackrest_failed",
             hint="Try it by hand as the same account; the number is explained in pgBackRest's manual.",
+        )
+
+    def _wal_refused(self, name: str, ended: Ended) -> DrillError:
+        if self._tool.damaged_file(ended) is not None:
+            return BackupRefuted(
+                f"WAL file {name} is damaged in the repository{self._tool.complaint(ended)}",
+                code="wal_corrupt",
+                hint="Check the repository with: pgbackrest verify",
+            )
+        return DrillBlocked(
+            f"WAL file {name} cannot be fetched: pgbackrest ended with status {ended.status}"
+            f"{self._tool.complaint(ended)}",
+            code="pgbackrest_failed",
+            hint="Try archive-get by hand as the same account; the number is explained in pgBackRest's manual.",
         )
 
     def _backups(self) -> list[RepositoryBackup]:

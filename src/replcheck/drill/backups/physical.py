@@ -11,7 +11,7 @@ from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, usable_programs
 from replcheck.drill.stages import Stages
 from replcheck.drill.wal import is_wal_name
-from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
+from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts, major_of, read_control
@@ -123,7 +123,7 @@ class PhysicalRestore:
         try:
             control = read_control(self._server.programs, self._server.data_dir, account=self._scratch.account)
         except ProgramError as exc:
-            raise BackupRefuted("global/pg_control cannot be read", code="control_damaged") from exc
+            raise control_refused(exc) from exc
         if control.damaged:
             raise BackupRefuted("global/pg_control is damaged: its checksum does not match", code="control_damaged")
         return control
@@ -148,6 +148,17 @@ class PhysicalRestore:
             ) from None
         except ValueError as exc:
             raise BackupRefuted("backup_label is damaged", code="backup_label_damaged") from exc
+
+
+_SURROUNDINGS = ("Permission denied", "Input/output error")
+
+
+def control_refused(error: ProgramError) -> DrillError:
+    """Return what it means that a control file could not be read: a program that did not run tells nothing of it."""
+    ran = error.__cause__ is None or isinstance(error.__cause__, KeyError | ValueError)
+    if ran and not any(words in error.message for words in _SURROUNDINGS):
+        return BackupRefuted("global/pg_control cannot be read", code="control_damaged")
+    return DrillBlocked(f"global/pg_control could not be looked at: {error.message}", code="control_unread")
 
 
 def require_whole(data_dir: Path) -> None:
