@@ -18,7 +18,7 @@ from replcheck.cli.drill_run import drill_and_report
 from replcheck.cli.main import main
 from replcheck.cli.options import Format
 from replcheck.drill.room import FolderRoom
-from replcheck.errors import BackupRefuted, DrillBlocked, UsageError
+from replcheck.errors import BackupRefuted, DrillBlocked, Interrupted, UsageError
 from replcheck.events import RunFinished, RunStarted
 from replcheck.model.drill import DrillVerdict, Stage, TargetKind
 from replcheck.model.outcome import ExitStatus, Outcome
@@ -161,6 +161,24 @@ def test_a_signal_ends_the_drill_with_everything_removed():
     assert done[0].record.exit_status is ExitStatus.UNCHECKED
     assert log[-2:] == ["release of nothing", "remove"]
     assert told == ["SIGTERM: removing the servers"]
+
+
+def test_a_signal_while_a_drill_cleans_up_lets_the_next_say_that_it_was_not_tried(store):
+    class Interrupting(FakeRoom):
+        def remove(self, scratch):
+            super().remove(scratch)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    made = Parts(
+        source=lambda _: FakeSource(log=[], found=[COPY, OLDER, replace(OLDER, label="20261126-0200")]),
+        room=lambda _: Interrupting(log=[]),
+        clean=lambda _: [],
+    )
+    first, second = run_drills(replace(REQUEST, every=True), store=store, parts=made)
+    assert found_by(first).verdict is DrillVerdict.UNCOMPARED
+    assert isinstance(second.error, Interrupted)
+    assert second.record.exit_status is ExitStatus.UNCHECKED
+    assert len(list_runs(store, RunFilter(kind=KIND), limit=None).runs) == 2
 
 
 def test_a_drill_that_takes_too_long_is_ended():

@@ -27,7 +27,7 @@ from replcheck.drill.plan import (
 from replcheck.drill.room import FolderRoom
 from replcheck.drill.scratch import remove_abandoned, remove_root
 from replcheck.drill.seals import find_seal
-from replcheck.drill.trial import Room, Trial, run_trial
+from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.errors import DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, TargetKind
@@ -90,8 +90,9 @@ def run_drills(
 
     What drills that were killed left in the same folder is removed first. `store` is the file of the history, None for
     none; `finished` is told each as it ends; `tell` takes lines about signals and broken sinks. After a signal no
-    further backup is drilled; `wish` is that of a caller who takes the signals itself. Raises UsageError where another
-    drill of the same cluster is running; every other ReplcheckError is returned.
+    further backup is drilled, and one drill of those returned says that it was interrupted; `wish` is that of a caller
+    who takes the signals itself. Raises UsageError where another drill of the same cluster is running; every other
+    ReplcheckError is returned.
     """
     parts = parts or Parts()
     done: list[FinishedDrill] = []
@@ -103,7 +104,8 @@ def run_drills(
             one = _run_one(single, parts, sinks=sinks, store=store, tell=tell, obey=obey)
             done.append(one)
             finished(one)
-            if _was_interrupted(obeyed):
+            # A signal that came once a drill was past obeying leaves its verdict as it is; the next tells of it.
+            if _ended_early(one) and _was_interrupted(obeyed):
                 break
     return done
 
@@ -261,6 +263,11 @@ def _was_interrupted(wish: StopWish) -> bool:
     except Interrupted:
         return True
     return False
+
+
+def _ended_early(one: FinishedDrill) -> bool:
+    problems = one.result.problems if one.result else ()
+    return isinstance(one.error, Interrupted) or any(problem.code == INTERRUPTED for problem in problems)
 
 
 def _succeeded(start: RunStart, result: DrillResult) -> FinishedDrill:
