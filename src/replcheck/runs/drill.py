@@ -30,7 +30,7 @@ from replcheck.drill.seals import find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.errors import DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
-from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, TargetKind
+from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SignatureState, StoredSeal
 from replcheck.model.units import format_duration
@@ -184,6 +184,7 @@ def _trial(
         absent=absent,
         copy_label=request.copy_label or _sealed_dump(source, seal_label=dump_of(seal)),
         required=request.required,
+        asked=(request.layers or frozenset()) | ({LayerName.SEAL} if seal else frozenset()),
         limits=request.limits,
         keep=request.keep,
         needs_room=source.kind is not BackupKind.COMMAND and not on_their_server,
