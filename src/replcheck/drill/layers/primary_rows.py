@@ -87,9 +87,8 @@ class DatabaseRows:
             self.findings.doubts.append(f"database {name} was dropped since")
             return
         try:
-            try:
-                here = await self._copy.open_snapshot(name)
-            except DatabaseMissing:
+            here = await self._open_copy(name)
+            if here is None:
                 self.findings.doubts.append(f"database {name} is not in the copy: made or renamed since, or lost")
                 return
             try:
@@ -98,6 +97,12 @@ class DatabaseRows:
                 await here.close()
         finally:
             await there.close()
+
+    async def _open_copy(self, name: str) -> Session | None:
+        try:
+            return await self._copy.open_snapshot(name)
+        except DatabaseMissing:
+            return None
 
     async def _compare(self, sides: _Sides) -> None:
         here = await read_relations(sides.copy)
