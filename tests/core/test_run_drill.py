@@ -20,10 +20,11 @@ from replcheck.cli.options import Format
 from replcheck.drill.room import FolderRoom
 from replcheck.errors import BackupRefuted, DrillBlocked, Interrupted, UsageError
 from replcheck.events import RunFinished, RunStarted
-from replcheck.model.drill import DrillVerdict, Stage, TargetKind
+from replcheck.model.drill import DrillVerdict, LayerName, LayerReport, LayerState, Stage, TargetKind
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.run import RunRecord
 from replcheck.model.seal import SealResult, SignatureState, StoredSeal
+from replcheck.report.drill_words import drill_sentence
 from replcheck.report.history import RunState
 from replcheck.report.seal import seal_document
 from replcheck.report.seal_stored import past_seal, print_past_seal
@@ -179,6 +180,26 @@ def test_a_signal_while_a_drill_cleans_up_lets_the_next_say_that_it_was_not_trie
     assert isinstance(second.error, Interrupted)
     assert second.record.exit_status is ExitStatus.UNCHECKED
     assert len(list_runs(store, RunFilter(kind=KIND), limit=None).runs) == 2
+
+
+def test_what_a_seal_was_limited_to_is_told_with_the_drill(store, monkeypatch):
+    whole = seal()
+    for manifest, limits in (
+        (whole, ()),
+        (
+            replace(whole, scope=replace(whole.scope, tables=("clinic.*",), excludes=("clinic.log",))),
+            ("the seal was not made of everything: only relations clinic.*; without clinic.log",),
+        ),
+    ):
+        stored = StoredSeal(manifest=manifest, file="/x", sha256="ab", signature=SignatureState.UNSIGNED)
+        monkeypatch.setattr("replcheck.runs.drill.find_seal", lambda *_, found=stored, **__: found)
+        request = replace(REQUEST, target=replace(REQUEST.target, kind=TargetKind.SEAL, seal_id="01a2"))
+        [done] = run_drills(request, parts=parts([]))
+        result = found_by(done)
+        assert result.tool_notes[1:] == limits
+        matched = LayerReport(name=LayerName.SEAL, state=LayerState.PASSED, rows=3, relations=1)
+        proven = replace(result, layers=(matched,), problems=(), verdict=DrillVerdict.RESTORED)
+        assert ("(3 rows), of those sealed, matches the seal" in drill_sentence(proven)) is bool(limits)
 
 
 def test_a_drill_that_takes_too_long_is_ended():

@@ -30,6 +30,8 @@ UNMEASURED = "limit_unmeasured"
 NOT_REACHED = "target_not_reached"
 REQUIRED = "layer_required"
 ASKED_FOR = "layer_not_run"
+SEAL_SCOPE = "the seal was not made of everything"
+"""How the note begins that names what a seal was limited to."""
 
 
 def verdict_of(

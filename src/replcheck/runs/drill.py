@@ -28,11 +28,12 @@ from replcheck.drill.room import FolderRoom
 from replcheck.drill.scratch import remove_abandoned, remove_root
 from replcheck.drill.seals import find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
+from replcheck.drill.verdict import SEAL_SCOPE
 from replcheck.errors import DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
-from replcheck.model.seal import SignatureState, StoredSeal
+from replcheck.model.seal import SealManifest, SignatureState, StoredSeal
 from replcheck.model.units import format_duration
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
@@ -219,7 +220,28 @@ def _notes(stored: StoredSeal | None) -> tuple[str, ...]:
         SignatureState.UNSIGNED: "it is not signed",
     }[stored.signature]
     where = f"PostgreSQL {manifest.server.major} on {manifest.server.architecture}"
-    return (f"seal {manifest.seal_id} of {manifest.cluster} at {manifest.restore_point.lsn}, {where}; {told}",)
+    seal = f"seal {manifest.seal_id} of {manifest.cluster} at {manifest.restore_point.lsn}, {where}; {told}"
+    limits = _limits(manifest)
+    return (seal, f"{SEAL_SCOPE}: {limits}") if limits else (seal,)
+
+
+def _limits(seal: SealManifest) -> str:
+    """Return what a seal was limited to by its maker; empty where to nothing but user data."""
+    scope = seal.scope
+    told = [
+        f"{word} {', '.join(patterns)}"
+        for word, patterns in (
+            ("only databases", scope.databases),
+            ("only relations", scope.tables),
+            ("without", scope.excludes),
+            ("filtered", tuple(used.pattern for used in scope.filters)),
+        )
+        if patterns
+    ]
+    excluded = sum(note.by_design and note.code == "excluded" for note in seal.not_sealed)
+    if excluded:
+        told.append(f"{excluded:,} excluded")
+    return "; ".join(told)
 
 
 def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillRequest]:
