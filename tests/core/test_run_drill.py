@@ -29,7 +29,7 @@ from replcheck.report.history import RunState
 from replcheck.report.seal import seal_document
 from replcheck.report.seal_stored import past_seal, print_past_seal
 from replcheck.report.style import Style
-from replcheck.runs.drill import KIND, Parts, run_drills
+from replcheck.runs.drill import KIND, Parts, clean_up, run_drills
 from replcheck.runs.drill_request import DrillFlags, drill_request
 from replcheck.runs.history import find_run, list_runs, read_report
 from replcheck.runs.lock import lock_file, only_run
@@ -231,6 +231,24 @@ def test_one_drill_at_a_time_in_one_folder(open_folder):
         room.remove(scratch)
     assert not root.exists()
     other.check(None)
+
+
+def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
+    root = open_folder / "scratch"
+    room = FolderRoom(root=root)
+    kept = room.open(run_id="1", backup="nightly")
+    room.keep(kept)
+    working = room.open(run_id="2", backup="nightly")
+    try:
+        with pytest.raises(DrillBlocked, match="another drill is at work"):
+            clean_up(root)
+        assert Parts().clean(root) == []
+        assert kept.directory.exists()
+    finally:
+        room.remove(working)
+    assert Parts().clean(root) == []
+    assert clean_up(root) == [kept.directory]
+    assert not root.exists()
 
 
 def arguments(**changes):

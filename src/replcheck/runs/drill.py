@@ -25,11 +25,11 @@ from replcheck.drill.plan import (
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import remove_abandoned, remove_root
+from replcheck.drill.scratch import remove_root
 from replcheck.drill.seals import find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.drill.verdict import SEAL_SCOPE
-from replcheck.errors import DrillError, Interrupted, ReplcheckError
+from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
@@ -66,6 +66,13 @@ class Source(Protocol):
         """Return it."""
 
 
+def _cleaned(root: Path) -> list[Path]:
+    try:
+        return FolderRoom(root=root).clean()
+    except DrillBlocked:
+        return []  # the drill itself will say that another is at work there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What drills are made of; tests bring their own."""
@@ -74,7 +81,7 @@ class Parts:
         request.name, request.backup, scratch_dsn=request.scratch_dsn, programs=finder(request.programs)
     )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
-    clean: Callable[[Path], list[Path]] = remove_abandoned
+    clean: Callable[[Path], list[Path]] = _cleaned
 
 
 def run_drills(
@@ -112,11 +119,11 @@ def run_drills(
 
 
 def clean_up(root: Path) -> list[Path]:
-    """Remove what killed drills left under a folder, and what was kept, and return it; running drills are left alone.
+    """Remove what killed drills left under a folder, and what was kept, and return it.
 
-    Raises what the system refuses.
+    Raises DrillBlocked where a drill is at work there, and what the system refuses.
     """
-    removed = remove_abandoned(root, kept=True)
+    removed = FolderRoom(root=root).clean(kept=True)
     remove_root(root)
     return removed
 
