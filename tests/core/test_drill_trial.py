@@ -7,6 +7,7 @@ import pytest
 
 from replcheck.drill.layers.layer import Moment
 from replcheck.drill.trial import run_trial
+from replcheck.drill.verdict import result_verdict
 from replcheck.errors import BackupRefuted, DrillBlocked, Interrupted, NodeLost, ProgramError
 from replcheck.events import BackupChosen, LayerFinished, ProblemFound, StageBegan, StageEnded
 from replcheck.model.drill import (
@@ -15,6 +16,7 @@ from replcheck.model.drill import (
     DrillLimits,
     DrillVerdict,
     LayerName,
+    LayerReport,
     LayerState,
     Stage,
     Target,
@@ -28,6 +30,20 @@ REFUTED = BackupRefuted("WAL segment 000000010000000000000007 is missing", code=
 
 def drill(log, *, obey=lambda: None, emit=lambda _: None, **changes):
     return run_trial(trial(log, **changes), emit=emit, now=lambda: BEGAN + timedelta(seconds=9), obey=obey)
+
+
+@pytest.mark.parametrize("by_design", [False, True])
+def test_a_layer_that_was_asked_for_and_did_not_run_leaves_not_all_proven(by_design):
+    unrun = LayerReport(
+        name=LayerName.CHECKSUMS, state=LayerState.NOT_RUN, reason="no pages were read", by_design=by_design
+    )
+    assert drill([], absent=[unrun]).verdict is DrillVerdict.RESTORED
+    found = drill([], absent=[unrun], asked={LayerName.CHECKSUMS})
+    assert found.verdict is (DrillVerdict.RESTORED if by_design else DrillVerdict.UNCOMPARED)
+    assert [(problem.code, problem.partial) for problem in found.problems] == (
+        [] if by_design else [("layer_not_run", True)]
+    )
+    assert result_verdict(found) is found.verdict
 
 
 def test_a_sound_backup_is_restored_proven_and_removed():

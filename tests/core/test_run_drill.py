@@ -18,17 +18,18 @@ from replcheck.cli.drill_run import drill_and_report
 from replcheck.cli.main import main
 from replcheck.cli.options import Format
 from replcheck.drill.room import FolderRoom
-from replcheck.errors import BackupRefuted, DrillBlocked, UsageError
+from replcheck.errors import BackupRefuted, DrillBlocked, Interrupted, UsageError
 from replcheck.events import RunFinished, RunStarted
-from replcheck.model.drill import DrillVerdict, Stage, TargetKind
+from replcheck.model.drill import DrillVerdict, LayerName, LayerReport, LayerState, Stage, TargetKind
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.run import RunRecord
 from replcheck.model.seal import SealResult, SignatureState, StoredSeal
+from replcheck.report.drill_words import drill_sentence
 from replcheck.report.history import RunState
 from replcheck.report.seal import seal_document
 from replcheck.report.seal_stored import past_seal, print_past_seal
 from replcheck.report.style import Style
-from replcheck.runs.drill import KIND, Parts, run_drills
+from replcheck.runs.drill import KIND, Parts, clean_up, run_drills
 from replcheck.runs.drill_request import DrillFlags, drill_request
 from replcheck.runs.history import find_run, list_runs, read_report
 from replcheck.runs.lock import lock_file, only_run
@@ -163,6 +164,44 @@ def test_a_signal_ends_the_drill_with_everything_removed():
     assert told == ["SIGTERM: removing the servers"]
 
 
+def test_a_signal_while_a_drill_cleans_up_lets_the_next_say_that_it_was_not_tried(store):
+    class Interrupting(FakeRoom):
+        def remove(self, scratch):
+            super().remove(scratch)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    made = Parts(
+        source=lambda _: FakeSource(log=[], found=[COPY, OLDER, replace(OLDER, label="20261126-0200")]),
+        room=lambda _: Interrupting(log=[]),
+        clean=lambda _: [],
+    )
+    first, second = run_drills(replace(REQUEST, every=True), store=store, parts=made)
+    assert found_by(first).verdict is DrillVerdict.UNCOMPARED
+    assert isinstance(second.error, Interrupted)
+    assert second.record.exit_status is ExitStatus.UNCHECKED
+    assert len(list_runs(store, RunFilter(kind=KIND), limit=None).runs) == 2
+
+
+def test_what_a_seal_was_limited_to_is_told_with_the_drill(store, monkeypatch):
+    whole = seal()
+    for manifest, limits in (
+        (whole, ()),
+        (
+            replace(whole, scope=replace(whole.scope, tables=("clinic.*",), excludes=("clinic.log",))),
+            ("the seal was not made of everything: only relations clinic.*; without clinic.log",),
+        ),
+    ):
+        stored = StoredSeal(manifest=manifest, file="/x", sha256="ab", signature=SignatureState.UNSIGNED)
+        monkeypatch.setattr("replcheck.runs.drill.find_seal", lambda *_, found=stored, **__: found)
+        request = replace(REQUEST, target=replace(REQUEST.target, kind=TargetKind.SEAL, seal_id="01a2"))
+        [done] = run_drills(request, parts=parts([]))
+        result = found_by(done)
+        assert result.tool_notes[1:] == limits
+        matched = LayerReport(name=LayerName.SEAL, state=LayerState.PASSED, rows=3, relations=1)
+        proven = replace(result, layers=(matched,), problems=(), verdict=DrillVerdict.RESTORED)
+        assert ("(3 rows), of those sealed, matches the seal" in drill_sentence(proven)) is bool(limits)
+
+
 def test_a_drill_that_takes_too_long_is_ended():
     log = []
     [done] = run_drills(replace(REQUEST, timeout_s=0.0), parts=parts(log))
@@ -192,6 +231,24 @@ def test_one_drill_at_a_time_in_one_folder(open_folder):
         room.remove(scratch)
     assert not root.exists()
     other.check(None)
+
+
+def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
+    root = open_folder / "scratch"
+    room = FolderRoom(root=root)
+    kept = room.open(run_id="1", backup="nightly")
+    room.keep(kept)
+    working = room.open(run_id="2", backup="nightly")
+    try:
+        with pytest.raises(DrillBlocked, match="another drill is at work"):
+            clean_up(root)
+        assert Parts().clean(root) == []
+        assert kept.directory.exists()
+    finally:
+        room.remove(working)
+    assert Parts().clean(root) == []
+    assert clean_up(root) == [kept.directory]
+    assert not root.exists()
 
 
 def arguments(**changes):

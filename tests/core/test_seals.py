@@ -36,14 +36,18 @@ from replcheck.model.seal import (
     SealedServer,
     SealFacts,
     SealManifest,
+    SealResult,
     SealVerdict,
     SequencePosition,
     SignatureState,
+    StoredSeal,
 )
 from replcheck.model.wal import Lsn
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.digests import LAST_BLOCK, Digest
 from replcheck.postgres.sealing import LaterLook
+from replcheck.report.seal import sentence
+from tests.core.drills import BEGAN, seal
 
 RELATION = Relation(
     oid=16400, schema="public", name="visit", kind=RelationKind.TABLE, persistence="p", filenode=1, filenode_now=1,
@@ -213,6 +217,24 @@ def test_doubts_make_a_layer_inconclusive_and_differences_fail_it() -> None:
         sealed_relation([PartDigest(rows=1, sums=("1",))]), _one_part(PartDigest(rows=1, sums=("2",))), {0}
     )
     assert findings.report(LayerName.SEAL, 0.1).state is LayerState.FAILED
+
+
+def test_a_layer_that_compared_nothing_proves_nothing() -> None:
+    report = Findings().report(LayerName.SEAL, 0.1)
+    assert (report.state, report.reason) == (LayerState.INCONCLUSIVE, "nothing was there to compare")
+
+
+def test_a_seal_of_no_relation_is_none() -> None:
+    whole = seal()
+    assert whole.verdict is SealVerdict.SEALED
+    empty = replace(whole, databases=tuple(replace(each, relations=(), sequences=()) for each in whole.databases))
+    assert empty.databases
+    assert empty.verdict is SealVerdict.NOT_SEALED
+    stored = StoredSeal(manifest=empty, file="/seals/x", sha256="ab", signature=SignatureState.UNSIGNED)
+    result = SealResult(
+        run_id="1", started_at=BEGAN, finished_at=BEGAN, elapsed_s=1.0, snapshot_s=1.0, seal=stored, primary="db1"
+    )
+    assert sentence(result).startswith("nothing was there to seal at ")
 
 
 def _one_part(part: PartDigest) -> Gathering:

@@ -62,3 +62,27 @@ def test_rows_of_a_copy_are_proven_counted_as_moved_on_or_refuted(make_cluster: 
         assert report.state is LayerState.INCONCLUSIVE
         assert "postgres.public.patient was redefined or rewritten since" in report.reason
     assert value(primary, "select count(*) from pg_stat_activity where application_name like 'replcheck drill%'") == 0
+
+
+def test_databases_and_relations_that_cannot_be_compared_are_doubts(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    cluster = archiving_cluster(make_cluster, newest_major)
+    primary = cluster.primary
+    primary.execute("create table visit as select g as id from generate_series(1, 50) g")
+    primary.execute("create table hidden as select 1 as id")
+    primary.execute("alter table hidden enable row level security")
+    primary.execute("create sequence visits")
+    primary.execute("create database gone")
+    backup = base_backup(cluster)
+    [(name, _)] = primary.execute("select 'here', pg_create_restore_point('here')::text")
+    archive_all(cluster)
+    with restored(cluster, backup, {"recovery_target_name": name}, action="promote") as (_, copy):
+        primary.execute("drop database gone")
+        primary.execute("create database fresh")
+        report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)
+    assert (report.differences, report.state, report.rows) == ((), LayerState.INCONCLUSIVE, 50)
+    assert "database gone is not on the primary any more" in report.reason
+    assert "database fresh is not in the copy" in report.reason
+    assert "postgres.public.hidden: row-level security hides rows from the role" in report.reason
+    assert report.checked.endswith("; 1 sequence is not compared")

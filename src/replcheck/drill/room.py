@@ -23,6 +23,17 @@ class FolderRoom:
     root: Path
     _lock: int | None = field(default=None, init=False)
 
+    def clean(self, *, kept: bool = False) -> list[Path]:
+        """Remove what drills that are gone left, with `kept` also what was left on purpose, and return it.
+
+        Raise DrillBlocked where another drill, or another clean-up, is at work there: two would be in each other's way.
+        """
+        self._hold()
+        try:
+            return directories.remove_abandoned(self.root, kept=kept)
+        finally:
+            self._let_go()
+
     def check(self, needed_bytes: int | None) -> None:
         """Raise DrillBlocked where another drill is at work there, or there is too little room."""
         self._hold()

@@ -14,6 +14,8 @@ from replcheck.model.seal import PartDigest, SealedRelation
 from replcheck.postgres.digests import LAST_BLOCK
 
 _MOST_NAMED = 5
+NOTHING_THERE = "nothing was there to compare"
+"""What is not looked at is never proven."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class Findings:
             reason = f"{_counted(len(differing), 'relation differs', 'relations differ')}"
         elif self.doubts:
             state, reason = LayerState.INCONCLUSIVE, _listed(self.doubts)
+        elif not self.relations:
+            state, reason = LayerState.INCONCLUSIVE, NOTHING_THERE
         return LayerReport(
             name=name,
             state=state,

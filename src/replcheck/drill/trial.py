@@ -83,6 +83,8 @@ class Trial:
     reachable: Target | None = None
     """Where the target lies, for the choice of a backup: the position of a seal; None is the target itself."""
     required: Collection[LayerName] = ()
+    asked: Collection[LayerName] = ()
+    """Layers that were asked for by name, or by the target."""
     limits: DrillLimits = NO_LIMITS
     keep: bool = False
     needs_room: bool = True
@@ -185,6 +187,10 @@ class _Attempt:
         known = {problem.code for problem in self.problems}
         for problem in found:
             if problem.code not in known:
+                self._problem(problem)
+        if verdict.was_opened(stages) and all(problem.partial for problem in self.problems):
+            # Where something else ended the drill, that is the reason, and not each layer.
+            for problem in verdict.asked_problems(layers, set(trial.asked) - set(trial.required)):
                 self._problem(problem)
         reached = self.recovery.reached if self.recovery else None
         return DrillResult(

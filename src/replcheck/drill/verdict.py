@@ -29,6 +29,9 @@ TOO_OLD = "recovery_point"
 UNMEASURED = "limit_unmeasured"
 NOT_REACHED = "target_not_reached"
 REQUIRED = "layer_required"
+ASKED_FOR = "layer_not_run"
+SEAL_SCOPE = "the seal was not made of everything"
+"""How the note begins that names what a seal was limited to."""
 
 
 def verdict_of(
@@ -39,7 +42,8 @@ def verdict_of(
     `opened` says whether the copy came back and answered; `reached` whether recovery reached its target, None where
     there was no recovery. The backup is refuted by what is its own fault before anything else counts, and without rows
     that were compared and matched it is never called restored. A layer that did not run proves nothing and is told as
-    such; it leaves the backup unchecked where it was required, which is a problem then.
+    such; it leaves the backup unchecked where it was required, and not all proven where it was asked for by name: both
+    are problems then.
     """
     states = {layer.name: layer for layer in layers}
     problems = list(problems)
@@ -141,6 +145,18 @@ def required_problems(layers: Iterable[LayerReport], required: Collection[LayerN
                 code=REQUIRED,
                 what=f'the layer "{layer.name.value}" is required and did not run{because}',
                 blame=Blame.ENVIRONMENT,
+            )
+
+
+def asked_problems(layers: Iterable[LayerReport], asked: Collection[LayerName]) -> Iterator[Problem]:
+    """Yield the layers that were asked for by name and could not run; what is so by design is only told."""
+    for layer in layers:
+        if layer.name in asked and layer.state is LayerState.NOT_RUN and not layer.by_design:
+            yield Problem(
+                code=ASKED_FOR,
+                what=f'the layer "{layer.name.value}" was asked for and did not run',
+                blame=Blame.ENVIRONMENT,
+                partial=True,
             )
 
 

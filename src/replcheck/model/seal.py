@@ -262,8 +262,8 @@ class SealManifest:
     @property
     def verdict(self) -> SealVerdict:
         """Return how far the seal covers what was asked for."""
-        if not self.databases:
-            return SealVerdict.NOT_SEALED
+        if not self.relations:
+            return SealVerdict.NOT_SEALED  # a seal of nothing proves nothing
         lacks = any(not note.by_design for note in self.not_sealed)
         return SealVerdict.IN_PART if lacks else SealVerdict.SEALED
 

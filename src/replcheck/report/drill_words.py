@@ -6,7 +6,7 @@ The sentence says what was proven and by what; where no layer compared rows it s
 from collections.abc import Collection, Sequence
 
 from replcheck.drill.plan import FROM
-from replcheck.drill.verdict import NOT_REACHED, TOO_OLD, TOO_SLOW, shortfalls
+from replcheck.drill.verdict import NOT_REACHED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls
 from replcheck.model.drill import (
     BackupKind,
     Blame,
@@ -92,14 +92,18 @@ def the_backup(result: DrillResult) -> str:
 
 def _restored(result: DrillResult) -> str:
     proven = [layer for layer in result.layers if layer.name.compares_rows and layer.state is LayerState.PASSED]
-    rows = " and ".join(_matched(layer) for layer in proven)
+    rows = " and ".join(_matched(layer, result) for layer in proven)
     return f"{the_backup(result)} was restored, and {rows}{_beside_rows(result)}{_measured(result)}"
 
 
-def _matched(layer: LayerReport) -> str:
+def _matched(layer: LayerReport, result: DrillResult) -> str:
+    limited = any(note.startswith(SEAL_SCOPE) for note in result.tool_notes)
     of = f" of {counted(layer.relations, 'relation')}" if layer.relations is not None else ""
     rows = f" ({counted(layer.rows, 'row')})" if layer.rows is not None else ""
     against = "the seal" if layer.name is LayerName.SEAL else "the primary"
+    if layer.name is LayerName.SEAL and limited:
+        # A limited seal proves nothing of the rest, and the sentence must not read as if it did.
+        rows += ", of those sealed,"
     return f"every row{of}{rows} matches {against}"
 
 

@@ -28,6 +28,8 @@ def sentence(result: SealResult) -> str:
     lacks = sum(not note.by_design for note in seal.not_sealed)
     if seal.verdict is SealVerdict.SEALED:
         return f"{what} are sealed {where}."
+    if seal.verdict is SealVerdict.NOT_SEALED:
+        return f"nothing was there to seal {where}; {counted(lacks, 'thing')} in scope could not be."
     return f"{what} are sealed {where}; {counted(lacks, 'thing')} in scope could not be."
 
 

@@ -25,14 +25,15 @@ from replcheck.drill.plan import (
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import remove_abandoned, remove_root
+from replcheck.drill.scratch import remove_root
 from replcheck.drill.seals import find_seal
-from replcheck.drill.trial import Room, Trial, run_trial
-from replcheck.errors import DrillError, Interrupted, ReplcheckError
+from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
+from replcheck.drill.verdict import SEAL_SCOPE
+from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
-from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, TargetKind
+from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
-from replcheck.model.seal import SignatureState, StoredSeal
+from replcheck.model.seal import SealManifest, SignatureState, StoredSeal
 from replcheck.model.units import format_duration
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
@@ -65,6 +66,13 @@ class Source(Protocol):
         """Return it."""
 
 
+def _cleaned(root: Path) -> list[Path]:
+    try:
+        return FolderRoom(root=root).clean()
+    except DrillBlocked:
+        return []  # the drill itself will say that another is at work there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What drills are made of; tests bring their own."""
@@ -73,7 +81,7 @@ class Parts:
         request.name, request.backup, scratch_dsn=request.scratch_dsn, programs=finder(request.programs)
     )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
-    clean: Callable[[Path], list[Path]] = remove_abandoned
+    clean: Callable[[Path], list[Path]] = _cleaned
 
 
 def run_drills(
@@ -90,8 +98,9 @@ def run_drills(
 
     What drills that were killed left in the same folder is removed first. `store` is the file of the history, None for
     none; `finished` is told each as it ends; `tell` takes lines about signals and broken sinks. After a signal no
-    further backup is drilled; `wish` is that of a caller who takes the signals itself. Raises UsageError where another
-    drill of the same cluster is running; every other ReplcheckError is returned.
+    further backup is drilled, and one drill of those returned says that it was interrupted; `wish` is that of a caller
+    who takes the signals itself. Raises UsageError where another drill of the same cluster is running; every other
+    ReplcheckError is returned.
     """
     parts = parts or Parts()
     done: list[FinishedDrill] = []
@@ -103,17 +112,18 @@ def run_drills(
             one = _run_one(single, parts, sinks=sinks, store=store, tell=tell, obey=obey)
             done.append(one)
             finished(one)
-            if _was_interrupted(obeyed):
+            # A signal that came once a drill was past obeying leaves its verdict as it is; the next tells of it.
+            if _ended_early(one) and _was_interrupted(obeyed):
                 break
     return done
 
 
 def clean_up(root: Path) -> list[Path]:
-    """Remove what killed drills left under a folder, and what was kept, and return it; running drills are left alone.
+    """Remove what killed drills left under a folder, and what was kept, and return it.
 
-    Raises what the system refuses.
+    Raises DrillBlocked where a drill is at work there, and what the system refuses.
     """
-    removed = remove_abandoned(root, kept=True)
+    removed = FolderRoom(root=root).clean(kept=True)
     remove_root(root)
     return removed
 
@@ -182,6 +192,7 @@ def _trial(
         absent=absent,
         copy_label=request.copy_label or _sealed_dump(source, seal_label=dump_of(seal)),
         required=request.required,
+        asked=(request.layers or frozenset()) | ({LayerName.SEAL} if seal else frozenset()),
         limits=request.limits,
         keep=request.keep,
         needs_room=source.kind is not BackupKind.COMMAND and not on_their_server,
@@ -216,7 +227,28 @@ def _notes(stored: StoredSeal | None) -> tuple[str, ...]:
         SignatureState.UNSIGNED: "it is not signed",
     }[stored.signature]
     where = f"PostgreSQL {manifest.server.major} on {manifest.server.architecture}"
-    return (f"seal {manifest.seal_id} of {manifest.cluster} at {manifest.restore_point.lsn}, {where}; {told}",)
+    seal = f"seal {manifest.seal_id} of {manifest.cluster} at {manifest.restore_point.lsn}, {where}; {told}"
+    limits = _limits(manifest)
+    return (seal, f"{SEAL_SCOPE}: {limits}") if limits else (seal,)
+
+
+def _limits(seal: SealManifest) -> str:
+    """Return what a seal was limited to by its maker; empty where to nothing but user data."""
+    scope = seal.scope
+    told = [
+        f"{word} {', '.join(patterns)}"
+        for word, patterns in (
+            ("only databases", scope.databases),
+            ("only relations", scope.tables),
+            ("without", scope.excludes),
+            ("filtered", tuple(used.pattern for used in scope.filters)),
+        )
+        if patterns
+    ]
+    excluded = sum(note.by_design and note.code == "excluded" for note in seal.not_sealed)
+    if excluded:
+        told.append(f"{excluded:,} excluded")
+    return "; ".join(told)
 
 
 def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillRequest]:
@@ -261,6 +293,11 @@ def _was_interrupted(wish: StopWish) -> bool:
     except Interrupted:
         return True
     return False
+
+
+def _ended_early(one: FinishedDrill) -> bool:
+    problems = one.result.problems if one.result else ()
+    return isinstance(one.error, Interrupted) or any(problem.code == INTERRUPTED for problem in problems)
 
 
 def _succeeded(start: RunStart, result: DrillResult) -> FinishedDrill:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.scope import databases_in_scope
@@ -21,6 +22,7 @@ from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState
 from replcheck.model.node import NodeTarget
 from replcheck.postgres.digests import RowHash
 from replcheck.postgres.horizons import Horizon, read_horizon
+from replcheck.postgres.nodes import read_databases
 from replcheck.postgres.sealing import read_server
 
 
@@ -58,24 +60,44 @@ class PrimaryLayer:
             reason = await _not_comparable(primary, copy, restored, horizon)
             if reason:
                 return _not_run(reason, began, by_design=restored.kind is BackupKind.COMMAND)
-            findings, moved_on = await self._rows(case, primary, copy, horizon)
+            findings, moved_on, sequences = await self._rows(case, primary, copy, horizon)
         finally:
             await primary.close()
         if moved_on:
             findings.doubts.insert(0, f"{moved_on:,} rows have moved on since: deleted or updated on the primary")
-        return findings.report(self.name, time.monotonic() - began)
+        report = findings.report(self.name, time.monotonic() - began)
+        if not sequences:
+            return report
+        told = "1 sequence is" if sequences == 1 else f"{sequences:,} sequences are"
+        return replace(report, checked=f"{report.checked}; {told} not compared")
 
-    async def _rows(self, case: Case, primary: NodeHandle, copy: CopyServer, horizon: Horizon) -> tuple[Findings, int]:
-        found, moved_on = Findings(), 0
+    async def _rows(
+        self, case: Case, primary: NodeHandle, copy: CopyServer, horizon: Horizon
+    ) -> tuple[Findings, int, int]:
+        """Return what was found, how many rows have moved on, and how many sequences were passed over."""
+        found, moved_on, sequences = Findings(), 0, 0
         how = RowHash(seeds=(secrets.randbits(63),))
         databases, left_out = await databases_in_scope(primary, SCOPE)
         found.doubts += [f"database {note.database}: {note.reason}" for note in left_out if not note.by_design]
+        found.doubts += await _only_in_copy(primary, copy)
         for database in databases:
             rows = DatabaseRows(database, primary, copy, horizon=horizon, how=how, stages=case.stages)
             await rows.compare()
             found.add(rows.findings)
             moved_on += rows.moved_on
-        return found, moved_on
+            sequences += rows.sequences
+        return found, moved_on, sequences
+
+
+async def _only_in_copy(primary: NodeHandle, copy: CopyServer) -> list[str]:
+    """Return a doubt for each database that the copy has and the primary has not."""
+    session = await copy.open(None)
+    try:
+        copied = await read_databases(session)
+    finally:
+        await session.close()
+    there = {database.name for database in await read_databases(await primary.control())}
+    return [f"database {each.name} is not on the primary any more" for each in copied if each.name not in there]
 
 
 async def _horizon(copy: CopyServer) -> Horizon:

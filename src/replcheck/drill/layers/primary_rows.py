@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.options import AuditOptions
-from replcheck.audit.plan import plan_relations
+from replcheck.audit.plan import Plan, plan_relations
 from replcheck.drill.copy_server import CopyServer
 from replcheck.drill.later_rows import Judged, confirmed, full_xid, judge_rows
 from replcheck.drill.sealed_comparison import Findings, absent
@@ -75,6 +75,8 @@ class DatabaseRows:
         self._listed = 0
         self.moved_on = 0
         """Rows of the copy whose fate cannot be told."""
+        self.sequences = 0
+        """Of the copy; they are not compared, for a position moves on without a transaction that would explain it."""
 
     async def compare(self) -> None:
         """Compare every relation that both hold; raise NodeError where a server is lost."""
@@ -85,7 +87,10 @@ class DatabaseRows:
             self.findings.doubts.append(f"database {name} was dropped since")
             return
         try:
-            here = await self._copy.open_snapshot(name)
+            here = await self._open_copy(name)
+            if here is None:
+                self.findings.doubts.append(f"database {name} is not in the copy: made or renamed since, or lost")
+                return
             try:
                 await self._compare(_Sides(there, here))
             finally:
@@ -93,18 +98,37 @@ class DatabaseRows:
         finally:
             await there.close()
 
+    async def _open_copy(self, name: str) -> Session | None:
+        try:
+            return await self._copy.open_snapshot(name)
+        except DatabaseMissing:
+            return None
+
     async def _compare(self, sides: _Sides) -> None:
-        copies = self._planned(await read_relations(sides.copy))
+        here = await read_relations(sides.copy)
         await sides.primary.fetch(BEGIN)
-        originals = self._planned(await read_relations(sides.primary))
-        await self._note_absent(sides, originals, copies)
+        there = await read_relations(sides.primary)
+        copy_plan, plan = self._planned(here), self._planned(there)
+        copies = {relation.oid: relation for relation in copy_plan.digested}
+        originals = {relation.oid: relation for relation in plan.digested}
+        self.sequences = len(copy_plan.sequences)
+        left_out = _left_out(plan, copy_plan)
+        self.findings.doubts += [f"{self._database.name}.{label}: {reason}" for label, reason in left_out.items()]
+        # What the copy lists is there, whether or not its rows can be read.
+        await self._note_absent(sides, originals, here)
         await sides.primary.rollback()
+        for oid in originals.keys() & here.keys() - copies.keys():
+            if here[oid].label not in left_out:
+                self.findings.doubts.append(f"{self._database.name}.{here[oid].label} was redefined since")
         done = 0
         for oid, copy in copies.items():
             label, original = f"{self._database.name}.{copy.label}", originals.get(oid)
             self._stages.obey()
             if original is None:
-                self.findings.doubts.append(f"{label} was dropped since")
+                if oid not in there:
+                    self.findings.doubts.append(f"{label} was dropped since")
+                elif there[oid].label not in left_out:
+                    self.findings.doubts.append(f"{label} was redefined since")
             elif (original.token, original.filenode_now, original.label) != (
                 copy.token,
                 copy.filenode_now,
@@ -116,9 +140,8 @@ class DatabaseRows:
             done += copy.total_bytes
             self._stages.progressed(done, label)
 
-    def _planned(self, listed: Mapping[int, Relation]) -> Mapping[int, Relation]:
-        plan = plan_relations(listed.values(), SCOPE, database=self._database.name, shared_here=False, role="")
-        return {relation.oid: relation for relation in plan.digested}
+    def _planned(self, listed: Mapping[int, Relation]) -> Plan:
+        return plan_relations(listed.values(), SCOPE, database=self._database.name, shared_here=False, role="")
 
     async def _note_absent(
         self, sides: _Sides, originals: Mapping[int, Relation], copies: Mapping[int, Relation]
@@ -234,6 +257,16 @@ class DatabaseRows:
         now = (tokens.get(relation.oid, 0), filenodes.get(relation.oid))
         if now != (relation.token, relation.filenode_now):
             raise _LookElsewhere("it was redefined or rewritten meanwhile")
+
+
+def _left_out(*plans: Plan) -> dict[str, str]:
+    """Return the relations that should be compared and cannot be on a side, with the reason of the first."""
+    return {
+        note.relation: note.reason
+        for plan in reversed(plans)
+        for note in plan.not_checked
+        if note.relation is not None and not note.by_design
+    }
 
 
 def _require_same_file(filenode: int | None, relation: Relation) -> None:
