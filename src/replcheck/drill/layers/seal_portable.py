@@ -18,7 +18,7 @@ from replcheck.model.drill import RowDifference
 from replcheck.model.names import qualified
 from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
 from replcheck.postgres.catalog import Column, Relation, read_relations
-from replcheck.postgres.portable import digest_large_objects
+from replcheck.postgres.portable import digest_large_objects, read_extension_members
 from replcheck.postgres.session import Session
 
 _LARGE_OBJECTS = "large objects"
@@ -178,6 +178,7 @@ class _Comparison:
         session = await self._copy.open(self._name)
         try:
             positions = await read_positions(session, plan.sequences)
+            members = await read_extension_members(session, [sequence.oid for sequence in plan.sequences])
         finally:
             await session.close()
         for sealed in self._sealed.sequences:
@@ -190,6 +191,9 @@ class _Comparison:
             else:
                 self._findings.relations += 1
                 match judge_position(sealed, position, dumped=True):
+                    case Bracket.OUTSIDE if copy.oid in members:
+                        # A dump carries the position of those alone that the extension names (extconfig).
+                        self._findings.doubts.append(f"{label} belongs to an extension, which made it anew")
                     case Bracket.OUTSIDE:
                         self._differs(changed(self._sealed.name, label, 1))
                     case Bracket.UNSTEADY:
