@@ -223,7 +223,7 @@ def test_a_copy_is_kept_with_the_server_running():
     log = []
     layers = [FakeLayer(name=LayerName.CHECKSUMS, log=log, moment=Moment.STOPPED)]
     found = drill(log, keep=True, layers=layers)
-    assert log[-4:] == ["stop", "page checksums", "start", "keep"]
+    assert log[-5:] == ["stop", "page checksums", "start", "kept", "keep"]
     assert not found.scratch.removed
     assert found.scratch.connect.startswith('psql "host=/scratch')
     assert found.verdict is DrillVerdict.UNCOMPARED

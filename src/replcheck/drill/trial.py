@@ -317,6 +317,7 @@ class _Attempt:
             self.trial.source.release(self.restored)
 
     def _note_kept(self) -> None:
+        self.trial.source.kept()
         if self.scratch is not None:
             self.trial.room.keep(self.scratch)
 
