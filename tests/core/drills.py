@@ -124,6 +124,10 @@ class FakeSource:
             kind=self.kind, dsn="password=canary", server=server, programs=None, databases=None, recovery=self.recovery
         )
 
+    def kept(self) -> None:
+        """Note it."""
+        self.log.append("kept")
+
     def release(self, restored: Restored | None) -> None:
         """Note it."""
         self.log.append("release" if restored else "release of nothing")

@@ -1,5 +1,6 @@
 """One drill with a fake source, fake layers and a fake room: whatever happens, everything is named and removed."""
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 
@@ -223,7 +224,7 @@ def test_a_copy_is_kept_with_the_server_running():
     log = []
     layers = [FakeLayer(name=LayerName.CHECKSUMS, log=log, moment=Moment.STOPPED)]
     found = drill(log, keep=True, layers=layers)
-    assert log[-4:] == ["stop", "page checksums", "start", "keep"]
+    assert log[-5:] == ["stop", "page checksums", "start", "kept", "keep"]
     assert not found.scratch.removed
     assert found.scratch.connect.startswith('psql "host=/scratch')
     assert found.verdict is DrillVerdict.UNCOMPARED
@@ -306,3 +307,19 @@ def test_every_problem_is_an_event_too():
     assert told == list(found.problems)
     assert found.problems[0].blame is Blame.BACKUP
     assert found.target == LATEST
+
+
+def test_a_file_system_that_fills_up_ends_the_restore_before_it_is_full(monkeypatch):
+    usage = os.statvfs("/")
+    full = os.statvfs_result([*usage[:3], 0, 0, *usage[5:]])
+
+    class Growing(FakeSource):
+        def restore(self, copy, target, scratch, stages):
+            with stages.enter(Stage.FETCH):
+                monkeypatch.setattr(os, "statvfs", lambda _: full)
+                stages.progressed(1)
+            raise AssertionError("it went on")
+
+    found = drill([], source=Growing(log=[]))
+    assert [problem.code for problem in found.problems] == ["no_space"]
+    assert found.verdict is DrillVerdict.NOT_TRIED

@@ -247,7 +247,7 @@ def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
     finally:
         room.remove(working)
     assert Parts().clean(root) == []
-    assert clean_up(root) == [kept.directory]
+    assert clean_up(root) == [str(kept.directory)]
     assert not root.exists()
 
 

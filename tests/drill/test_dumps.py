@@ -16,7 +16,16 @@ from replcheck.errors import BackupRefuted, DrillBlocked, DrillError
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import Blame, LayerState
 from replcheck.postgres.assertions import parse_assertion
-from replcheck.postgres.dump_databases import PREFIX, create_database, drop_abandoned, drop_database, mark_of, shape_of
+from replcheck.postgres.dump_databases import (
+    PREFIX,
+    create_database,
+    drop_abandoned,
+    drop_database,
+    keep_database,
+    mark_of,
+    shape_of,
+)
+from replcheck.postgres.local import sql
 from tests.drill.dumped import CANARY, FORMATS, SCHEMA, Dumped, drilled
 
 
@@ -390,7 +399,15 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
             drop_database(dsn, killed, run_id="another")
         running = f"{PREFIX}running"
         create_database(dsn, running, shape, mark=mark_of("running"))
-        assert drop_abandoned(dsn) == (killed,)
+        keep_database(dsn, killed, run_id="killed")
+        server.execute(
+            sql.SQL("comment on database {} is {}").format(
+                sql.Identifier(killed),
+                sql.Literal(re.sub(r"pid=\d+ started=\d+", "pid=1 started=1", f"{mark_of('killed')} kept")),
+            )
+        )
+        assert drop_abandoned(dsn) == ()
+        assert drop_abandoned(dsn, kept=True) == (killed,)
         assert databases(server) == [name, running]
         server.execute(f"drop database {name}")
         drop_database(dsn, running, run_id="running")

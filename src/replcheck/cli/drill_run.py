@@ -17,6 +17,7 @@ from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
+from replcheck.config.model import Scratch
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
@@ -100,8 +101,11 @@ def _rendered(
 
 def _clean(arguments: DrillArguments, configuration: Configuration | None) -> ExitStatus:
     root = scratch_folder(arguments.scratch, configuration, os.environ)
-    removed = clean_up(root)
-    told = [f"{folder} was removed" for folder in removed] or [f"nothing was left in {root}"]
+    scratch = configuration.drill.scratch if configuration is not None else None
+    scratch_dsn = scratch.dsn if isinstance(scratch, Scratch) else None
+    removed = clean_up(root, scratch_dsn)
+    places = f"{root} and on the server of scratch.dsn" if scratch_dsn is not None else str(root)
+    told = [f"{what} was removed" for what in removed] or [f"nothing was left in {places}"]
     failure = deliver(lambda _: "".join(f"{text}\n" for text in told), None)
     return ExitStatus.PROVEN if failure is None else ExitStatus.UNCHECKED
 

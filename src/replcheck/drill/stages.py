@@ -28,6 +28,8 @@ class Stages:
         self._bytes: int | None = None
         self._total: int | None = None
         self.obey = obey
+        self.watch: Callable[[], None] = lambda: None
+        """Called while bytes are moved, a few times a second; may raise."""
         self.parts: tuple[Path, ...] = ()
         """The folders that an incremental backup was combined from, for the layer that looks at manifests."""
         self.reports: list[StageReport] = []
@@ -58,6 +60,7 @@ class Stages:
         now = self._clock()
         if self._current is not None and now - self._told >= _TOLD_EVERY_S:
             self._told = now
+            self.watch()
             self._emit(
                 StageProgressed(
                     at=datetime.now(UTC),

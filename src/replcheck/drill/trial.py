@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from replcheck.drill import verdict
 from replcheck.drill.backups.source import BackupSource, Restored
 from replcheck.drill.choice import chosen
 from replcheck.drill.layers.layer import Case, Layer, Moment
-from replcheck.drill.scratch import Scratch
+from replcheck.drill.scratch import Scratch, check_space
 from replcheck.drill.stages import Stages
 from replcheck.errors import BackupRefuted, DrillError, Interrupted, NodeError, ProgramError, ReplcheckError
 from replcheck.events import BackupChosen, Emit, LayerFinished, ProblemFound
@@ -244,6 +245,8 @@ class _Attempt:
         trial = self.trial
         self.scratch = trial.room.open(run_id=trial.run_id, backup=trial.backup)
         self.where = str(self.scratch.directory)
+        # A live server may lie on the same file system: it must not be starved by a copy that grew beyond its estimate.
+        self.stages.watch = partial(check_space, self.scratch.directory, 0)
         self.restoring = True
         self.restored = trial.source.restore(copy, trial.target, self.scratch, self.stages)
         self.recovery = self.restored.recovery
@@ -317,6 +320,7 @@ class _Attempt:
             self.trial.source.release(self.restored)
 
     def _note_kept(self) -> None:
+        self.trial.source.kept()
         if self.scratch is not None:
             self.trial.room.keep(self.scratch)
 

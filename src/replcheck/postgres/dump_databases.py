@@ -24,7 +24,9 @@ FALLBACK_LOCALES = ("C.UTF-8", "C")
 _DROP_ATTEMPTS = 4
 _IN_USE = "55006"
 _NOT_ALLOWED = "42501"
-_MARK = re.compile(r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)")
+_MARK = re.compile(
+    r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)(?P<kept> kept)?"
+)
 _OPTION = re.compile(r"(?P<key>[A-Z_]+) = (?P<value>'(?:[^']|'')*'|\w+)")
 _LOCALE_WORDS = frozenset(
     {"LOCALE_PROVIDER", "LOCALE", "LC_COLLATE", "LC_CTYPE", "ICU_LOCALE", "ICU_RULES", "BUILTIN_LOCALE"}
@@ -102,11 +104,18 @@ def drop_database(dsn: str, name: str, *, run_id: str) -> None:
         ) from error
 
 
-def drop_abandoned(dsn: str) -> tuple[str, ...]:
+def keep_database(dsn: str, name: str, *, run_id: str) -> None:
+    """Mark the database of a run as one that was kept on purpose. Raises DrillBlocked."""
+    with _connected(dsn) as connection:
+        statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Literal(f"{mark_of(run_id)} kept")))
+
+
+def drop_abandoned(dsn: str, *, kept: bool = False) -> tuple[str, ...]:
     """Drop the databases that drills of this machine left when they were killed, and return their names.
 
-    Databases of drills that run, or ran on another machine, are left alone, and so is what cannot be dropped. Raises
-    NodeError where the server cannot be used.
+    Those that were kept on purpose go only where `kept` says so. Databases of drills that run, or ran on another
+    machine, are left alone, and so is what cannot be dropped. Raises NodeError where the server cannot be used.
     """
     dropped = []
     with local.connect(dsn, node="scratch") as connection:
@@ -118,7 +127,7 @@ def drop_abandoned(dsn: str) -> tuple[str, ...]:
                 mark = _mark(connection, name)
             except DrillBlocked:
                 continue
-            if mark is None or mark["host"] != _host():
+            if mark is None or mark["host"] != _host() or (mark["kept"] and not kept):
                 continue
             if processes.started_at(int(mark["pid"])) == int(mark["started"]):
                 continue

@@ -13,6 +13,7 @@ from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, UNMEASURED
 from replcheck.model.drill import (
     RECOVERY_STAGES,
+    BackupKind,
     Blame,
     CopyFacts,
     DrillResult,
@@ -231,6 +232,11 @@ def _difference(found: RowDifference) -> str:
     return f"{found.database}.{found.relation}:{at_least}{rows} {_WORDS.get(found.kind, found.kind)}{blocks}"
 
 
+def _removal(result: DrillResult) -> str:
+    provided = result.copy is not None and result.copy.kind is BackupKind.COMMAND
+    return "the destroy command of its configuration" if provided else "replcheck drill --clean"
+
+
 def _print_scratch(result: DrillResult, console: Console, style: Style) -> None:
     scratch = result.scratch
     if scratch is None:
@@ -243,7 +249,7 @@ def _print_scratch(result: DrillResult, console: Console, style: Style) -> None:
         line(
             console,
             style.outcome(Outcome.PARTIAL, "kept"),
-            f"  in {scratch.where}: it is as sensitive as the original; remove it with replcheck drill --clean",
+            f"  in {scratch.where}: it is as sensitive as the original; remove it with {_removal(result)}",
         )
         verbatim(console, scratch.connect)
         return

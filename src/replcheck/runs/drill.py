@@ -35,6 +35,7 @@ from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerNa
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SealManifest, SignatureState, StoredSeal
 from replcheck.model.units import format_duration
+from replcheck.postgres.dump_databases import drop_abandoned
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
@@ -118,14 +119,16 @@ def run_drills(
     return done
 
 
-def clean_up(root: Path) -> list[Path]:
-    """Remove what killed drills left under a folder, and what was kept, and return it.
+def clean_up(root: Path, scratch_dsn: str | None = None) -> list[str]:
+    """Remove what killed drills left under a folder and on a server of the user's, and what was kept; tell each.
 
-    Raises DrillBlocked where a drill is at work there, and what the system refuses.
+    Raises DrillBlocked where a drill is at work there, NodeError where the server cannot be used, and what the system
+    refuses.
     """
-    removed = FolderRoom(root=root).clean(kept=True)
+    removed = [str(folder) for folder in FolderRoom(root=root).clean(kept=True)]
     remove_root(root)
-    return removed
+    dropped = drop_abandoned(scratch_dsn, kept=True) if scratch_dsn is not None else ()
+    return [*removed, *(f'database "{name}"' for name in dropped)]
 
 
 def _run_one(

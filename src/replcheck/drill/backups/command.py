@@ -76,6 +76,10 @@ class CommandSource:
             where=dsn.public_address(handed),
         )
 
+    def kept(self) -> None:
+        """Leave the server to the user, whose destroy command alone removes it."""
+        self._attempt = None
+
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002 - a half-made server is destroyed too
         """Run the destroy command, if anything was tried; raise DrillBlocked where it fails."""
         attempt, self._attempt = self._attempt, None

@@ -29,7 +29,15 @@ from replcheck.errors import BackupRefuted, DrillBlocked, NodeError, ProgramErro
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn as connection_strings
 from replcheck.postgres.copies import CopyServer, read_copy_server
-from replcheck.postgres.dump_databases import PREFIX, create_database, drop_abandoned, drop_database, mark_of, shape_of
+from replcheck.postgres.dump_databases import (
+    PREFIX,
+    create_database,
+    drop_abandoned,
+    drop_database,
+    keep_database,
+    mark_of,
+    shape_of,
+)
 from replcheck.postgres.dump_restore import DumpTarget, Outcome, load_archive, load_plain
 from replcheck.postgres.dumps import Dump, DumpDamagedError, check_whole
 from replcheck.postgres.pg_restore import TableOfContents, read_contents, read_schema
@@ -135,6 +143,12 @@ class DumpSource:
             origin=dump.dbname or place.shape.dbname,
             where=_where(place),
         )
+
+    def kept(self) -> None:
+        """Mark the database on a server of the user's as kept."""
+        created, self._created = self._created, None
+        if created is not None and self.scratch_dsn is not None:
+            keep_database(self.scratch_dsn, created[0], run_id=created[1])
 
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002 - what was created is known here
         """Drop the database that was created on a server of the user's; raise DrillBlocked where it stays."""

@@ -84,6 +84,9 @@ class SnapshotSource:
         self._restore = PhysicalRestore(self.kind, server, scratch, archive=archive, needs_label=False)
         return self._restore.run(target, stages)
 
+    def kept(self) -> None:
+        """Do nothing: all that was restored lies in the scratch directory."""
+
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002
         """Stop handing out WAL."""
         if self._restore is not None:

@@ -65,6 +65,9 @@ class BackupSource(Protocol):
         Enters the stages FETCH, RESTORE, RECOVER and OPEN as far as it has them. Raises BackupRefuted, DrillBlocked.
         """
 
+    def kept(self) -> None:
+        """Note that what `restore` made outside the scratch directory stays, so that no later drill removes it."""
+
     def release(self, restored: Restored | None) -> None:
         """Undo what `restore` did outside the scratch directory; also after a `restore` that failed half-way (None).
 
