@@ -11,6 +11,7 @@ from replcheck.events import ChunkCompared, Event, RelationStarted
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.outcome import Verdict
+from replcheck.postgres import digests
 from replcheck.postgres.digests import PartDigests, digest_together
 from replcheck.postgres.session import Session
 from tests.conftest import MakeCluster
@@ -62,6 +63,8 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     watched = Asked()
+    # On a busy machine the server would end some of these reads, and each table would be read by itself.
+    monkeypatch.setattr(digests, "SOON_OVER", "SELECT pg_catalog.set_config('statement_timeout', '20s', true)")
     monkeypatch.setattr(reading, "digest_together", watched.digest_together)
     return watched
 
