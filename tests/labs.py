@@ -19,8 +19,12 @@ def majors() -> tuple[int, ...]:
 
 
 def clusters_root() -> Path:
-    """Return the folder of this user's test clusters, after removing what killed test runs left in it."""
-    root = _quick_folder() / f"replcheck-tests-{os.geteuid()}"
+    """Return the folder of this user's test clusters, after removing what killed test runs left in it.
+
+    Each process of a run has its own: one that ends removes the templates which another would be copying.
+    """
+    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    root = _quick_folder() / f"replcheck-tests-{os.geteuid()}{process}"
     if root.is_dir() and root.stat().st_uid == os.geteuid() and not root.stat().st_mode & stat.S_IWOTH:
         remove_abandoned(root)
     return root
