@@ -18,7 +18,7 @@ from replcheck.cli import main
 from replcheck.cli.lab_show import expectation
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.planted import Cure, PlantedFault
-from replcheck.lab.state import MARKER
+from replcheck.lab.state import MARKER, make_root
 from replcheck.model.audit import DifferenceKind
 from replcheck.postgres import processes
 from replcheck.postgres.local import connect
@@ -175,6 +175,7 @@ def shared_memory_owners() -> list[str]:
 
 
 def test_a_folder_that_is_not_a_clusters_is_never_touched(lab: Lab) -> None:
+    make_root(lab.root)
     folder = lab.root / lab.name
     folder.mkdir()
     (folder / "letter").write_text("keep me")
