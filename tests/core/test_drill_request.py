@@ -1,5 +1,6 @@
 """What a drill is asked for: flags over environment over file, and nonsense refused before anything is looked at."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,17 @@ def test_a_backup_can_be_spelled_out(text, kind, place):
 def test_the_archive_and_the_stanza_of_a_spelled_out_backup():
     assert request(source="base:/b", wal=Path("/wal")).backup.wal == "/wal"
     assert request(source="pgbackrest:clinic").backup.stanza == "clinic"
+
+
+@pytest.mark.parametrize("inside", ["backup", "backup/scratch", "wal/scratch", "link/scratch"])
+def test_no_copy_is_made_inside_what_is_only_read(tmp_path, inside):
+    for name in ("backup", "wal"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "wal")
+    flags = DrillFlags(source=f"base:{tmp_path}/backup", wal=tmp_path / "wal", scratch=tmp_path / inside)
+    with pytest.raises(UsageError, match="which is only read"):
+        drill_request(flags, None, {"HOME": str(tmp_path)})
+    drill_request(replace(flags, scratch=tmp_path / "elsewhere"), None, {"HOME": str(tmp_path)})
 
 
 def test_the_only_backup_needs_no_name(configured):

@@ -106,6 +106,8 @@ def drill_request(
         raise UsageError(
             f"a layer is required and left out: {words}", hint="Add it to --layer, or to drill.layers, or require less."
         )
+    scratch = scratch_folder(flags.scratch, configuration, environment)
+    _require_apart(scratch, backup)
     cluster = configuration.cluster if configuration else UNNAMED_CLUSTER
     key = configuration.output.signing_key if configuration else None
     return DrillRequest(
@@ -115,7 +117,7 @@ def drill_request(
         copy_label=flags.copy,
         every=flags.every,
         target=parse_target(flags.target or drill.target),
-        scratch=scratch_folder(flags.scratch, configuration, environment),
+        scratch=scratch,
         scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
         layers=layers,
         required=required,
@@ -128,6 +130,18 @@ def drill_request(
         seals=seal_folder(cluster, configuration, environment),
         signing_key=Path(key) if key else None,
     )
+
+
+def _require_apart(scratch: Path, backup: Backup) -> None:
+    """Raise UsageError where the copy would be made inside the backup or its archive: both are only read."""
+    if isinstance(backup, BaseBackup | SnapshotBackup | DumpBackup):
+        wal = None if isinstance(backup, DumpBackup) else backup.wal
+        for place in (backup.path, wal):
+            if place is not None and scratch.resolve().is_relative_to(Path(place).resolve()):
+                raise UsageError(
+                    f"the scratch folder {printable(str(scratch))} lies inside {printable(place)}, which is only read",
+                    hint="Choose another folder with --scratch, or with drill.scratch.",
+                )
 
 
 def scratch_folder(flag: Path | None, configuration: Configuration | None, environment: Mapping[str, str]) -> Path:
