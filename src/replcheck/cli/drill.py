@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from replcheck.cli.completion import complete_backup, complete_layer, complete_node
-from replcheck.cli.options import Format
+from replcheck.cli.options import Config, Format, Output, ReportFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +86,9 @@ def drill(
     clean: Annotated[
         bool, typer.Option("--clean", help="Only remove what drills that were killed or kept left, and end.")
     ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
-    ] = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
-    ] = Format.HUMAN,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
-    ] = None,
+    config: Config = None,
+    format: ReportFormat = Format.HUMAN,  # noqa: A002 - the option's name
+    output: Output = None,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from replcheck.cli.completion import complete_node
-from replcheck.cli.options import Format
+from replcheck.cli.options import Config, Databases, Format, Output, ReportFormat, Tables
 
 
 class DumpForm(Enum):
@@ -55,17 +55,9 @@ def seal(
             help="The primary: a libpq connection string, or a configured node's name; else it is found.",
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The cluster's configuration; also REPLCHECK_CONFIG, ./replcheck.toml, ..."),
-    ] = None,
-    database: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Only these databases; * and ? match.")
-    ] = None,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Only these: [[database.]schema.]relation; * and ? match."),
-    ] = None,
+    config: Config = None,
+    database: Databases = None,
+    table: Tables = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Not these; named in the report.")
     ] = None,
@@ -86,12 +78,8 @@ def seal(
         Path | None, typer.Option(metavar="FILE", help="Take a pg_dump of one database under the same snapshot.")
     ] = None,
     dump_format: Annotated[DumpForm, typer.Option(help="How the dump is written.")] = DumpForm.CUSTOM,
-    format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option(envvar="REPLCHECK_FORMAT", help="How the report is written.")
-    ] = Format.HUMAN,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report there instead of standard output.")
-    ] = None,
+    format: ReportFormat = Format.HUMAN,  # noqa: A002 - the option's name
+    output: Output = None,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happens as JSON lines; - is standard output.")
     ] = None,
