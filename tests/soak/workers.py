@@ -23,6 +23,7 @@ stacks and ends."""
 def work(root: Path, replay: tuple[int, int | None] | None, following: Any, told: Any, stop: Any) -> None:
     """Play one history after the other; the target of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
     parent, pid = multiprocessing.parent_process(), os.getpid()
     complaints = leftovers.Complaints()
     complaints.install()
