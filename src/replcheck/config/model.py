@@ -223,6 +223,8 @@ class Drill(Section):
     """Recovery time objective: from the first byte fetched until the copy can be used."""
     max_age: Duration | None = Field(default=None, ge=1, examples=["5min"])
     """Recovery point objective: how old the newest recovered commit may be."""
+    archive_delay: Duration = Field(default=3600.0, ge=1)
+    """How long a WAL file that is full may be missing from the archive before that counts against the backup."""
     timeout: Duration | None = Field(default=None, ge=1)
     """How long the whole drill may take; left out, as long as it takes."""
     assertions: dict[str, str] = {}

@@ -16,7 +16,7 @@ from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.software import ProgramsFor
 from replcheck.errors import ProgramError
-from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, Target, TargetKind
+from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, SealedPoint, Target, TargetKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.seal import SealManifest
 from replcheck.postgres.assertions import Assertion
@@ -113,6 +113,11 @@ def sealed_target(target: Target, seal: SealManifest) -> Target:
         name=seal.restore_point.name,
         lsn=seal.restore_point.lsn,
         system_identifier=seal.server.system_identifier,
+        sealed=SealedPoint(
+            made_at=seal.restore_point.created_at,
+            timeline=seal.restore_point.timeline,
+            segment_bytes=seal.server.segment_bytes,
+        ),
     )
 
 

@@ -216,6 +216,16 @@ class TargetKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPoint:
+    """What a seal tells of its restore point beside its name and position."""
+
+    made_at: datetime
+    timeline: int
+    segment_bytes: int
+    """Size of a WAL file of the cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A point of recovery, as it was asked for; at most one of `time`, `lsn` and `name` is set, but for a seal's."""
 
@@ -230,6 +240,8 @@ class Target:
     seal_id: str | None = None
     system_identifier: int | None = None
     """Of the cluster that a seal was taken of; None where the target tells of none."""
+    sealed: SealedPoint | None = None
+    """Of a seal that was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +268,8 @@ class DrillLimits:
     """Recovery time objective."""
     max_age_s: float | None = None
     """Recovery point objective."""
+    archive_delay_s: float = 3600.0
+    """How long a WAL file that is full may be missing from the archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ from replcheck.drill.plan import (
 )
 from replcheck.drill.room import FolderRoom
 from replcheck.drill.scratch import remove_root
-from replcheck.drill.seals import find_seal
+from replcheck.drill.seal_choice import Choice, choose_seal
+from replcheck.drill.seals import NEWEST, find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.drill.verdict import SEAL_SCOPE
 from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
@@ -160,16 +161,21 @@ def _run_one(
 
 def _drilled(request: DrillRequest, parts: Parts, start: RunStart, emit: Emit, obey: Callable[[], None]) -> DrillResult:
     obey()
-    stored = _seal(request)
-    trial = _trial(request, parts, stored, run_id=start.run_id, started_at=start.started_at)
+    source = parts.source(request)
+    trial = _trial(request, parts, source, _seal(request, source), run_id=start.run_id, started_at=start.started_at)
     return run_trial(trial, emit=emit, now=now, obey=obey)
 
 
 def _trial(
-    request: DrillRequest, parts: Parts, stored: StoredSeal | None, *, run_id: str, started_at: datetime
+    request: DrillRequest,
+    parts: Parts,
+    source: BackupSource,
+    choice: Choice | None,
+    *,
+    run_id: str,
+    started_at: datetime,
 ) -> Trial:
-    seal = stored.manifest if stored else None
-    source = parts.source(request)
+    seal = choice.taken.manifest if choice else None
     wishes = LayerWishes(
         wanted=request.layers,
         seal=seal,
@@ -199,14 +205,20 @@ def _trial(
         limits=request.limits,
         keep=request.keep,
         needs_room=source.kind is not BackupKind.COMMAND and not on_their_server,
-        notes=_notes(stored),
+        notes=(*_notes(choice.taken), *choice.notes(started_at)) if choice else (),
+        known=choice.problems(started_at, request.limits.archive_delay_s) if choice else (),
     )
 
 
-def _seal(request: DrillRequest) -> StoredSeal | None:
-    if request.target.kind is not TargetKind.SEAL or request.target.seal_id is None:
+def _seal(request: DrillRequest, source: BackupSource) -> Choice | None:
+    named = request.target.seal_id
+    if request.target.kind is not TargetKind.SEAL or named is None:
         return None
-    return find_seal(request.target.seal_id, request.seals, signing_key=request.signing_key)
+    if named == NEWEST:
+        choice = choose_seal(source, request.copy_label, request.seals, signing_key=request.signing_key)
+        if choice is not None:
+            return choice
+    return Choice(taken=find_seal(named, request.seals, signing_key=request.signing_key))
 
 
 def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
@@ -220,9 +232,7 @@ def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
     return seal_label if seal_label in labels else None
 
 
-def _notes(stored: StoredSeal | None) -> tuple[str, ...]:
-    if stored is None:
-        return ()
+def _notes(stored: StoredSeal) -> tuple[str, ...]:
     manifest = stored.manifest
     told = {
         SignatureState.VERIFIED: f"its signature by key {stored.key_id} is verified",
@@ -261,8 +271,10 @@ def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillReque
         return
     single = replace(request, every=False)
     try:
-        target = where_it_lies(request.target, stored.manifest if (stored := _seal(request)) else None)
-        labels = [copy.label for copy in parts.source(request).copies() if can_start(copy, target)]
+        source = parts.source(request)
+        choice = _seal(request, source)
+        target = where_it_lies(request.target, choice.taken.manifest if choice else None)
+        labels = [copy.label for copy in source.copies() if can_start(copy, target)]
     except ReplcheckError:
         labels = []
     if not labels:

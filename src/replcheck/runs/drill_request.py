@@ -123,7 +123,7 @@ def drill_request(
         required=required,
         nodes=_nodes(flags, configuration, (layers or frozenset()) | required),
         keep=flags.keep,
-        limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
+        limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age, archive_delay_s=drill.archive_delay),
         timeout_s=drill.timeout,
         assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
         programs=drill.programs,

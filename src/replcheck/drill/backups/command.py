@@ -11,6 +11,7 @@ from replcheck.config.model import CommandBackup
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, ReplcheckError, UsageError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn
@@ -49,6 +50,9 @@ class CommandSource:
                 find_command(argv)
             except ProgramError as error:
                 raise DrillBlocked(error.message, code="programs_missing", hint=error.hint) from error
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> None:
+        """Tell nothing: WAL means nothing to its commands."""
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Have a server provided and see that it answers; stages RESTORE and OPEN. Raises DrillBlocked."""
