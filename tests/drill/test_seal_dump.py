@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replcheck.drill.backups.source import Restored
-from replcheck.drill.layers.seal import SealLayer
+from replcheck.drill.layers.seal import CHANGED, SealLayer
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.errors import StatementFailed
 from replcheck.lab.cluster import LabCluster
@@ -166,14 +166,36 @@ def test_a_view_that_is_computed_anew_is_no_difference(cluster: LabCluster, data
         report = _compared(cluster, manifest, name, file)
         assert (report.state, report.differences) == (LayerState.INCONCLUSIVE, ())
         assert report.reason == "public.seen holds other rows: a restore computes them anew"
-        (dumps / "other.dump").write_bytes(file.read_bytes() + b"\0")
-        report = _compared(cluster, manifest, name, dumps / "other.dump")
-        assert (report.state, report.reason) == (
-            LayerState.NOT_RUN,
-            "the dump is not the one that was taken with the seal",
-        )
     finally:
         cluster.drop_database(name)
+
+
+@newest_only
+def test_a_sealed_dump_that_was_changed_is_compared_and_never_passes(
+    cluster: LabCluster, database: str, dumps: Path
+) -> None:
+    file = dumps / "clinic.sql"
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        connection.execute("create table visit as select 7700 + g as id from generate_series(1, 3) g")
+    manifest = _sealed(cluster, database, file, DumpFormat.PLAIN)
+    sealed = file.read_text()
+    for changed, state, told in [
+        (sealed + "\n", LayerState.INCONCLUSIVE, CHANGED),
+        (sealed.replace("\n7702\n", "\n7704\n"), LayerState.FAILED, f"1 relation differs; {CHANGED}"),
+    ]:
+        file.write_text(changed)
+        name = _restored(cluster, database, file, DumpFormat.PLAIN)
+        try:
+            report = _compared(cluster, manifest, name, file)
+            assert (report.state, report.reason) == (state, told)
+            other = shutil.copy(file, dumps / "other.sql")
+            report = _compared(cluster, manifest, name, Path(other))
+            assert (report.state, report.reason) == (
+                LayerState.NOT_RUN,
+                "the dump is not the one that was taken with the seal",
+            )
+        finally:
+            cluster.drop_database(name)
 
 
 @newest_only
