@@ -16,6 +16,7 @@ from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramErr
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts, major_of, read_control
+from replcheck.postgres.failures import SURROUNDINGS
 from replcheck.postgres.programs import Programs, server_account
 from replcheck.postgres.server import LocalServer
 
@@ -147,13 +148,10 @@ def unlabelled(folder: Path | None = None) -> DrillBlocked:
     )
 
 
-_SURROUNDINGS = ("Permission denied", "Input/output error")
-
-
 def control_refused(error: ProgramError) -> DrillError:
     """Return what it means that a control file could not be read: a program that did not run tells nothing of it."""
     ran = error.__cause__ is None or isinstance(error.__cause__, KeyError | ValueError)
-    if ran and not any(words in error.message for words in _SURROUNDINGS):
+    if ran and not any(words in error.message for words in SURROUNDINGS):
         return BackupRefuted("global/pg_control cannot be read", code="control_damaged")
     return DrillBlocked(f"global/pg_control could not be looked at: {error.message}", code="control_unread")
 
