@@ -57,6 +57,7 @@ def parts(log, *, left=(), **source):
         source=lambda _: FakeSource(log=log, **source),
         room=lambda _: FakeRoom(log=log),
         clean=lambda _: [Path(folder) for folder in left],
+        destroy=lambda _: [],
     )
 
 
@@ -247,7 +248,7 @@ def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
     finally:
         room.remove(working)
     assert Parts().clean(root) == []
-    assert clean_up(root) == [str(kept.directory)]
+    assert clean_up(root).removed == (str(kept.directory),)
     assert not root.exists()
 
 

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,6 +71,18 @@ class Scratch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provided:
+    """What a command of the user's was asked to provide outside a scratch directory; holds no secret."""
+
+    variables: Mapping[str, str]
+    """What the destroy command is told by its environment; of a connection string what anybody may see."""
+    destroy: str
+    """SHA-256 of the destroy command, which tells whether a configuration still has the same."""
+    where: str = ""
+    """Where the server is, as it may be shown; empty where it was not handed over yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchState:
     """What the marker of a scratch directory says."""
 
@@ -82,6 +94,8 @@ class ScratchState:
     kept: bool
     """Whether it was left on purpose."""
     created_by: ProcessState
+    provided: Provided | None = None
+    """What must be destroyed outside, before the directory may go; None where nothing is."""
 
     @property
     def abandoned(self) -> bool:
@@ -108,8 +122,13 @@ class ScratchState:
             if status.st_uid != os.geteuid() or data.pop("kind") != _KIND or data.pop("format") != _FORMAT:
                 raise ValueError(path)
             maker = ProcessState(**data.pop("created_by"))
+            given = data.pop("provided", None)
             state = cls(
-                directory=Path(data.pop("directory")), socket_dir=Path(data.pop("socket_dir")), created_by=maker, **data
+                directory=Path(data.pop("directory")),
+                socket_dir=Path(data.pop("socket_dir")),
+                created_by=maker,
+                provided=Provided(**given) if given is not None else None,
+                **data,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise ValueError(f"{directory} is no scratch directory of ours") from exc
@@ -173,6 +192,25 @@ def keep(scratch: Scratch) -> None:
     replace(ScratchState.load_from(scratch.directory), kept=True).save()
 
 
+def note_provided(scratch: Scratch, provided: Provided | None) -> None:
+    """Note what a command is about to provide outside, or None once it is destroyed; raise DrillBlocked if it cannot.
+
+    Whoever finds the directory then knows of it, whatever becomes of us.
+    """
+    try:
+        replace(ScratchState.load_from(scratch.directory), provided=provided).save()
+    except (OSError, ValueError) as exc:
+        raise DrillBlocked(
+            f"nothing can be noted in the scratch directory {scratch.directory}", code="scratch_unusable"
+        ) from exc
+
+
+def find_provided(root: Path, *, kept: bool = False) -> list[ScratchState]:
+    """Return the directories of drills that are gone and had something provided; with `kept`, also on purpose."""
+    found = [state for state in find_scratch(root) if state.provided is not None]
+    return [state for state in found if state.abandoned or (kept and not _in_use(state))]
+
+
 def find_scratch(root: Path) -> Iterator[ScratchState]:
     """Yield the scratch directories of this user's under a folder, by name: in use, kept, or left by a crash."""
     for marker in sorted(root.glob(f"*/{MARKER}")):
@@ -183,17 +221,28 @@ def find_scratch(root: Path) -> Iterator[ScratchState]:
 def remove_abandoned(root: Path, *, kept: bool = False) -> list[Path]:
     """Remove what drills that are gone left under a folder and return it; with `kept`, also what was left on purpose.
 
-    A directory whose drill still runs is never touched.
+    A directory whose drill still runs is never touched, nor one that is needed to destroy what was provided outside.
     """
     gone = [state for state in find_scratch(root) if state.abandoned or (kept and not _in_use(state))]
+    gone = [state for state in gone if state.provided is None]
     for state in gone:
         _remove(state)
     return [state.directory for state in gone]
 
 
 def remove_scratch(scratch: Scratch) -> None:
-    """Stop the scratch server, if there is one, and delete the directory; nothing is assumed about its state."""
-    _remove(ScratchState.load_from(scratch.directory))
+    """Stop the scratch server, if there is one, and delete the directory; nothing is assumed about its state.
+
+    Raise DrillBlocked where what was provided outside is not destroyed: the directory is left for the next drill then.
+    """
+    state = ScratchState.load_from(scratch.directory)
+    if state.provided is not None:
+        raise DrillBlocked(
+            f"{scratch.directory} is left, so that the next drill knows of it",
+            code="destroy_failed",
+            hint='Try "replcheck drill --clean" with the same configuration.',
+        )
+    _remove(state)
 
 
 def remove_root(root: Path) -> None:

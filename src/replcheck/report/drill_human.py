@@ -234,7 +234,7 @@ def _difference(found: RowDifference) -> str:
 
 def _removal(result: DrillResult) -> str:
     provided = result.copy is not None and result.copy.kind is BackupKind.COMMAND
-    return "the destroy command of its configuration" if provided else "replcheck drill --clean"
+    return "replcheck drill --clean" + (" and the same configuration" if provided else "")
 
 
 def _print_scratch(result: DrillResult, console: Console, style: Style) -> None:

@@ -5,14 +5,15 @@ made is removed first. A history that cannot be written costs the record, never 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
-from replcheck.config.model import DumpBackup
+from replcheck.config.model import CommandBackup, DumpBackup
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
@@ -75,6 +76,13 @@ def _cleaned(root: Path) -> list[Path]:
         return []  # the drill itself will say that another is at work there
 
 
+def _destroyed(request: DrillRequest) -> list[str]:
+    try:
+        return FolderRoom(root=request.scratch).destroy(request.commands)
+    except DrillBlocked:
+        return []  # the drill itself will say that another is at work there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What drills are made of; tests bring their own."""
@@ -84,6 +92,7 @@ class Parts:
     )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
     clean: Callable[[Path], list[Path]] = _cleaned
+    destroy: Callable[[DrillRequest], list[str]] = _destroyed
 
 
 def run_drills(
@@ -107,6 +116,8 @@ def run_drills(
     parts = parts or Parts()
     done: list[FinishedDrill] = []
     with _lock(request, store), _wish(wish, tell) as obeyed:
+        for left in parts.destroy(request):
+            tell(f"warning: {left}")
         for folder in parts.clean(request.scratch):
             tell(f"note: {folder}, left by a drill that was killed, was removed")
         obey = _obedience(obeyed, request.timeout_s)
@@ -120,16 +131,27 @@ def run_drills(
     return done
 
 
-def clean_up(root: Path, scratch_dsn: str | None = None) -> list[str]:
-    """Remove what killed drills left under a folder and on a server of the user's, and what was kept; tell each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanedUp:
+    """What is gone, and what may still be there, a clause each."""
 
-    Raises DrillBlocked where a drill is at work there, NodeError where the server cannot be used, and what the system
-    refuses.
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def clean_up(
+    root: Path, scratch_dsn: str | None = None, *, commands: Mapping[str, CommandBackup] = MappingProxyType({})
+) -> CleanedUp:
+    """Remove what killed drills left under a folder and on servers of the user's, and what was kept; tell each.
+
+    `commands` are the backups of the kind `command`, by name: they destroy what they had provided. Raises DrillBlocked
+    where a drill is at work there, NodeError where the server cannot be used, and what the system refuses.
     """
+    left = FolderRoom(root=root).destroy(commands, kept=True)
     removed = [str(folder) for folder in FolderRoom(root=root).clean(kept=True)]
     remove_root(root)
     dropped = drop_abandoned(scratch_dsn, kept=True) if scratch_dsn is not None else ()
-    return [*removed, *(f'database "{name}"' for name in dropped)]
+    return CleanedUp(removed=(*removed, *(f'database "{name}"' for name in dropped)), left=tuple(left))
 
 
 def _run_one(

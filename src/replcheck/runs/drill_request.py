@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replcheck.config import Configuration
-from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
+from replcheck.config.model import (
+    Backup,
+    BaseBackup,
+    CommandBackup,
+    Drill,
+    DumpBackup,
+    PgBackRestBackup,
+    Scratch,
+    SnapshotBackup,
+)
 from replcheck.drill.plan import FROM
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder
@@ -74,6 +83,8 @@ class DrillRequest:
     seals: Path | None
     """Folder of the seals."""
     signing_key: Path | None
+    commands: Mapping[str, CommandBackup] = field(default_factory=dict, repr=False)
+    """All configured backups of the kind `command`, by name, for what killed drills had provided."""
 
     @property
     def argument_digest(self) -> str:
@@ -129,7 +140,14 @@ def drill_request(
         programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
         signing_key=Path(key) if key else None,
+        commands=commands_of(configuration),
     )
+
+
+def commands_of(configuration: Configuration | None) -> Mapping[str, CommandBackup]:
+    """Return the configured backups of the kind `command`, by name."""
+    backups = configuration.backups if configuration is not None else {}
+    return {name: backup for name, backup in backups.items() if isinstance(backup, CommandBackup)}
 
 
 def _require_apart(scratch: Path, backup: Backup) -> None:
