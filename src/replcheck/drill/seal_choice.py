@@ -19,7 +19,7 @@ from replcheck.drill.plan import dump_of
 from replcheck.drill.seals import NEWEST, seal_files
 from replcheck.drill.wal import Segment, segment_number
 from replcheck.errors import DrillError
-from replcheck.model.drill import BackupKind, CopyFacts, Problem, Target, TargetKind
+from replcheck.model.drill import BackupKind, CopyFacts, DrillResult, Problem, Target, TargetKind
 from replcheck.model.run import short_id
 from replcheck.model.seal import SealManifest, StoredSeal
 from replcheck.model.units import format_duration
@@ -28,6 +28,8 @@ from replcheck.model.wal import Lsn
 _MOST = 100
 """Seals that are looked at: each is a file to be read, and its WAL to be looked for."""
 _TOLD = 3
+_NEWEST = 5
+"""Seals that are held against the end of an archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,50 @@ def choose_seal(
     except DrillError:
         copies = []
     return first_without(seals, lambda seal: _obstacle(seal, source, copies))
+
+
+def overdue_seal(
+    result: DrillResult, folder: Path | None, *, delay_s: float, signing_key: Path | None = None
+) -> Problem | None:
+    """Return that the archive ended before a seal whose WAL it should have long had, whatever was to be restored.
+
+    Only the newest few seals are looked at, of the cluster and timeline that were recovered; what cannot be read says
+    nothing here. None where the archive goes as far, or may be late.
+    """
+    recovery, copy = result.recovery, result.copy
+    if recovery is None or copy is None or copy.system_identifier is None:
+        return None
+    found: Problem | None = None
+    for path in islice(seal_files(folder), _NEWEST):
+        try:
+            seal = read_manifest(path, signing_key=signing_key).manifest
+        except DrillError:
+            continue
+        # A server that came to the end of the archive has begun a timeline of its own behind the one it recovered.
+        followed = recovery.timeline - (not recovery.in_recovery)
+        here = seal.server.system_identifier == copy.system_identifier
+        here &= seal.restore_point.timeline in (followed, recovery.timeline)
+        if not here or seal.restore_point.lsn <= recovery.replayed:
+            continue
+        lack = _unreached(seal, recovery.replayed)
+        if not is_excused(lack, now=result.started_at, delay_s=delay_s):
+            # The oldest tells best since when.
+            found = lack_problem(lack, now=result.started_at, delay_s=delay_s)
+    return found
+
+
+def _unreached(seal: SealManifest, replayed: Lsn) -> Lack:
+    """Return the WAL of a seal behind the position that recovery got to: in the file that comes next, or later."""
+    size, point = seal.server.segment_bytes, seal.restore_point
+    holding = segment_number(Lsn(point.lsn - 1), size)
+    missing = min(segment_number(replayed, size) + 1, holding)
+    return Lack(
+        seal_id=seal.seal_id,
+        made_at=point.created_at,
+        missing=Segment(number=missing, timeline=point.timeline).name(size),
+        owed=missing < holding,
+        progress=f"; recovery got to {replayed}",
+    )
 
 
 def first_without(seals: Iterable[StoredSeal], obstacle: Callable[[SealManifest], Obstacle | None]) -> Choice | None:

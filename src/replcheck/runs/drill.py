@@ -42,6 +42,7 @@ from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
 from replcheck.runs.demo_stop import StopWish
+from replcheck.runs.drill_before import judged
 from replcheck.runs.drill_request import DrillRequest
 from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
@@ -169,7 +170,8 @@ def _run_one(
     emit = FanOut(list(sinks), report_broken=tell)
     emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
     try:
-        found = _succeeded(start, _drilled(request, parts, start, emit, obey))
+        result = judged(_drilled(request, parts, start, emit, obey), request, store, emit)
+        found = _succeeded(start, result)
     except ReplcheckError as error:
         found = _failed(start, error)
     except BaseException as defect:

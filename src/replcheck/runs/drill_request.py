@@ -92,6 +92,7 @@ class DrillRequest:
         asked = {
             "cluster": self.cluster,
             "backup": self.name,
+            "place": getattr(self.backup, "path", getattr(self.backup, "stanza", "")),
             "copy": self.copy_label,
             "every": self.every,
             "target": self.target.text,

@@ -23,7 +23,7 @@ from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
 from replcheck.postgres.base_backups import combine
 from replcheck.postgres.compression import COMPRESSIONS, require_decompressor, without_compression
-from replcheck.postgres.control import major_of
+from replcheck.postgres.control import major_of, stored_system_identifier
 from replcheck.postgres.programs import Programs
 
 _MANIFEST = "backup_manifest"
@@ -225,7 +225,7 @@ class BaseSource:
             taken_at=one.taken_at,
             major=one.major,
             size_bytes=self._size(one),
-            system_identifier=one.manifest.system_identifier if one.manifest else None,
+            system_identifier=_system_of(one),
             start_lsn=one.label.start if one.label else None,
             end_lsn=one.manifest.end if one.manifest else None,
             timeline=one.label.timeline if one.label else None,
@@ -284,6 +284,13 @@ def _look(folder: Path, name: str, archive: Path | None = None) -> _Found | None
         # Of an archive that somebody else has packed the label is known only once it is unpacked.
         unlabelled=tar is None and version is not None and _LABEL not in texts and not (folder / _MANIFEST).exists(),
     )
+
+
+def _system_of(one: _Found) -> int | None:
+    """Return the cluster that a backup is of: manifests tell it from PostgreSQL 17 on, the control file always."""
+    if one.manifest is not None and one.manifest.system_identifier is not None:
+        return one.manifest.system_identifier
+    return stored_system_identifier(one.folder) if one.tar is None else None
 
 
 def _texts(folder: Path, tar: Path | None) -> dict[str, str]:
