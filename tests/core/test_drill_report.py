@@ -236,3 +236,18 @@ def test_no_name_of_a_file_or_relation_steers_the_terminal():
     odd = replace(drills.failed().layers[0].differences[0], relation="public.\x1b[31mx")
     layers = drills.layers(SEAL=drills.layer(LayerName.SEAL, LayerState.FAILED, differences=(odd,)))
     assert "\x1b" not in rendered(drills.result(layers=layers, verdict=DrillVerdict.FAILED))
+
+
+def test_the_sentence_says_what_the_layer_of_the_primary_leaves_out():
+    proven = drills.result(layers=drills.layers(PRIMARY=drills.layer(LayerName.PRIMARY)))
+    assert "matches the primary (catalogs and sequences are not compared)" in drill_sentence(proven)
+    assert "catalogs" not in drill_sentence(drills.result())
+
+
+def test_what_lets_a_layer_run_the_next_time_is_among_the_steps():
+    hint = "For the layer amcheck, type CREATE EXTENSION amcheck; in each database of the primary, once."
+    unrun = drills.layer(LayerName.AMCHECK, LayerState.NOT_RUN, reason="it is not installed", hint=hint)
+    layers = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=unrun)
+    assert hint in drill_steps(drills.result(layers=layers))
+    by_design = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=replace(unrun, by_design=True))
+    assert drill_steps(drills.result(layers=by_design)) == ()

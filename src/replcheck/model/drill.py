@@ -170,6 +170,8 @@ class LayerReport:
     by_design: bool = False
     """For a layer that did not run: True where it makes no sense for this backup, or was not asked for. It changes no
     outcome then."""
+    hint: str = ""
+    """What lets it look at everything the next time, as a sentence; empty where nothing is known to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,10 @@ _ASKED_TOO_MUCH = {*_LIMITS, NOT_REACHED}
 """What may lie in the request as well as in the backup."""
 
 
+_LEFT_OUT = "catalogs and sequences are not compared"
+"""By the layer of the primary: what the server changes all the time would differ."""
+
+
 def drill_sentence(result: DrillResult) -> str:
     """Return the verdict in one sentence, with what it rests on."""
     told = {
@@ -58,6 +62,8 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
         return (*(() if _only(result, _ASKED_TOO_MUCH) else (first,)), *hints)
     if result.verdict is DrillVerdict.UNCOMPARED:
         hints += _after_uncompared(result)
+    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED):
+        hints += [layer.hint for layer in result.layers if layer.hint and not layer.by_design]
     if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
         hints.append("Mend what kept a layer from running, leave it out with --layer, or demand it with --require.")
     return tuple(hints)
@@ -100,7 +106,7 @@ def _matched(layer: LayerReport, result: DrillResult) -> str:
     limited = any(note.startswith(SEAL_SCOPE) for note in result.tool_notes)
     of = f" of {counted(layer.relations, 'relation')}" if layer.relations is not None else ""
     rows = f" ({counted(layer.rows, 'row')})" if layer.rows is not None else ""
-    against = "the seal" if layer.name is LayerName.SEAL else "the primary"
+    against = "the seal" if layer.name is LayerName.SEAL else f"the primary ({_LEFT_OUT})"
     if layer.name is LayerName.SEAL and limited:
         # A limited seal proves nothing of the rest, and the sentence must not read as if it did.
         rows += ", of those sealed,"
