@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from replcheck.drill.verdict import required_problems, result_verdict
 from replcheck.events import (
     LayerFinished,
     ProblemFound,
@@ -251,3 +252,18 @@ def test_what_lets_a_layer_run_the_next_time_is_among_the_steps():
     assert hint in drill_steps(drills.result(layers=layers))
     by_design = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=replace(unrun, by_design=True))
     assert drill_steps(drills.result(layers=by_design)) == ()
+
+
+def test_a_copy_that_came_back_without_a_required_layer_is_not_called_not_tried():
+    unrun = drills.layer(LayerName.MANIFEST, LayerState.NOT_RUN, reason="only a base backup has one", by_design=True)
+    layers = drills.layers(SEAL=drills.layer(LayerName.SEAL), MANIFEST=unrun)
+    problems = tuple(required_problems(layers, {LayerName.MANIFEST}))
+    lacking = drills.result(layers=layers, problems=problems, verdict=DrillVerdict.NOT_TRIED)
+    assert result_verdict(lacking) is DrillVerdict.NOT_TRIED
+    text = rendered(lacking)
+    assert text.splitlines()[0].endswith("restored, required proof missing")
+    assert "was restored and answers, and is neither proven nor refuted: the layer" in " ".join(text.split())
+    assert "`require` of a backup" in " ".join(text.split())
+    full = drills.blocked().problems
+    both = replace(lacking, problems=(*problems, *full))
+    assert rendered(both).splitlines()[0].endswith("not tried")

@@ -65,6 +65,14 @@ def test_everything_comes_from_the_file(configured):
     assert found.nodes == ()
 
 
+def test_a_backup_may_require_other_layers_than_the_rest(configured):
+    text = NODES + BACKUPS.replace("[backups.nightly]", '[backups.nightly]\nrequire = ["amcheck", "seal"]') + DRILL
+    assert text.count("require =") == 2
+    assert request(configured(text)).required == {LayerName.AMCHECK, LayerName.SEAL}
+    assert request(configured(text), require=("manifest",)).required == {LayerName.MANIFEST}
+    assert request(configured(text.replace('["amcheck", "seal"]', "[]"))).required == frozenset()
+
+
 def test_a_flag_beats_the_environment_which_beats_the_file(configured):
     configuration = configured(NODES + BACKUPS + DRILL)
     environment = HERE | {"REPLCHECK_SCRATCH": "/from/environment"}

@@ -32,6 +32,7 @@ from replcheck.report.drill_words import (
     drill_steps,
     drills_sentence,
     everything_wrong,
+    lacks_only_required,
     rows_were_compared,
 )
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
@@ -91,7 +92,9 @@ def _verdict(verdict: DrillVerdict, style: Style) -> Text:
 
 
 def _word(result: DrillResult) -> str:
-    """Return the verdict's word, and another one where rows were compared and only something else is missing."""
+    """Return the verdict's word, and another one where a copy came back that lacks less, or more, than it says."""
+    if lacks_only_required(result):
+        return "restored, required proof missing"
     partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
     return "restored, not all proven" if partial else result.verdict.value
 

@@ -6,7 +6,7 @@ The sentence says what was proven and by what; where no layer compared rows it s
 from collections.abc import Collection, Sequence
 
 from replcheck.drill.plan import FROM
-from replcheck.drill.verdict import NOT_REACHED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls
+from replcheck.drill.verdict import NOT_REACHED, REQUIRED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls, was_opened
 from replcheck.model.drill import (
     BackupKind,
     Blame,
@@ -87,6 +87,13 @@ def rows_were_compared(result: DrillResult) -> bool:
     return any(layer.name.compares_rows and layer.state is not LayerState.NOT_RUN for layer in result.layers)
 
 
+def lacks_only_required(result: DrillResult) -> bool:
+    """Return whether a copy came back and answers, and nothing but a required layer keeps it from a verdict."""
+    whole = [problem for problem in result.problems if not problem.partial]
+    not_tried = result.verdict is DrillVerdict.NOT_TRIED and was_opened(result.stages)
+    return not_tried and bool(whole) and all(problem.code == REQUIRED for problem in whole)
+
+
 def the_backup(result: DrillResult) -> str:
     """Return which backup was drilled, for a sentence."""
     if result.copy is None or result.copy.label == result.backup:
@@ -153,6 +160,8 @@ def _not_tried(result: DrillResult) -> str:
     problems = [problem.what for problem in result.problems if problem.blame is Blame.ENVIRONMENT]
     first = problems[0] if problems else "the copy never answered"
     more = f"; {counted(len(problems) - 1, 'more problem')} below" if len(problems) > 1 else ""
+    if lacks_only_required(result):
+        return f"{the_backup(result)} was restored and answers, and is neither proven nor refuted: {first}{more}"
     return f"{the_backup(result)} is neither proven nor refuted: {first}{more}"
 
 

@@ -111,7 +111,8 @@ def drill_request(
     _require_sense(flags)
     drill = configuration.drill if configuration else Drill()
     name, backup = _backup(flags, configuration)
-    required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in drill.require)
+    wanted = drill.require if backup.require is None else backup.require
+    required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in wanted)
     layers = _layers("--layer", flags.layers) or _configured_layers(drill)
     if layers is not None and (missing := required - layers):
         words = ", ".join(sorted(name.name.lower() for name in missing))
