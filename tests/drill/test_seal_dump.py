@@ -10,8 +10,8 @@ import pytest
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.layers.seal import CHANGED, SealLayer
 from replcheck.drill.seal_options import DumpFormat
-from replcheck.errors import StatementFailed
-from replcheck.lab.cluster import LabCluster
+from replcheck.errors import ProgramError, StatementFailed
+from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.model.drill import BackupKind, LayerReport, LayerState
 from replcheck.model.seal import SealedRelation, SealManifest, SealVerdict
 from replcheck.postgres.programs import run_program
@@ -168,6 +168,18 @@ def test_a_view_that_is_computed_anew_is_no_difference(cluster: LabCluster, data
         assert report.reason == "public.seen holds other rows: a restore computes them anew"
     finally:
         cluster.drop_database(name)
+
+
+@newest_only
+def test_what_pg_dump_may_not_read_is_named(cluster: LabCluster, database: str, dumps: Path) -> None:
+    cluster.primary.execute("grant execute on function pg_create_restore_point(text) to public", dbname=database)
+    cluster.primary.execute("select lo_create(4711)", dbname=database)
+    options = {"databases": (database,), "catalogs": False, "dump_file": dumps / "refused.dump"}
+    with pytest.raises(ProgramError, match=r"may not read large object 4711 \(SQLSTATE 42501\)"):
+        seal(cluster, **options)
+    assert list(dumps.iterdir()) == []
+    cluster.primary.execute(f"grant select on large object 4711 to {AUDIT_ROLE}", dbname=database)
+    assert seal(cluster, **options).dump is not None
 
 
 @newest_only
