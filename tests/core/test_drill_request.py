@@ -137,6 +137,8 @@ def test_the_only_backup_needs_no_name(configured):
         (None, {"source": "base:"}, "--from must be KIND:PATH"),
         (None, {"source": "dump:/x", "wal": Path("/wal")}, "--wal makes no sense"),
         (None, {"wal": Path("/wal")}, "--wal was given without --from"),
+        (None, {"source": "base:/x", "globals": Path("/g.sql")}, "--globals makes no sense"),
+        (None, {"globals": Path("/g.sql")}, "--globals was given without --from"),
         (None, {"source": "base:/x", "backup": "y"}, "a configured backup and --from"),
         (None, {"source": "base:/x", "every": True, "copy": "y"}, "--all and --copy"),
         (None, {"source": "base:/x", "every": True, "keep": True}, "--all and --keep"),
@@ -152,6 +154,11 @@ def test_nonsense_is_refused_in_one_line(configured, text, flags, told):
     with pytest.raises(UsageError, match=told) as caught:
         request(configured(text) if text else None, **flags)
     assert "canary" not in caught.value.message + caught.value.hint
+
+
+def test_the_roles_of_a_dump_come_from_their_own_file():
+    assert request(source="dump:/x").backup.globals is None
+    assert request(source="dump:/x", globals=Path("/g.sql")).backup.globals == "/g.sql"
 
 
 def test_an_assertion_that_writes_is_refused(configured):

@@ -254,7 +254,7 @@ def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
 
 def arguments(**changes):
     none: dict[str, Any] = dict.fromkeys(
-        ("backup", "source", "wal", "copy", "target", "scratch", "primary", "config", "output", "events")
+        ("backup", "source", "wal", "globals", "copy", "target", "scratch", "primary", "config", "output", "events")
     )
     off: dict[str, Any] = dict.fromkeys(("every", "keep", "clean", "quiet", "verbose"), False)
     given: dict[str, Any] = {

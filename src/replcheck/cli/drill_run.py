@@ -128,6 +128,7 @@ def _flags(arguments: DrillArguments) -> DrillFlags:
         backup=arguments.backup,
         source=arguments.source,
         wal=arguments.wal,
+        globals=arguments.globals,
         copy=arguments.copy,
         every=arguments.every,
         target=arguments.target,

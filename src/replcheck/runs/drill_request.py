@@ -44,6 +44,7 @@ class DrillFlags:
     source: str | None = None
     """`KIND:PATH` of one that is not configured."""
     wal: Path | None = None
+    globals: Path | None = None
     copy: str | None = None
     every: bool = False
     """Whether all backups of the source are drilled in turn."""
@@ -178,6 +179,10 @@ def _require_sense(flags: DrillFlags) -> None:
         raise UsageError("a configured backup and --from were given", hint="Give one of the two.")
     if flags.wal is not None and flags.source is None:
         raise UsageError("--wal was given without --from", hint="A configured backup names its WAL archive itself.")
+    if flags.globals is not None and flags.source is None:
+        raise UsageError(
+            "--globals was given without --from", hint="A configured backup names its file of globals itself."
+        )
     if flags.every and flags.copy is not None:
         raise UsageError("--all and --copy were given", hint="Give one of the two.")
     if flags.every and flags.keep:
@@ -186,7 +191,7 @@ def _require_sense(flags: DrillFlags) -> None:
 
 def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str, Backup]:
     if flags.source is not None:
-        return FROM, _spelled_out(flags.source, flags.wal)
+        return FROM, _spelled_out(flags.source, flags.wal, flags.globals)
     configured = configuration.backups if configuration else {}
     name = flags.backup or (configuration.drill.backup if configuration else None)
     if name is None and len(configured) == 1:
@@ -202,7 +207,7 @@ def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str
     return name, configured[name]
 
 
-def _spelled_out(text: str, wal: Path | None) -> Backup:
+def _spelled_out(text: str, wal: Path | None, roles: Path | None) -> Backup:
     kind, colon, place = text.partition(":")
     if not colon or not place or kind not in _FROM_KINDS:
         raise UsageError(
@@ -212,11 +217,15 @@ def _spelled_out(text: str, wal: Path | None) -> Backup:
     archive = str(wal) if wal is not None else None
     if wal is not None and kind not in ("base", "snapshot"):
         raise UsageError(f"--wal makes no sense for a backup of the kind {kind}")
+    if roles is not None and kind != "dump":
+        raise UsageError(f"--globals makes no sense for a backup of the kind {kind}")
     if kind == "base":
         return BaseBackup(kind="base", path=place, wal=archive)
     if kind == "snapshot":
         return SnapshotBackup(kind="snapshot", path=place, wal=archive)
-    return DumpBackup(kind="dump", path=place) if kind == "dump" else PgBackRestBackup(kind="pgbackrest", stanza=place)
+    if kind == "dump":
+        return DumpBackup(kind="dump", path=place, globals=str(roles) if roles is not None else None)
+    return PgBackRestBackup(kind="pgbackrest", stanza=place)
 
 
 def _layers(flag: str, words: tuple[str, ...]) -> frozenset[LayerName] | None:
