@@ -311,8 +311,8 @@ def test_the_report_of_a_seal_is_read_back_and_judged(store):
     )
     past = past_seal(seal_document(result))
     page = io.StringIO()
-    print_past_seal(past, Console(file=page, width=80), Style(), quiet=False, verbose=False)
-    for told in ("SEALED", "replcheck_01a2 at 0/9A000D8", "/seals/01a2.seal.json", "--target seal:01a2"):
+    print_past_seal(past, Console(file=page, width=80), Style(), follow="replcheck drill x", quiet=False, verbose=False)
+    for told in ("SEALED", "replcheck_01a2 at 0/9A000D8", "/seals/01a2.seal.json", "    replcheck drill x\n"):
         assert told in page.getvalue()
     for lie in ({"outcome": "partial"}, {"exit_code": 1}, {"schema": "other"}, {"verdict": "sealed in part"}):
         with pytest.raises(ValueError, match=r"verdict|schema"):

@@ -1,6 +1,7 @@
 """`replcheck history` and `replcheck report` from their options to their exit status: 0, or 3 where anything lacks."""
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,11 @@ from rich.console import Console
 
 from replcheck.cli.display import Display
 from replcheck.cli.history import Ending
+from replcheck.cli.next_drill import next_drill
 from replcheck.cli.options import Format
 from replcheck.cli.output import Draw, check_output, deliver, page
 from replcheck.cli.stored import Source, find_source
+from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.drill import DrillResult
@@ -84,7 +87,7 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     stored = read_report(source.store, name)
 
     def draw(console: Console, style: Style) -> None:
-        _print_report(stored.result, console, style, written)
+        _print_report(stored.result, console, style, written, source)
 
     check_output(written.output)
     text = json.dumps(stored.document, indent=2) + "\n"
@@ -92,11 +95,12 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
 
 
 def _print_report(
-    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
+    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written, source: Source
 ) -> None:
     match result:
         case PastSeal():
-            print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
+            follow = _follow(result, source)
+            print_past_seal(result, console, style, follow=follow, quiet=written.quiet, verbose=written.verbose)
         case DrillResult() if written.quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():
@@ -105,6 +109,18 @@ def _print_report(
             print_verdict(result, console, style)
         case AuditResult():
             print_audit(result, console, style, verbose=written.verbose)
+
+
+def _follow(seal: PastSeal, source: Source) -> str:
+    here = source.configuration if source.configuration and source.configuration.cluster == seal.cluster else None
+    return next_drill(
+        seal.seal_id,
+        Path(seal.file),
+        dump=seal.dump.file if seal.dump is not None else None,
+        configuration=here,
+        config=source.config,
+        folder=seal_folder(seal.cluster, here, os.environ),
+    )
 
 
 def write_period(

@@ -35,7 +35,7 @@ from replcheck.report.drill_words import (
     lacks_only_required,
     rows_were_compared,
 )
-from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
+from replcheck.report.style import Style, cell, heading, line, plain_table, step, verbatim
 from replcheck.report.verdict import counted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,8 +77,8 @@ def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> 
     steps = drill_steps(result)
     if steps:
         heading(console, "What to do next")
-        for number, step in enumerate(steps, start=1):
-            line(console, f"{number}. {step}")
+        for number, told in enumerate(steps, start=1):
+            step(console, number, told)
 
 
 def print_all_drills(verdicts: Sequence[DrillVerdict], console: Console, style: Style) -> None:

@@ -140,7 +140,7 @@ def _failed(result: DrillResult) -> str:
     how = (
         "does not meet its limits" if codes and codes <= _LIMITS and not _failed_layers(result) else "failed its drill"
     )
-    more = f"; {counted(len(reasons) - 1, 'more problem')} below" if len(reasons) > 1 else ""
+    more = f"; {counted(len(reasons) - 1, 'more problem')}" if len(reasons) > 1 else ""
     return f"{the_backup(result)} {how}: {reasons[0]}{more}"
 
 
@@ -159,7 +159,7 @@ def _layer_failure(layer: LayerReport) -> str:
 def _not_tried(result: DrillResult) -> str:
     problems = [problem.what for problem in result.problems if problem.blame is Blame.ENVIRONMENT]
     first = problems[0] if problems else "the copy never answered"
-    more = f"; {counted(len(problems) - 1, 'more problem')} below" if len(problems) > 1 else ""
+    more = f"; {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
     if lacks_only_required(result):
         return f"{the_backup(result)} was restored and answers, and is neither proven nor refuted: {first}{more}"
     return f"{the_backup(result)} is neither proven nor refuted: {first}{more}"

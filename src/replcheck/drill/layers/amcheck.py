@@ -34,10 +34,12 @@ _STATEMENT_TIMEOUT_S = 24 * 3600.0
 _POLL_S = 0.2
 _MOST_PROBLEMS = 50
 _AMCHECK_BEFORE = (
-    "For the layer amcheck, type CREATE EXTENSION amcheck; in each database of the primary, once: a copy that stands"
-    " still at a target has it from the WAL written after that."
+    "To have the layer amcheck in copies that stand still at a target, make the extension in each database of the"
+    " primary, before the WAL of the target is written: CREATE EXTENSION amcheck;"
 )
-_AMCHECK_THERE = "For the layer amcheck, type CREATE EXTENSION amcheck; in each database of the copy's server."
+_AMCHECK_THERE = (
+    "To have the layer amcheck, make the extension in each database of the copy's server: CREATE EXTENSION amcheck;"
+)
 
 
 @dataclass(slots=True, kw_only=True)
