@@ -118,6 +118,14 @@ def test_a_kind_that_there_is_none_of_is_refused_with_the_nearest(run, store, ki
     assert hint in ended.err
 
 
+def test_a_variable_is_named_where_it_is_to_blame_and_not_beside_a_flag(run, store, monkeypatch):
+    flagged = assert_one_line(run("history", "--store", str(store), "--format", "xml"))
+    assert "'--format'" in flagged
+    assert "REPLCHECK_FORMAT" not in flagged
+    monkeypatch.setenv("REPLCHECK_FORMAT", "xml")
+    assert "REPLCHECK_FORMAT" in assert_one_line(run("history", "--store", str(store)))
+
+
 def test_the_record_of_a_run_is_shown(run, store):
     for words in (
         ("history", "--store", str(store), "show", "latest"),

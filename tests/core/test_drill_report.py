@@ -267,3 +267,9 @@ def test_a_copy_that_came_back_without_a_required_layer_is_not_called_not_tried(
     full = drills.blocked().problems
     both = replace(lacking, problems=(*problems, *full))
     assert rendered(both).splitlines()[0].endswith("not tried")
+
+
+def test_where_nothing_was_fetched_no_page_of_what_did_not_run_is_printed():
+    assert "Layers of proof" not in rendered(drills.blocked())
+    assert "Layers of proof" in rendered(drills.blocked(), verbose=True)
+    assert "Layers of proof" in rendered(drills.broken_archive())

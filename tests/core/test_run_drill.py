@@ -299,6 +299,22 @@ def test_clean_removes_nothing_where_nothing_is(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == f"nothing was left in {tmp_path / 'none'}\n"
 
 
+@pytest.mark.parametrize(
+    "beside", [("nightly",), ("--from", "base:/x"), ("--target", "latest"), ("--keep",), ("--all",)]
+)
+def test_clean_does_nothing_else(monkeypatch, tmp_path, capsys, beside):
+    monkeypatch.chdir(tmp_path)
+    assert main(["drill", "--clean", *beside]) == ExitStatus.UNCHECKED
+    assert "--clean and" in capsys.readouterr().err
+
+
+def test_clean_leaves_a_folder_alone_that_is_no_drills(tmp_path, capsys):
+    (tmp_path / "letter").touch()
+    assert main(["drill", "--clean", "--scratch", str(tmp_path)]) == ExitStatus.UNCHECKED
+    assert "is not a drill's: it holds letter" in capsys.readouterr().err
+    assert (tmp_path / "letter").exists()
+
+
 def test_the_report_of_a_seal_is_read_back_and_judged(store):
     result = SealResult(
         run_id="019535d9-3df7-79fb-b466-fa907fa17f9e",

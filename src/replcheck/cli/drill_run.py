@@ -18,6 +18,7 @@ from replcheck.cli.output import check_output, deliver, events_to, page, require
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.config.model import Scratch
+from replcheck.errors import UsageError
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
@@ -99,7 +100,24 @@ def _rendered(
     return page(target, configuration, draw)
 
 
+def _require_only_clean(arguments: DrillArguments) -> None:
+    """Raise UsageError where a drill was asked for beside the clean-up: it would not be done."""
+    given = {
+        "BACKUP": arguments.backup,
+        "--from": arguments.source,
+        "--target": arguments.target,
+        "--all": arguments.every,
+        "--keep": arguments.keep,
+    }
+    beside = next((name for name, value in given.items() if value), None)
+    if beside is not None:
+        raise UsageError(
+            f"--clean and {beside} were given", hint="Clean up first, then drill: --clean does nothing else."
+        )
+
+
 def _clean(arguments: DrillArguments, configuration: Configuration | None, display: Display) -> ExitStatus:
+    _require_only_clean(arguments)
     root = scratch_folder(arguments.scratch, configuration, os.environ)
     scratch = configuration.drill.scratch if configuration is not None else None
     scratch_dsn = scratch.dsn if isinstance(scratch, Scratch) else None

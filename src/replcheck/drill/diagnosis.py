@@ -77,7 +77,7 @@ _KNOWN = (
     # A file that is missing or cut off is the backup's fault; that one cannot be got at is this machine's.
     _known(f": ({'|'.join(SURROUNDINGS)})", "scratch_unreadable",
            "a file of the scratch server cannot be read or written on this machine", refutes=False,
-           hint="Look at the file system of drill.scratch and the kernel's log."),
+           hint="Look at the file system of the scratch folder and the kernel's log."),
     _known("requested recovery stop point is before consistent recovery point", "target_before_backup",
            "the target lies before the first position at which the backup is consistent", refutes=False,
            hint="Choose a later target, or an older backup."),

@@ -21,8 +21,8 @@ from replcheck.postgres.session import Session
 
 REDEFINED = Lack(
     code="redefined",
-    reason="it was rewritten, redefined or dropped meanwhile",
-    hint="Try again when no DDL runs.",
+    reason="it was refreshed, rewritten, redefined or dropped meanwhile",
+    hint="Try again when nothing refreshes, rewrites or redefines it.",
 )
 LOCKED = Lack(
     code="locked",

@@ -144,6 +144,17 @@ class _SealOfDumps:
         return SealLayer(self.wishes.seal, jobs=self.wishes.jobs, dump_file=file).run(case)
 
 
+def never_for(kind: BackupKind, layer: LayerName) -> str:
+    """Say why no backup of a kind can have a layer; empty where one can."""
+    if layer is LayerName.MANIFEST and kind is not BackupKind.BASE:
+        return "only a base backup has one"
+    if layer is LayerName.CHECKSUMS and not kind.physical:
+        return f"a {kind.value} brings no pages of its own"
+    if layer is LayerName.PRIMARY and not kind.physical:
+        return f"a {kind.value} has no transaction ids of the primary"
+    return ""
+
+
 def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, str]]:
     if wishes.wanted is not None:
         yield from ((name, _NOT_ASKED) for name in LayerName if name not in wishes.wanted)
@@ -151,12 +162,11 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
         yield LayerName.SEAL, "no seal was named as the target"
     if not wishes.nodes:
         yield LayerName.PRIMARY, "no primary was named"
-    elif not kind.physical:
-        yield LayerName.PRIMARY, f"a {kind.value} has no transaction ids of the primary"
-    if kind is not BackupKind.BASE:
-        yield LayerName.MANIFEST, "only a base backup has one"
-    if not kind.physical:
-        yield LayerName.CHECKSUMS, f"a {kind.value} brings no pages of its own"
+    elif reason := never_for(kind, LayerName.PRIMARY):
+        yield LayerName.PRIMARY, reason
+    for name in (LayerName.MANIFEST, LayerName.CHECKSUMS):
+        if reason := never_for(kind, name):
+            yield name, reason
     if not wishes.assertions:
         yield LayerName.ASSERTIONS, "no assertions are configured"
 

@@ -183,7 +183,7 @@ def check_space(folder: Path, needed_bytes: int | None) -> None:
             f"there is no room for the copy in {folder}: it needs {format_size(needed_bytes + _RESERVE_BYTES)},"
             f" and {format_size(free)} are free",
             code="no_space",
-            hint="Choose a folder on another file system as drill.scratch.",
+            hint="Choose a folder on another file system with --scratch, or as drill.scratch.",
         )
 
 
@@ -245,6 +245,24 @@ def remove_scratch(scratch: Scratch) -> None:
     _remove(state)
 
 
+def require_drills_folder(root: Path) -> None:
+    """Raise DrillBlocked where a folder holds what is no drill's: it was hardly meant. What is missing passes."""
+    try:
+        stranger = next((entry.name for entry in root.iterdir() if not _is_ours(entry)), None)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise DrillBlocked(
+            f"folder {root} cannot be looked at: {(exc.strerror or 'unknown error').lower()}", code="scratch_unusable"
+        ) from exc
+    if stranger is not None:
+        raise DrillBlocked(
+            f"folder {root} is not a drill's: it holds {stranger}",
+            code="scratch_not_empty",
+            hint="Name the folder that drills were given with --scratch, or as drill.scratch.",
+        )
+
+
 def remove_root(root: Path) -> None:
     """Remove the folder of scratch directories where it is empty and was made by `make_scratch`."""
     with suppress(OSError):
@@ -274,19 +292,19 @@ def _make_root(root: Path) -> bool:
         raise DrillBlocked(
             f"folder {root} cannot be used for scratch servers: {exc.strerror}",
             code="scratch_unusable",
-            hint="Choose another one as drill.scratch.",
+            hint="Choose a folder that can be written to with --scratch, or as drill.scratch.",
         ) from exc
     if strangers:
         raise DrillBlocked(
             f"folder {root} is not empty and not a drill's: it holds {strangers[0]}",
             code="scratch_not_empty",
-            hint="Choose an empty folder, or one that does not exist yet, as drill.scratch.",
+            hint="Choose an empty folder, or one that does not exist yet, with --scratch or as drill.scratch.",
         )
     if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
         raise DrillBlocked(
             f"folder {root} is not safe: other users can change it",
             code="scratch_unsafe",
-            hint="Choose a folder of your own as drill.scratch.",
+            hint="Choose a folder of your own with --scratch, or as drill.scratch.",
         )
     return new
 
@@ -308,7 +326,9 @@ def _make(root: Path, run_id: str, backup: str, account: Account | None) -> Scra
         make_private_folder(directory, account)
     except OSError as exc:
         raise DrillBlocked(
-            f"scratch directory {directory} cannot be made: {exc.strerror}", code="scratch_unusable"
+            f"scratch directory {directory} cannot be made: {exc.strerror}",
+            code="scratch_unusable",
+            hint="Choose a folder that can be written to with --scratch, or as drill.scratch.",
         ) from exc
     maker = ProcessState.of(os.getpid(), "drill")
     assert maker is not None, "this very process is alive"  # noqa: S101

@@ -54,9 +54,11 @@ def print_drill(result: DrillResult, console: Console, style: Style, *, verbose:
     """Print the report; `verbose` also lists layers that were left out by design, and every difference."""
     _print_header(result, console, style)
     _print_backup(result, console, style)
-    _print_stages(result, console)
-    _print_objectives(result, console, style)
-    _print_layers(result, console, style, verbose=verbose)
+    if result.scratch is not None or verbose:
+        # Where nothing was fetched there is nothing to measure or prove.
+        _print_stages(result, console)
+        _print_objectives(result, console, style)
+        _print_layers(result, console, style, verbose=verbose)
     _print_wrong(result, console, style, verbose=verbose)
     _print_scratch(result, console, style)
     print_drill_verdict(result, console, style)

@@ -197,7 +197,8 @@ def _after_uncompared(result: DrillResult) -> list[str]:
         )
     if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
         steps.append(
-            "Seal the primary again, its materialized views fresh and no table being rewritten, and drill to that."
+            "Seal the primary again, with materialized views refreshed before and nothing refreshed or rewritten"
+            " meanwhile, and drill to that."
         )
     return steps
 

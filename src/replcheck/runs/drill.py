@@ -26,7 +26,7 @@ from replcheck.drill.plan import (
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import remove_root
+from replcheck.drill.scratch import remove_root, require_drills_folder
 from replcheck.drill.seal_choice import Choice, choose_seal
 from replcheck.drill.seals import NEWEST, find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
@@ -148,6 +148,7 @@ def clean_up(
     `commands` are the backups of the kind `command`, by name: they destroy what they had provided. Raises DrillBlocked
     where a drill is at work there, NodeError where the server cannot be used, and what the system refuses.
     """
+    require_drills_folder(root)
     left = FolderRoom(root=root).destroy(commands, kept=True)
     removed = [str(folder) for folder in FolderRoom(root=root).clean(kept=True)]
     remove_root(root)

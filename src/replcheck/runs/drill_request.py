@@ -18,12 +18,12 @@ from replcheck.config.model import (
     Scratch,
     SnapshotBackup,
 )
-from replcheck.drill.plan import FROM
+from replcheck.drill.plan import FROM, never_for
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder
 from replcheck.drill.targets import parse_target
 from replcheck.errors import UsageError
-from replcheck.model.drill import DrillLimits, LayerName, Target
+from replcheck.model.drill import BackupKind, DrillLimits, LayerName, Target
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
@@ -120,6 +120,8 @@ def drill_request(
         raise UsageError(
             f"a layer is required and left out: {words}", hint="Add it to --layer, or to drill.layers, or require less."
         )
+    _require_possible("--layer", flags.layers, backup)
+    _require_possible("--require", flags.require, backup)
     scratch = scratch_folder(flags.scratch, configuration, environment)
     _require_apart(scratch, backup)
     cluster = configuration.cluster if configuration else UNNAMED_CLUSTER
@@ -130,7 +132,7 @@ def drill_request(
         backup=backup,
         copy_label=flags.copy,
         every=flags.every,
-        target=parse_target(flags.target or drill.target),
+        target=parse_target(drill.target if flags.target is None else flags.target),
         scratch=scratch,
         scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
         layers=layers,
@@ -153,6 +155,17 @@ def commands_of(configuration: Configuration | None) -> Mapping[str, CommandBack
     return {name: backup for name, backup in backups.items() if isinstance(backup, CommandBackup)}
 
 
+def _require_possible(flag: str, words: tuple[str, ...], backup: Backup) -> None:
+    """Raise UsageError for a layer that no backup of the kind can have; a configuration speaks of several kinds."""
+    kind = BackupKind(backup.kind)
+    for word in words:
+        reason = never_for(kind, _LAYER_WORDS[word])
+        if reason:
+            raise UsageError(
+                f"{flag} {word} makes no sense for a backup of the kind {kind.value}: {reason}", hint="Leave it out."
+            )
+
+
 def _require_apart(scratch: Path, backup: Backup) -> None:
     """Raise UsageError where the copy would be made inside the backup or its archive: both are only read."""
     if isinstance(backup, BaseBackup | SnapshotBackup | DumpBackup):
@@ -161,7 +174,7 @@ def _require_apart(scratch: Path, backup: Backup) -> None:
             if place is not None and scratch.resolve().is_relative_to(Path(place).resolve()):
                 raise UsageError(
                     f"the scratch folder {printable(str(scratch))} lies inside {printable(place)}, which is only read",
-                    hint="Choose another folder with --scratch, or with drill.scratch.",
+                    hint="Choose another folder with --scratch, or as drill.scratch.",
                 )
 
 
