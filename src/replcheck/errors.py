@@ -22,6 +22,7 @@ No message may hold a row's value, a password or a connection string.
       DrillError            a trial restore cannot be finished; carries a code
         BackupRefuted         because of the backup itself: it does not restore
         DrillBlocked          because of this machine or the configuration: the backup may be sound
+          NotArchived           because the archive ends before the seal that it is to be restored to
       StoreError            the history cannot be read or written
       Interrupted           the user or a signal ended the run
 """
@@ -130,6 +131,20 @@ class BackupRefuted(DrillError):
 
 class DrillBlocked(DrillError):
     """This machine, its programs or the configuration keep the backup from being tried."""
+
+
+class NotArchived(DrillBlocked):
+    """The archive ends before a seal's restore point and is whole up to there: the seal's age decides what that means.
+
+    `missing` is the WAL file that would come next; `owed` says that it was full when the seal was made; `progress` says
+    how far recovery got, empty where it was not tried.
+    """
+
+    def __init__(self, missing: str, *, owed: bool, progress: str = "") -> None:
+        super().__init__(f"the archive ends before the seal: WAL file {missing} is not there{progress}", code="wal")
+        self.missing = missing
+        self.owed = owed
+        self.progress = progress
 
 
 class StoreError(ReplcheckError):

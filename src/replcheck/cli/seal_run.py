@@ -8,11 +8,12 @@ from typing import TextIO
 from rich.console import Console
 
 from replcheck.cli.display import Display
+from replcheck.cli.next_drill import next_drill
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.cli.seal import SealArguments
-from replcheck.config import Configuration
+from replcheck.config import Configuration, find_file
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
@@ -98,6 +99,20 @@ def _rendered(result: SealResult, arguments: SealArguments, configuration: Confi
         if arguments.quiet:
             print_seal_verdict(result, console, style)
         else:
-            print_seal(result, console, style, verbose=arguments.verbose)
+            print_seal(
+                result, console, style, follow=_follow(result, arguments, configuration), verbose=arguments.verbose
+            )
 
     return page(target, configuration, draw)
+
+
+def _follow(result: SealResult, arguments: SealArguments, configuration: Configuration | None) -> str:
+    manifest = result.seal.manifest
+    return next_drill(
+        manifest.seal_id,
+        Path(result.seal.file),
+        dump=manifest.dump.file if manifest.dump is not None else None,
+        configuration=configuration,
+        config=find_file(arguments.config, os.environ) if configuration is not None else None,
+        folder=seal_folder(manifest.cluster, configuration, os.environ),
+    )

@@ -20,6 +20,8 @@ class Source:
 
     store: Path
     configuration: Configuration | None
+    config: Path | None = None
+    """The configuration's file."""
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -47,7 +49,7 @@ def find_source(config: Path | None, store: Path | None) -> Source:
         )
     if not store.exists():
         raise StoreError(f"there is no history at {store}: no run was recorded there", hint=_others(store))
-    return Source(store=store, configuration=configuration)
+    return Source(store=store, configuration=configuration, config=file)
 
 
 def _others(store: Path) -> str:

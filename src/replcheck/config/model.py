@@ -111,7 +111,17 @@ class Audit(Section):
     """How long rows may stay in flight, or chunks be put off, before they are given up."""
 
 
-class BaseBackup(Section):
+LayerWord = Literal["seal", "primary", "manifest", "checksums", "amcheck", "assertions", "completeness"]
+
+
+class AnyBackup(Section):
+    """What backups of every kind have."""
+
+    require: tuple[LayerWord, ...] | None = None
+    """Layers without which a drill of this backup counts as not checked; left out, those of `drill.require`."""
+
+
+class BaseBackup(AnyBackup):
     """Base backups: directories or tar archives made by pg_basebackup, also incremental ones."""
 
     kind: Literal["base"]
@@ -124,7 +134,7 @@ class BaseBackup(Section):
     """How to fetch a WAL file instead, as in postgresql.conf."""
 
 
-class SnapshotBackup(Section):
+class SnapshotBackup(AnyBackup):
     """File-system snapshots of a data directory, taken while the server ran."""
 
     kind: Literal["snapshot"]
@@ -137,7 +147,7 @@ class SnapshotBackup(Section):
     """How to fetch a WAL file instead, as in postgresql.conf."""
 
 
-class DumpBackup(Section):
+class DumpBackup(AnyBackup):
     """Dumps made by pg_dump: custom, directory, tar or plain SQL, the last also with gzip."""
 
     kind: Literal["dump"]
@@ -150,7 +160,7 @@ class DumpBackup(Section):
     """Parallel jobs of pg_restore, where the format allows it."""
 
 
-class PgBackRestBackup(Section):
+class PgBackRestBackup(AnyBackup):
     """Backups of pgBackRest in a repository on this machine."""
 
     kind: Literal["pgbackrest"]
@@ -163,7 +173,7 @@ class PgBackRestBackup(Section):
     """Its `process-max`."""
 
 
-class CommandBackup(Section):
+class CommandBackup(AnyBackup):
     """A server that commands of the user's provide and destroy, for instance a provider's restore."""
 
     kind: Literal["command"]
@@ -201,9 +211,6 @@ class Seal(Section):
     """Connections that digest at the same time."""
 
 
-LayerWord = Literal["seal", "primary", "manifest", "checksums", "amcheck", "assertions", "completeness"]
-
-
 class Drill(Section):
     """How a trial restore is done."""
 
@@ -223,6 +230,8 @@ class Drill(Section):
     """Recovery time objective: from the first byte fetched until the copy can be used."""
     max_age: Duration | None = Field(default=None, ge=1, examples=["5min"])
     """Recovery point objective: how old the newest recovered commit may be."""
+    archive_delay: Duration = Field(default=3600.0, ge=1)
+    """How long a WAL file that is full may be missing from the archive before that counts against the backup."""
     timeout: Duration | None = Field(default=None, ge=1)
     """How long the whole drill may take; left out, as long as it takes."""
     assertions: dict[str, str] = {}

@@ -5,14 +5,15 @@ made is removed first. A history that cannot be written costs the record, never 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
-from replcheck.config.model import DumpBackup
+from replcheck.config.model import CommandBackup, DumpBackup
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
@@ -25,8 +26,9 @@ from replcheck.drill.plan import (
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import remove_root
-from replcheck.drill.seals import find_seal
+from replcheck.drill.scratch import remove_root, require_drills_folder
+from replcheck.drill.seal_choice import Choice, choose_seal
+from replcheck.drill.seals import NEWEST, find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.drill.verdict import SEAL_SCOPE
 from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
@@ -40,6 +42,7 @@ from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
 from replcheck.runs.demo_stop import StopWish
+from replcheck.runs.drill_before import judged
 from replcheck.runs.drill_request import DrillRequest
 from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
@@ -74,6 +77,13 @@ def _cleaned(root: Path) -> list[Path]:
         return []  # the drill itself will say that another is at work there
 
 
+def _destroyed(request: DrillRequest) -> list[str]:
+    try:
+        return FolderRoom(root=request.scratch).destroy(request.commands)
+    except DrillBlocked:
+        return []  # the drill itself will say that another is at work there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What drills are made of; tests bring their own."""
@@ -83,6 +93,7 @@ class Parts:
     )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
     clean: Callable[[Path], list[Path]] = _cleaned
+    destroy: Callable[[DrillRequest], list[str]] = _destroyed
 
 
 def run_drills(
@@ -106,6 +117,8 @@ def run_drills(
     parts = parts or Parts()
     done: list[FinishedDrill] = []
     with _lock(request, store), _wish(wish, tell) as obeyed:
+        for left in parts.destroy(request):
+            tell(f"warning: {left}")
         for folder in parts.clean(request.scratch):
             tell(f"note: {folder}, left by a drill that was killed, was removed")
         obey = _obedience(obeyed, request.timeout_s)
@@ -119,16 +132,28 @@ def run_drills(
     return done
 
 
-def clean_up(root: Path, scratch_dsn: str | None = None) -> list[str]:
-    """Remove what killed drills left under a folder and on a server of the user's, and what was kept; tell each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanedUp:
+    """What is gone, and what may still be there, a clause each."""
 
-    Raises DrillBlocked where a drill is at work there, NodeError where the server cannot be used, and what the system
-    refuses.
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def clean_up(
+    root: Path, scratch_dsn: str | None = None, *, commands: Mapping[str, CommandBackup] = MappingProxyType({})
+) -> CleanedUp:
+    """Remove what killed drills left under a folder and on servers of the user's, and what was kept; tell each.
+
+    `commands` are the backups of the kind `command`, by name: they destroy what they had provided. Raises DrillBlocked
+    where a drill is at work there, NodeError where the server cannot be used, and what the system refuses.
     """
+    require_drills_folder(root)
+    left = FolderRoom(root=root).destroy(commands, kept=True)
     removed = [str(folder) for folder in FolderRoom(root=root).clean(kept=True)]
     remove_root(root)
     dropped = drop_abandoned(scratch_dsn, kept=True) if scratch_dsn is not None else ()
-    return [*removed, *(f'database "{name}"' for name in dropped)]
+    return CleanedUp(removed=(*removed, *(f'database "{name}"' for name in dropped)), left=tuple(left))
 
 
 def _run_one(
@@ -146,7 +171,8 @@ def _run_one(
     emit = FanOut(list(sinks), report_broken=tell)
     emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
     try:
-        found = _succeeded(start, _drilled(request, parts, start, emit, obey))
+        result = judged(_drilled(request, parts, start, emit, obey), request, store, emit)
+        found = _succeeded(start, result)
     except ReplcheckError as error:
         found = _failed(start, error)
     except BaseException as defect:
@@ -160,16 +186,21 @@ def _run_one(
 
 def _drilled(request: DrillRequest, parts: Parts, start: RunStart, emit: Emit, obey: Callable[[], None]) -> DrillResult:
     obey()
-    stored = _seal(request)
-    trial = _trial(request, parts, stored, run_id=start.run_id, started_at=start.started_at)
+    source = parts.source(request)
+    trial = _trial(request, parts, source, _seal(request, source), run_id=start.run_id, started_at=start.started_at)
     return run_trial(trial, emit=emit, now=now, obey=obey)
 
 
 def _trial(
-    request: DrillRequest, parts: Parts, stored: StoredSeal | None, *, run_id: str, started_at: datetime
+    request: DrillRequest,
+    parts: Parts,
+    source: BackupSource,
+    choice: Choice | None,
+    *,
+    run_id: str,
+    started_at: datetime,
 ) -> Trial:
-    seal = stored.manifest if stored else None
-    source = parts.source(request)
+    seal = choice.taken.manifest if choice else None
     wishes = LayerWishes(
         wanted=request.layers,
         seal=seal,
@@ -199,14 +230,20 @@ def _trial(
         limits=request.limits,
         keep=request.keep,
         needs_room=source.kind is not BackupKind.COMMAND and not on_their_server,
-        notes=_notes(stored),
+        notes=(*_notes(choice.taken), *choice.notes(started_at)) if choice else (),
+        known=choice.problems(started_at, request.limits.archive_delay_s) if choice else (),
     )
 
 
-def _seal(request: DrillRequest) -> StoredSeal | None:
-    if request.target.kind is not TargetKind.SEAL or request.target.seal_id is None:
+def _seal(request: DrillRequest, source: BackupSource) -> Choice | None:
+    named = request.target.seal_id
+    if request.target.kind is not TargetKind.SEAL or named is None:
         return None
-    return find_seal(request.target.seal_id, request.seals, signing_key=request.signing_key)
+    if named == NEWEST:
+        choice = choose_seal(source, request.copy_label, request.seals, signing_key=request.signing_key)
+        if choice is not None:
+            return choice
+    return Choice(taken=find_seal(named, request.seals, signing_key=request.signing_key))
 
 
 def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
@@ -220,9 +257,7 @@ def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
     return seal_label if seal_label in labels else None
 
 
-def _notes(stored: StoredSeal | None) -> tuple[str, ...]:
-    if stored is None:
-        return ()
+def _notes(stored: StoredSeal) -> tuple[str, ...]:
     manifest = stored.manifest
     told = {
         SignatureState.VERIFIED: f"its signature by key {stored.key_id} is verified",
@@ -261,8 +296,10 @@ def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillReque
         return
     single = replace(request, every=False)
     try:
-        target = where_it_lies(request.target, stored.manifest if (stored := _seal(request)) else None)
-        labels = [copy.label for copy in parts.source(request).copies() if can_start(copy, target)]
+        source = parts.source(request)
+        choice = _seal(request, source)
+        target = where_it_lies(request.target, choice.taken.manifest if choice else None)
+        labels = [copy.label for copy in source.copies() if can_start(copy, target)]
     except ReplcheckError:
         labels = []
     if not labels:

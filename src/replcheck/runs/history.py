@@ -30,6 +30,7 @@ LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
+KINDS = (AUDIT, DRILL, SEAL, "selftest")
 _LISTED = 'The runs are listed by "replcheck history".'
 _LOCKED = (AUDIT, DRILL, SEAL)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
@@ -52,6 +53,11 @@ class StoredReport:
     result: AuditResult | DrillResult | PastSeal
     document: Plain
     """The JSON as it was stored."""
+
+
+def known_kinds(store: Path) -> frozenset[str]:
+    """Return the kinds of runs that there are: ours, and those that another version has left in a history."""
+    return frozenset(KINDS) | open_reader(store).kinds()
 
 
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
@@ -85,7 +91,10 @@ def read_report(store: Path, name: str) -> StoredReport:
 
 
 def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`)."""
+    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
+
+    Runs of other kinds, such as drills and seals, are counted by how they ended.
+    """
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
@@ -98,6 +107,9 @@ def summarize(store: Path, *, since: datetime | None, until: datetime | None, no
         tally.add(run, _readable(run, document))
     for past in _with_states(reader, open_runs):
         tally.add_unended(past)
+    for run in reversed(reader.runs(RunFilter(since=since, until=end))):
+        if run.kind != AUDIT:
+            tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
 
 

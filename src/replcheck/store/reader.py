@@ -100,6 +100,11 @@ class HistoryReader:
         with self._connected() as connection:
             return [run for row in connection.execute(statement) if (run := self._read(row)) is not None]
 
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of runs that are in the history."""
+        with self._connected() as connection:
+            return frozenset(connection.scalars(select(RUNS.c.kind).distinct()))
+
     def ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """Return the ids that begin so, newest first."""
         statement = select(RUNS.c.run_id).where(RUNS.c.run_id.startswith(prefix, autoescape=True))
