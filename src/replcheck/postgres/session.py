@@ -146,6 +146,12 @@ class Session:
         return self._connection.info.hostaddr
 
     @property
+    def socket_directory(self) -> str:
+        """Return the directory of the Unix socket that the connection goes through, empty over TCP."""
+        host = self._connection.info.host
+        return host if host.startswith(("/", "@")) else ""
+
+    @property
     def alive(self) -> bool:
         """Return whether the connection was usable when it was last used."""
         return not self._connection.closed
