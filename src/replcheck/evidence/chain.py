@@ -5,9 +5,10 @@ What is wrong is told of the first record that it can be told of, and nothing be
 by an anchor: the SHA-256 of a record that somebody kept elsewhere.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from replcheck.evidence.opening import Opened, Signature, Unreadable
@@ -17,16 +18,26 @@ from replcheck.model.evidence import ChainReport, EarlierRuns, RecordKind
 _SHORT = 12
 
 
+class View(Enum):
+    """Where the lines come from, and so what has to be at their ends."""
+
+    FILE = "file"
+    """An exported file: it begins anywhere, and ends with its closing line."""
+    HISTORY = "history"
+    """A whole chain: it begins with its first record, or behind an archive that a checkpoint tells of."""
+    PART = "part"
+    """Records that follow each other."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ChainFold:
     """Takes the lines of a chain in their order."""
 
-    in_file: bool
-    """Whether a closing line has to follow; a history has none."""
+    view: View
     with_keys: bool
     """Whether there are keys: then every record must be vouched for."""
     anchor: str | None = None
-    """SHA-256 of a record that has to be there."""
+    """SHA-256 of a record that was kept elsewhere, and so vouches for all up to it."""
     problem: str = ""
     broken_at: int | None = None
     _cluster: str = ""
@@ -76,13 +87,14 @@ class ChainFold:
             unverified=self._unverified,
             key_ids=tuple(self._key_ids),
             vouched=self._vouched,
-            oldest_at=_moment(self._oldest_at),
-            newest_at=_moment(self._newest_at),
+            oldest_at=moment_of(self._oldest_at),
+            newest_at=moment_of(self._newest_at),
             problem=self.problem,
             broken_at=self.broken_at,
-            exported_at=_moment(self._closing.recorded_at) if self._closing else None,
-            archived=self._first - 1 if not self.in_file and self._first and not self.problem else 0,
+            exported_at=moment_of(self._closing.recorded_at) if self._closing else None,
+            archived=self._first - 1 if self.view is View.HISTORY and self._first and not self.problem else 0,
             earlier=self._earlier,
+            anchored=self._anchored,
         )
 
     def _wrong_with(self, line: Opened | Unreadable, at: int | None) -> str:
@@ -159,28 +171,55 @@ class ChainFold:
 
     def _judge_the_end(self) -> None:
         last, before, vouched = self._last, self._first - 1, self._vouched
-        if self.in_file and self._closing is None:
+        if self.view is View.FILE and self._closing is None:
             self._refute(f"records were cut off behind record {last}: the closing line is missing", last + 1)
-        elif not self.in_file and before and self._archives.get(before) != self._before:
+        elif self.view is View.HISTORY and before and self._archives.get(before) != self._before:
             self._refute(f"record {before} is missing, and no checkpoint tells of an archive", before)
-        elif self.anchor is not None and not self._anchored:
-            self._refute(f"no record up to {last} has the SHA-256 that was kept: records were changed or cut off", None)
         elif self.with_keys and vouched < last:
             self._refute(f"record {vouched + 1} is not signed, and no later one vouches for it", vouched + 1)
+        elif self.with_keys and self._closing is not None and not self._end_is_vouched_for(self._closing):
+            self._refute(f"records could have been cut off behind record {last}: the closing line is not signed", None)
+
+    def _end_is_vouched_for(self, closing: Opened) -> bool:
+        return closing.signature is Signature.VERIFIED or self._head == self.anchor
 
     def _refute(self, problem: str, at: int | None) -> None:
         self.problem, self.broken_at = problem, at
 
 
 def judge(
-    lines: Iterable[Opened | Unreadable], *, in_file: bool, with_keys: bool, anchor: str | None = None
+    lines: Iterable[Opened | Unreadable], view: View, *, with_keys: bool, anchor: str | None = None
 ) -> ChainReport:
     """Return what is found of a chain of lines; nothing behind the first that is wrong is looked at."""
-    fold = ChainFold(in_file=in_file, with_keys=with_keys, anchor=anchor)
+    fold = ChainFold(view=view, with_keys=with_keys, anchor=anchor)
     for line in lines:
         if not fold.take(line):
             break
     return fold.finished()
+
+
+def joined(reports: Sequence[ChainReport]) -> list[ChainReport]:
+    """Return the reports of files of which each has to follow the one before it."""
+    found: list[ChainReport] = []
+    for report in reversed(reports):
+        behind = found[0] if found else None
+        if behind is not None and not report.problem and not behind.problem:
+            if (behind.chain_id, behind.first, behind.before) != (report.chain_id, report.last + 1, report.head):
+                problem = f"record {behind.first} does not follow record {report.last} of the file before it"
+                found[0] = replace(behind, problem=problem, broken_at=behind.first)
+            elif behind.vouched >= behind.first:
+                report = replace(report, vouched=report.last)  # noqa: PLW2901 - what vouches for later records does so
+        found.insert(0, report)
+    return found
+
+
+def without_anchor(reports: Sequence[ChainReport]) -> list[ChainReport]:
+    """Return the reports, the last of them refuted where the anchor is in none and nothing else is wrong."""
+    found = list(reports)
+    if found and not any(report.anchored or report.problem for report in found):
+        problem = f"no record up to {found[-1].last} has the SHA-256 of --head: records were changed or cut off"
+        found[-1] = replace(found[-1], problem=problem)
+    return found
 
 
 def _wrong_with_signature(name: str, line: Opened) -> str:
@@ -196,7 +235,8 @@ def _earlier(held: Mapping[str, Any]) -> EarlierRuns | None:
     return EarlierRuns(count=count, sha256=digest) if type(count) is int and isinstance(digest, str) else None
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """Return the time that a record names; None where it names none."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from replcheck.evidence.statement import CLOSING_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
+from replcheck.evidence.statement import CLOSING_TYPE, MARK_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
 
 MOST_BYTES = 16 << 20
 """Of one line; no record comes near it."""
@@ -52,7 +52,7 @@ class Opened:
     cluster: str
     chain_id: str
     sequence: int
-    """0 for a closing line, which is no record."""
+    """0 for what has no place in the chain: a closing line, and a mark."""
     previous: str | None
     recorded_at: str
     held: Mapping[str, Any]
@@ -128,7 +128,7 @@ def _opened(line: bytes, statement: Mapping[str, Any], key_id: str, signature: S
     predicate = _object(statement.get("predicate"), "its predicate")
     recorded = _object(predicate.get("recorded"), "its making")
     predicate_type = _text(statement.get("predicateType"))
-    if predicate_type == CLOSING_TYPE:
+    if predicate_type in {CLOSING_TYPE, MARK_TYPE}:
         place: Mapping[str, Any] = {"cluster": "", "id": "", "sequence": 0, "previous": None}
     else:
         place = _object(predicate.get("chain"), "its place")

@@ -68,7 +68,7 @@ def document_digest(document: Plain) -> str:
 
 def run_statement(run: RunStart, document: Plain, position: Position, made: Made) -> Object:
     """Return the statement of a run that ended or, where it is no RunRecord, that was killed."""
-    told = _run(run)
+    told = run_told(run)
     if document is None:
         subject = _subject(f"{run.kind}/{run.run_id}/record", canonical_digest(told))
     else:
@@ -143,7 +143,8 @@ def _recorded(made: Made) -> Object:
     }
 
 
-def _run(run: RunStart) -> Object:
+def run_told(run: RunStart) -> Object:
+    """Return what a record tells of a run, ended or, where it is no RunRecord, killed."""
     ended = run if isinstance(run, RunRecord) else None
     return {
         "run_id": run.run_id,

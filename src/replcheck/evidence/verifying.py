@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from replcheck.errors import StoreError, UsageError
-from replcheck.evidence.chain import judge
+from replcheck.evidence.chain import View, judge
 from replcheck.evidence.keys import PublicKey
 from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line
 from replcheck.model.evidence import ChainReport
@@ -33,7 +33,7 @@ Line = Opened | Unreadable
 def verify_file(path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None) -> ChainReport:
     """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file."""
     with reading(path) as lines:
-        return judge(opened(lines, keys), in_file=True, with_keys=bool(keys), anchor=anchor)
+        return judge(opened(lines, keys), View.FILE, with_keys=bool(keys), anchor=anchor)
 
 
 @contextmanager
@@ -62,11 +62,15 @@ def opened(lines: Iterable[bytes], keys: Sequence[PublicKey]) -> Iterator[Line]:
     if more is None:
         return
     rest = chain([more], rest)
-    processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
+    processes = _processes()
     if processes == 1:
         yield from (open_line(line, verifiers) for line in rest)
         return
     yield from _opened_by_several(rest, keys, processes)
+
+
+def _processes() -> int:
+    return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
 def _opened_by_several(lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int) -> Iterator[Line]:

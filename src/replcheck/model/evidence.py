@@ -127,6 +127,8 @@ class ChainReport:
     """Sequence of the last record that lies in an archive, vouched for by a checkpoint; 0 for none."""
     earlier: EarlierRuns | None = None
     """The runs without a record that the chain tells of; None where that part of it was not seen."""
+    anchored: bool = False
+    """Whether the anchor is among its records."""
 
     @property
     def records(self) -> int:

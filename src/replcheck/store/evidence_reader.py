@@ -1,15 +1,15 @@
 """Reads the chains of evidence in a history, without writing to it. What is read is told as it stands, not judged."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, distinct, inspect, select
+from sqlalchemy import ColumnElement, Connection, inspect, select
 
 from replcheck.model.evidence import EarlierRuns, EvidenceRecord, RecordKind
 from replcheck.model.run import RunStart
 from replcheck.store.evidence import EVIDENCE, MARKS, head, stored_record, unrecorded_ends
 from replcheck.store.history import stored_start
-from replcheck.store.reader import HistoryReader, open_reader
+from replcheck.store.reader import HistoryReader, RunFilter, open_reader
 from replcheck.store.tables import RECORDS, RUNS
 
 _ROWS_AT_A_TIME = 500
@@ -29,7 +29,13 @@ class EvidenceReader(HistoryReader):
         with self._connected() as connection:
             if not _kept(connection):
                 return ()
-            return tuple(connection.scalars(select(distinct(EVIDENCE.c.cluster)).order_by(EVIDENCE.c.cluster)))
+            return tuple(connection.scalars(select(EVIDENCE.c.cluster).distinct().order_by(EVIDENCE.c.cluster)))
+
+    def is_signed(self, cluster: str) -> bool:
+        """Return whether any record of a chain says that it is signed."""
+        with self._connected() as connection:
+            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id != "").limit(1)
+            return _kept(connection) and connection.scalar(signed) is not None
 
     def head(self, cluster: str) -> EvidenceRecord | None:
         """Return the last record of a chain; None where it has not begun."""
@@ -37,12 +43,17 @@ class EvidenceReader(HistoryReader):
             return head(connection, cluster) if _kept(connection) else None
 
     def records(
-        self, cluster: str, *, first: int = 1, last: int | None = None, newest_first: bool = False
+        self, cluster: str, *, first: int = 1, last: int | None = None, newest_first: bool = False, kept: bool = False
     ) -> Iterator[EvidenceRecord]:
-        """Yield the records of a chain in their order, a few at a time, as of one moment."""
+        """Yield the records of a chain in their order, a few at a time, as of one moment.
+
+        With `kept`, without those that lie in an archive.
+        """
         limits: list[ColumnElement[bool]] = [EVIDENCE.c.cluster == cluster, EVIDENCE.c.sequence >= first]
         if last is not None:
             limits.append(EVIDENCE.c.sequence <= last)
+        if kept:
+            limits.append(EVIDENCE.c.envelope.is_not(None))
         order = EVIDENCE.c.sequence.desc() if newest_first else EVIDENCE.c.sequence
         with self._connected() as connection:
             if not _kept(connection):
@@ -65,6 +76,11 @@ class EvidenceReader(HistoryReader):
                 for at in range(0, len(wanted), _ROWS_AT_A_TIME)
                 for row in connection.execute(of_runs.where(EVIDENCE.c.run_id.in_(wanted[at : at + _ROWS_AT_A_TIME])))
             }
+
+    def runs_of(self, run_ids: Sequence[str]) -> Mapping[str, RunStart]:
+        """Return the runs with these ids that the history holds, as it holds them; not more than a few hundred."""
+        found = self.runs(RunFilter(run_ids=frozenset(run_ids)))
+        return {run.run_id: run for run in found}
 
     def notes(self, run_id: str) -> tuple[EvidenceRecord, ...]:
         """Return the notes about the record of a run, in their order."""
