@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
 
 from replcheck.evidence.exporting import write_export
 from replcheck.evidence.keys import PublicKey, _public
@@ -104,7 +104,8 @@ def export(path: Path, records: Sequence[EvidenceRecord], closed_by: str | None 
 
 def payload_of(line: bytes) -> dict:
     """Return the statement in a line."""
-    return json.loads(b64decode(json.loads(line)["payload"]))
+    statement: dict = json.loads(b64decode(json.loads(line)["payload"]))
+    return statement
 
 
 def with_payload(line: bytes, statement: object) -> bytes:

@@ -21,7 +21,7 @@ from replcheck.evidence.notary import Notary
 from replcheck.evidence.statement import document_digest
 from replcheck.model.evidence import RecordKind
 from replcheck.model.outcome import Outcome
-from replcheck.model.run import new_run_id
+from replcheck.model.run import RunRecord, new_run_id
 from replcheck.runs.audit import run_audit
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.recorder import Recorder
@@ -99,6 +99,7 @@ def test_every_end_of_an_audit_is_a_record(path, auditor, state):
     assert "a row's value" not in b64decode(last.envelope + "==", validate=False).decode("latin-1")
     told = said(last)["run"]
     [stored] = open_history(path).runs()
+    assert isinstance(stored, RunRecord)
     assert (told["run_id"], told["outcome"], told["summary"]) == (stored.run_id, stored.outcome.value, stored.summary)
     if finished is not None:
         assert finished.evidence is not None
@@ -110,6 +111,7 @@ def test_every_end_of_an_audit_is_a_record(path, auditor, state):
 def test_the_subject_of_a_record_is_the_report_as_it_is_stored_and_printed(path):
     finished = run_audit(REQUEST, store=path, auditor=returning(diverged()))
     document = open_history(path).result(finished.record.run_id)
+    assert isinstance(document, dict)
     statement = evidences.payload_of(records(path)[-1].envelope.encode())
     [subject] = statement["subject"]
     assert subject["name"] == f"audit/{finished.record.run_id}"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain, to_plain
 from replcheck.model.run import RunRecord, RunStart, short_id
@@ -41,6 +42,8 @@ class PastRun:
 
     run: RunStart
     state: RunState
+    evidence: EvidenceHead | None = None
+    """Its record in the chain of its cluster; None where it has none."""
 
 
 def run_document(past: PastRun) -> dict[str, Plain]:
@@ -61,6 +64,7 @@ def run_document(past: PastRun) -> dict[str, Plain]:
         "failure": to_plain(ended.failure) if ended else None,
         "tool_version": run.tool_version,
         "argument_digest": run.argument_digest,
+        "evidence": to_plain(past.evidence),
     }
 
 
@@ -118,6 +122,9 @@ def print_run(past: PastRun, console: Console, style: Style, *, now: datetime) -
             table.add_row("hint", cell(run.failure.hint))
     table.add_row("replcheck", cell(run.tool_version))
     table.add_row("asked", cell(f"SHA-256 {run.argument_digest}"))
+    if past.evidence is not None:
+        table.add_row("evidence", cell(f"record {past.evidence.sequence}, SHA-256 {past.evidence.sha256}"))
+        table.add_row("signed", cell(f"by key {past.evidence.key_id}" if past.evidence.signed else "no"))
     if isinstance(run, RunRecord) and run.failure is None:
         table.add_row("report", cell(f"replcheck report {short_id(run.run_id)}"))
     console.print(table)
