@@ -164,10 +164,7 @@ class ChainFold:
         begin, checkpoint = PREDICATE_TYPES[RecordKind.BEGIN], PREDICATE_TYPES[RecordKind.CHECKPOINT]
         if line.predicate_type in {begin, checkpoint}:
             self._earlier = _earlier(line.held) or self._earlier
-        if line.predicate_type == checkpoint:
-            last, head = line.held.get("last"), line.held.get("head")
-            if type(last) is int and isinstance(head, str):
-                self._archives[last] = head
+        self._archives |= archive_of(line)
 
     def _judge_the_end(self) -> None:
         last, before, vouched = self._last, self._first - 1, self._vouched
@@ -196,6 +193,14 @@ def judge(
         if not fold.take(line):
             break
     return fold.finished()
+
+
+def archive_of(line: Opened) -> dict[int, str]:
+    """Return the last record of the archive that a checkpoint tells of, with its SHA-256; nothing for other records."""
+    last, head = line.held.get("last"), line.held.get("head")
+    if line.predicate_type == PREDICATE_TYPES[RecordKind.CHECKPOINT] and type(last) is int and isinstance(head, str):
+        return {last: head}
+    return {}
 
 
 def joined(reports: Sequence[ChainReport]) -> list[ChainReport]:

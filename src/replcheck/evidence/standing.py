@@ -6,9 +6,10 @@ alone: whoever wants to know for sure has all records verified.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from replcheck.evidence.chain import archive_of
 from replcheck.evidence.in_history import fits
 from replcheck.evidence.keys import PublicKey
 from replcheck.evidence.opening import Keys, Opened, Signature, open_line
@@ -48,6 +49,8 @@ class _Walk:
     vouched_from: int = 0
     """The newest record with a verified signature; 0 where none was met."""
     problem: str = ""
+    archives: dict[int, str] = field(default_factory=dict)
+    """Ends of archives that checkpoints tell of: the last sequence and its SHA-256."""
 
     def take(self, row: EvidenceRecord) -> bool:
         """Take the next older record; return whether nothing is wrong so far."""
@@ -62,11 +65,19 @@ class _Walk:
         self.unsigned += line.signature is Signature.NONE
         if line.signature is Signature.VERIFIED and not self.vouched_from:
             self.vouched_from = row.sequence
+        self.archives |= archive_of(line)
         return True
 
     def follows(self, sequence: int, sha256: str) -> bool:
         """Return whether the oldest record seen follows that one."""
         return self.oldest is not None and (sequence + 1, sha256) == (self.oldest.sequence, self.oldest.previous)
+
+    def ends_at_archive(self, row: EvidenceRecord) -> bool:
+        """Return whether a checkpoint that was seen tells that this record, and all before it, lie in an archive."""
+        told = self.follows(row.sequence, row.sha256) and self.archives.get(row.sequence) == row.sha256
+        if not told:
+            self.problem = f"record {row.sequence} is missing, and no checkpoint tells of an archive"
+        return told
 
     def _wrong_with(self, row: EvidenceRecord, line: object) -> str:
         name = f"record {row.sequence}"
@@ -109,7 +120,7 @@ def state_of(
             rested = mark
             break
         if row.envelope is None:
-            began = walk.follows(row.sequence, row.sha256)  # the rest lies in an archive
+            began = walk.ends_at_archive(row)
             break
         if not walk.take(row):
             break
