@@ -17,10 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_public_key,
 )
-from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined] # it exports so
 
 from replcheck.errors import ConfigurationError, UsageError
-from replcheck.evidence.signing import load_signer
 
 PUBLIC_SUFFIX = ".pub"
 _PRIVATE = b"PRIVATE KEY-----"
@@ -92,6 +90,8 @@ def public_path_of(path: Path) -> Path:
 
 def public_key_of(path: Path) -> PublicKey:
     """Return the public key of a private one; raise ConfigurationError where that cannot be used."""
+    from replcheck.evidence.signing import load_signer  # large, and whoever verifies needs no signer
+
     value = load_signer(path).public_key.keyval["public"]
     return _public(Ed25519PublicKey.from_public_bytes(bytes.fromhex(value)))
 
@@ -127,6 +127,8 @@ def by_id(keys: Sequence[PublicKey]) -> dict[str, PublicKey]:
 
 
 def _public(key: Ed25519PublicKey) -> PublicKey:
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined] # it exports so
+
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(key_id=SSlibKey.from_crypto(key).keyid, pem=pem)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,12 +20,13 @@ from replcheck.evidence.statement import CLOSING_TYPE, MARK_TYPE, PAYLOAD_TYPE, 
 
 MOST_BYTES = 16 << 20
 """Of one line; no record comes near it."""
-_FORM = re.compile(
-    rb'\{"payload":"([A-Za-z0-9+/]+={0,2})","payloadType":"application/vnd\.in-toto\+json",'
+_HEAD = b'{"payload":"'
+_TAIL = re.compile(
+    rb'","payloadType":"application/vnd\.in-toto\+json",'
     rb'"signatures":\[(?:\{"keyid":"([0-9a-f]{64})","sig":"([A-Za-z0-9+/]{86}==)"\})?\]\}'
 )
-"""The one form of an envelope: JSON with sorted keys and no blanks, with one signature or none. Read with an expression
-and not with a JSON parser, since every byte matters and there are many lines."""
+"""What stands behind the payload, in the one form of an envelope: JSON with sorted keys and no blanks, with one
+signature or none. Not read with a JSON parser, since every byte matters and there are many lines."""
 Keys = Mapping[str, Ed25519PublicKey]
 
 
@@ -40,9 +41,11 @@ class Signature(Enum):
     """It is signed, and there was no key to verify it with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What one line says of itself; whether that is true of its chain is not judged."""
+class Opened(NamedTuple):
+    """What one line says of itself; whether that is true of its chain is not judged.
+
+    A tuple, since very many are handed from one process to another.
+    """
 
     sha256: str
     predicate_type: str
@@ -92,11 +95,13 @@ def open_line(line: bytes, keys: Keys) -> Opened | Unreadable:
 def _unwrapped(line: bytes) -> tuple[bytes, str, bytes | None]:
     if len(line) > MOST_BYTES:
         raise _NoRecord("it is too long")
-    form = _FORM.fullmatch(line)
-    if form is None:
+    end = line.find(b'"', len(_HEAD))
+    tail = _TAIL.fullmatch(line, end) if line.startswith(_HEAD) and end > len(_HEAD) else None
+    if tail is None:
         raise _NoRecord("it is no envelope of a statement in canonical form")
-    payload, key_id, signature = form.groups()
-    return _decoded(payload), key_id.decode() if key_id else "", _decoded(signature) if signature else None
+    key_id, signature = tail.groups()
+    payload = _decoded(line[len(_HEAD) : end])
+    return payload, key_id.decode() if key_id else "", _decoded(signature) if signature else None
 
 
 def _decoded(text: bytes) -> bytes:

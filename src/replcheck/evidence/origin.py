@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from replcheck import __version__
-from replcheck.postgres.dsn import client_library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +25,8 @@ class Origin:
 @cache
 def this_origin() -> Origin:
     """Return what is known of this process."""
+    from replcheck.postgres.dsn import client_library  # large, and whoever verifies needs no driver
+
     return Origin(
         user=_user(),
         host=socket.gethostname(),

@@ -20,12 +20,14 @@ from replcheck.errors import StoreError, UsageError
 from replcheck.evidence.chain import View, judge
 from replcheck.evidence.keys import PublicKey
 from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line
-from replcheck.model.evidence import ChainReport
+from replcheck.evidence.statement import PREDICATE_TYPES
+from replcheck.model.evidence import ChainReport, RecordKind
 
 _AT_A_TIME = 250
 _FEW = 2_000
 """So many lines are opened sooner than another process is started."""
 _MOST_PROCESSES = 8
+_RUN = PREDICATE_TYPES[RecordKind.RUN]
 _WHERE_FROM = 'A file of evidence is written by "replcheck evidence export".'
 Line = Opened | Unreadable
 
@@ -33,7 +35,7 @@ Line = Opened | Unreadable
 def verify_file(path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None) -> ChainReport:
     """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file."""
     with reading(path) as lines:
-        return judge(opened(lines, keys), View.FILE, with_keys=bool(keys), anchor=anchor)
+        return judge(opened(lines, keys, brief=True), View.FILE, with_keys=bool(keys), anchor=anchor)
 
 
 @contextmanager
@@ -52,8 +54,11 @@ def reading(path: Path) -> Iterator[Iterator[bytes]]:
         raise UsageError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
-def opened(lines: Iterable[bytes], keys: Sequence[PublicKey]) -> Iterator[Line]:
-    """Yield what each line says, in order; opened by several processes where there are many."""
+def opened(lines: Iterable[bytes], keys: Sequence[PublicKey], *, brief: bool = False) -> Iterator[Line]:
+    """Yield what each line says, in order; opened by several processes where there are many.
+
+    With `brief`, what is said of runs may be left out.
+    """
     verifiers = {key.key_id: key.verifier for key in keys}
     rest = iter(lines)
     few = list(islice(rest, _FEW))
@@ -66,20 +71,22 @@ def opened(lines: Iterable[bytes], keys: Sequence[PublicKey]) -> Iterator[Line]:
     if processes == 1:
         yield from (open_line(line, verifiers) for line in rest)
         return
-    yield from _opened_by_several(rest, keys, processes)
+    yield from _opened_by_several(rest, keys, processes, brief=brief)
 
 
 def _processes() -> int:
     return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
-def _opened_by_several(lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int) -> Iterator[Line]:
+def _opened_by_several(
+    lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int, *, brief: bool
+) -> Iterator[Line]:
     # Started afresh: a copy of this process would hold its threads' locks and its connections.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(tuple(keys),))
     try:
         waiting: deque[Future[list[Line]]] = deque()
         for batch in iter(partial(_batch, lines), []):
-            waiting.append(pool.submit(_open_batch, batch))
+            waiting.append(pool.submit(_open_batch, batch, brief))
             if len(waiting) > 2 * processes:
                 yield from waiting.popleft().result()
         while waiting:
@@ -102,8 +109,12 @@ def _begin(keys: tuple[PublicKey, ...]) -> None:
     _verifiers = {key.key_id: key.verifier for key in keys}
 
 
-def _open_batch(lines: list[bytes]) -> list[Line]:
-    return [open_line(line, _verifiers) for line in lines]
+def _open_batch(lines: list[bytes], brief: bool) -> list[Line]:
+    return [_shortened(open_line(line, _verifiers), brief) for line in lines]
+
+
+def _shortened(line: Line, brief: bool) -> Line:
+    return line._replace(held={}) if brief and isinstance(line, Opened) and line.predicate_type == _RUN else line
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
