@@ -6,6 +6,7 @@ No message may hold a row's value, a password or a connection string.
 
     ReplcheckError
       UsageError            a flag, a name or a pattern is wrong
+        AlreadyRunning        another run of the same kind is at work, and this one is skipped
       ConfigurationError    the file is missing, malformed or says something impossible
       NodeError             one node cannot be used; carries its name
         NodeUnreachable       nothing answers at the address
@@ -43,6 +44,10 @@ class ReplcheckError(Exception):
 
 class UsageError(ReplcheckError):
     """An argument names nothing, or contradicts another."""
+
+
+class AlreadyRunning(UsageError):
+    """A run is skipped, since another of its kind and cluster is at work."""
 
 
 class ConfigurationError(ReplcheckError):

@@ -22,8 +22,9 @@ from replcheck.events import (
     StageProgressed,
 )
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerState, Stage
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import Outcome
-from replcheck.model.shape import properties_schema
+from replcheck.model.shape import json_schema, properties_schema
 from replcheck.report.drill import drill_document, drill_json, drill_result, drills_json
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.drill_progress import DrillProgress, draw_drill
@@ -153,8 +154,9 @@ def test_the_document_follows_its_schema_and_reads_back(name):
 def test_the_schema_describes_every_field_of_a_result():
     definitions = {}
     properties = properties_schema(DrillResult, definitions)
+    json_schema(EvidenceHead, definitions)
     assert set(SCHEMA["properties"]) == set(properties) | {
-        *("schema", "kind", "outcome", "exit_code", "summary", "recovery_time_s")
+        *("schema", "kind", "outcome", "exit_code", "summary", "recovery_time_s", "evidence")
     }
     assert SCHEMA["$defs"] == json.loads(json.dumps(dict(sorted(definitions.items()))))
 

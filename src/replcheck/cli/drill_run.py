@@ -23,6 +23,7 @@ from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
+from replcheck.report.evidence import with_evidence
 from replcheck.report.style import Style
 from replcheck.runs.drill import FinishedDrill, Parts, clean_up, run_drills
 from replcheck.runs.drill_request import DrillFlags, DrillRequest, commands_of, drill_request, scratch_folder
@@ -79,12 +80,13 @@ def _rendered(
     configuration: Configuration | None,
     target: TextIO,
 ) -> str:
-    results = [drill.result for drill in done if drill.result is not None]
+    reported = [(drill.result, drill.evidence) for drill in done if drill.result is not None]
+    results = [result for result, _ in reported]
     verdicts = [DrillVerdict(drill.record.verdict) for drill in done]
     if arguments.format is Format.JSON:
         if not request.every:
-            return drill_json(results[0])
-        return drills_json([drill_document(result) for result in results], verdicts)
+            return drill_json(*reported[0])
+        return drills_json([with_evidence(drill_document(result), head) for result, head in reported], verdicts)
 
     def draw(console: Console, style: Style) -> None:
         for number, result in enumerate(results):

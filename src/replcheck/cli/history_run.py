@@ -23,6 +23,7 @@ from replcheck.model.drill import DrillResult
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.report.drill_human import print_drill, print_drill_briefly
+from replcheck.report.evidence import with_evidence
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
@@ -105,7 +106,10 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
         _print_report(stored.result, console, style, written, source)
 
     check_output(written.output)
-    text = json.dumps(stored.document, indent=2) + "\n"
+    document = stored.document
+    if isinstance(document, dict):
+        document = with_evidence(document, stored.evidence)
+    text = json.dumps(document, indent=2) + "\n"
     return _printed(text if written.format is Format.JSON else draw, source, written.output)
 
 

@@ -17,6 +17,7 @@ from replcheck.config import Configuration, find_file
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.model.seal import SealResult
@@ -50,7 +51,9 @@ def _report(
     if finished.error is not None:
         raise finished.error
     assert finished.result is not None  # noqa: S101 - a run without an error has a result
-    trouble = deliver(partial(_rendered, finished.result, arguments, configuration), arguments.output)
+    trouble = deliver(
+        partial(_rendered, finished.result, finished.evidence, arguments, configuration), arguments.output
+    )
     if trouble is not None:
         display.note(f"error: cannot write the report: {trouble}")
         return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
@@ -91,9 +94,15 @@ def _store(arguments: SealArguments, configuration: Configuration | None, cluste
     return default_path(cluster, os.environ)
 
 
-def _rendered(result: SealResult, arguments: SealArguments, configuration: Configuration | None, target: TextIO) -> str:
+def _rendered(
+    result: SealResult,
+    evidence: EvidenceHead | None,
+    arguments: SealArguments,
+    configuration: Configuration | None,
+    target: TextIO,
+) -> str:
     if arguments.format is Format.JSON:
-        return seal_json(result)
+        return seal_json(result, evidence)
 
     def draw(console: Console, style: Style) -> None:
         if arguments.quiet:

@@ -342,7 +342,9 @@ class Output(Section):
     metrics: str | None = Field(default=None, examples=["/var/lib/node_exporter/replcheck.prom"])
     """File for the node exporter."""
     signing_key: str | None = Field(default=None, examples=["/etc/replcheck/clinic.key"])
-    """File of the key that signs evidence."""
+    """File of the key that signs evidence and seals."""
+    public_keys: tuple[str, ...] = Field(default=(), examples=[["/etc/replcheck/clinic-2025.key.pub"]])
+    """Files of the public keys of earlier signing keys."""
     ping_env: str | None = Field(default=None, examples=["REPLCHECK_PING_URL"])
     """Name of the environment variable that holds the address to ping."""
 
@@ -380,7 +382,5 @@ class Configuration(Section):
 
     def without_effect(self) -> tuple[str, ...]:
         """Return the keys that were set and that this version's audit does not act upon yet."""
-        asked: dict[str, Any] = {
-            f"output.{key}": getattr(self.output, key) for key in ("metrics", "signing_key", "ping_env")
-        }
+        asked: dict[str, Any] = {f"output.{key}": getattr(self.output, key) for key in ("metrics", "ping_env")}
         return tuple(key for key, is_set in asked.items() if is_set)

@@ -9,6 +9,7 @@ from enum import Enum
 from rich.console import Console
 from rich.text import Text
 
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain, to_plain
 from replcheck.model.run import RunRecord, RunStart, short_id
@@ -40,6 +41,8 @@ class PastRun:
 
     run: RunStart
     state: RunState
+    evidence: EvidenceHead | None = None
+    """Its record in the chain of its cluster; None where it has none."""
 
 
 def run_document(past: PastRun) -> dict[str, Plain]:
@@ -60,6 +63,7 @@ def run_document(past: PastRun) -> dict[str, Plain]:
         "failure": to_plain(ended.failure) if ended else None,
         "tool_version": run.tool_version,
         "argument_digest": run.argument_digest,
+        "evidence": to_plain(past.evidence),
     }
 
 
@@ -113,6 +117,9 @@ def print_run(past: PastRun, console: Console, style: Style, *, now: datetime) -
         if run.failure is not None:
             rows += [("failure", run.failure.error), ("hint", run.failure.hint)]
     rows += [("replcheck", run.tool_version), ("asked", f"SHA-256 {run.argument_digest}")]
+    if past.evidence is not None:
+        rows.append(("evidence", f"record {past.evidence.sequence}, SHA-256 {past.evidence.sha256}"))
+        rows.append(("signed", f"by key {past.evidence.key_id}" if past.evidence.signed else "no"))
     if isinstance(run, RunRecord) and run.failure is None:
         rows.append(("report", f"replcheck report {short_id(run.run_id)}"))
     fields(console, rows, indent=0)

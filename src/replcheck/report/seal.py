@@ -10,9 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object, to_plain
 from replcheck.model.seal import NotSealed, SealedDatabase, SealResult, SealVerdict
 from replcheck.model.units import format_duration, format_size
+from replcheck.report.evidence import with_evidence
 from replcheck.report.style import Style, cell, fields, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted
 
@@ -70,9 +72,9 @@ def seal_document(result: SealResult) -> dict[str, Plain]:
     }
 
 
-def seal_json(result: SealResult) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(seal_document(result), indent=2) + "\n"
+def seal_json(result: SealResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document as text, with the record of the run; in ASCII, with a line break at its end."""
+    return json.dumps(with_evidence(seal_document(result), evidence), indent=2) + "\n"
 
 
 def seal_schema() -> dict[str, Any]:

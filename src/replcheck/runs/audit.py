@@ -16,6 +16,7 @@ from replcheck.audit.options import AuditOptions
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.audit import AuditResult
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.model.progress import Progress
@@ -30,6 +31,7 @@ from replcheck.runs.records import ended, failed, started
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
+from replcheck.runs.turn import turn_of
 
 KIND = "audit"
 Tell = Callable[[str], None]
@@ -63,6 +65,8 @@ class FinishedAudit:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this run; empty where it was kept or none was wanted."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where none was kept."""
 
 
 def run_audit(
@@ -78,12 +82,15 @@ def run_audit(
 
     `store` is the file of the history, None for none. A broken sink, a signal and proofs that cannot be kept are told
     through `tell`; `hands` may pause the run. Raises UsageError where another audit of the same cluster and store is
-    running, or where there is no run to go on with; every other ReplcheckError is returned. Must not be called from a
-    running event loop.
+    running, or where there is no run to go on with, and ConfigurationError where the signing key cannot be used; every
+    other ReplcheckError is returned. Must not be called from a running event loop.
     """
     start = started(KIND, request.cluster, request.argument_digest)
-    with _lock(request, store):
-        recorder = Recorder(store)
+    if store is not None:
+        request.signing.check()
+    unchecked = Verdict.UNCHECKED.value
+    with turn_of(start, _lock(request, store), store=store, signing=request.signing, unchecked=unchecked):
+        recorder = Recorder(store, request.signing)
         earlier = _earlier(request, recorder)
         recorder.begin(start)
         keeper = Keeper(recorder.history, start.run_id, request.extent, tell)
@@ -101,7 +108,7 @@ def run_audit(
         keeper.end(result)
         recorder.finish(record, audit_document(result) if result and recorder.history else None)
         emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
-    return replace(finished, unrecorded=recorder.problem)
+    return replace(finished, unrecorded=recorder.problem, evidence=recorder.evidence)
 
 
 def _succeeded(start: RunStart, result: AuditResult) -> FinishedAudit:

@@ -34,6 +34,7 @@ from replcheck.drill.verdict import SEAL_SCOPE
 from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SealManifest, SignatureState, StoredSeal
 from replcheck.model.units import format_duration
@@ -48,6 +49,7 @@ from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.sinks import FanOut, Sink
+from replcheck.runs.turn import turn_of
 
 KIND = "drill"
 
@@ -61,6 +63,8 @@ class FinishedDrill:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this run; empty where it was kept or none was wanted."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where none was kept."""
 
 
 class Source(Protocol):
@@ -111,12 +115,14 @@ def run_drills(
     What drills that were killed left in the same folder is removed first. `store` is the file of the history, None for
     none; `finished` is told each as it ends; `tell` takes lines about signals and broken sinks. After a signal no
     further backup is drilled, and one drill of those returned says that it was interrupted; `wish` is that of a caller
-    who takes the signals itself. Raises UsageError where another drill of the same cluster is running; every other
-    ReplcheckError is returned.
+    who takes the signals itself. Raises UsageError where another drill of the same cluster is running, and
+    ConfigurationError where the signing key cannot be used; every other ReplcheckError is returned.
     """
     parts = parts or Parts()
     done: list[FinishedDrill] = []
-    with _lock(request, store), _wish(wish, tell) as obeyed:
+    if store is not None:
+        request.signing.check()
+    with _turn(request, store), _wish(wish, tell) as obeyed:
         for left in parts.destroy(request):
             tell(f"warning: {left}")
         for folder in parts.clean(request.scratch):
@@ -166,7 +172,7 @@ def _run_one(
     obey: Callable[[], None],
 ) -> FinishedDrill:
     start = started(KIND, request.cluster, request.argument_digest)
-    recorder = Recorder(store)
+    recorder = Recorder(store, request.signing)
     recorder.begin(start)
     emit = FanOut(list(sinks), report_broken=tell)
     emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
@@ -181,7 +187,7 @@ def _run_one(
     recorder.finish(found.record, drill_document(found.result) if found.result else None)
     record = found.record
     emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
-    return replace(found, unrecorded=recorder.problem)
+    return replace(found, unrecorded=recorder.problem, evidence=recorder.evidence)
 
 
 def _drilled(request: DrillRequest, parts: Parts, start: RunStart, emit: Emit, obey: Callable[[], None]) -> DrillResult:
@@ -240,10 +246,10 @@ def _seal(request: DrillRequest, source: BackupSource) -> Choice | None:
     if request.target.kind is not TargetKind.SEAL or named is None:
         return None
     if named == NEWEST:
-        choice = choose_seal(source, request.copy_label, request.seals, signing_key=request.signing_key)
+        choice = choose_seal(source, request.copy_label, request.seals, signing_key=request.signing.key)
         if choice is not None:
             return choice
-    return Choice(taken=find_seal(named, request.seals, signing_key=request.signing_key))
+    return Choice(taken=find_seal(named, request.seals, signing_key=request.signing.key))
 
 
 def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
@@ -347,6 +353,12 @@ def _succeeded(start: RunStart, result: DrillResult) -> FinishedDrill:
 
 def _failed(start: RunStart, error: ReplcheckError) -> FinishedDrill:
     return FinishedDrill(record=failed(start, DrillVerdict.NOT_TRIED.value, error), result=None, error=error)
+
+
+def _turn(request: DrillRequest, store: Path | None) -> AbstractContextManager[None]:
+    start = started(KIND, request.cluster, request.argument_digest)
+    unchecked = DrillVerdict.NOT_TRIED.value
+    return turn_of(start, _lock(request, store), store=store, signing=request.signing, unchecked=unchecked)
 
 
 def _lock(request: DrillRequest, store: Path | None) -> AbstractContextManager[None]:

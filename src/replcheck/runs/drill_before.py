@@ -31,7 +31,7 @@ def judged(result: DrillResult, request: DrillRequest, store: Path | None, emit:
     problems: list[Problem] = []
     notes: list[str] = []
     stopped = overdue_seal(
-        result, request.seals, delay_s=request.limits.archive_delay_s, signing_key=request.signing_key
+        result, request.seals, delay_s=request.limits.archive_delay_s, signing_key=request.signing.key
     )
     problems += [stopped] if stopped is not None else []
     before = _last(result, request, store)

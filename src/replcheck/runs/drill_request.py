@@ -29,6 +29,7 @@ from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres.assertions import Assertion, parse_assertion
 from replcheck.runs.request import configured_targets, flag_target
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
@@ -83,7 +84,8 @@ class DrillRequest:
     """Folders of server programs by major version."""
     seals: Path | None
     """Folder of the seals."""
-    signing_key: Path | None
+    signing: Signing = UNSIGNED
+    """What its record is signed with, and seals are verified with."""
     commands: Mapping[str, CommandBackup] = field(default_factory=dict, repr=False)
     """All configured backups of the kind `command`, by name, for what killed drills had provided."""
 
@@ -125,7 +127,6 @@ def drill_request(
     scratch = scratch_folder(flags.scratch, configuration, environment)
     _require_apart(scratch, backup)
     cluster = configuration.cluster if configuration else UNNAMED_CLUSTER
-    key = configuration.output.signing_key if configuration else None
     return DrillRequest(
         cluster=cluster,
         name=name,
@@ -144,7 +145,7 @@ def drill_request(
         assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
         programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
-        signing_key=Path(key) if key else None,
+        signing=signing_of(configuration),
         commands=commands_of(configuration),
     )
 

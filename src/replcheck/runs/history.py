@@ -6,13 +6,14 @@ leads to the outcome that was recorded.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.drill import DrillResult
+from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
@@ -24,7 +25,7 @@ from replcheck.report.reading import audit_result
 from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
-from replcheck.store import HistoryReader, RunFilter, open_reader
+from replcheck.store import EvidenceReader, HistoryReader, RunFilter, open_evidence, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
@@ -53,6 +54,8 @@ class StoredReport:
     result: AuditResult | DrillResult | PastSeal
     document: Plain
     """The JSON as it was stored."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where it has none."""
 
 
 def known_kinds(store: Path) -> frozenset[str]:
@@ -62,27 +65,28 @@ def known_kinds(store: Path) -> frozenset[str]:
 
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
     """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
-    reader = open_reader(store)
-    runs = _with_states(reader, reader.runs(wanted, limit=limit))
+    reader = open_evidence(store)
+    runs = _with_evidence(reader, _with_states(reader, reader.runs(wanted, limit=limit)))
     return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
 def find_run(store: Path, name: str) -> PastRun:
     """Return one run by its id, the beginning of its id, or `latest`; raise UsageError where that names none."""
-    reader = open_reader(store)
-    return _found(reader, name)
+    reader = open_evidence(store)
+    return _with_evidence(reader, [_found(reader, name)])[0]
 
 
 def read_report(store: Path, name: str) -> StoredReport:
     """Return the report of one run; raise StoreError, saying why, where it has none or it is damaged."""
-    reader = open_reader(store)
-    past = _found(reader, name)
+    reader = open_evidence(store)
+    [past] = _with_evidence(reader, [_found(reader, name)])
     run_id = past.run.run_id
     document = reader.result(run_id)
     if document is None:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
-        return StoredReport(result=_believed(past.run, document), document=document)
+        _require_as_recorded(reader, run_id, document)
+        return StoredReport(result=_believed(past.run, document), document=document, evidence=past.evidence)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -155,6 +159,24 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
             "more than one run has an id that begins so", hint=f"Write more of it, for instance {short_id(ids[0])}."
         )
     return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
+
+
+def _with_evidence(reader: EvidenceReader, runs: Sequence[PastRun]) -> list[PastRun]:
+    records = reader.of_runs(past.run.run_id for past in runs)
+    return [replace(past, evidence=head_of(records.get(past.run.run_id))) for past in runs]
+
+
+def _require_as_recorded(reader: EvidenceReader, run_id: str, document: Plain) -> None:
+    """Raise ValueError where a report is not the one that the run's record covers."""
+    record = reader.of_runs([run_id]).get(run_id)
+    if record is None or record.envelope is None:
+        return
+    from replcheck.evidence.opening import Opened, open_line
+    from replcheck.evidence.statement import document_digest
+
+    line = open_line(record.envelope.encode(), {})
+    if not isinstance(line, Opened) or line.subject_sha256 != document_digest(document):
+        raise ValueError("it was changed after it was recorded")
 
 
 def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:

@@ -9,12 +9,27 @@ from typing import TYPE_CHECKING, Any
 from replcheck.store.places import default_path
 
 if TYPE_CHECKING:
+    from replcheck.store.evidence_reader import EvidenceReader, open_evidence
     from replcheck.store.history import History, open_history
     from replcheck.store.reader import HistoryReader, RunFilter, open_reader
 
-__all__ = ["History", "HistoryReader", "RunFilter", "default_path", "open_history", "open_reader"]
+__all__ = [
+    "EvidenceReader",
+    "History",
+    "HistoryReader",
+    "RunFilter",
+    "default_path",
+    "open_evidence",
+    "open_history",
+    "open_reader",
+]
 
-_LIES_IN = {"History": "history", "open_history": "history"}
+_LIES_IN = {
+    "EvidenceReader": "evidence_reader",
+    "History": "history",
+    "open_evidence": "evidence_reader",
+    "open_history": "history",
+}
 
 
 def __getattr__(name: str) -> Any:

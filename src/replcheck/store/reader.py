@@ -56,6 +56,8 @@ class RunFilter:
     outcomes: frozenset[Outcome] = frozenset()
     unended: bool = False
     """Runs without an end, beside those of `outcomes`."""
+    run_ids: frozenset[str] = frozenset()
+    """Not more than a few hundred."""
 
 
 EVERY_RUN = RunFilter()
@@ -221,6 +223,8 @@ def _conditions(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
         yield RUNS.c.kind == wanted.kind
     if wanted.cluster is not None:
         yield RUNS.c.cluster == wanted.cluster
+    if wanted.run_ids:
+        yield RUNS.c.run_id.in_(sorted(wanted.run_ids))
     ended = RECORDS.c.outcome.in_([outcome.value for outcome in wanted.outcomes])
     if wanted.outcomes and wanted.unended:
         yield ended | RECORDS.c.outcome.is_(None)
