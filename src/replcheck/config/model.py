@@ -229,6 +229,17 @@ class Drill(Section):
     """Read-only boolean expressions that must hold on what was restored; a name may begin with `database.`."""
 
 
+class Watch(Section):
+    """How the cluster is watched, beside what the policy asks."""
+
+    interval: Duration = Field(default=1.0, ge=0.1, le=60)
+    """How often every node is asked."""
+    max_lag: Size | None = Field(default=None, examples=["64MB"])
+    """WAL that a standby may have yet to replay before it is an event; left out, any amount."""
+    max_lag_time: Duration = Field(default=60.0, ge=1)
+    """How old what a standby shows may be before it is an event, its `recovery_min_apply_delay` aside."""
+
+
 class Control(Section):
     """One claim; `warn` is the limit from which it is at risk."""
 
@@ -343,6 +354,7 @@ class Configuration(Section):
     """Where backups lie, by name."""
     drill: Drill = Drill()
     seal: Seal = Seal()
+    watch: Watch = Watch()
     policy: Policy = Policy()
     waivers: dict[str, Waiver] = {}
     """Controls that are excused, by name."""
