@@ -121,6 +121,12 @@ def watched_until(spans: Iterable[AnySpan]) -> datetime | None:
     return max((span.ended_at for span in spans), default=None)
 
 
+def latest_spans(view: ClusterView) -> tuple[NodeSpan, ...]:
+    """Return a span of the one moment of a view for each of its nodes that was ever seen."""
+    samples = [_sample_of(node, view.at, None) for node in view.nodes]
+    return tuple(sample for sample in samples if sample is not None)
+
+
 def _sample_of(node: NodeView, at: datetime, before: NodeSpan | None) -> NodeSpan | None:
     """Return a span of the one sample that a view shows of a node; None where it shows the sample before once more."""
     # A copy that is well is seen when it answers; that nothing answers is seen with every look.

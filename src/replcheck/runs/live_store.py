@@ -38,6 +38,7 @@ class LiveStore:
         self._jobs: deque[Callable[[], None]] = deque(maxlen=_MOST_JOBS)
         self._wake, self._ending = threading.Event(), False
         self._thread = threading.Thread(target=self._work, name="replcheck history", daemon=True)
+        self._read_proofs()
 
     def last_watched(self) -> tuple[datetime, bool] | None:
         """Return when the last watch saw its last sample, and whether it ended in order; None where there was none."""
@@ -53,7 +54,6 @@ class LiveStore:
 
     def start(self) -> None:
         """Begin to write."""
-        self._read_proofs()
         self._thread.start()
 
     def put(self, view: ClusterView | None, events: Sequence[ClusterEvent]) -> None:

@@ -83,6 +83,12 @@ class LiveReader(HistoryReader):
         statement = _events(cluster).where(CLUSTER_EVENTS.c.event_id > number)
         return self._facts(CLUSTER_EVENTS, statement.order_by(CLUSTER_EVENTS.c.event_id).limit(limit), _stored_event)
 
+    def last_event_number(self, cluster: str) -> int:
+        """Return the number of the newest event; 0 where there is none."""
+        newest = _events(cluster).order_by(CLUSTER_EVENTS.c.event_id.desc()).limit(1)
+        found = self._facts(CLUSTER_EVENTS, newest, _number)
+        return found[0] if found else 0
+
     def node_spans(self, cluster: str, since: datetime, until: datetime) -> list[NodeSpan]:
         """Return the spans of nodes that reach into a time, in the order in which they began."""
         return self._facts(NODE_SPANS, _spans(NODE_SPANS, cluster, since, until), node_span)
@@ -156,6 +162,10 @@ def _stored_event(row: Row[Any]) -> StoredEvent:
 
 def _ended_at(row: Row[Any]) -> datetime:
     return datetime.fromisoformat(row.ended_at)
+
+
+def _number(row: Row[Any]) -> int:
+    return int(row.event_id)
 
 
 def _name(row: Row[Any]) -> str:
