@@ -271,6 +271,14 @@ class ClusterView:
     nodes: tuple[NodeView, ...]
     recovery_point: RecoveryPoint
     split_brain: bool = False
+    last_primary: str | None = None
+    """The primary that was known last, silent or not."""
+    timeline: int | None = None
+    """The newest timeline that a primary was on."""
+    former_primaries: tuple[str, ...] = ()
+    """Nodes that were taken over from and have not rejoined."""
+    proven_copies: int | None = None
+    """How many copies are proven, the primary included; None where no proofs were given."""
 
     @property
     def running_copies(self) -> int:

@@ -47,6 +47,8 @@ def _looked_at(last: NodeIntegrity, node: NodeView, scene: Scene) -> NodeIntegri
     told = min(last.told_failures, failures)  # statistics begin anew with a reset
     due = failures > told and (last.told_at is None or scene.at - last.told_at >= _QUIET)
     lost = frozenset(slot.name for slot in node.slots if slot.wal_status == "lost")
+    if (failures, lost) == (last.failures, last.lost_slots) and not due:
+        return last
     return NodeIntegrity(
         failures=failures,
         told_failures=failures if due else told,

@@ -62,7 +62,7 @@ def lag_events(
         if node.node not in scene.fresh or node.state not in {NodeState.STREAMING, NodeState.DETACHED}:
             continue
         was = over.get(node.node, OFF)
-        over[node.node], edge = step(was, bool(_excess(node, limits)), scene.at)
+        over[node.node], edge = step(was, bool(excess(node, limits)), scene.at)
         events += _lag_event(node, scene, limits, edge, was if edge is Edge.ENDED else over[node.node])
         was = paused.get(node.node, OFF)
         paused[node.node], edge = step(was, node.replay_paused, scene.at)
@@ -70,7 +70,7 @@ def lag_events(
     return LagState(over=over, paused=paused), events
 
 
-def _excess(node: NodeView, limits: WatchLimits) -> str:
+def excess(node: NodeView, limits: WatchLimits) -> str:
     """Return what of a node's lag is over a limit, empty where nothing is."""
     if limits.lag_s is not None and node.lag_s is not None and node.lag_s - node.apply_delay_s > limits.lag_s:
         return f"what it shows is {format_duration(node.lag_s)} old"
@@ -89,7 +89,7 @@ def _lag_event(
             severity=Severity.WARNING,
             at=scene.at,
             node=node.node,
-            what=f"{node.node} lags behind: {_excess(node, limits)}{why}{often(latch)}",
+            what=f"{node.node} lags behind: {excess(node, limits)}{why}{often(latch)}",
             size_bytes=node.lag_bytes,
             seconds=node.lag_s,
         )

@@ -57,6 +57,8 @@ def step(latch: Latch, holds: bool, at: datetime, *, since: datetime | None = No
     """
     if holds:
         return _holding(latch, at, since or at)
+    if latch is OFF:
+        return latch, None
     if latch.since is None:
         return (latch if not latch.times else OFF if at - latch.times[-1] > MEMORY else latch), None
     over_since = latch.over_since or at

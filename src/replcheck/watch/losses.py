@@ -52,39 +52,38 @@ class LossState:
 
 
 def loss_events(
-    state: LossState, scene: Scene, view: ClusterView, limits: WatchLimits, lost_primary: str | None
+    state: LossState, scene: Scene, view: ClusterView, limits: WatchLimits
 ) -> tuple[LossState, list[ClusterEvent]]:
-    """Return what is to be told of absences after a sample; `lost_primary` is who was the primary before it."""
+    """Return what is to be told of absences and of the number of copies after a sample."""
     events: list[ClusterEvent] = []
     nodes: dict[str, NodeLosses] = {}
-    state = replace(state, backup_at=_backup_seen(state, scene))
-    begun = state.most_copies > 0
+    backup_at = _backup_seen(state, scene)
     for node in view.nodes:
         known = state.nodes.get(node.node, NodeLosses())
-        known, told = _absence(known, node, scene, node.node == lost_primary)
+        known, told = _absence(known, node, scene)
         events += told
         known, told = _attachment(known, node, scene)
         events += _merged(events, told)
-        known, told = _copy(known, node, scene, state, begun)
+        known, told = _copy(known, node, scene, state)
         events += told
         nodes[node.node] = known
-    nodes |= {name: known for name, known in state.nodes.items() if name not in nodes}
-    state, told = _copies(replace(state, nodes=nodes), scene, view, limits)
+    state = replace(state, nodes=nodes, backup_at=backup_at)
+    state, told = _copies(state, scene, view, limits)
     return state, events + told
 
 
-def _absence(
-    known: NodeLosses, node: NodeView, scene: Scene, was_primary: bool
-) -> tuple[NodeLosses, list[ClusterEvent]]:
+def _absence(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
     memory = scene.memories.get(node.node)
     if memory is None or memory.last_at is None:
         return known, []
     away = memory.silence is not None
+    if not away and known.away is OFF:
+        return known, []
     latch, edge = step(known.away, away, scene.at, since=memory.silent_since)
     events: list[ClusterEvent] = []
     lost = away and node.state in _LOST
     if lost and not known.told_lost:
-        events.append(_lost(node, scene, latch, was_primary))
+        events.append(_lost(node, scene, latch))
     elif edge is Edge.BEGAN:
         events.append(_out_of_sight(node, scene, latch))
     elif edge is Edge.ENDED:
@@ -93,7 +92,8 @@ def _absence(
     return replace(known, away=latch, told_lost=told_lost), events
 
 
-def _lost(node: NodeView, scene: Scene, latch: Latch, was_primary: bool) -> ClusterEvent:
+def _lost(node: NodeView, scene: Scene, latch: Latch) -> ClusterEvent:
+    was_primary = node.node in scene.primaries
     kind = EventKind.PRIMARY_LOST if was_primary else EventKind.STANDBY_LOST
     role = "primary" if was_primary else "standby"
     return ClusterEvent(
@@ -132,8 +132,10 @@ def _back(node: NodeView, scene: Scene, latch: Latch, how: str) -> ClusterEvent:
 
 def _attachment(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
     """Follow whether a standby that answers receives WAL."""
-    seen = node.node in scene.fresh if node.configured else True
+    seen = (node.node if node.configured else node.upstream) in scene.fresh
     if not seen or (node.state is NodeState.DETACHED and not scene.primary_answers):
+        return known, []
+    if node.state is not NodeState.DETACHED and known.detached is OFF and not known.detached_answers:
         return known, []
     answers = known.detached_answers + 1 if node.state is NodeState.DETACHED else 0
     holds = answers >= _SURE_AFTER or (answers > 0 and known.detached.told)
@@ -162,18 +164,18 @@ def _merged(events: list[ClusterEvent], told: list[ClusterEvent]) -> list[Cluste
     return [event for event in told if event.kind is not EventKind.NODE_BACK or event.node not in back]
 
 
-def _copy(
-    known: NodeLosses, node: NodeView, scene: Scene, state: LossState, begun: bool
-) -> tuple[NodeLosses, list[ClusterEvent]]:
+def _copy(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> tuple[NodeLosses, list[ClusterEvent]]:
     """Follow whether a node is a running copy, and tell of one that is new or was made anew."""
+    if known.was_copy and known.gone_at is None and node.state.is_running_copy:
+        return known, []
     if not node.state.is_running_copy:
         anew = known.anew or (known.was_copy and node.state in {NodeState.STRAYED, NodeState.FOREIGN})
         anew = anew or _is_rebuilt(node, scene)
         gone_at = known.gone_at or (scene.at if known.was_copy else None)
         return replace(known, gone_at=gone_at, anew=anew), []
     made = known.anew or _is_rebuilt(node, scene) or _backed_up_since(known, node, state)
-    new = begun and not known.was_copy and not node.configured
-    events = [_recreated(known, node, scene, state)] if new or (known.was_copy and known.gone_at and made) else []
+    new = not node.configured and not known.was_copy and state.short_since is not None
+    events = [_recreated(known, node, scene, state)] if new or (known.gone_at and made) else []
     return replace(known, gone_at=None, was_copy=True, anew=False), events
 
 
@@ -218,13 +220,16 @@ def _copies(
     running = view.running_copies
     most = max(state.most_copies, running)
     short_since = (state.short_since or scene.at) if running < most else None
-    state = replace(state, most_copies=most, short_since=short_since)
+    if (most, short_since) != (state.most_copies, state.short_since):
+        state = replace(state, most_copies=most, short_since=short_since)
     if limits.copies is None or view.system_identifier is None:
         return state, []
     # Whom the role may not see may well be a copy.
     at_most = running + sum(node.state is NodeState.UNSURE for node in view.nodes)
     before = state.short
     latch, edge = step(before, at_most < limits.copies, scene.at)
+    if latch is before:
+        return state, []
     return replace(state, short=latch), list(_copies_event(before, latch, edge, scene, running, limits.copies))
 
 

@@ -17,6 +17,8 @@ from replcheck.model.wal import Lsn
 _MOST = 600
 _RECENT = 300
 """Marks that are never thinned out: five minutes of samples."""
+_COARSE = 0.05
+"""How far apart older ones stay, as a share of their age."""
 _PAGE = 8192
 _PAGE_HEADER = 40
 """Bytes at the start of a page of WAL, at most, that hold no record: the insert position after a switch lies behind."""
@@ -102,7 +104,13 @@ def _with_earlier(marks: Marks, earlier: Sequence[WalMark]) -> Marks:
 
 
 def _thinned(marks: Marks) -> Marks:
+    """Return the marks with those left out that tell too little more than their neighbours for their age."""
     if len(marks) <= _MOST:
         return marks
-    old, recent = marks[:-_RECENT], marks[-_RECENT:]
-    return (*old[::2], *recent)
+    now = marks[-1].at
+    kept = list(reversed(marks[-_RECENT:]))
+    for number in range(len(marks) - _RECENT - 1, -1, -1):
+        mark = marks[number]
+        if number == 0 or kept[-1].at - marks[number - 1].at > (now - mark.at) * _COARSE:
+            kept.append(mark)
+    return tuple(reversed(kept))

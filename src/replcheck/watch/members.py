@@ -13,6 +13,7 @@ from replcheck.watch.states import found_view
 
 _FORGOTTEN_AFTER = timedelta(hours=1)
 _SURE_AFTER = timedelta(seconds=1)
+_MOST = 32
 _PATIENCE = timedelta(seconds=15)
 """How long configured nodes that never answered may still turn out to be who streams."""
 
@@ -21,7 +22,7 @@ _PATIENCE = timedelta(seconds=15)
 class Member:
     """One found standby."""
 
-    sender: FoundSender
+    host: str
     seen_since: datetime
     seen_at: datetime
     told: bool = False
@@ -38,7 +39,7 @@ def found_nodes(state: MemberState, scene: Scene, before: Mapping[str, NodeView]
     """Return the views of the found standbys that were told of; one that no sender shows any more is lost."""
     now = {sender.name: sender for sender in scene.found}
     return [
-        found_view(now[name], scene, before.get(name)) if name in now else _gone(member, scene, before.get(name))
+        found_view(now[name], scene, before.get(name)) if name in now else _gone(name, member, scene, before.get(name))
         for name, member in state.found.items()
         if member.told
     ]
@@ -46,7 +47,12 @@ def found_nodes(state: MemberState, scene: Scene, before: Mapping[str, NodeView]
 
 def member_events(state: MemberState, scene: Scene, view: ClusterView) -> tuple[MemberState, list[ClusterEvent]]:
     """Return the found standbys after a sample, and those to be told of."""
-    members = {name: member for name, member in state.found.items() if scene.at - member.seen_at < _FORGOTTEN_AFTER}
+    now = {sender.name for sender in scene.found}
+    members = {
+        name: member
+        for name, member in state.found.items()
+        if name in now or (member.told and scene.at - member.seen_at < _FORGOTTEN_AFTER)
+    }
     events = []
     settled = scene.at - view.watched_since > _PATIENCE or all(
         memory.answer is not None for memory in scene.memories.values()
@@ -54,9 +60,10 @@ def member_events(state: MemberState, scene: Scene, view: ClusterView) -> tuple[
     for sender in scene.found:
         last = members.get(sender.name)
         since = last.seen_since if last else scene.at
-        tell = settled and not (last and last.told) and scene.at - since >= _SURE_AFTER
+        full = sum(member.told for member in members.values()) >= _MOST
+        tell = settled and not full and not (last and last.told) and scene.at - since >= _SURE_AFTER
         members[sender.name] = Member(
-            sender=sender, seen_since=since, seen_at=scene.at, told=tell or bool(last and last.told)
+            host=sender.sender.address, seen_since=since, seen_at=scene.at, told=tell or bool(last and last.told)
         )
         if tell:
             events.append(_found(sender, scene))
@@ -75,14 +82,14 @@ def _found(sender: FoundSender, scene: Scene) -> ClusterEvent:
     )
 
 
-def _gone(member: Member, scene: Scene, before: NodeView | None) -> NodeView:
+def _gone(name: str, member: Member, scene: Scene, before: NodeView | None) -> NodeView:
     since = before.since if before is not None and before.state is NodeState.LOST else scene.at
     return NodeView(
-        node=member.sender.name,
+        node=name,
         state=NodeState.LOST,
         since=since,
         answered_at=None,
         reason="no sender shows it any more",
-        host=member.sender.sender.address,
+        host=member.host,
         configured=False,
     )

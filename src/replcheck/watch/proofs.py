@@ -26,6 +26,11 @@ class ProofState:
     """Whether the proofs were ever given: without them nothing is told of proven copies."""
     short: Latch = OFF
 
+    @property
+    def proven(self) -> int:
+        """Return how many copies are proven, the primary included."""
+        return sum(standing.proven for standing in self.standings.values())
+
 
 def with_proofs(state: ProofState, proofs: Iterable[AuditProof], earlier: Iterable[NodeSpan]) -> ProofState:
     """Return the state with the proofs of the history, and the spans that it keeps of earlier watches."""
@@ -57,15 +62,13 @@ def proof_events(state: ProofState, view: ClusterView, limits: WatchLimits) -> t
     state = replace(state, standings=found)
     if limits.proven is None:
         return state, []
-    proven = sum(standing.proven for standing in found.values())
     before = state.short
-    latch, edge = step(before, proven < limits.proven, view.at)
+    latch, edge = step(before, state.proven < limits.proven, view.at)
     state = replace(state, short=latch)
     return state, [_event(edge, before, state, view.at, limits.proven)] if edge is not None else []
 
 
 def _event(edge: Edge, before: Latch, state: ProofState, at: datetime, asked: int) -> ClusterEvent:
-    proven = sum(standing.proven for standing in state.standings.values())
     if edge is Edge.BEGAN:
         reasons = "; ".join(
             f"{node}: {standing.reason}" for node, standing in state.standings.items() if standing.reason
@@ -75,8 +78,8 @@ def _event(edge: Edge, before: Latch, state: ProofState, at: datetime, asked: in
             severity=Severity.WARNING,
             at=at,
             node=None,
-            what=f"{proven} of the {asked} proven copies that are asked for{often(state.short)}",
-            detail="; ".join(reasons),
+            what=f"{state.proven} of the {asked} proven copies that are asked for{often(state.short)}",
+            detail=reasons,
         )
     seconds = duration_s(before, at)
     return ClusterEvent(
@@ -84,7 +87,7 @@ def _event(edge: Edge, before: Latch, state: ProofState, at: datetime, asked: in
         severity=Severity.INFO,
         at=at,
         node=None,
-        what=f"{proven} copies are proven again; there were fewer than {asked} for {format_duration(seconds)}",
+        what=f"{state.proven} copies are proven again; there were fewer than {asked} for {format_duration(seconds)}",
         began_at=before.since,
         seconds=seconds,
     )

@@ -51,8 +51,7 @@ def recovery_state(state: RecoveryState, scene: Scene) -> RecoveryState:
         kept = state.archived_to if limit is None or state.archived_to is None else min(state.archived_to, limit)
         state = replace(state, archived_to=kept, timeline=scene.timeline)
     archived_to = _archived_to(answer, state.archived_to)
-    state = replace(state, archived_to=archived_to)
-    return replace(state, point=_point(state, answer, scene))
+    return replace(state, archived_to=archived_to, point=_point(archived_to, answer, scene))
 
 
 def _archived_to(answer: NodeAnswer, known: Lsn | None) -> Lsn | None:
@@ -65,13 +64,13 @@ def _archived_to(answer: NodeAnswer, known: Lsn | None) -> Lsn | None:
     return max([*ends, *([known] if known is not None else [])], default=None)
 
 
-def _point(state: RecoveryState, answer: NodeAnswer, scene: Scene) -> RecoveryPoint:
+def _point(archived_to: Lsn | None, answer: NodeAnswer, scene: Scene) -> RecoveryPoint:
     off = answer.archiver is None or answer.archiver.mode == "off"
     if off and not any(wal_receivers(answer)):
         return RecoveryPoint(at=None, age_s=None, reason="archive_mode is off, and no pg_receivewal is connected")
-    if state.archived_to is None:
+    if archived_to is None:
         return RecoveryPoint(at=None, age_s=None, reason="no WAL file has been archived yet")
-    has = reached(scene.marks, state.archived_to)
+    has = reached(scene.marks, archived_to)
     if has.at is None:
         return RecoveryPoint(at=None, age_s=None, reason="the watch began after the last archived WAL file was full")
     silent = "" if scene.primary_answers else "the primary does not answer"
@@ -85,10 +84,11 @@ def _point(state: RecoveryState, answer: NodeAnswer, scene: Scene) -> RecoveryPo
 
 def _why_late(answer: NodeAnswer) -> str:
     archiver = answer.archiver
-    return f"archiving {archiver.last_failed} fails" if archiver is not None and _is_failing(archiver) else ""
+    return f"archiving {archiver.last_failed} fails" if archiver is not None and is_failing(archiver) else ""
 
 
-def _is_failing(archiver: Archiver) -> bool:
+def is_failing(archiver: Archiver) -> bool:
+    """Return whether the last attempt to archive a file failed."""
     if archiver.mode == "off" or archiver.last_failed_at is None:
         return False
     return archiver.last_archived_at is None or archiver.last_failed_at > archiver.last_archived_at
@@ -104,14 +104,14 @@ def recovery_events(
         before = state.over
         latch, edge = step(before, age_s > limits.recovery_age_s, scene.at)
         events += _point_event(state.point, before, latch, edge, scene)
-        state = replace(state, over=latch)
+        state = state if latch is before else replace(state, over=latch)
     if scene.primary is not None and scene.primary in scene.fresh:
         answer = scene.memories[scene.primary].answer
         if answer is not None and answer.archiver is not None:
             before = state.failing
-            latch, edge = step(before, _is_failing(answer.archiver), scene.at)
+            latch, edge = step(before, is_failing(answer.archiver), scene.at)
             events += _archive_event(answer.archiver, before, latch, edge, scene)
-            state = replace(state, failing=latch)
+            state = state if latch is before else replace(state, failing=latch)
     return state, events
 
 

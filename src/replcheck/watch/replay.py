@@ -116,10 +116,10 @@ def _fact(kind: type[Fact], word: str, line: str, path: Path, number: int) -> Fa
     try:
         told = json.loads(line)
         if not isinstance(told, dict) or told.get("kind") != word:
-            raise ValueError(f"is no {word}")
+            raise ValueError(f"it is no {word}")
         return from_plain(kind, told)
-    except ValueError as error:
-        reason = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+    except (ValueError, RecursionError) as error:
+        reason = "it is no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
         raise UsageError(
             f"line {number} of recording {path} cannot be read: {reason}",
             hint="Recordings are made with: replcheck watch --record FILE",

@@ -17,7 +17,8 @@ from replcheck.model.wal import Lsn
 from replcheck.watch.latch import OFF, Edge, Latch, duration_s, step
 from replcheck.watch.scene import NodeMemory, Scene
 
-_ASTRAY = frozenset({NodeState.STRAYED, NodeState.FOREIGN})
+ASTRAY = frozenset({NodeState.STRAYED, NodeState.FOREIGN})
+"""States of a node on another history than the primary's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +142,10 @@ def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> 
     strayed = dict(state.strayed)
     for node in nodes:
         if node.node in scene.fresh:
-            strayed[node.node], edge = step(strayed.get(node.node, OFF), node.state in _ASTRAY, scene.at)
+            strayed[node.node], edge = step(strayed.get(node.node, OFF), node.state in ASTRAY, scene.at)
             events += [_strayed(node, scene)] if edge is Edge.BEGAN else []
+    if (split, former, strayed) == (state.split, state.former, state.strayed):
+        return state, events
     return replace(state, split=split, former=former, strayed=strayed), events
 
 

@@ -57,6 +57,8 @@ class NodeMemory:
     """Its last answer as a primary, whatever it told since."""
     received_at: datetime | None = None
     """When its received position last moved."""
+    left_at: Lsn | None = None
+    """How far its data went by its last answer in an earlier watch."""
     rebuilt: bool = False
     """Whether its last answer shows that it was made anew since the one before."""
 
@@ -74,7 +76,7 @@ class NodeMemory:
     def position(self) -> Lsn | None:
         """Return how far its data went by its last answer."""
         if self.answer is None:
-            return None
+            return self.left_at
         return self.answer.insert_lsn if self.answer.role is NodeRole.PRIMARY else self.answer.replayed_lsn
 
     @property
@@ -118,6 +120,8 @@ class Scene:
     """Nodes that are the same server as another one, by name."""
     primary: str | None
     """The primary that others are compared with: the last one known, silent or not."""
+    primaries: frozenset[str]
+    """That one, the one before this sample, and one that was just taken over from."""
     timeline: int | None
     """Its timeline."""
     switch_lsn: Lsn | None

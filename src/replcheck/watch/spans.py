@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from replcheck.model.live import NodeState, NodeView
-from replcheck.model.spans import NodeSpan
+from replcheck.model.spans import GAP_S, NodeSpan
 
 _MOST = 12
 Number = TypeVar("Number", int, float)
@@ -22,7 +22,7 @@ def grown(spans: Spans, node: NodeView, at: datetime) -> Spans:
     """
     if spans and at <= spans[-1].ended_at:
         return spans
-    if not spans or not _goes_on(spans[-1], node):
+    if not spans or not _goes_on(spans[-1], node, at):
         gap_s = (at - spans[-1].ended_at).total_seconds() if spans else 0.0
         return condensed((*spans, _begun(node, at, gap_s)))
     last = spans[-1]
@@ -47,7 +47,9 @@ def condensed(spans: Iterable[NodeSpan]) -> Spans:
     return kept[interrupted[-1] :] if interrupted else kept
 
 
-def _goes_on(span: NodeSpan, node: NodeView) -> bool:
+def _goes_on(span: NodeSpan, node: NodeView, at: datetime) -> bool:
+    if (at - span.ended_at).total_seconds() > GAP_S:
+        return False
     return (span.state, span.system_identifier, span.timeline, span.host) == (
         node.state,
         node.system_identifier,

@@ -22,6 +22,7 @@ from replcheck.model.live import (
 )
 from replcheck.model.spans import GAP_S, NodeSpan
 from replcheck.model.units import format_duration
+from replcheck.watch import resuming
 from replcheck.watch.integrity import IntegrityState, integrity_events
 from replcheck.watch.lag import LagState, lag_events
 from replcheck.watch.limits import WatchLimits
@@ -30,6 +31,7 @@ from replcheck.watch.marks import Marks, extended
 from replcheck.watch.members import MemberState, found_nodes, member_events
 from replcheck.watch.proofs import ProofState, proof_events, with_proofs
 from replcheck.watch.recovery import RecoveryState, recovery_events, recovery_state
+from replcheck.watch.resuming import recalled
 from replcheck.watch.roles import RoleState, promotions, role_events, split_between
 from replcheck.watch.scene import NodeMemory, Scene, Watched, elect_identifier, find_twins, remember
 from replcheck.watch.senders import links_of
@@ -53,6 +55,8 @@ class FoldState:
     recovery: RecoveryState = field(default_factory=RecoveryState)
     integrity: IntegrityState = field(default_factory=IntegrityState)
     proofs: ProofState = field(default_factory=ProofState)
+    earlier: ClusterView | None = None
+    """The last view of an earlier watch."""
     view: ClusterView | None = None
     """None before the first sample."""
 
@@ -64,7 +68,7 @@ class FoldState:
     @property
     def proven_copies(self) -> int:
         """Return how many copies are proven, the primary included."""
-        return sum(standing.proven for standing in self.standings.values())
+        return self.proofs.proven
 
     def with_proofs(self, proofs: Iterable[AuditProof], earlier: Iterable[NodeSpan] = ()) -> "FoldState":
         """Return the state that knows these proofs, all that the history holds within their greatest age.
@@ -78,60 +82,97 @@ class FoldState:
 Folded = tuple[FoldState, tuple[ClusterEvent, ...]]
 
 
-def begin(cluster: str, nodes: Sequence[Watched]) -> FoldState:
-    """Return the state before the first sample of these nodes."""
-    return FoldState(cluster=cluster, memories={node.name: NodeMemory(node=node) for node in nodes})
+def begin(
+    cluster: str,
+    nodes: Sequence[Watched],
+    *,
+    earlier: ClusterView | None = None,
+    limits: WatchLimits | None = None,
+) -> FoldState:
+    """Return the state before the first sample of these nodes.
+
+    `earlier` is the last view of an earlier watch of the cluster: what it showed is not told again, what changed since
+    is. Where it is older than `GAP_S` the first sample also tells of the gap.
+    """
+    state = FoldState(cluster=cluster, memories={node.name: NodeMemory(node=node) for node in nodes})
+    if earlier is None or earlier.cluster != cluster:
+        return state
+    limits = limits or WatchLimits()
+    return replace(
+        state,
+        memories={node.name: recalled(node, earlier) for node in nodes},
+        identifier=earlier.system_identifier,
+        roles=resuming.roles(earlier, state.memories),
+        members=resuming.members(earlier, state.memories),
+        losses=resuming.losses(earlier, limits),
+        lag=resuming.lag(earlier, limits),
+        recovery=resuming.recovery(earlier, limits),
+        integrity=resuming.integrity(earlier),
+        proofs=resuming.proofs(earlier, limits),
+        earlier=earlier,
+    )
 
 
 def fold(state: FoldState, sample: Sample, limits: WatchLimits) -> Folded:
-    """Return the state after one more sample, and what is to be told of it, in the order in which it was found.
+    """Return the state after one more sample, and what is to be told of it.
 
-    Results that are not newer than the last one of their node are passed over. So is a whole sample without any.
+    Results that are not newer than the last one of their node are passed over, and so is a sample of nothing else.
     """
     memories, fresh = remember(state.memories, sample)
-    if state.view is not None and (memories == state.memories or sample.at < state.view.at):
-        if memories == state.memories:
-            return state, ()
-        sample = replace(sample, at=state.view.at)
-    scene = _scene(state, memories, fresh, sample.at)
-    roles, events = promotions(state.roles, scene)
+    if state.view is not None and memories == state.memories:
+        return state, ()
+    at = max(sample.at, state.view.at) if state.view is not None else sample.at
+    scene = _scene(state, memories, fresh, at)
+    roles, promoted = promotions(state.roles, scene)
     marks = _marks(state.marks, roles, scene)
-    scene = replace(scene, primary=roles.primary, timeline=roles.timeline, switch_lsn=roles.switch_lsn, marks=marks)
+    scene = replace(
+        scene,
+        primary=roles.primary,
+        primaries=_primaries(state.roles, roles),
+        timeline=roles.timeline,
+        switch_lsn=roles.switch_lsn,
+        marks=marks,
+    )
     recovery = recovery_state(state.recovery, scene)
-    view = _view(state, scene, recovery.point, limits)
-    began = _watch_events(state, sample.at)
-    lost_primary = state.roles.primary or roles.primary
-    roles, told = role_events(roles, scene, view.nodes)
-    events += told
-    members, told = member_events(state.members, scene, view)
-    events += told
-    losses, told = loss_events(state.losses, scene, view, limits, lost_primary)
-    # What was lost before what took over.
-    events = told + events if any(event.kind is EventKind.PRIMARY_LOST for event in told) else events + told
-    lag, told = lag_events(state.lag, scene, view, limits)
-    events += told
-    recovery, told = recovery_events(recovery, scene, limits)
-    events += told
-    integrity, told = integrity_events(state.integrity, scene, view.nodes)
-    events += told
-    proofs, told = proof_events(state.proofs, view, limits)
-    events += told
+    view = _view(state, scene, roles, recovery.point, limits)
     after = replace(
         state,
-        memories=scene.memories,
+        memories=memories,
         watched_since=view.watched_since,
         identifier=scene.identifier,
         marks=marks,
         roles=roles,
-        members=members,
+        recovery=recovery,
+        view=view,
+    )
+    after, told = _told(after, scene, view, limits, promoted)
+    return after, (*_watch_events(state, at), *told)
+
+
+def _told(
+    state: FoldState, scene: Scene, view: ClusterView, limits: WatchLimits, promoted: list[ClusterEvent]
+) -> Folded:
+    """Return the state with what each subject tells of the view, losses before what took over."""
+    losses, of_losses = loss_events(state.losses, scene, view, limits)
+    roles, of_roles = role_events(state.roles, scene, view.nodes)
+    members, of_members = member_events(state.members, scene, view)
+    lag, of_lag = lag_events(state.lag, scene, view, limits)
+    recovery, of_recovery = recovery_events(state.recovery, scene, limits)
+    integrity, of_integrity = integrity_events(state.integrity, scene, view.nodes)
+    proofs, of_proofs = proof_events(state.proofs, view, limits)
+    after = replace(
+        state,
         losses=losses,
+        roles=roles,
+        members=members,
         lag=lag,
         recovery=recovery,
         integrity=integrity,
         proofs=proofs,
-        view=view,
+        view=replace(view, proven_copies=proofs.proven if proofs.known else None),
     )
-    return after, (*began, *events)
+    told = (of_losses, promoted, of_roles, of_members, of_lag, of_recovery, of_integrity, of_proofs)
+    return after, tuple(event for events in told for event in events)
 
 
 def _scene(state: FoldState, memories: dict[str, NodeMemory], fresh: frozenset[str], at: datetime) -> Scene:
@@ -144,12 +185,18 @@ def _scene(state: FoldState, memories: dict[str, NodeMemory], fresh: frozenset[s
         identifier=elect_identifier(memories.values(), state.identifier),
         twins=find_twins(memories.values()),
         primary=state.roles.primary,
+        primaries=frozenset(),
         timeline=state.roles.timeline,
         switch_lsn=state.roles.switch_lsn,
         marks=state.marks,
         links=links,
         found=found,
     )
+
+
+def _primaries(before: RoleState, after: RoleState) -> frozenset[str]:
+    known = (before.primary, after.primary, after.pending.old if after.pending else None)
+    return frozenset(name for name in known if name is not None)
 
 
 def _marks(marks: Marks, roles: RoleState, scene: Scene) -> Marks:
@@ -159,8 +206,8 @@ def _marks(marks: Marks, roles: RoleState, scene: Scene) -> Marks:
     return extended(marks, memory.answer)
 
 
-def _view(state: FoldState, scene: Scene, point: RecoveryPoint, limits: WatchLimits) -> ClusterView:
-    before = {node.node: node for node in state.view.nodes} if state.view is not None else {}
+def _view(state: FoldState, scene: Scene, roles: RoleState, point: RecoveryPoint, limits: WatchLimits) -> ClusterView:
+    before = _views_before(state, scene.at)
     views = [view_of(memory, scene, limits, before.get(name)) for name, memory in scene.memories.items()]
     nodes = [view or _awaited(name, scene) for name, view in zip(scene.memories, views, strict=True)]
     rivals = split_between(scene)
@@ -174,7 +221,18 @@ def _view(state: FoldState, scene: Scene, point: RecoveryPoint, limits: WatchLim
         nodes=(*nodes, *found_nodes(state.members, scene, before)),
         recovery_point=point,
         split_brain=bool(rivals),
+        last_primary=roles.primary,
+        timeline=roles.timeline,
+        former_primaries=tuple(sorted(roles.former)),
     )
+
+
+def _views_before(state: FoldState, at: datetime) -> dict[str, NodeView]:
+    """Return the views of the nodes so far; those of an earlier watch only where it goes on without a gap."""
+    last = state.view
+    if last is None and state.earlier is not None and (at - state.earlier.at).total_seconds() <= GAP_S:
+        last = state.earlier
+    return {node.node: node for node in last.nodes} if last is not None else {}
 
 
 def _awaited(name: str, scene: Scene) -> NodeView:
@@ -190,20 +248,21 @@ def _awaited(name: str, scene: Scene) -> NodeView:
 
 
 def _watch_events(state: FoldState, at: datetime) -> list[ClusterEvent]:
-    if state.view is None:
-        what = f"the watch of {len(state.memories)} nodes began"
-        return [ClusterEvent(kind=EventKind.WATCH_BEGAN, severity=Severity.INFO, at=at, node=None, what=what)]
-    gap_s = (at - state.view.at).total_seconds()
-    if gap_s <= GAP_S:
-        return []
-    return [
-        ClusterEvent(
+    last = state.view or state.earlier
+    gap_s = (at - last.at).total_seconds() if last is not None else 0.0
+    events = []
+    if last is not None and gap_s > GAP_S:
+        gap = ClusterEvent(
             kind=EventKind.WATCH_GAP,
             severity=Severity.WARNING,
             at=at,
             node=None,
             what=f"nothing was watching for {format_duration(gap_s)}",
-            began_at=state.view.at,
+            began_at=last.at,
             seconds=gap_s,
         )
-    ]
+        events.append(gap)
+    if state.view is None:
+        what = f"the watch of {len(state.memories)} nodes began"
+        events.append(ClusterEvent(kind=EventKind.WATCH_BEGAN, severity=Severity.INFO, at=at, node=None, what=what))
+    return events
