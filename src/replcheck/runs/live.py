@@ -20,6 +20,7 @@ from replcheck.model.plain import Plain
 from replcheck.model.spanning import Spans
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
+from replcheck.runs.audit import Auditor
 from replcheck.runs.background import Bench
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.live_store import LiveStore
@@ -114,7 +115,8 @@ class Watch:
             return
         self._state = state
         if any(event.kind is EventKind.WATCH_BEGAN for event in events):
-            events = (*self._since_the_last_watch(state.view.at), *events)
+            others = (event for event in events if event.kind is not EventKind.WATCH_GAP)
+            events = (*self._since_the_last_watch(state.view.at), *others)
         if self._store is not None:
             self._store.put(state.view, events)
         self._audit(state, state.view, events)
@@ -153,11 +155,14 @@ class Watch:
             self._state = self._state.with_proofs(())
             return
         known_for = timedelta(seconds=max(self._request.limits.max_proof_age_s, self._request.scrub_s or 0.0))
-        last = self._store.last_watched()
+        self._last_watch = last = self._store.last_watched()
+        earlier = self._store.latest_view()
+        if earlier is not None:
+            limits = self._request.limits
+            self._state = begin(self._request.cluster, self._request.watched, earlier=earlier, limits=limits)
         if last is not None:
             spans = Spans(nodes=tuple(self._store.spans(last[0] - known_for))).thinned(_ALL_TIME_S).nodes
             self._state = self._state.with_proofs((), spans)
-        self._last_watch = last
         owed = self._store.state(_OWED)
         if self._owed is not None and isinstance(owed, list):
             configured = {target.name for target in self._request.targets}
@@ -229,6 +234,8 @@ class LiveSettings:
     recording: Path | None = None
     """New file for every sample; None where none is wanted."""
     tell: Tell = lambda _: None
+    auditor: Auditor | None = None
+    """None is the real one."""
 
 
 def recorder_lock(store: Path | None, cluster: str) -> AbstractContextManager[None]:
@@ -265,7 +272,13 @@ async def record(
     """Watch until `stop` is set; the caller holds the recorder's lock. Raises StoreError."""
     store = _opened(request, settings)
     recording = _recording(request, settings)
-    bench = Bench(request=request.audit, store=settings.store, tell=settings.tell, sinks=settings.run_sinks)
+    bench = Bench(
+        request=request.audit,
+        store=settings.store,
+        tell=settings.tell,
+        sinks=settings.run_sinks,
+        auditor=settings.auditor,
+    )
     try:
         watch = Watch(request, store, settings.sinks, tell=settings.tell, bench=bench)
         if store is not None:

@@ -44,9 +44,14 @@ class LiveStore:
         """Return when the last watch saw its last sample, and whether it ended in order; None where there was none."""
         return self._reader.last_watched(self.cluster)
 
+    def latest_view(self) -> ClusterView | None:
+        """Return the last view of the last watch; None where there was none."""
+        stored = self._reader.latest_view(self.cluster)
+        return stored.view if stored is not None else None
+
     def spans(self, since: datetime) -> list[NodeSpan]:
         """Return what earlier watches saw of the nodes."""
-        return self._reader.node_spans(self.cluster, since, datetime.now(UTC))
+        return self._reader.node_spans(self.cluster, since, datetime.max.replace(tzinfo=UTC))
 
     def state(self, name: str) -> Plain:
         """Return what an earlier watch kept under a name."""

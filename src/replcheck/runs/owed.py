@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from replcheck.model.copies import AuditProof
-from replcheck.model.live import ClusterEvent, ClusterView, EventKind
+from replcheck.model.live import ClusterEvent, ClusterView, EventKind, NodeState
 from replcheck.model.outcome import Verdict
 from replcheck.runs.background import Audit, Bench, fit_targets
 from replcheck.runs.parts import proofs_of
@@ -16,6 +16,8 @@ from replcheck.runs.parts import proofs_of
 ALL = frozenset({EventKind.PROMOTED, EventKind.SWITCHED_OVER})
 ONE = frozenset({EventKind.COPY_RECREATED, EventKind.REJOINED})
 _SETTLED = frozenset({Verdict.CONSISTENT, Verdict.DIVERGED})
+_ON_THE_WAY = frozenset({NodeState.DETACHED, NodeState.STARTING})
+"""States in which a replica that is owed a proof may soon be one that can be audited."""
 _COMPANY_S = 5.0
 """How long a replica that can be audited waits for the others that are owed a proof, so that one audit does for all."""
 _FIRST_RETRY_S = 15.0
@@ -82,7 +84,8 @@ class OwedProofs:
             self._since = None
             return
         self._since = now if self._since is None else self._since
-        if len(ready) == len(self.owed) or now - self._since >= _COMPANY_S:
+        on_the_way = {node.node for node in view.nodes if node.state in _ON_THE_WAY and node.node in self.owed}
+        if not on_the_way or now - self._since >= _COMPANY_S:
             self._since = None
             self.bench.tell(f"auditing {', '.join(ready)} against {view.primary}, because of what happened")
             self._audit = self.bench.begin((fit[0], *(target for target in fit[1:] if target.name in ready)))
