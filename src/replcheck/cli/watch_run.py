@@ -15,7 +15,7 @@ from replcheck.cli.watch import WatchArguments
 from replcheck.config import Configuration
 from replcheck.config.model import History
 from replcheck.errors import UsageError
-from replcheck.model.live import EventKind
+from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.units import format_duration
 from replcheck.report.style import Style
@@ -30,6 +30,8 @@ from replcheck.store import Keep, default_path
 from replcheck.watch.limits import WatchLimits
 
 _STATE_EVERY_S = 60.0
+_FIRST_ANSWERS_S = 3.0
+"""How long the first answers of all nodes are waited for before the state is told."""
 
 
 def watch_and_tell(arguments: WatchArguments) -> ExitStatus:
@@ -152,7 +154,9 @@ def _lines(arguments: WatchArguments, configuration: Configuration | None) -> Li
         nonlocal told_at
         view, ending = update.view, any(event.kind is EventKind.WATCH_ENDED for event in update.events)
         lines = [event_line(event, style) for event in update.events]
-        if told_at is None and not ending:
+        young = (view.at - view.watched_since).total_seconds() < _FIRST_ANSWERS_S
+        awaited = young and any(node.state is NodeState.UNSEEN for node in view.nodes)
+        if told_at is None and not ending and not awaited:
             lines += state_lines(view, update.standings, style)
             told_at = view.at
         elif every_s is not None and told_at is not None and (view.at - told_at).total_seconds() >= every_s:
