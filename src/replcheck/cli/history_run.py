@@ -109,27 +109,33 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     stored = read_report(source.store, name)
 
     def draw(console: Console, style: Style) -> None:
-        _print_report(stored.result, console, style, written)
+        print_stored(stored.result, console, style, quiet=written.quiet, verbose=written.verbose)
 
     check_output(written.output)
     text = json.dumps(stored.document, indent=2) + "\n"
     return _printed(text if written.format is Format.JSON else draw, source, written.output)
 
 
-def _print_report(
-    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
+def print_stored(
+    result: AuditResult | DrillResult | PastSeal,
+    console: Console,
+    style: Style,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
+    """Print the result of a past run as its command did."""
     match result:
         case PastSeal():
-            print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
-        case DrillResult() if written.quiet:
+            print_past_seal(result, console, style, quiet=quiet, verbose=verbose)
+        case DrillResult() if quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():
-            print_drill(result, console, style, verbose=written.verbose)
-        case AuditResult() if written.quiet:
+            print_drill(result, console, style, verbose=verbose)
+        case AuditResult() if quiet:
             print_verdict(result, console, style)
         case AuditResult():
-            print_audit(result, console, style, verbose=written.verbose)
+            print_audit(result, console, style, verbose=verbose)
 
 
 def write_period(

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -81,6 +82,10 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
         recording=arguments.record,
         tell=display.note,
     )
+    if _on_screen(arguments):
+        from replcheck.cli.watch_screen import show_cluster  # the screen's library is large
+
+        return show_cluster(request, replace(settings, sinks=settings.sinks[1:]), configuration)
     if arguments.headless:
         run_live(request, settings)
     else:
@@ -91,8 +96,12 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
 def _replay(
     path: Path, configuration: Configuration | None, arguments: WatchArguments, writers: Sequence[JsonLines]
 ) -> ExitStatus:
-    sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
     limits = WatchLimits.of(configuration) if configuration else WatchLimits()
+    if _on_screen(arguments):
+        from replcheck.cli.watch_screen import show_recording
+
+        return show_recording(path, limits, configuration)
+    sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
     last: LiveUpdate | None = None
     for update in replayed(path, limits):
         last = update
@@ -111,6 +120,12 @@ def _flags(arguments: WatchArguments) -> LiveFlags:
         scrub=arguments.scrub,
         audits=arguments.audits,
     )
+
+
+def _on_screen(arguments: WatchArguments) -> bool:
+    """Return whether the screen is shown: on a terminal that can draw one, unless lines were asked for."""
+    lines = arguments.headless or arguments.plain or _to_stdout(arguments.events)
+    return not lines and sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") not in {None, "dumb"}
 
 
 def _require_sense(arguments: WatchArguments) -> None:

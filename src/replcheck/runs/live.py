@@ -21,7 +21,7 @@ from replcheck.model.spanning import Spans
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
 from replcheck.runs.audit import Auditor
-from replcheck.runs.background import Bench
+from replcheck.runs.background import Audit, Bench
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.live_store import LiveStore
 from replcheck.runs.lock import lock_file, only_run
@@ -231,6 +231,8 @@ class LiveSettings:
     sinks: Sequence[LiveSink] = ()
     run_sinks: Sequence[Sink] = ()
     """Take the events of audits that are owed because of what happened."""
+    audited: Callable[[Audit], None] = lambda _: None
+    """Is told each of those audits when it is over."""
     recording: Path | None = None
     """New file for every sample; None where none is wanted."""
     tell: Tell = lambda _: None
@@ -278,6 +280,7 @@ async def record(
         tell=settings.tell,
         sinks=settings.run_sinks,
         auditor=settings.auditor,
+        ended=settings.audited,
     )
     try:
         watch = Watch(request, store, settings.sinks, tell=settings.tell, bench=bench)
