@@ -89,7 +89,7 @@ def test_every_exit_status_is_documented(outcome):
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "c", "n"))]
+    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "watch.", "history.", "c", "n"))]
 )
 def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")
@@ -131,6 +131,12 @@ def test_every_option_of_seal_is_documented(parameter):
     options = section("Trial restores").partition("### Sealing")[2].partition("###")[0]
     for option in [*parameter.opts, *parameter.secondary_opts]:
         assert not option.startswith("--") or option == "--help" or f"`{option}" in options
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["watch"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_watch_is_documented(parameter):
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Watching")
 
 
 @pytest.mark.parametrize("verdict", DrillVerdict)
