@@ -63,7 +63,7 @@ def test_each_library_has_one_home(library):
         ["--help"],
         *(
             [command, "--help"]
-            for command in ("audit", "doctor", "drill", "evidence", "history", "report", "seal", "lab")
+            for command in ("audit", "doctor", "drill", "evidence", "history", "report", "seal", "watch", "lab")
         ),
     ],
 )

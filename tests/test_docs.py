@@ -90,7 +90,7 @@ def test_every_exit_status_is_documented(outcome):
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "c", "n"))]
+    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "watch.", "history.", "c", "n"))]
 )
 def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")
@@ -147,6 +147,12 @@ def test_every_option_of_evidence_is_documented(command):
 def test_every_verdict_on_evidence_is_documented(outcome):
     if outcome is not Outcome.UNCHECKED:
         assert f"| {int(outcome.exit_status)} | `{WORDS[outcome]}` |" in section("Evidence")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["watch"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_watch_is_documented(parameter):
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Watching")
 
 
 @pytest.mark.parametrize("verdict", DrillVerdict)

@@ -22,6 +22,7 @@ from replcheck.model.audit import AuditResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.cluster_events import cluster_events_json, print_cluster_events
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.evidence import with_evidence
 from replcheck.report.history import history_json, print_history, print_run, run_json
@@ -29,7 +30,7 @@ from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
 from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
-from replcheck.runs.history import find_run, known_kinds, list_runs, moment_of, read_report, summarize
+from replcheck.runs.history import find_run, known_kinds, list_events, list_runs, moment_of, read_report, summarize
 from replcheck.store import RunFilter
 
 
@@ -85,6 +86,29 @@ def _require_kind(kind: str | None, store: Path) -> None:
         hint=f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}.",
     )
 
+def show_events(
+    config: Path | None, store: Path | None, since: str | None, until: str | None, limit: int, form: Format
+) -> ExitStatus:
+    """Print what happened while the cluster was watched; with a history named alone, of all clusters in it."""
+    source, now = find_source(config, store), datetime.now(UTC)
+    found, damaged = list_events(
+        source.store,
+        source.configuration.cluster if source.configuration else None,
+        since=moment_of(since, flag="--since", now=now, zone=source.zone) if since else None,
+        until=moment_of(until, flag="--until", now=now, zone=source.zone) if until else None,
+        limit=limit,
+    )
+
+    def draw(console: Console, style: Style) -> None:
+        print_cluster_events(found, console, style)
+
+    text = cluster_events_json(found, store=str(source.store))
+    status = _printed(text if form is Format.JSON else draw, source)
+    if damaged:
+        Display(quiet=True).note(f"warning: {damaged} events are damaged and left out")
+        return ExitStatus.UNCHECKED
+    return status
+
 
 def show_run(config: Path | None, store: Path | None, name: str, form: Format) -> ExitStatus:
     """Print the record of one run."""
@@ -103,7 +127,7 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     stored = read_report(source.store, name)
 
     def draw(console: Console, style: Style) -> None:
-        _print_report(stored.result, console, style, written, source)
+        print_stored(stored.result, console, style, source, quiet=written.quiet, verbose=written.verbose)
 
     check_output(written.output)
     document = stored.document
@@ -113,21 +137,28 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     return _printed(text if written.format is Format.JSON else draw, source, written.output)
 
 
-def _print_report(
-    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written, source: Source
+def print_stored(
+    result: AuditResult | DrillResult | PastSeal,
+    console: Console,
+    style: Style,
+    source: Source,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
+    """Print the result of a past run as its command did."""
     match result:
         case PastSeal():
             follow = _follow(result, source)
-            print_past_seal(result, console, style, follow=follow, quiet=written.quiet, verbose=written.verbose)
-        case DrillResult() if written.quiet:
+            print_past_seal(result, console, style, follow=follow, quiet=quiet, verbose=verbose)
+        case DrillResult() if quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():
-            print_drill(result, console, style, verbose=written.verbose)
-        case AuditResult() if written.quiet:
+            print_drill(result, console, style, verbose=verbose)
+        case AuditResult() if quiet:
             print_verdict(result, console, style)
         case AuditResult():
-            print_audit(result, console, style, verbose=written.verbose)
+            print_audit(result, console, style, verbose=verbose)
 
 
 def _follow(seal: PastSeal, source: Source) -> str:

@@ -14,7 +14,7 @@ from replcheck.runs.signing import UNSIGNED, Signing
 
 if TYPE_CHECKING:
     from replcheck.evidence.notary import Notary
-    from replcheck.store import History
+    from replcheck.store import AuditParts, History
 
 
 class Recorder:
@@ -49,12 +49,12 @@ class Recorder:
             # The end is still worth a try: a full disk may have room again by then.
             self.problem = error.message
 
-    def finish(self, record: RunRecord, document: Plain = None) -> None:
-        """Write how the run ended, and its result where it has one."""
+    def finish(self, record: RunRecord, document: Plain = None, parts: "AuditParts | None" = None) -> None:
+        """Write how the run ended, its result where it has one, and what is asked of an audit later on."""
         try:
             if self.history:
                 evidence = self._notary().of_run(record, document)
-                self.evidence = head_of(self.history.finish(record, document, evidence=evidence))
+                self.evidence = head_of(self.history.finish(record, document, parts, evidence=evidence))
                 self.problem = ""
         except StoreError as error:
             self._give_up(error)
