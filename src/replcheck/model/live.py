@@ -162,6 +162,9 @@ class NodeState(Enum):
     """It is on another branch of history than the primary: an old primary, or a standby that was left behind."""
     FOREIGN = "foreign"
     """It has another system identifier."""
+    UNSURE = "unsure"
+    """It is there, and what it is may not be seen: it refuses the role, the role lacks a privilege, or the same server
+    answers under another name too. Neither good nor bad."""
 
     @property
     def is_running_copy(self) -> bool:
