@@ -230,7 +230,7 @@ def _around(moment: datetime, runs: Sequence[_Run], identifier: str) -> tuple[da
     place = bisect_left([run.ended_at for run in runs], moment)
     if place == len(runs) or runs[place].identifier not in {None, identifier}:
         return None
-    late = runs[place].began_at > moment
+    late = runs[place].began_at >= moment
     if late and (runs[place].began_at - moment > _GAP or runs[place].gap_s > GAP_S):
         return None
     return runs[place].began_at, runs[place].ended_at
