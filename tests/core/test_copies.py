@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -259,7 +260,7 @@ def audits(draw) -> list[AuditProof]:
     for number in range(draw(st.integers(0, 5))):
         began = draw(st.integers(0, 900))
         ended = at(began + draw(st.integers(0, 60))) + timedelta(milliseconds=number)
-        times = {"run_id": str(number), "proven_at": at(began), "finished_at": ended, "system_identifier": "A"}
+        times: dict[str, Any] = {"run_id": str(number), "proven_at": at(began), "finished_at": ended, "system_identifier": "A"}
         for name in ("b", "c"):
             whole, primary = draw(st.integers(0, 5)) > 0, draw(st.sampled_from(["a", "a", "a", "b"]))
             found += [proof(name, 0, draw(verdicts), whole=whole, primary=primary, **times)]
@@ -318,8 +319,8 @@ def proven_by_samples(seen: dict[str, list[Seen]], proofs: list[AuditProof], mom
     proven = set(found) - primaries
     for name in primaries:
         witnesses = [proof.proven_at for proof in found.values() if proof.primary == name]
-        since = (max(witnesses) - START).total_seconds() if witnesses else None
-        if since is not None and unbroken(seen[name], since, moment, NodeState.PRIMARY):
+        youngest = max(witnesses, default=None)
+        if youngest and unbroken(seen[name], (youngest - START).total_seconds(), moment, NodeState.PRIMARY):
             proven.add(name)
     return proven
 

@@ -181,7 +181,7 @@ def _life(
     ]
     own = [(began_at, ended_at) for _, began_at, ended_at in replicas[node]]
     return _Life(
-        watched=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, NodeState)),
+        watched=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, frozenset(NodeState))),
         known=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, _TELLING)),
         running=_Times.of((run.began_at, run.ended_at) for run in (*streams, *ruling)),
         proven=_Times.of([*own, *agreeing]),
