@@ -17,13 +17,14 @@ from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.cluster_events import cluster_events_json, print_cluster_events
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
 from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
-from replcheck.runs.history import find_run, list_runs, moment_of, read_report, summarize
+from replcheck.runs.history import find_run, list_events, list_runs, moment_of, read_report, summarize
 from replcheck.store import RunFilter
 
 
@@ -65,6 +66,30 @@ def list_history(config: Path | None, store: Path | None, listed: Listed, form: 
     for run_id in found.damaged:
         Display(quiet=True).note(f"warning: the record of run {run_id} is damaged and left out")
     return ExitStatus.UNCHECKED if found.damaged else status
+
+
+def show_events(
+    config: Path | None, store: Path | None, since: str | None, until: str | None, limit: int, form: Format
+) -> ExitStatus:
+    """Print what happened while the cluster was watched; with a history named alone, of all clusters in it."""
+    source, now = find_source(config, store), datetime.now(UTC)
+    found, damaged = list_events(
+        source.store,
+        source.configuration.cluster if source.configuration else None,
+        since=moment_of(since, flag="--since", now=now, zone=source.zone) if since else None,
+        until=moment_of(until, flag="--until", now=now, zone=source.zone) if until else None,
+        limit=limit,
+    )
+
+    def draw(console: Console, style: Style) -> None:
+        print_cluster_events(found, console, style)
+
+    text = cluster_events_json(found, store=str(source.store))
+    status = _printed(text if form is Format.JSON else draw, source)
+    if damaged:
+        Display(quiet=True).note(f"warning: {damaged} events are damaged and left out")
+        return ExitStatus.UNCHECKED
+    return status
 
 
 def show_run(config: Path | None, store: Path | None, name: str, form: Format) -> ExitStatus:
