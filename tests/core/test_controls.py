@@ -119,7 +119,7 @@ def week(*spans: Any, proofs_every: float = HOUR) -> Facts:
         (
             [span("db3", 3 * DAY, 9000), span("db3", 8990, 7000, NodeState.LOST), span("db3", 6990)],
             BREACHED,
-            "enough copies in 97.685% of the last 1d (limit 99%), too few for 33min 20s",
+            "enough copies are shown in 97.685% of the last 1d (limit 99%), too few for 33min 20s",
         ),
         ([span("db3", 3 * DAY, 9000), span("db3", 6000)], UNCHECKED, "(limit 99%): copies were not proven for 50min"),
         (

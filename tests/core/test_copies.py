@@ -260,7 +260,12 @@ def audits(draw) -> list[AuditProof]:
     for number in range(draw(st.integers(0, 5))):
         began = draw(st.integers(0, 900))
         ended = at(began + draw(st.integers(0, 60))) + timedelta(milliseconds=number)
-        times: dict[str, Any] = {"run_id": str(number), "proven_at": at(began), "finished_at": ended, "system_identifier": "A"}
+        times: dict[str, Any] = {
+            "run_id": str(number),
+            "proven_at": at(began),
+            "finished_at": ended,
+            "system_identifier": "A",
+        }
         for name in ("b", "c"):
             whole, primary = draw(st.integers(0, 5)) > 0, draw(st.sampled_from(["a", "a", "a", "b"]))
             found += [proof(name, 0, draw(verdicts), whole=whole, primary=primary, **times)]

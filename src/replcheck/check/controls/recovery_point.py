@@ -181,13 +181,13 @@ def _measured(asked: RecoveryPointControl, facts: Facts, drill: DrillFact | None
 def _measures(
     asked: RecoveryPointControl, age_s: float | None, worst_s: float | None, drill: DrillFact | None
 ) -> Iterator[Measure]:
-    ages = [("recovery_point_age", age_s)]
+    ages = [("age", age_s)]
     if asked.window is not None:
-        ages.append(("worst_recovery_point_age", worst_s))
+        ages.append(("worst_age", worst_s))
     for name, value in ages:
         yield Measure(name=name, unit=Unit.SECONDS, value=value, limit=asked.max_age, warn=asked.warn)
     yield Measure(
-        name="drilled_recovery_point_age",
+        name="drilled_age",
         unit=Unit.SECONDS,
         value=drill.recovery_point_age_s if drill else None,
         limit=asked.max_age,
