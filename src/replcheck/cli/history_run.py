@@ -15,8 +15,10 @@ from replcheck.cli.output import Draw, check_output, deliver, page
 from replcheck.cli.stored import Source, find_source
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.check_human import print_check, print_check_verdict
 from replcheck.report.cluster_events import cluster_events_json, print_cluster_events
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.history import history_json, print_history, print_run, run_json
@@ -117,11 +119,15 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
 
 
 def _print_report(
-    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
+    result: AuditResult | DrillResult | PastSeal | CheckResult, console: Console, style: Style, written: Written
 ) -> None:
     match result:
         case PastSeal():
             print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
+        case CheckResult() if written.quiet:
+            print_check_verdict(result, console, style)
+        case CheckResult():
+            print_check(result, console, style, verbose=written.verbose)
         case DrillResult() if written.quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():

@@ -25,7 +25,8 @@ def metrics_text(result: CheckResult) -> str:
     # Large, and most checks write no such file.
     from prometheus_client.openmetrics.exposition import generate_latest
 
-    return generate_latest(_Collected(result)).decode()  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(_Collected(result))  # type: ignore[no-untyped-call]
+    return text.decode()
 
 
 class _Collected:
