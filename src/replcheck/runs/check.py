@@ -13,22 +13,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Protocol
 
 from replcheck.check.evaluate import evaluate
+from replcheck.check.facts import Facts
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.control import CheckResult, ControlResult, DueRun, Standing
+from replcheck.model.live import ClusterView
 from replcheck.model.run import RunRecord, RunStart
 from replcheck.report.check_document import check_document
 from replcheck.report.check_words import check_sentence, check_verdict
-from replcheck.runs.audit import Tell
-from replcheck.runs.check_due import Work, do_due_work
-from replcheck.runs.check_facts import CHECK, gather, last_view, open_store
-from replcheck.runs.check_look import Look, look_at_nodes
+from replcheck.runs.check_facts import CHECK, Looked, gather, last_view, open_store
 from replcheck.runs.check_request import CheckRequest, waived_unasked
 from replcheck.runs.lock import lock_file, only_run
-from replcheck.runs.ping import Patience, Ping
+from replcheck.runs.ping import Patience, Ping, Tell
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
+
+if TYPE_CHECKING:
+    from replcheck.runs.check_due import Work
 
 Clock = Callable[[], datetime]
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -45,12 +48,26 @@ class FinishedCheck:
     """Why the history lacks this check; empty where it was kept or no record was wanted."""
 
 
+class Look(Protocol):
+    """What looks at the nodes."""
+
+    def __call__(self, request: CheckRequest, earlier: ClusterView | None) -> Looked:
+        """Return what it saw; `earlier` is the last view that is known, however old."""
+
+
+def _look(request: CheckRequest, earlier: ClusterView | None) -> Looked:
+    from replcheck.runs.check_look import look_at_nodes  # what answers from the history alone needs no driver
+
+    return look_at_nodes(request, earlier)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckParts:
     """What a check is made of; tests bring their own."""
 
-    look: Look = look_at_nodes
-    work: Work = field(default_factory=Work)
+    look: Look = _look
+    work: "Work | None" = None
+    """None is what really audits and drills."""
     clock: Clock = now
     patience: Patience = field(default_factory=Patience)
 
@@ -111,13 +128,21 @@ def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: 
     if request.run:
         known = gather(request, reader, None, earlier, parts.clock())
         deadline = begun + request.time_budget_s if request.time_budget_s is not None else None
-        due = do_due_work(request, known, store, parts.work, deadline=deadline, tell=tell)
+        due = _done(request, known, store, parts.work, deadline=deadline, tell=tell)
         reader = open_store(store)
     looked = parts.look(request, earlier)
     facts = gather(request, reader, looked, None, parts.clock())
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), parts.clock())
     head = facts.evidence.head if facts.evidence else ""
     return replace(result, view=facts.view, due=due, notes=_notes(request), evidence_head=head)
+
+
+def _done(
+    request: CheckRequest, known: Facts, store: Path | None, work: "Work | None", *, deadline: float | None, tell: Tell
+) -> tuple[DueRun, ...]:
+    from replcheck.runs.check_due import Work, do_due_work  # all of audits and drills
+
+    return do_due_work(request, known, store, work or Work(), deadline=deadline, tell=tell)
 
 
 def _result(request: CheckRequest, start: RunStart, controls: tuple[ControlResult, ...], at: datetime) -> CheckResult:

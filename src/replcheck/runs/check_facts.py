@@ -1,7 +1,7 @@
 """Gathers what controls are evaluated from: out of the history, from the configuration, and from the last look."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.units import format_duration
 from replcheck.report.check_document import check_result
 from replcheck.report.drill import drill_result
-from replcheck.runs.check_look import Looked, seen_ago_s
 from replcheck.runs.check_request import CheckRequest
 from replcheck.store import CheckReader, open_check_reader
 
@@ -39,6 +38,15 @@ _TOLD = (
 )
 _REMEMBERED = (EventKind.SWITCHED_OVER, EventKind.COPY_RECREATED)
 """The last of which is asked for however long ago it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What one look brought."""
+
+    view: ClusterView
+    servers_at: datetime | None
+    """What the servers' clocks said, in the middle; None where none answered."""
 
 
 def open_store(store: Path | None) -> CheckReader | None:
@@ -102,7 +110,7 @@ def _viewed(
         return looked.view, ""
     if view is None:
         return None, "the nodes were never looked at"
-    ago_s = seen_ago_s(view, now)
+    ago_s = (now - view.at).total_seconds()
     if ago_s <= request.stale_after_s:
         return view, ""
     limit = format_duration(request.stale_after_s)

@@ -6,14 +6,15 @@ archive reaches. So what it saw in the last seconds is not forgotten.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Protocol
+from dataclasses import replace
+from datetime import timedelta
 
 from replcheck.model.live import ClusterView, NodeState, NodeView, Sample, SilenceCode
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
+from replcheck.runs.check_facts import Looked
 from replcheck.runs.check_request import CheckRequest
+from replcheck.runs.targets import configured_targets
 from replcheck.watch.sampler import Sampler
 from replcheck.watch.scene import Watched
 from replcheck.watch.topology import begin, fold
@@ -23,26 +24,11 @@ _STILL_WATCHED_S = 15.0
 _ONCE_MORE = frozenset({SilenceCode.UNREACHABLE, SilenceCode.TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What one look brought."""
-
-    view: ClusterView
-    servers_at: datetime | None
-    """What the servers' clocks said, in the middle; None where none answered."""
-
-
-class Look(Protocol):
-    """What looks at the nodes; tests bring their own."""
-
-    def __call__(self, request: CheckRequest, earlier: ClusterView | None) -> Looked:
-        """Return what it saw; `earlier` is the last view that is known, however old."""
-
-
 def look_at_nodes(request: CheckRequest, earlier: ClusterView | None) -> Looked:
     """Return what one look at every node shows; a node that does not answer is asked once more."""
-    sample = asyncio.run(_sample(request.targets))
-    state = begin(request.cluster, _watched(request.targets), earlier=earlier, limits=request.limits)
+    targets = configured_targets(request.configuration)
+    sample = asyncio.run(_sample(targets))
+    state = begin(request.cluster, _watched(targets), earlier=earlier, limits=request.limits)
     state, _ = fold(state, sample, request.limits)
     assert state.view is not None  # noqa: S101 - a state that was given a sample has one
     times = sorted(answer.server_at for answer in sample.answers)
@@ -86,8 +72,3 @@ def _with_detached(node: NodeView, watched: NodeView | None) -> NodeView:
     """Return a standby as detached where the watch saw that it receives nothing, whatever word its receiver has."""
     stuck = watched is not None and watched.state is NodeState.DETACHED and node.state is NodeState.STREAMING
     return replace(node, state=watched.state, reason=watched.reason) if stuck and watched is not None else node
-
-
-def seen_ago_s(view: ClusterView, now: datetime) -> float:
-    """Return how long ago a view was seen, in seconds."""
-    return (now - view.at).total_seconds()

@@ -13,9 +13,7 @@ from replcheck.config import Configuration
 from replcheck.config.model import Policy
 from replcheck.errors import UsageError
 from replcheck.model.names import printable
-from replcheck.model.node import NodeTarget
 from replcheck.model.units import parse_duration
-from replcheck.runs.request import AuditFlags, audit_request
 from replcheck.watch.limits import WatchLimits
 
 DEFAULT_STALE_S = 900.0
@@ -44,10 +42,7 @@ class CheckRequest:
     configuration: Configuration = field(repr=False)
     policy: Policy
     """Limited to the controls that are wanted."""
-    targets: tuple[NodeTarget, ...]
     limits: WatchLimits
-    scope_digest: str
-    """Of what the configuration asks an audit to compare: such an audit is a whole one, as its user sees it."""
     left_out: tuple[str, ...]
     """What the configuration keeps out of audits, a clause each."""
     run: frozenset[str] = frozenset()
@@ -60,7 +55,7 @@ class CheckRequest:
         """Return the SHA-256 of what was asked: names and limits, nothing that is secret."""
         asked = {
             "cluster": self.cluster,
-            "nodes": [target.name for target in self.targets],
+            "nodes": list(self.configuration.nodes),
             "policy": self.policy.model_dump(mode="json", by_alias=True),
             "run": sorted(self.run),
             "time_budget": self.time_budget_s,
@@ -70,7 +65,19 @@ class CheckRequest:
     @property
     def nodes(self) -> tuple[ConfiguredNode, ...]:
         """Return the nodes as controls know them."""
-        return tuple(ConfiguredNode(name=target.name, zone=target.zone) for target in self.targets)
+        return tuple(ConfiguredNode(name=name, zone=node.zone) for name, node in self.configuration.nodes.items())
+
+    @property
+    def scope_digest(self) -> str:
+        """Return that of what the configuration has audits compare, where it keeps something out; else nothing.
+
+        An audit of just that is a whole one, as its user sees it.
+        """
+        if not self.left_out:
+            return ""
+        from replcheck.runs.request import AuditFlags, audit_request  # large, and few checks need it
+
+        return audit_request(AuditFlags(), self.configuration).extent.digest
 
     @property
     def backups(self) -> tuple[ConfiguredBackup, ...]:
@@ -97,14 +104,11 @@ def check_request(flags: CheckFlags, configuration: Configuration, now: datetime
     require_waivers_in_force(configuration.waivers, now)
     kinds = _kinds(flags.run)
     require_askable(kinds, policy)
-    audit = audit_request(AuditFlags(), configuration)
     return CheckRequest(
         cluster=configuration.cluster,
         configuration=configuration,
         policy=policy,
-        targets=audit.targets,
         limits=WatchLimits.of(configuration),
-        scope_digest=audit.extent.digest,
         left_out=_left_out(configuration),
         run=kinds,
         time_budget_s=_seconds("--time-budget", flags.time_budget),

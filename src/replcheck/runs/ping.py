@@ -6,7 +6,7 @@ monitor that cannot be reached is told to people and changes no status: its own 
 
 import http.client
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from urllib.error import HTTPError, URLError
@@ -16,8 +16,9 @@ from urllib.request import Request, urlopen
 from replcheck import __version__
 from replcheck.errors import ConfigurationError
 from replcheck.model.names import printable
-from replcheck.runs.audit import Tell
 
+Tell = Callable[[str], None]
+"""Takes one line for people."""
 _LONGEST_BODY = 10_000
 """Bytes; what a monitor keeps of a body is bounded."""
 _SCHEMES = ("http", "https")
