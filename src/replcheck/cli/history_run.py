@@ -19,9 +19,11 @@ from replcheck.cli.stored import Source, find_source
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.check_human import print_check, print_check_verdict
 from replcheck.report.cluster_events import cluster_events_json, print_cluster_events
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.evidence import with_evidence
@@ -138,7 +140,7 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
 
 
 def print_stored(
-    result: AuditResult | DrillResult | PastSeal,
+    result: AuditResult | DrillResult | PastSeal | CheckResult,
     console: Console,
     style: Style,
     source: Source,
@@ -151,6 +153,10 @@ def print_stored(
         case PastSeal():
             follow = _follow(result, source)
             print_past_seal(result, console, style, follow=follow, quiet=quiet, verbose=verbose)
+        case CheckResult() if quiet:
+            print_check_verdict(result, console, style)
+        case CheckResult():
+            print_check(result, console, style, verbose=verbose)
         case DrillResult() if quiet:
             print_drill_briefly(result, console, style)
         case DrillResult():

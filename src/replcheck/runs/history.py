@@ -12,12 +12,14 @@ from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
+from replcheck.report.check_document import check_result
 from replcheck.report.cluster_events import PastEvent
 from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
@@ -32,10 +34,11 @@ LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
+CHECK = "check"
 SCRUB = "scrub"
 KINDS = (AUDIT, DRILL, SEAL, SCRUB, "selftest")
 _LISTED = 'The runs are listed by "replcheck history".'
-_LOCKED = (AUDIT, DRILL, SEAL, SCRUB)
+_LOCKED = (AUDIT, DRILL, SEAL, CHECK, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
@@ -53,7 +56,7 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult | DrillResult | PastSeal
+    result: AuditResult | DrillResult | PastSeal | CheckResult
     document: Plain
     """The JSON as it was stored."""
     evidence: EvidenceHead | None = None
@@ -230,16 +233,24 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
-    result: AuditResult | DrillResult | PastSeal
+def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal | CheckResult:
+    result: AuditResult | DrillResult | PastSeal | CheckResult
     match run.kind:
         case "drill":
             result = drill_result(document)
         case "seal":
             result = past_seal(document)
+        case "check":
+            result = check_result(document)
         case _:
             result = audit_result(document)
-    outcome = outcome_of(result) if isinstance(result, AuditResult) else result.verdict.outcome
+    match result:
+        case AuditResult():
+            outcome = outcome_of(result)
+        case CheckResult():
+            outcome = result.outcome
+        case _:
+            outcome = result.verdict.outcome
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result
