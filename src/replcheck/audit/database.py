@@ -22,7 +22,7 @@ from replcheck.audit.telling import Teller
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
 from replcheck.errors import NodeError, StatementFailed
-from replcheck.events import DatabasePlanned, Skipped
+from replcheck.events import DatabasePlanned, ListedRelation, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
@@ -54,7 +54,7 @@ class DatabaseAudit:
             alignments={name: [] for name in cluster.replicas},
             absent={},
             damage=CatalogDamage(database, oid),
-            teller=Teller(database, oid, cluster.emit),
+            teller=Teller(database, oid, cluster.primary.name, cluster.emit),
         )
         numbers = range(1, cluster.options.jobs + 1)
         lanes = [Lane(number, database, oid, cluster, self._job.damage) for number in numbers]
@@ -239,8 +239,11 @@ class DatabaseAudit:
         self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)
         proofs = self._job.queue.proofs
         now, size = datetime.now(UTC), sum(left_bytes(proofs[relation.oid]) for relation in self.plan.digested)
+        listed = tuple(
+            ListedRelation(relation=relation.label, size_bytes=relation.total_bytes) for relation in self.plan.digested
+        )
         self._cluster.emit(
-            DatabasePlanned(at=now, database=self.database, relations=len(self.plan.digested), size_bytes=size)
+            DatabasePlanned(at=now, database=self.database, relations=len(listed), size_bytes=size, listed=listed)
         )
         for note in self.plan.not_checked:
             self._cluster.emit(Skipped(at=now, what=note))

@@ -13,6 +13,7 @@ from replcheck.events import (
     Aligned,
     ChunkCompared,
     DatabasePlanned,
+    DivergenceFound,
     Event,
     FindingRaised,
     HeldStill,
@@ -29,7 +30,7 @@ from replcheck.events import (
     Skipped,
     Waited,
 )
-from replcheck.model.audit import AuditResult, Finding, RelationReport
+from replcheck.model.audit import AuditResult, Divergence, Finding, RelationReport
 from replcheck.model.names import qualified
 from replcheck.model.node import NodeReport, NodeRole
 from replcheck.model.outcome import Outcome, Verdict
@@ -59,7 +60,9 @@ class Rank(IntEnum):
     UNCHECKED = 1
     INCONCLUSIVE = 2
     READING = 3
-    PROVEN = 4
+    WAITING = 4
+    """It is not begun yet."""
+    PROVEN = 5
 
 
 RANK_OF = {
@@ -88,7 +91,7 @@ class RelationProgress:
     relation: str
     size_bytes: int
     number: int
-    """In the order in which they were begun."""
+    """In the order in which they were listed, or begun where they were not."""
     proven: Ranges = ()
     in_flight: Ranges = ()
     diverged: Ranges = ()
@@ -157,13 +160,14 @@ class AuditModel:
     chunks: int = 0
     chunks_again: int = 0
     relations: Mapping[Key, RelationProgress] = field(default_factory=dict)
-    """In the order in which they were begun."""
+    """In the order of their numbers."""
     points: tuple[RatePoint, ...] = ()
     """At most one a second."""
     lanes: Mapping[int, LaneView] = field(default_factory=dict)
     away: Mapping[str, str] = field(default_factory=dict)
     """Nodes that do not answer now, with the reason."""
     findings: tuple[Finding, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
     skipped: int = 0
     """What will not be checked, other than by design."""
     indexes: int = 0
@@ -249,7 +253,7 @@ def begun(event: RunStarted) -> AuditModel:
 def with_result(model: AuditModel, result: AuditResult) -> AuditModel:
     """Return the audit with what it found in the end, which has the last word."""
     draft = _Draft(model)
-    draft.fields["result"] = result
+    draft.fields |= {"result": result, "divergences": result.divergences}
     for report in result.relations:
         _take_report(draft, report)
     return draft.frozen()
@@ -272,6 +276,8 @@ def _take(draft: _Draft, event: Event) -> None:
             _let_go(draft, event.at)
         case Aligned() | DatabasePlanned() | IndexesListed() | IndexChecked():
             _take_work(draft, event)
+        case DivergenceFound():
+            draft.fields["divergences"] = (*draft.fields["divergences"], event.divergence)
         case NodeObserved() | NodeWentAway() | NodeCameBack() | FindingRaised() | Skipped():
             _take_fact(draft, event)
 
@@ -298,6 +304,9 @@ def _take_work(draft: _Draft, event: Aligned | DatabasePlanned | IndexesListed |
         case DatabasePlanned():
             held["planned_relations"] += event.relations
             held["planned_bytes"] += event.size_bytes
+            for one in event.listed:
+                key = (event.database, one.relation)
+                draft.relations[key] = _new_relation(draft, key, one.size_bytes, Rank.WAITING)
             _read_on(draft)
         case Aligned():
             draft.lanes[event.lane] = LaneView(
@@ -340,16 +349,20 @@ def _take_start(draft: _Draft, event: RelationStarted) -> None:
     key = (event.database, event.relation)
     _read_on(draft)
     draft.fields["doing"] = f"{event.database}.{event.relation}"
-    if key not in draft.relations:
+    known = draft.relations.get(key)
+    if known is None:
         draft.relations[key] = _new_relation(draft, key, event.size_bytes)
+    elif known.rank is Rank.WAITING:
+        draft.relations[key] = replace(known, rank=Rank.READING)
 
 
-def _new_relation(draft: _Draft, key: Key, size_bytes: int) -> RelationProgress:
+def _new_relation(draft: _Draft, key: Key, size_bytes: int, rank: Rank = Rank.READING) -> RelationProgress:
     return RelationProgress(
         database=key[0],
         relation=key[1],
         size_bytes=size_bytes,
         number=len(draft.relations),
+        rank=rank,
         blocks=max(1, -(-size_bytes // BLOCK)),
     )
 

@@ -10,18 +10,19 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from replcheck.events import Event
-from replcheck.model.audit import AuditResult
 from replcheck.model.copies import CopyStanding
-from replcheck.model.drill import DrillResult
 from replcheck.model.live import ClusterEvent, ClusterView, Severity
 from replcheck.model.outcome import Outcome
 from replcheck.model.spans import NodeSpan, WatchSpan
-from replcheck.report.history import PastRun
 
 if TYPE_CHECKING:
+    # What only some screens need is not loaded before the first picture.
     from rich.console import Console
 
+    from replcheck.events import Event
+    from replcheck.model.audit import AuditResult
+    from replcheck.model.drill import DrillResult
+    from replcheck.report.history import PastRun
     from replcheck.report.style import Style
 
 
@@ -160,14 +161,14 @@ class RunTold(Update):
 
     kind: str
     """`audit` or `drill`: of the run that tells it."""
-    event: Event
+    event: "Event"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEnded(Update):
     """The result of an audit; None where it has none, and the run's own end says why."""
 
-    result: AuditResult | None
+    result: "AuditResult | None"
     problem: str = ""
 
 
@@ -175,7 +176,7 @@ class AuditEnded(Update):
 class DrillEnded(Update):
     """The result of a drill; None where it has none, and the run's own end says why."""
 
-    result: DrillResult | None
+    result: "DrillResult | None"
     problem: str = ""
 
 
@@ -183,7 +184,7 @@ class DrillEnded(Update):
 class RunsRead(Update):
     """The runs of the history, newest first, all that are to be shown."""
 
-    runs: tuple[PastRun, ...]
+    runs: "tuple[PastRun, ...]"
     problem: str = ""
     """Why there are none, or not all; empty where nothing is wrong."""
 

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta, tzinfo
 from replcheck.model.live import NodeState, Severity
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration
-from replcheck.tui.audit_state import Rank
 from replcheck.tui.feed import Asked, Standing
 
-GOOD, WARN, BAD, UNSURE, QUIET = "$text-success", "$text-warning", "$text-error", "$unsure", "$text-muted"
-VALUE, FAINT = "bold", "$text-disabled"
+GOOD, WARN, BAD, UNSURE, QUIET = "$text-success", "$text-warning", "$text-error", "$unsure", "$quiet"
+VALUE, FAINT = "bold", "$faint"
 COLOUR = {Outcome.PROVEN: GOOD, Outcome.PARTIAL: WARN, Outcome.REFUTED: BAD, Outcome.UNCHECKED: UNSURE, None: QUIET}
 SIGN = {Outcome.PROVEN: "✔", Outcome.PARTIAL: "~", Outcome.REFUTED: "✘", Outcome.UNCHECKED: "?", None: "·"}
 SEVERITY_SIGN = {Severity.INFO: "·", Severity.WARNING: "▲", Severity.CRITICAL: "✘"}
@@ -38,20 +37,6 @@ STATE_SIGN = {
     NodeState.UNSEEN: "?",
     NodeState.STRAYED: "✘",
     NodeState.FOREIGN: "✘",
-}
-RANK_WORD = {
-    Rank.DIVERGED: "diverged",
-    Rank.UNCHECKED: "unchecked",
-    Rank.INCONCLUSIVE: "inconclusive",
-    Rank.READING: "reading",
-    Rank.PROVEN: "consistent",
-}
-RANK_OUTCOME = {
-    Rank.DIVERGED: Outcome.REFUTED,
-    Rank.UNCHECKED: Outcome.UNCHECKED,
-    Rank.INCONCLUSIVE: Outcome.PARTIAL,
-    Rank.READING: None,
-    Rank.PROVEN: Outcome.PROVEN,
 }
 
 

@@ -8,9 +8,6 @@ from replcheck.tui.feed import Link
 from replcheck.tui.look import Look, age
 from replcheck.tui.state import Model
 
-STALE_S = 5.0
-"""After so many seconds without a sample, what is shown is no longer the present."""
-
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -35,7 +32,7 @@ def alarm(model: Model, look: Look) -> Alarm | None:
         return Alarm(f"split brain: {names} both take writes", Severity.CRITICAL)
     if view.primary is None:
         return Alarm("no primary: nobody takes writes", Severity.CRITICAL)
-    stale_s = (look.now - view.at).total_seconds()
-    if stale_s > STALE_S and model.link in {Link.SAMPLING, Link.READING}:
+    if model.stale(look.now):
+        stale_s = (look.now - view.at).total_seconds()
         return Alarm(f"no sample for {age(stale_s)}; what follows was seen at {look.moment(view.at)}", Severity.WARNING)
     return None

@@ -30,7 +30,11 @@ class Tile:
 
 def tiles(model: Model, look: Look) -> tuple[Tile, ...]:
     """Return the figures, the most important first."""
-    return (_copies(model, look), _proven(model, look), _oldest_proof(model, look), _recovery_point(model, look))
+    found = (_copies(model, look), _proven(model, look), _oldest_proof(model, look), _recovery_point(model, look))
+    if model.view is None or not model.stale(look.now):
+        return found
+    note = f"as of {look.moment(model.view.at)}"
+    return tuple(Tile(title=one.title, value=one.value, outcome=Outcome.UNCHECKED, note=note) for one in found)
 
 
 def glance(shown: Sequence[Tile], width: int, *, tall: bool) -> list[Content]:
@@ -106,7 +110,7 @@ def _oldest_proof(model: Model, look: Look) -> Tile:
     ]
     if not proofs:
         outcome = Outcome.UNCHECKED if model.standings is not None else None
-        return Tile(title=title, value=NONE, outcome=outcome, note="no proof counts now")
+        return Tile(title=title, value=NONE, outcome=outcome, note="none counts now")
     age_s = max(0.0, (look.now - min(proofs)).total_seconds())
     outcome = None if limit is None else Outcome.REFUTED if age_s > limit else Outcome.PROVEN
     note = f"limit {age(limit)}" if limit is not None else look.moment(min(proofs))
@@ -123,7 +127,7 @@ def _recovery_point(model: Model, look: Look) -> Tile:
         outcome = Outcome.UNCHECKED if limit is not None else None
         return Tile(title=title, value=NONE, outcome=outcome, note=point.reason or "unknown")
     outcome = None if limit is None else Outcome.REFUTED if point.age_s > limit else Outcome.PROVEN
-    note = ago(point.age_s) + (f", limit {age(limit)}" if limit is not None else "")
+    note = f"{age(point.age_s)}, limit {age(limit)}" if limit is not None else ago(point.age_s)
     return Tile(title=title, value=look.moment(at), outcome=outcome, note=note)
 
 

@@ -9,8 +9,9 @@ from replcheck.model.names import printable
 from replcheck.model.units import format_size
 from replcheck.tui.audit_state import AuditModel, RelationProgress
 from replcheck.tui.draw.chunk_map import drawn_map, legend, relation_tones
+from replcheck.tui.draw.ranks import RANK_OUTCOME, RANK_WORD
 from replcheck.tui.draw.table import styled
-from replcheck.tui.look import BAD, COLOUR, QUIET, RANK_OUTCOME, RANK_WORD, SIGN, VALUE, WARN, verdict_mark
+from replcheck.tui.look import BAD, COLOUR, QUIET, SIGN, VALUE, WARN, verdict_mark
 from replcheck.tui.ranges import Ranges
 
 _MAP_LINES = 6
@@ -77,11 +78,7 @@ def _told(ranges: Ranges) -> str:
 
 
 def _divergences(audit: AuditModel, relation: RelationProgress) -> list[Content]:
-    if audit.result is None:
-        if relation.diverged:
-            return [Content(""), Content.styled("tuple positions are listed when the audit has ended", QUIET)]
-        return []
-    own = [found for found in audit.result.divergences if (found.database, found.relation) == relation.key]
+    own = [found for found in audit.divergences if (found.database, found.relation) == relation.key]
     return [line for found in own for line in _divergence(found)]
 
 

@@ -21,6 +21,7 @@ class HistoryScreen(AppScreen):
     """What was run, and how it ended."""
 
     NAME = "history"
+    CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = []
     HELP = "Past runs, newest first. The trend shows each day's worst outcome. Enter opens the report of a run."
 

@@ -7,9 +7,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
-from replcheck.tui.draw.details import claim_details, event_details, node_details
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.overview import (
+    CURVE_S,
     claim_lamps,
     claim_layout,
     claim_row,
@@ -22,7 +22,6 @@ from replcheck.tui.draw.overview import (
 from replcheck.tui.feed import Link
 from replcheck.tui.look import QUIET, Look
 from replcheck.tui.screens.base import AppScreen
-from replcheck.tui.screens.facts import FactsScreen
 from replcheck.tui.state import Model
 from replcheck.tui.widgets.canvas import Canvas
 from replcheck.tui.widgets.rows import RowList
@@ -41,6 +40,7 @@ class OverviewScreen(AppScreen):
         """Make the widgets."""
         yield Canvas(id="glance")
         yield RowList(id="nodes")
+        yield Canvas(id="charts")
         yield Canvas(id="lamps")
         yield RowList(id="claims", empty="the policy asks for nothing: see [policy] of the configuration")
         yield Canvas(id="strip")
@@ -51,8 +51,17 @@ class OverviewScreen(AppScreen):
         tall = self.has_class("-high")
         self.query_one("#glance", Canvas).show(lambda width, _: glance(tiles(model, look), width, tall=tall))
         self._show_nodes(model, look)
+        if self.has_class("-tall"):
+            self._show_charts(model, look)
         self._show_claims(model, look)
         self._show_events(model, look)
+
+    def _show_charts(self, model: Model, look: Look) -> None:
+        from replcheck.tui.draw.charts import lag_charts
+
+        self.query_one("#charts", Canvas).show(
+            lambda width, height: lag_charts(model, look, width, height, span_s=CURVE_S)
+        )
 
     def _show_nodes(self, model: Model, look: Look) -> None:
         nodes = model.view.nodes if model.view else ()
@@ -87,20 +96,27 @@ class OverviewScreen(AppScreen):
 
     def on_row_list_opened(self, opened: RowList.Opened) -> None:
         """Tell all about a row, as it is from now on."""
+        from replcheck.tui.draw.details import claim_details, event_details, node_details
+
+        name = str(opened.key)
         match opened.rows.id:
             case "nodes":
-                self._open(str(opened.key), lambda model, look: node_details(model, str(opened.key), look))
+                self._open(name, lambda model, look: node_details(model, name, look))
             case "claims":
-                self._open(str(opened.key), lambda model, look: _claim_details(model, look, str(opened.key)))
+                self._open(name, lambda model, look: claim_details(model, look, name))
             case "events":
                 event = self.watch_app.model.events[opened.rows.cursor]
                 self._open(event.kind.value, lambda _, look: event_details(event, look))
 
     def action_claims(self) -> None:
         """Tell all about every claim."""
-        self._open("What was promised", _claim_details)
+        from replcheck.tui.draw.details import claim_details
+
+        self._open("What was promised", claim_details)
 
     def _open(self, title: str, draw: Callable[[Model, Look], Sequence[Content]]) -> None:
+        from replcheck.tui.screens.facts import FactsScreen
+
         app = self.watch_app
         app.push_screen(FactsScreen(title, lambda _: draw(app.model, app.look())))
 
@@ -117,13 +133,9 @@ def _awaiting(model: Model) -> str:
 
 
 def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
-    title = Content.styled("CLAIMS  now, over the window", f"bold {QUIET}")
+    title = Content("  CLAIMS  now, and over the window").pad_right(width).stylize(f"bold {QUIET} on $surface")
     if model.claims is None:
-        return [title, Content.styled("whether they hold is not known yet", QUIET)]
+        return [title, Content.styled("  whether they hold is not known yet", QUIET)]
     if not model.claims:
-        return [title, Content.styled("the policy asks for nothing: see [policy] of the configuration", QUIET)]
+        return [title, Content.styled("  the policy asks for nothing: see [policy] of the configuration", QUIET)]
     return [title, *claim_lamps(model.claims, width, height - 1)]
-
-
-def _claim_details(model: Model, look: Look, name: str | None = None) -> Sequence[Content]:
-    return claim_details([claim for claim in model.claims or () if name in {None, claim.name}], look)

@@ -5,7 +5,7 @@ from textual.widget import Widget
 
 from replcheck.model.names import printable
 from replcheck.tui.feed import Link
-from replcheck.tui.look import BAD, FAINT, GOOD, QUIET, WARN, Look
+from replcheck.tui.look import BAD, GOOD, QUIET, WARN, Look
 from replcheck.tui.state import Model
 
 SCREENS = (("overview", "Overview"), ("audit", "Audit"), ("drill", "Drill"), ("history", "History"))
@@ -53,4 +53,4 @@ class TopBar(Widget):
     def _right(self) -> Content:
         sign, colour = _LINKS[self._model.link]
         clock = self._look.clock(self._look.now) if self._look else ""
-        return Content.assemble((f"{sign} {self._model.link.value}", colour), "  ", (clock, FAINT))
+        return Content.assemble((f"{sign} {self._model.link.value}", colour), "  ", (clock, QUIET))
