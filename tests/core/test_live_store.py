@@ -90,6 +90,30 @@ def test_an_event_is_there_at_once_and_comes_back_as_it_was(path, writer, clock)
     assert reader.events("other") == []
 
 
+def test_an_event_that_is_written_once_more_is_kept_once(path, writer, clock):
+    lost = happened(EventKind.STANDBY_LOST, 1, "db2")
+    watch(writer, clock, range(3), events=[lost])
+    writer.add(None, [lost])
+    writer.flush()
+    assert open_live_reader(path).events("clinic") == [lost]
+    assert writer.problem == ""
+
+
+def test_what_comes_while_a_write_fails_is_kept_too(path, writer, clock, monkeypatch):
+    first, second = happened(EventKind.STANDBY_LOST, 1, "db2"), happened(EventKind.NODE_BACK, 2, "db2")
+
+    def fail(connection, waiting, view):
+        writer.add(None, [second])
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "_write_all", fail)
+        watch(writer, clock, [1], events=[first])
+    clock.now += RETRY_S
+    writer.flush()
+    assert open_live_reader(path).events("clinic") == [second, first]
+
+
 def test_events_can_be_followed_by_their_numbers(path, writer, clock):
     reader = open_live_reader(path)
     watch(writer, clock, [1], events=[happened(EventKind.STANDBY_LOST, 1, "db2")])
