@@ -36,7 +36,7 @@ def test_every_schema_is_one(name):
 def test_every_file_is_published():
     files = {path.name.removesuffix(".schema.json") for path in ROOT.glob("src/replcheck/report/schemas/*.json")}
     assert files
-    assert set(schema_names()) == files | {"config", "events"}
+    assert set(schema_names()) == files | {"config", "events", "cluster_events"}
     assert set(schema_titles()) == set(schema_names())
 
 
@@ -132,7 +132,10 @@ def test_a_period_follows_its_schema():
     for report in (factories.diverged(), None, "it is damaged"):
         tally.add(record(start()), report)
     tally.add_unended(PastRun(run=start(), state=RunState.OPEN))
+    for other in (record(start(kind="drill")), start(kind="seal")):
+        tally.add_other(other)
     document = json.loads(period_json(tally.finished(damaged=())))
     jsonschema.validate(document, json.loads(schema_text("period")))
     assert document["runs"] == 4
     assert document["relations"]
+    assert [others["runs"] for others in document["others"]] == [1, 1]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from replcheck.cli.completion import complete_run
+from replcheck.cli.completion import complete_kind, complete_run
 from replcheck.cli.options import Format
 
 history_app = typer.Typer(
@@ -46,7 +46,10 @@ def history(
         str | None, typer.Option(metavar="DURATION|DATE", help="Runs that began so long ago at most, or since then.")
     ] = None,
     outcome: Annotated[list[Ending] | None, typer.Option(help="Only runs that ended so; may be repeated.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only runs of this kind, such as audit.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", autocompletion=complete_kind, help="Only audit, drill, seal or selftest."),
+    ] = None,
     format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
 ) -> None:
     """List past runs, newest first: when, how long, which cluster, and how each ended.
@@ -60,6 +63,27 @@ def history(
 
     listed = Listed(limit=limit, since=since, endings=tuple(outcome or ()), kind=kind)
     raise typer.Exit(int(list_history(config, store, listed, format)))
+
+
+@history_app.command()
+def events(
+    context: typer.Context,
+    config: Config = None,
+    store: Store = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many events.")] = 50,
+    since: Annotated[
+        str | None, typer.Option(metavar="DURATION|DATE", help="What happened so long ago at most, or since then.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DURATION|DATE", help="What happened longer ago, or before then.")
+    ] = None,
+    format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
+) -> None:
+    """List what happened to the cluster while it was watched, newest first."""
+    from replcheck.cli.history_run import show_events
+
+    outer_config, outer_store = context.obj or (None, None)
+    raise typer.Exit(int(show_events(config or outer_config, store or outer_store, since, until, limit, format)))
 
 
 @history_app.command()

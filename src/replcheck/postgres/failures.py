@@ -14,11 +14,23 @@ from replcheck.errors import (
     DatabaseMissing,
     NodeError,
     NodeLost,
+    NodeStarting,
     NodeUnreachable,
     StatementCancelled,
     StatementFailed,
 )
 
+SURROUNDINGS = (
+    "Permission denied",
+    "Operation not permitted",
+    "Input/output error",
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Stale file handle",
+)
+"""The system's words (C locale) for what is wrong with the place of a file, and not with its content."""
+_DISK_FAILED = "58030"
 CORRUPTION_SQLSTATES = frozenset({"XX001", "XX002", "58P01", "58030"})
 """data_corrupted, index_corrupted, undefined_file, io_error: the server could not read its own files."""
 
@@ -65,6 +77,11 @@ def is_corruption(error: StatementFailed) -> bool:
     return error.sqlstate in CORRUPTION_SQLSTATES or (error.sqlstate == "XX000" and bool(error.detail))
 
 
+def is_disk_failure(error: StatementFailed) -> bool:
+    """Return whether the system failed to read or write a file: of a copy it tells of this machine's disk alone."""
+    return error.sqlstate == _DISK_FAILED
+
+
 def is_too_wide(error: StatementFailed) -> bool:
     """Return whether a row does not fit into the server's largest value, 1 GB: it can be read column by column.
 
@@ -103,7 +120,7 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
             f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=."
         )
     if state == "57P03" or _says(text, "starting up", "shutting down", "recovery mode", "not accepting connections"):
-        return NodeUnreachable(
+        return NodeStarting(
             f'node "{node}" at {address} is not accepting connections (it is starting, stopping or recovering)',
             node=node,
             hint="Wait until the server is up, or look at its log.",

@@ -125,6 +125,11 @@ class Session:
         return self._connection.info.parameter_status("server_encoding") or ""
 
     @property
+    def database(self) -> str:
+        """Return the database that it is connected to."""
+        return self._connection.info.dbname
+
+    @property
     def advertised_pid(self) -> int:
         """Return the backend pid told at connection time; a pooler tells one of its own."""
         return self._connection.info.backend_pid
@@ -139,6 +144,12 @@ class Session:
     def peer_address(self) -> str:
         """Return the address that the connection was made to, empty over a Unix socket."""
         return self._connection.info.hostaddr
+
+    @property
+    def socket_directory(self) -> str:
+        """Return the directory of the Unix socket that the connection goes through, empty over TCP."""
+        host = self._connection.info.host
+        return host if host.startswith(("/", "@")) else ""
 
     @property
     def alive(self) -> bool:

@@ -7,7 +7,9 @@ that were being written.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from replcheck.errors import StoreError
+from replcheck.model.evidence import EvidenceRecord
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
 from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
+from replcheck.store.audit_parts import AuditParts, write_parts
+from replcheck.store.evidence import Make, append, append_abort, archive, keep_mark, take_in
+from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
@@ -40,9 +46,10 @@ _VERSION_KEY = "schema_version"
 _HINT = "Name a writable file with output.store, or run with --no-store."
 
 
-def open_history(location: str | Path) -> "History":
+def open_history(location: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> "History":
     """Open a history file, and create it with its folder where there is none; only its owner may read a new one.
 
+    `busy_timeout_s` is how long every method waits for another writer to be done.
     Raises StoreError where it cannot be opened or written, is no history, or belongs to a newer replcheck.
     """
     if "://" in str(location):
@@ -53,7 +60,7 @@ def open_history(location: str | Path) -> "History":
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
-    history = History(_engine(path), str(path))
+    history = History(writing_engine(path, busy_timeout_s=busy_timeout_s), str(path))
     history.prepare()
     return history
 
@@ -75,7 +82,7 @@ class History:
                 METADATA.create_all(connection)
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
             check_version(connection, self.name)
-            if connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) != str(SCHEMA_VERSION):
+            if not METADATA.tables.keys() <= tables:
                 # So far every version has only added tables.
                 METADATA.create_all(connection)
                 connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
@@ -85,15 +92,55 @@ class History:
         with self._transaction() as connection:
             connection.execute(insert(RUNS).values(**_run_values(run)))
 
-    def finish(self, record: RunRecord, document: Plain = None) -> None:
-        """Write how a run ended, with its result where it has one; its beginning too where that is missing."""
+    def finish(
+        self,
+        record: RunRecord,
+        document: Plain = None,
+        parts: AuditParts | None = None,
+        *,
+        evidence: Make | None = None,
+    ) -> EvidenceRecord | None:
+        """Write how a run ended, with its result where it has one; its beginning too where that is missing.
+
+        `parts` are what is asked of an audit later on without reading its whole result. `evidence` is asked for what is
+        appended to the cluster's chain with it; its last record is returned.
+        """
         with self._transaction() as connection:
+            appended = append(connection, record.cluster, evidence) if evidence else None
             known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
             if known is None:
                 connection.execute(insert(RUNS).values(**_run_values(record)))
             connection.execute(insert(RECORDS).values(**_record_values(record)))
             if document is not None:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
+            if parts is not None:
+                write_parts(connection, record.run_id, parts)
+        return appended
+
+    def append_evidence(self, cluster: str, evidence: Make) -> EvidenceRecord | None:
+        """Append to a cluster's chain what is no end of a run; return the last record, None where nothing was."""
+        with self._transaction() as connection:
+            return append(connection, cluster, evidence)
+
+    def append_abort(self, run: RunStart, evidence: Make) -> bool:
+        """Append that a run was killed, unless it has ended or that was told already; return whether it was."""
+        with self._transaction() as connection:
+            return append_abort(connection, run.run_id, run.cluster, evidence)
+
+    def archive_evidence(self, last: EvidenceRecord, evidence: Make) -> EvidenceRecord | None:
+        """Append a checkpoint, and keep of the records up to `last` their places alone; return the checkpoint."""
+        with self._transaction() as connection:
+            return archive(connection, last, evidence)
+
+    def take_in_evidence(self, records: Iterable[EvidenceRecord]) -> int:
+        """Put records of another history into their places, all or none; return how many were new."""
+        with self._transaction() as connection:
+            return take_in(connection, records)
+
+    def keep_evidence_mark(self, cluster: str, envelope: str) -> None:
+        """Keep a statement of up to where a chain was verified."""
+        with self._transaction() as connection:
+            keep_mark(connection, cluster, envelope)
 
     def runs(self, *, limit: int = 100) -> list[RunStart]:
         """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
@@ -125,20 +172,21 @@ class History:
             if rows:
                 connection.execute(insert(PROOFS), rows)
 
-    def unfinished(self, cluster: str) -> tuple[Progress, ...]:
-        """Return what the audits of a cluster that can be gone on with have proven, newest first."""
+    def unfinished(self, cluster: str, *, kind: str = "audit") -> tuple[Progress, ...]:
+        """Return what the runs of a kind and a cluster that can be gone on with have proven, newest first."""
         runs = (
             select(RUNS.c.started_at, PREMISES)
             .join(PREMISES)
-            .where(RUNS.c.cluster == cluster)
+            .where(RUNS.c.cluster == cluster, RUNS.c.kind == kind)
             .order_by(RUNS.c.run_id.desc())
         )
         with self._transaction() as connection:
             return tuple(_stored_progress(connection, run) for run in connection.execute(runs).all())
 
-    def forget_proofs(self, premises: Premises, extent: Extent) -> None:
-        """Drop what runs of the same cluster have proven that were asked for no more than `extent` on these nodes."""
+    def forget_proofs(self, premises: Premises, extent: Extent, *, kind: str = "audit") -> None:
+        """Drop what runs of a kind and cluster have proven that were asked for no more than `extent` on these nodes."""
         of_cluster = select(PREMISES.c.run_id, PREMISES.c.servers, EXTENTS.c.digest).outerjoin(EXTENTS)
+        of_cluster = of_cluster.join(RUNS, RUNS.c.run_id == PREMISES.c.run_id).where(RUNS.c.kind == kind)
         of_cluster = of_cluster.where(PREMISES.c.system_identifier == premises.system_identifier)
         with self._transaction() as connection:
             settled = [
@@ -148,27 +196,47 @@ class History:
             ]
             _forget(connection, settled)
 
-    def forget_old_proofs(self, premises: Premises, before: datetime) -> None:
-        """Drop what runs of the same cluster have proven that began and proved nothing after `before`."""
+    def forget_old_proofs(self, premises: Premises, before: datetime, *, kind: str = "audit") -> None:
+        """Drop what runs of a kind and cluster have proven that began and proved nothing after `before`."""
         newest = select(func.max(PROOFS.c.proven_at)).where(PROOFS.c.run_id == PREMISES.c.run_id).scalar_subquery()
         old = (
             select(PREMISES.c.run_id)
             .join(RUNS)
-            .where(PREMISES.c.system_identifier == premises.system_identifier)
+            .where(PREMISES.c.system_identifier == premises.system_identifier, RUNS.c.kind == kind)
             .where(RUNS.c.started_at < utc_text(before), func.coalesce(newest, "") < utc_text(before))
         )
         with self._transaction() as connection:
             _forget(connection, list(connection.scalars(old)))
 
+    def state(self, cluster: str, name: str) -> Plain:
+        """Return what was last kept under a name; None where nothing was."""
+        own = (LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == name)
+        with self._transaction() as connection:
+            document: Plain = connection.scalar(select(LIVE_STATES.c.document).where(*own))
+            return document
+
+    def keep_state(self, cluster: str, name: str, document: Plain) -> None:
+        """Keep something under a name, in place of what was kept there."""
+        own = (LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == name)
+        with self._transaction() as connection:
+            connection.execute(delete(LIVE_STATES).where(*own))
+            connection.execute(insert(LIVE_STATES).values(cluster=cluster, name=name, document=document))
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StoreError(f"history {self.name}: {str(error.orig).lower()}", hint=_HINT) from error
-        except SQLAlchemyError as error:
-            raise StoreError(f"history {self.name} cannot be read or written", hint=_HINT) from error
+        with told(self.name), self._engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turn what the database raises in the block into a StoreError that quotes no value."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"history {name}: {str(error.orig).lower()}", hint=_HINT) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"history {name} cannot be read or written", hint=_HINT) from error
 
 
 def _forget(connection: Connection, runs: list[str]) -> None:
@@ -196,20 +264,25 @@ def check_version(connection: Connection, name: str) -> None:
         )
 
 
+def stored_start(row: Row[Any]) -> RunStart:
+    """Return the beginning of the run of a row of RUNS; raise ValueError where it is damaged."""
+    return RunStart(
+        run_id=row.run_id,
+        kind=row.kind,
+        cluster=row.cluster,
+        started_at=datetime.fromisoformat(row.started_at),
+        tool_version=row.tool_version,
+        argument_digest=row.argument_digest,
+    )
+
+
 def stored_run(row: Row[Any], failure: Any) -> RunStart:
     """Return the run of a row of RUNS and RECORDS, with its failure decoded; raise ValueError where it is damaged."""
-    start = {
-        "run_id": row.run_id,
-        "kind": row.kind,
-        "cluster": row.cluster,
-        "started_at": datetime.fromisoformat(row.started_at),
-        "tool_version": row.tool_version,
-        "argument_digest": row.argument_digest,
-    }
+    start = stored_start(row)
     if row.outcome is None:
-        return RunStart(**start)
+        return start
     return RunRecord(
-        **start,
+        **asdict(start),
         finished_at=datetime.fromisoformat(row.finished_at),
         outcome=Outcome(row.outcome),
         verdict=row.verdict,
@@ -219,23 +292,29 @@ def stored_run(row: Row[Any], failure: Any) -> RunStart:
     )
 
 
-def _engine(path: Path) -> Engine:
+def writing_engine(path: Path, *, durable: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
+    """Return an engine whose transactions wait for other writers.
+
+    What is written without `durable` survives the end of the process at once, and that of the machine with the next
+    durable transaction only.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", partial(_configure, durable))
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _configure(connection: Any, _record: object) -> None:
+def _configure(durable: bool, connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself: a transaction that turns from reading to writing cannot wait
     # for another writer (SQLite manual, Transactions).
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    synchronous = "FULL" if durable else "NORMAL"
+    for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
