@@ -90,7 +90,8 @@ def test_every_exit_status_is_documented(outcome):
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "watch.", "history.", "c", "n"))]
+    "key",
+    [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "watch.", "history.", "c", "n"))],
 )
 def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -246,7 +247,10 @@ def test_no_audit_is_begun_where_none_is_wanted(store):
 def test_who_reads_along_sees_what_the_recorder_sees(store):
     watch(store, healthy(0))
     seen = []
-    follower = Follower(store=store, cluster="clinic", max_proof_age_s=3600.0, sinks=[seen.append])
+    problems = []
+    follower = Follower(
+        store=store, cluster="clinic", max_proof_age_s=3600.0, sinks=[seen.append], lost=problems.append
+    )
     first = follower.look()
     assert first is not None
     assert (first.view.at, first.events) == (second(0.01), ())
@@ -258,6 +262,11 @@ def test_who_reads_along_sees_what_the_recorder_sees(store):
     assert update is not None
     assert EventKind.STANDBY_LOST in {event.kind for event in update.events}
     assert update.view.at == second(4.01)
+    follower.now = lambda: datetime.now(UTC) + timedelta(seconds=30)
+    assert follower.look() is None
+    follower.now = lambda: datetime.now(UTC)
+    follower.look()
+    assert [problem[:38] for problem in problems] == ["the recorder has written nothing since", ""]
 
 
 def test_who_reads_along_takes_over_when_the_recorder_ends(store, monkeypatch):

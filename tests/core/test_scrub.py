@@ -23,7 +23,7 @@ from replcheck.store import open_history
 from tests.commands import wait_for
 from tests.core.lives import at, span
 from tests.core.watched import IDENTIFIER, Watch, healthy, primary, sample, second, silence, standby
-from tests.factories import consistent, node, relation, replica
+from tests.factories import WHOLE, consistent, node, relation, replica
 
 PERIOD_S = 1000.0
 TARGETS = tuple(NodeTarget(name=name, dsn=f"host={name}") for name in ("db1", "db2", "db3"))
@@ -160,7 +160,7 @@ def test_the_rate_is_that_of_the_time_in_which_it_works():
 class Rolling:
     """A rolling audit over a fake auditor, whose time and samples are those of the test."""
 
-    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, stopped=""):
+    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, scope=WHOLE, own=()):
         self.now, self.watch = 0.0, Watch()
         self.watch.see(healthy(0))
         self.watch.state = self.watch.state.with_proofs(())
@@ -173,7 +173,12 @@ class Rolling:
         options = AuditOptions()
         request = AuditRequest(cluster="clinic", targets=TARGETS, options=options)
         bench = Bench(request=request, store=store, tell=self.told.append, auditor=self.audit)
-        self.scrub = Scrub(bench, PERIOD_S, lambda: self.now)
+        self.own = own
+        self.scope = scope
+        self.scrub = Scrub(bench, PERIOD_S, lambda: self.now, own=own, remember=self.remember)
+
+    def remember(self, own):
+        self.own = own
 
     async def audit(self, targets, options, *, run_id, cluster, emit, stop, gate, earlier):
         names = [target.name for target in targets]
@@ -189,6 +194,7 @@ class Rolling:
             started_at=begun,
             finished_at=begun + timedelta(seconds=1),
             verdict=self.verdict,
+            scope=self.scope,
             relations=(relation(verdict=self.verdict),),
             primary=self._node(names[0], NodeRole.PRIMARY),
             replicas=tuple(replace(replica(name, self.verdict), node=self._node(name)) for name in names[1:]),
@@ -323,6 +329,21 @@ def test_a_proof_by_another_audit_counts(store):
     rolling.watch.state = rolling.watch.state.with_proofs([proof("db2", 0), proof("db3", 0)])
     rolling.see(400)
     assert rolling.asked == []
+
+
+def test_where_the_user_leaves_something_out_it_counts_its_own_proofs(store):
+    first = Rolling(store, scope=replace(WHOLE, excludes=("public.tmp_*",)))
+    first.see(3)
+    first.until(ended(first, 1))
+    first.see(400)
+    assert len(first.asked) == 1
+    assert first.proven == set()
+    later = Rolling(store, scope=first.scope, own=first.own)
+    later.watch, later.now = first.watch, first.now
+    later.see(50)
+    assert later.asked == []
+    later.see(60)
+    later.until(ended(later, 1))
 
 
 def test_what_stays_inconclusive_is_tried_again_ever_more_rarely(store):

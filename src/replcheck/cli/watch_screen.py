@@ -1,9 +1,13 @@
 """`replcheck watch` on a terminal: the screen over a watch, a recorder's history, or a recording."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from zoneinfo import ZoneInfo
 
 from replcheck.cli.live_commands import LiveCommands, NoCommands
@@ -34,10 +38,36 @@ def show_cluster(request: LiveRequest, settings: LiveSettings, configuration: Co
     feed = WatchFeed(request, settings, board)
     feed.start()
     try:
-        return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
+        with _leaving_on_signals():
+            return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
+    except _Left:
+        return ExitStatus.PROVEN
     finally:
         commands.close()
         feed.close()
+
+
+class _Left(SystemExit):
+    """A signal asked the screen to end; a loop lets no other exception but SystemExit through at once."""
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """End the screen in order at SIGTERM and SIGHUP, so that the terminal and the history are left as at the key q."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Left(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_recording(path: Path, limits: WatchLimits, configuration: Configuration | None) -> ExitStatus:

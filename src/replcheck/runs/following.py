@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.copies import CopyStanding, standings
 from replcheck.model.live import ClusterEvent, ClusterView
+from replcheck.model.plain import utc_text
 from replcheck.model.spanning import Spans, latest_spans
 from replcheck.runs.live import (
     HandOut,
@@ -27,6 +28,8 @@ from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 
 _LOOK_S = 1.0
+_STUCK_S = 20.0
+"""How old what a recorder wrote last may be before it counts as stuck."""
 _STANDINGS_EVERY = 5
 _ALL_TIME_S = 1e12
 
@@ -51,6 +54,7 @@ class Follower:
     tell: Tell = lambda _: None
     lost: Callable[[str], None] = lambda _: None
     """Is told why the history cannot be read, once, and the empty text when it can be again."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _reader: LiveReader | None = None
     _number: int | None = None
     _view: ClusterView | None = None
@@ -87,6 +91,8 @@ class Follower:
     def _look(self) -> LiveUpdate | None:
         self._reader = reader = self._reader or open_live_reader(self.store)
         stored = reader.latest_view(self.cluster)
+        if stored is not None and (self.now() - stored.written_at).total_seconds() > _STUCK_S:
+            raise StoreError(f"the recorder has written nothing since {utc_text(stored.written_at)}")
         events = self._new_events(reader)
         if stored is None or (stored.view == self._view and not events):
             return None

@@ -16,7 +16,8 @@ from typing import Protocol
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, Sample, Severity
-from replcheck.model.plain import Plain
+from replcheck.model.plain import Plain, to_plain
+from replcheck.model.shape import from_plain
 from replcheck.model.spanning import Spans
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
@@ -35,6 +36,7 @@ from replcheck.watch.topology import FoldState, begin, fold
 
 Tell = Callable[[str], None]
 _OWED = "owed proofs"
+_ROLLING = "rolling audit"
 _ALL_TIME_S = 1e12
 
 
@@ -99,7 +101,7 @@ class Watch:
         self._last_watch: tuple[datetime, bool] | None = None
         bench = bench or Bench(request=request.audit, store=store.path if store else None, tell=tell)
         self._owed = OwedProofs(bench, clock, remember=self._remember) if request.audits else None
-        self._scrub = Scrub(bench, request.scrub_s, clock) if request.scrub_s is not None and store else None
+        self._scrub = _scrub(bench, request, store, clock)
         self._begin()
 
     @property
@@ -220,6 +222,22 @@ class Watch:
         if self._store is not None:
             names: list[Plain] = [*sorted(owed)]
             self._store.keep_state(_OWED, names)
+
+
+def _scrub(bench: Bench, request: LiveRequest, store: LiveStore | None, clock: Callable[[], float]) -> Scrub | None:
+    if request.scrub_s is None or store is None:
+        return None
+    try:
+        own = from_plain(tuple[AuditProof, ...], store.state(_ROLLING) or [])
+    except ValueError:
+        own = ()
+    return Scrub(
+        bench,
+        request.scrub_s,
+        clock,
+        own=own,
+        remember=lambda proofs: store.keep_state(_ROLLING, to_plain(proofs)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
