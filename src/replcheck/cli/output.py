@@ -6,17 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
-
-from rich.console import Console
 
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
-from replcheck.report.style import Style
 from replcheck.runs.sinks import JsonLines, open_json_lines
 
-Draw = Callable[[Console, Style], None]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from replcheck.report.style import Style
+
+Draw = Callable[["Console", "Style"], None]
 Render = Callable[[TextIO], str]
 """Returns the text for a stream."""
 
@@ -79,6 +81,10 @@ def _forget_unwritten() -> None:
 
 def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
+    from rich.console import Console  # large, and what machines read needs none of it
+
+    from replcheck.report.style import Style
+
     zone = configuration.output.time_zone if configuration else None
     like = Console(file=target)
     text = io.StringIO()
@@ -86,7 +92,8 @@ def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str
     console = Console(
         file=text,
         force_terminal=like.is_terminal,
-        color_system=like.color_system,  # type: ignore[arg-type]
+        # Who wants no colour gets no other styles either.
+        color_system=None if like.no_color else like.color_system,  # type: ignore[arg-type]
         no_color=like.no_color,
         width=max(like.width, 80),
         highlight=False,

@@ -6,7 +6,7 @@ verdict may rest on it. Keys that a type does not know are passed over: newer ve
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -44,6 +44,8 @@ def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "pattern": "^[0-9A-F]+/[0-9A-F]+$"}
     if kind is datetime:
         return {"type": "string", "format": "date-time"}
+    if kind is date:
+        return {"type": "string", "format": "date"}
     if get_origin(kind) in (Union, UnionType):
         return _either([json_schema(part, definitions) for part in get_args(kind)])
     if get_origin(kind) is tuple:
@@ -124,6 +126,8 @@ def _word(kind: Any, value: object, at: str) -> object:
         try:
             if kind is datetime:
                 return _moment(value)
+            if kind is date:
+                return date.fromisoformat(value)
             return Lsn.parse(value) if kind is Lsn else kind(value)
         except ValueError:
             pass

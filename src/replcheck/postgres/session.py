@@ -125,6 +125,11 @@ class Session:
         return self._connection.info.parameter_status("server_encoding") or ""
 
     @property
+    def database(self) -> str:
+        """Return the database that it is connected to."""
+        return self._connection.info.dbname
+
+    @property
     def advertised_pid(self) -> int:
         """Return the backend pid told at connection time; a pooler tells one of its own."""
         return self._connection.info.backend_pid

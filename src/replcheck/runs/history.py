@@ -6,17 +6,20 @@ leads to the outcome that was recorded.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
+from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
+from replcheck.report.check_document import check_result
 from replcheck.report.cluster_events import PastEvent
 from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
@@ -25,15 +28,17 @@ from replcheck.report.reading import audit_result
 from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
-from replcheck.store import HistoryReader, RunFilter, open_live_reader, open_reader
+from replcheck.store import EvidenceReader, HistoryReader, RunFilter, open_evidence, open_live_reader, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
+CHECK = "check"
 SCRUB = "scrub"
+KINDS = (AUDIT, DRILL, SEAL, SCRUB, "selftest")
 _LISTED = 'The runs are listed by "replcheck history".'
-_LOCKED = (AUDIT, DRILL, SEAL, SCRUB)
+_LOCKED = (AUDIT, DRILL, SEAL, CHECK, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
@@ -51,34 +56,42 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult | DrillResult | PastSeal
+    result: AuditResult | DrillResult | PastSeal | CheckResult
     document: Plain
     """The JSON as it was stored."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where it has none."""
+
+
+def known_kinds(store: Path) -> frozenset[str]:
+    """Return the kinds of runs that there are: ours, and those that another version has left in a history."""
+    return frozenset(KINDS) | open_reader(store).kinds()
 
 
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
     """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
-    reader = open_reader(store)
-    runs = _with_states(reader, reader.runs(wanted, limit=limit))
+    reader = open_evidence(store)
+    runs = _with_evidence(reader, _with_states(reader, reader.runs(wanted, limit=limit)))
     return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
 def find_run(store: Path, name: str) -> PastRun:
     """Return one run by its id, the beginning of its id, or `latest`; raise UsageError where that names none."""
-    reader = open_reader(store)
-    return _found(reader, name)
+    reader = open_evidence(store)
+    return _with_evidence(reader, [_found(reader, name)])[0]
 
 
 def read_report(store: Path, name: str) -> StoredReport:
     """Return the report of one run; raise StoreError, saying why, where it has none or it is damaged."""
-    reader = open_reader(store)
-    past = _found(reader, name)
+    reader = open_evidence(store)
+    [past] = _with_evidence(reader, [_found(reader, name)])
     run_id = past.run.run_id
     document = reader.result(run_id)
     if document is None:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
-        return StoredReport(result=_believed(past.run, document), document=document)
+        _require_as_recorded(reader, run_id, document)
+        return StoredReport(result=_believed(past.run, document), document=document, evidence=past.evidence)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -87,7 +100,10 @@ def read_report(store: Path, name: str) -> StoredReport:
 
 
 def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`)."""
+    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
+
+    Runs of other kinds, such as drills and seals, are counted by how they ended.
+    """
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
@@ -100,6 +116,9 @@ def summarize(store: Path, *, since: datetime | None, until: datetime | None, no
         tally.add(run, _readable(run, document))
     for past in _with_states(reader, open_runs):
         tally.add_unended(past)
+    for run in reversed(reader.runs(RunFilter(since=since, until=end))):
+        if run.kind != AUDIT:
+            tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
@@ -161,6 +180,24 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
     return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
 
 
+def _with_evidence(reader: EvidenceReader, runs: Sequence[PastRun]) -> list[PastRun]:
+    records = reader.of_runs(past.run.run_id for past in runs)
+    return [replace(past, evidence=head_of(records.get(past.run.run_id))) for past in runs]
+
+
+def _require_as_recorded(reader: EvidenceReader, run_id: str, document: Plain) -> None:
+    """Raise ValueError where a report is not the one that the run's record covers."""
+    record = reader.of_runs([run_id]).get(run_id)
+    if record is None or record.envelope is None:
+        return
+    from replcheck.evidence.opening import Opened, open_line
+    from replcheck.evidence.statement import document_digest
+
+    line = open_line(record.envelope.encode(), {})
+    if not isinstance(line, Opened) or line.subject_sha256 != document_digest(document):
+        raise ValueError("it was changed after it was recorded")
+
+
 def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
     if all(isinstance(run, RunRecord) for run in runs):
         return [PastRun(run=run, state=RunState.ENDED) for run in runs]
@@ -196,16 +233,24 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
-    result: AuditResult | DrillResult | PastSeal
+def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal | CheckResult:
+    result: AuditResult | DrillResult | PastSeal | CheckResult
     match run.kind:
         case "drill":
             result = drill_result(document)
         case "seal":
             result = past_seal(document)
+        case "check":
+            result = check_result(document)
         case _:
             result = audit_result(document)
-    outcome = outcome_of(result) if isinstance(result, AuditResult) else result.verdict.outcome
+    match result:
+        case AuditResult():
+            outcome = outcome_of(result)
+        case CheckResult():
+            outcome = result.outcome
+        case _:
+            outcome = result.verdict.outcome
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result

@@ -11,7 +11,8 @@ from replcheck.audit.pressure import PauseLimits
 from replcheck.audit.scope import scope_of
 from replcheck.config import Configuration
 from replcheck.config.model import PauseIf
-from replcheck.errors import ConfigurationError, UsageError
+from replcheck.errors import UsageError
+from replcheck.model.audit import Scope
 from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
@@ -19,6 +20,8 @@ from replcheck.model.plain import to_plain
 from replcheck.model.progress import Extent
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
+from replcheck.runs.targets import configured_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +63,13 @@ class AuditRequest:
     """Whether to go on with the newest run that had not come to its end."""
     pause_file: Path | None = None
     """The audit holds still while this file exists."""
+    signing: Signing = UNSIGNED
+    """What its record is made with."""
 
     @property
     def extent(self) -> Extent:
-        """Return how much of the cluster is asked for; whether indexes are checked is no matter of rows."""
-        scope = replace(scope_of(self.options), indexes=False)
-        digest = hashlib.sha256(json.dumps(to_plain(scope), sort_keys=True).encode()).hexdigest()
-        return Extent(digest=digest, whole=scope.whole)
+        """Return how much of the cluster is asked for."""
+        return extent_of(scope_of(self.options))
 
     @property
     def argument_digest(self) -> str:
@@ -77,6 +80,13 @@ class AuditRequest:
         names = [target.name for target in self.targets]
         asked = {"cluster": self.cluster, "nodes": names, "options": to_plain(self.options)}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def extent_of(scope: Scope) -> Extent:
+    """Return how much of a cluster a scope asks for; whether indexes are checked is no matter of rows."""
+    rows = replace(scope, indexes=False)
+    digest = hashlib.sha256(json.dumps(to_plain(rows), sort_keys=True).encode()).hexdigest()
+    return Extent(digest=digest, whole=rows.whole)
 
 
 def is_node_name(text: str) -> bool:
@@ -106,6 +116,7 @@ def audit_request(flags: AuditFlags, configuration: Configuration | None) -> Aud
         options=_options(flags, configuration),
         resume=flags.resume,
         pause_file=flags.pause_file or _configured_pause_file(configuration),
+        signing=signing_of(configuration),
     )
 
 
@@ -185,18 +196,6 @@ def flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: 
         raise UsageError(f"{flag} names no configured node", hint=hint)
     target = configured[text]
     return NodeTarget(name=target.name, dsn=target.dsn, expected_role=role, zone=target.zone)
-
-
-def configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
-    """Return the nodes of a configuration, none where there is no configuration; raise ConfigurationError."""
-    if configuration is None:
-        return ()
-    common = dsn.parse(configuration.connect, origin="configuration key connect", failure=ConfigurationError)
-    targets = []
-    for name, node in configuration.nodes.items():
-        own = dsn.parse(node.dsn, origin=f"configuration key nodes.{name}.dsn", failure=ConfigurationError)
-        targets.append(NodeTarget(name=name, dsn=dsn.inherit(own, common), zone=node.zone))
-    return tuple(targets)
 
 
 def _require_different(names: Sequence[str]) -> None:

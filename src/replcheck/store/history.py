@@ -7,6 +7,7 @@ that were being written.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from replcheck.errors import StoreError
+from replcheck.model.evidence import EvidenceRecord
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
 from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
 from replcheck.store.audit_parts import AuditParts, write_parts
+from replcheck.store.evidence import Make, append, append_abort, archive, keep_mark, take_in
 from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
@@ -89,12 +92,21 @@ class History:
         with self._transaction() as connection:
             connection.execute(insert(RUNS).values(**_run_values(run)))
 
-    def finish(self, record: RunRecord, document: Plain = None, parts: AuditParts | None = None) -> None:
+    def finish(
+        self,
+        record: RunRecord,
+        document: Plain = None,
+        parts: AuditParts | None = None,
+        *,
+        evidence: Make | None = None,
+    ) -> EvidenceRecord | None:
         """Write how a run ended, with its result where it has one; its beginning too where that is missing.
 
-        `parts` are what is asked of an audit later on without reading its whole result.
+        `parts` are what is asked of an audit later on without reading its whole result. `evidence` is asked for what is
+        appended to the cluster's chain with it; its last record is returned.
         """
         with self._transaction() as connection:
+            appended = append(connection, record.cluster, evidence) if evidence else None
             known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
             if known is None:
                 connection.execute(insert(RUNS).values(**_run_values(record)))
@@ -103,6 +115,32 @@ class History:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
             if parts is not None:
                 write_parts(connection, record.run_id, parts)
+        return appended
+
+    def append_evidence(self, cluster: str, evidence: Make) -> EvidenceRecord | None:
+        """Append to a cluster's chain what is no end of a run; return the last record, None where nothing was."""
+        with self._transaction() as connection:
+            return append(connection, cluster, evidence)
+
+    def append_abort(self, run: RunStart, evidence: Make) -> bool:
+        """Append that a run was killed, unless it has ended or that was told already; return whether it was."""
+        with self._transaction() as connection:
+            return append_abort(connection, run.run_id, run.cluster, evidence)
+
+    def archive_evidence(self, last: EvidenceRecord, evidence: Make) -> EvidenceRecord | None:
+        """Append a checkpoint, and keep of the records up to `last` their places alone; return the checkpoint."""
+        with self._transaction() as connection:
+            return archive(connection, last, evidence)
+
+    def take_in_evidence(self, records: Iterable[EvidenceRecord]) -> int:
+        """Put records of another history into their places, all or none; return how many were new."""
+        with self._transaction() as connection:
+            return take_in(connection, records)
+
+    def keep_evidence_mark(self, cluster: str, envelope: str) -> None:
+        """Keep a statement of up to where a chain was verified."""
+        with self._transaction() as connection:
+            keep_mark(connection, cluster, envelope)
 
     def runs(self, *, limit: int = 100) -> list[RunStart]:
         """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
@@ -226,20 +264,25 @@ def check_version(connection: Connection, name: str) -> None:
         )
 
 
+def stored_start(row: Row[Any]) -> RunStart:
+    """Return the beginning of the run of a row of RUNS; raise ValueError where it is damaged."""
+    return RunStart(
+        run_id=row.run_id,
+        kind=row.kind,
+        cluster=row.cluster,
+        started_at=datetime.fromisoformat(row.started_at),
+        tool_version=row.tool_version,
+        argument_digest=row.argument_digest,
+    )
+
+
 def stored_run(row: Row[Any], failure: Any) -> RunStart:
     """Return the run of a row of RUNS and RECORDS, with its failure decoded; raise ValueError where it is damaged."""
-    start = {
-        "run_id": row.run_id,
-        "kind": row.kind,
-        "cluster": row.cluster,
-        "started_at": datetime.fromisoformat(row.started_at),
-        "tool_version": row.tool_version,
-        "argument_digest": row.argument_digest,
-    }
+    start = stored_start(row)
     if row.outcome is None:
-        return RunStart(**start)
+        return start
     return RunRecord(
-        **start,
+        **asdict(start),
         finished_at=datetime.fromisoformat(row.finished_at),
         outcome=Outcome(row.outcome),
         verdict=row.verdict,

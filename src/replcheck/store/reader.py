@@ -57,6 +57,8 @@ class RunFilter:
     outcomes: frozenset[Outcome] = frozenset()
     unended: bool = False
     """Runs without an end, beside those of `outcomes`."""
+    run_ids: frozenset[str] = frozenset()
+    """Not more than a few hundred."""
 
 
 EVERY_RUN = RunFilter()
@@ -100,6 +102,11 @@ class HistoryReader:
         statement = _runs(wanted).order_by(RUNS.c.run_id.desc()).limit(limit)
         with self._connected() as connection:
             return [run for row in connection.execute(statement) if (run := self._read(row)) is not None]
+
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of runs that are in the history."""
+        with self._connected() as connection:
+            return frozenset(connection.scalars(select(RUNS.c.kind).distinct()))
 
     def ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """Return the ids that begin so, newest first."""
@@ -219,6 +226,8 @@ def _conditions(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
         yield RUNS.c.kind.in_(sorted(wanted.kinds))
     if wanted.cluster is not None:
         yield RUNS.c.cluster == wanted.cluster
+    if wanted.run_ids:
+        yield RUNS.c.run_id.in_(sorted(wanted.run_ids))
     ended = RECORDS.c.outcome.in_([outcome.value for outcome in wanted.outcomes])
     if wanted.outcomes and wanted.unended:
         yield ended | RECORDS.c.outcome.is_(None)

@@ -105,7 +105,8 @@ class WatchApp(App[None]):
 
     def look(self) -> Look:
         """Return what the drawing depends on beside the model; a recording has its own present."""
-        model, now = self.model, self.options.clock()
+        # Whole seconds: no figure is finer, and what has not changed within one is not drawn again.
+        model, now = self.model, self.options.clock().replace(microsecond=0)
         if model.link in {Link.REPLAY, Link.ENDED} and model.at is not None:
             now = model.at
         return Look(now=now, zone=self.options.zone, asked=self.options.asked)

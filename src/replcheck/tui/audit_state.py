@@ -164,6 +164,8 @@ class AuditModel:
     points: tuple[RatePoint, ...] = ()
     """At most one a second."""
     lanes: Mapping[int, LaneView] = field(default_factory=dict)
+    looks: Mapping[Key, int] = field(default_factory=dict)
+    """Of relations whose rows were just told to differ: the look that it was. Which chunk holds them is told next."""
     away: Mapping[str, str] = field(default_factory=dict)
     """Nodes that do not answer now, with the reason."""
     findings: tuple[Finding, ...] = ()
@@ -227,10 +229,11 @@ class _Draft:
         self.relations: dict[Key, RelationProgress] = dict(model.relations)
         self.lanes: dict[int, LaneView] = dict(model.lanes)
         self.away: dict[str, str] = dict(model.away)
-        self.pending: dict[Key, int] = {}
+        self.looks: dict[Key, int] = dict(model.looks)
 
     def frozen(self) -> AuditModel:
-        return AuditModel(**(self.fields | {"relations": self.relations, "lanes": self.lanes, "away": self.away}))
+        held = {"relations": self.relations, "lanes": self.lanes, "away": self.away, "looks": self.looks}
+        return AuditModel(**(self.fields | held))
 
 
 def fold_audit(model: AuditModel | None, events: Iterable[Event]) -> AuditModel | None:
@@ -385,7 +388,7 @@ def _take_chunk(draft: _Draft, event: ChunkCompared) -> None:
         _take_point(held, event.at)
     else:
         held["chunks_again"] += 1
-    second_look = draft.pending.pop(key, 0) >= 2 or event.verdict is Verdict.DIVERGED
+    second_look = draft.looks.pop(key, 0) >= 2 or event.verdict is Verdict.DIVERGED
     draft.relations[key] = _with_chunk(known, event, settled=settled, second_look=second_look)
 
 
@@ -434,7 +437,7 @@ def _take_difference(draft: _Draft, event: RowsDiffer) -> None:
     if known is None:
         known = _new_relation(draft, key, 0)
     if event.differing:
-        draft.pending[key] = max(event.look, draft.pending.get(key, 0))
+        draft.looks[key] = max(event.look, draft.looks.get(key, 0))
     found = Difference(rows=event.differing, in_flight=event.in_flight, look=event.look)
     draft.relations[key] = replace(known, differences={**known.differences, event.node: found})
 

@@ -227,7 +227,7 @@ class Offers:
     why_no_audit: str = ""
     """One clause without a full stop."""
     why_no_drill: str = ""
-    controls: bool = False
+    controls: bool = True
     """Whether what runs can be paused and ended from here."""
 
 

@@ -5,7 +5,7 @@ ASCII, one filter at the very end exchanges the signs (see `ascii`).
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from replcheck.model.live import NodeState, Severity
 from replcheck.model.outcome import Outcome, Verdict
@@ -49,6 +49,11 @@ class Look:
     """In which times are shown; None is the machine's."""
     asked: Asked = Asked()  # noqa: RUF009 - frozen
 
+    @property
+    def day(self) -> date:
+        """Return today."""
+        return self.now.astimezone(self.zone).date()
+
     def clock(self, moment: datetime) -> str:
         """Return the time of day.
 
@@ -65,10 +70,10 @@ class Look:
         >>> Look(now=datetime(2026, 3, 2, tzinfo=UTC), zone=UTC).moment(datetime(2026, 3, 1, 12, 5, tzinfo=UTC))
         '03-01 12:05'
         """
-        local, today = moment.astimezone(self.zone), self.now.astimezone(self.zone)
-        if local.date() == today.date():
+        local = moment.astimezone(self.zone)
+        if local.date() == self.day:
             return f"{local:%H:%M:%S}"
-        return f"{local:%m-%d %H:%M}" if abs(today - local) < timedelta(days=300) else f"{local:%Y-%m-%d}"
+        return f"{local:%m-%d %H:%M}" if abs(self.now - moment) < timedelta(days=300) else f"{local:%Y-%m-%d}"
 
     def full(self, moment: datetime) -> str:
         """Return a time with its day and its offset."""

@@ -47,6 +47,8 @@ def overlap(ranges: Ranges, first: int, end: int) -> int:
     >>> overlap(((0, 4), (8, 9)), 2, 20)
     3
     """
+    if first >= end:
+        return 0
     low = bisect_right(ranges, first, key=lambda part: part[1])
     held = 0
     for low_block, end_block in ranges[low:]:

@@ -31,8 +31,8 @@ def big(text: str, width: int) -> Sequence[str]:
     ('▄█ ', ' █ ', '▀▀▀')
     """
     lines = [""] * LINES
-    for number, character in enumerate(text):
-        apart = " " if number and character in _DOTS and not lines[-1].endswith(" ") else ""
+    for before, character in zip(" " + text, text, strict=False):
+        apart = " " if before in _DOTS and character in _DOTS else ""
         lines = [line + apart + part for line, part in zip(lines, _glyph(character), strict=True)]
     if max(map(len, lines)) > width:
         return "", text, ""

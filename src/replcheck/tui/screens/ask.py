@@ -74,6 +74,7 @@ class Choose(ModalScreen[str | None]):
             lambda row, _: Content(f"{self._offers[row].name}  ").append(
                 Content.styled(self._offers[row].sentence, QUIET)
             ),
+            of=tuple(self._offers),
         )
         rows.styles.height = len(self._offers) + 1
         rows.focus()

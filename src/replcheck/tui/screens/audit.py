@@ -52,6 +52,7 @@ class AuditScreen(AppScreen):
         self._order = Order.TROUBLE
         self._needle = ""
         self._shown: list[RelationProgress] = []
+        self._arranged: tuple[AuditModel, Order, str] | None = None
         self._map = AuditMap()
 
     def body(self) -> Iterable[Widget]:
@@ -67,18 +68,23 @@ class AuditScreen(AppScreen):
         rows = self.query_one("#relations", RowList)
         if audit is None:
             how = idle_words(self._why_none(), "Press a to compare every row of every copy now.")
-            self.query_one("#headline", Canvas).show(lambda width, _: idle("audit", how, model, look, width))
-            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""))
+            self.query_one("#headline", Canvas).show(
+                lambda width, _: idle("audit", how, model, look, width), (how, model.runs, look)
+            )
+            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width))
-        self.query_one("#map", Canvas).show(lambda width, height: self._draw_map(audit, width, height))
-        self._shown = arranged(audit, self._order, self._needle)
+        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width), (audit, look))
+        self.query_one("#map", Canvas).show(lambda width, height: self._draw_map(audit, width, height), (audit,))
+        if self._arranged != (audit, self._order, self._needle):
+            self._arranged = (audit, self._order, self._needle)
+            self._shown = arranged(*self._arranged)
         rows.empty = "no relation is called so" if self._needle else "the relations are being listed"
         rows.show(
             [one.key for one in self._shown],
             lambda width: self._header(audit, width),
             self._row,
-            self._shown.__getitem__,
+            of=(audit, self._order, self._needle),
+            token=self._shown.__getitem__,
         )
         self._bindings_follow(audit)
 

@@ -57,16 +57,19 @@ class DrillScreen(AppScreen):
         if drill is None:
             why = self.watch_app.commands.offers().why_no_drill
             how = idle_words(why, "Press d to restore a backup and prove it now.")
-            self.query_one("#headline", Canvas).show(lambda width, _: idle("drill", how, model, look, width))
-            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""))
+            self.query_one("#headline", Canvas).show(
+                lambda width, _: idle("drill", how, model, look, width), (how, model.runs, look)
+            )
+            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda width, _: drill_headline(drill, look, width))
-        self.query_one("#stages", Canvas).show(lambda width, _: stage_lines(drill, look, width))
-        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width))
+        self.query_one("#headline", Canvas).show(lambda width, _: drill_headline(drill, look, width), (drill, look))
+        self.query_one("#stages", Canvas).show(lambda width, _: stage_lines(drill, look, width), (drill, look))
+        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width), (drill.problems,))
         rows.show(
             _NAMES,
             lambda width: layer_layout(width).header(),
             lambda row, width: layer_row(layer_layout(width), _NAMES[row], drill.layers.get(_NAMES[row]), drill),
+            of=(drill.layers, drill.running),
         )
         if getattr(self, "_bound", None) != drill.running:
             self._bound = drill.running

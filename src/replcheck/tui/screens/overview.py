@@ -49,7 +49,10 @@ class OverviewScreen(AppScreen):
     def show_body(self, model: Model, look: Look) -> None:
         """Show the model."""
         tall = self.has_class("-high")
-        self.query_one("#glance", Canvas).show(lambda width, _: glance(tiles(model, look), width, tall=tall))
+        seen = (look, model.link, model.view, model.standings)
+        self.query_one("#glance", Canvas).show(
+            lambda width, _: glance(tiles(model, look), width, tall=tall), (seen, tall)
+        )
         self._show_nodes(model, look)
         if self.has_class("-tall"):
             self._show_charts(model, look)
@@ -60,7 +63,8 @@ class OverviewScreen(AppScreen):
         from replcheck.tui.draw.charts import lag_charts
 
         self.query_one("#charts", Canvas).show(
-            lambda width, height: lag_charts(model, look, width, height, span_s=CURVE_S)
+            lambda width, height: lag_charts(model, look, width, height, span_s=CURVE_S),
+            (look, model.view, model.lags),
         )
 
     def _show_nodes(self, model: Model, look: Look) -> None:
@@ -71,20 +75,26 @@ class OverviewScreen(AppScreen):
             [node.node for node in nodes],
             lambda width: node_layout(width).header(),
             lambda row, width: node_row(node_layout(width), model, nodes[row], look),
+            of=(look, model.link, model.link_what, model.view, model.standings, model.lags),
         )
         rows.styles.height = max(2, len(nodes) + 1)
 
     def _show_claims(self, model: Model, look: Look) -> None:
         claims = model.claims or ()
-        self.query_one("#lamps", Canvas).show(lambda width, height: _lamps(model, width, height))
+        self.query_one("#lamps", Canvas).show(
+            lambda width, height: _lamps(model, width, height), (model.claims, model.claims is None)
+        )
         rows = self.query_one("#claims", RowList)
         rows.show(
             [claim.name for claim in claims],
             lambda width: claim_layout(width).header(),
             lambda row, width: claim_row(claim_layout(width), claims[row]),
+            of=(claims,),
         )
         rows.styles.height = max(2, len(claims) + 1)
-        self.query_one("#strip", Canvas).show(lambda width, _: [watch_strip(model, look, width - 2)])
+        self.query_one("#strip", Canvas).show(
+            lambda width, _: [watch_strip(model, look, width - 2)], (look, model.watched, model.watched_from)
+        )
 
     def _show_events(self, model: Model, look: Look) -> None:
         happened = model.events
@@ -92,6 +102,7 @@ class OverviewScreen(AppScreen):
             [_event_key(number, len(happened)) for number in range(len(happened))],
             lambda width: event_layout(width).header(),
             lambda row, width: event_row(event_layout(width), happened[row], look),
+            of=(happened, look.day),
         )
 
     def on_row_list_opened(self, opened: RowList.Opened) -> None:

@@ -64,6 +64,7 @@ class RowList(ScrollView, can_focus=True):
         self._header: Callable[[int], Content] = lambda _: Content("")
         self._draw: DrawRow = lambda _number, _width: Content("")
         self._token: Callable[[int], object] | None = None
+        self._of: object = None
         self._drawn: dict[Hashable, tuple[object, int, Strip]] = {}
 
     def show(
@@ -71,13 +72,18 @@ class RowList(ScrollView, can_focus=True):
         keys: Sequence[Hashable],
         header: Callable[[int], Content],
         draw: DrawRow,
+        *,
+        of: object,
         token: Callable[[int], object] | None = None,
     ) -> None:
         """Show these rows from now on; `draw` is asked for those in sight, until `show` is called again.
 
-        `token` takes the number of a row and returns what its line depends on: while that is the same object, the line
-        is not drawn again. None draws every line whenever the list is.
+        Where `of`, which is all that they depend on, is what it was, nothing is drawn anew. `token` takes the number of
+        a row and returns what its line alone depends on: while that is the same object, the line is kept.
         """
+        if self._of is not None and self._of == of:
+            return
+        self._of = of
         before = self.key
         if bool(keys) != bool(self.keys):
             self.refresh_bindings()
