@@ -88,6 +88,7 @@ def _require_kind(kind: str | None, store: Path) -> None:
         hint=f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}.",
     )
 
+
 def show_events(
     config: Path | None, store: Path | None, since: str | None, until: str | None, limit: int, form: Format
 ) -> ExitStatus:

@@ -8,6 +8,7 @@ from rich.console import Console
 from replcheck.audit.gate import USER
 from replcheck.cli.history_run import print_stored
 from replcheck.cli.live_feed import Board, now
+from replcheck.cli.stored import Source
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.model.live import ClusterView
@@ -105,7 +106,8 @@ class LiveCommands:
         """Print the report of a past run."""
         if self._store is None:
             raise UsageError("no history is kept")
-        print_stored(read_report(self._store, run_id).result, console, style)
+        source = Source(store=self._store, configuration=self._configuration)
+        print_stored(read_report(self._store, run_id).result, console, style, source)
 
     def close(self) -> None:
         """End what runs, and wait for it: a drill removes its copy first."""
