@@ -26,6 +26,7 @@ from replcheck.events import (
     StageProgressed,
 )
 from replcheck.model.audit import RelationKind, RelationReplica, RelationReport
+from replcheck.model.control import Standing
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.drill import BackupKind, CopyFacts, LayerName, LayerReport, LayerState, Stage
 from replcheck.model.live import (
@@ -55,7 +56,6 @@ from replcheck.tui.feed import (
     RunsRead,
     RunTold,
     SpansRead,
-    Standing,
     StandingsTaken,
     Update,
     ViewTaken,

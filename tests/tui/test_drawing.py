@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.content import Content
 
+from replcheck.model.control import Standing
 from replcheck.model.live import NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.tui.ascii import in_ascii
@@ -30,7 +31,7 @@ from replcheck.tui.draw.overview import (
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.draw.spark import lag_curve
 from replcheck.tui.draw.table import Column, laid_out
-from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, Standing, StandingsTaken, ViewTaken
+from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, StandingsTaken, ViewTaken
 from replcheck.tui.look import Look
 from replcheck.tui.state import LagPoint, Model, fold
 from tests.tui import stories

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from zoneinfo import ZoneInfo
 
+from replcheck.cli.live_claims import ClaimsFeed
 from replcheck.cli.live_commands import LiveCommands, NoCommands
 from replcheck.cli.live_feed import WINDOW, Board, ReplayFeed, WatchFeed
 from replcheck.cli.main import is_plain_ascii
@@ -28,21 +29,24 @@ def show_cluster(request: LiveRequest, settings: LiveSettings, configuration: Co
     """Show a cluster until the user leaves."""
     board = Board()
     commands = LiveCommands(request, configuration, settings.store, board)
+    claims = ClaimsFeed(configuration, settings.store, board)
     settings = replace(
         settings,
-        sinks=[*settings.sinks, board.take_live, commands.take],
+        sinks=[*settings.sinks, board.take_live, commands.take, claims.take],
         run_sinks=[*settings.run_sinks, board.audit_event],
         audited=board.audit_over,
         tell=board.note,
     )
     feed = WatchFeed(request, settings, board)
     feed.start()
+    claims.start()
     try:
         with _leaving_on_signals():
             return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
     except _Left:
         return ExitStatus.PROVEN
     finally:
+        claims.close()
         commands.close()
         feed.close()
 

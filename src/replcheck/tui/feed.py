@@ -10,9 +10,9 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, Severity
-from replcheck.model.outcome import Outcome
 from replcheck.model.spans import NodeSpan, WatchSpan
 
 if TYPE_CHECKING:
@@ -39,32 +39,6 @@ class Link(Enum):
     """What was read is gone: nothing new comes until that is mended, and what is shown is what was last seen."""
     ENDED = "ended"
     """A recorded stream came to its end."""
-
-
-class Standing(Enum):
-    """Where a claim stands; the words of the controls."""
-
-    MET = "met"
-    AT_RISK = "at risk"
-    BREACHED = "breached"
-    UNCHECKED = "unchecked"
-    WAIVED = "waived"
-    NOT_ASKED = "not asked"
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """Return the outcome this stands for; None where nobody asked."""
-        return _OUTCOME_OF[self]
-
-
-_OUTCOME_OF = {
-    Standing.MET: Outcome.PROVEN,
-    Standing.AT_RISK: Outcome.PARTIAL,
-    Standing.BREACHED: Outcome.REFUTED,
-    Standing.UNCHECKED: Outcome.UNCHECKED,
-    Standing.WAIVED: Outcome.PARTIAL,
-    Standing.NOT_ASKED: None,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +127,22 @@ class SpansRead(Update):
     watch: tuple[WatchSpan, ...]
     nodes: tuple[NodeSpan, ...] = ()
     """Of the last minutes, for the curves of lag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubTold(Update):
+    """Where the rolling audit stands, which proves everything over and over."""
+
+    period_s: float
+    """In which time all is to be proven."""
+    nodes: tuple[str, ...]
+    """Replicas that it proves now; none while all are proven for long enough."""
+    share: float
+    """Of the audit that goes on, 0 to 1."""
+    resting: str = ""
+    """Why it reads nothing now, in one clause; empty while it does."""
+    deadline: datetime | None = None
+    """When they should be proven; None where that is at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ ASCII, one filter at the very end exchanges the signs (see `ascii`).
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
+from replcheck.model.control import Standing
 from replcheck.model.live import NodeState, Severity
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration
-from replcheck.tui.feed import Asked, Standing
+from replcheck.tui.feed import Asked
 
 GOOD, WARN, BAD, UNSURE, QUIET = "$text-success", "$text-warning", "$text-error", "$unsure", "$quiet"
 VALUE, FAINT = "bold", "$faint"

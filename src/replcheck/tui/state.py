@@ -22,6 +22,7 @@ from replcheck.tui.feed import (
     Noted,
     RunsRead,
     RunTold,
+    ScrubTold,
     SpansRead,
     StandingsTaken,
     Update,
@@ -70,6 +71,8 @@ class Model:
     watched_from: datetime | None = None
     """How far back `watched` looks."""
     watched: tuple[WatchSpan, ...] = ()
+    scrub: ScrubTold | None = None
+    """None where there is no rolling audit."""
     events: tuple[ClusterEvent, ...] = ()
     """Newest first."""
     audit: "AuditModel | None" = None
@@ -133,6 +136,8 @@ def _taken(model: Model, update: Update) -> Model:
             return replace(model, standings=update.standings)
         case ClaimsTaken():
             return replace(model, claims=update.claims)
+        case ScrubTold():
+            return replace(model, scrub=update)
         case SpansRead():
             return _with_spans(model, update)
         case RunsRead():

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
+from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeView
 from replcheck.model.names import printable
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration, format_size
 from replcheck.tui.draw.table import Cell, styled
-from replcheck.tui.feed import Standing
 from replcheck.tui.look import (
     COLOUR,
     GOOD,

@@ -17,6 +17,8 @@ from replcheck.tui.draw.overview import (
     event_row,
     node_layout,
     node_row,
+    scrub_lines,
+    scrub_share,
     watch_strip,
 )
 from replcheck.tui.feed import Link
@@ -82,7 +84,7 @@ class OverviewScreen(AppScreen):
     def _show_claims(self, model: Model, look: Look) -> None:
         claims = model.claims or ()
         self.query_one("#lamps", Canvas).show(
-            lambda width, height: _lamps(model, width, height), (model.claims, model.claims is None)
+            lambda width, height: _lamps(model, width, height), (model.claims, model.claims is None, model.scrub)
         )
         rows = self.query_one("#claims", RowList)
         rows.show(
@@ -93,7 +95,8 @@ class OverviewScreen(AppScreen):
         )
         rows.styles.height = max(2, len(claims) + 1)
         self.query_one("#strip", Canvas).show(
-            lambda width, _: [watch_strip(model, look, width - 2)], (look, model.watched, model.watched_from)
+            lambda width, _: [watch_strip(model, look, width), *scrub_lines(model, look)],
+            (look, model.watched, model.watched_from, model.scrub),
         )
 
     def _show_events(self, model: Model, look: Look) -> None:
@@ -144,7 +147,9 @@ def _awaiting(model: Model) -> str:
 
 
 def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
-    title = Content("  CLAIMS  now, and over the window").pad_right(width).stylize(f"bold {QUIET} on $surface")
+    told = scrub_share(model.scrub) if model.scrub else ""
+    title = Content(f"{'  CLAIMS  now, and over the window':{width - len(told) - 2}}{told}").pad_right(2)
+    title = title.stylize(f"bold {QUIET} on $surface")
     if model.claims is None:
         return [title, Content.styled("  whether they hold is not known yet", QUIET)]
     if not model.claims:
