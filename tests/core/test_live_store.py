@@ -179,6 +179,31 @@ def test_a_history_that_was_replaced_is_written_where_it_is_now(path, writer, cl
     assert [event.node for event in open_live_reader(path).events("clinic")] == ["db2"]
 
 
+_LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("select count(*) from cluster_events").fetchone()[0])
+connection.close()
+"""
+
+
+def events_seen_by_another_process(path):
+    done = subprocess.run([sys.executable, "-c", _LOOK, path], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_who_opens_the_history_beside_a_writer_takes_no_lock_from_it(path, writer, clock):
+    watch(writer, clock, range(3))
+    open_history(path)
+    open_live_reader(path)
+    # Who closes a database last takes its log of writes away: that must not be anybody else while this one is open.
+    assert events_seen_by_another_process(path) == 0
+    assert path.with_name("clinic.db-wal").exists()
+    watch(writer, clock, [3], events=[happened(EventKind.STANDBY_LOST, 3, "db2")])
+    assert events_seen_by_another_process(path) == 1
+    assert writer.problem == ""
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MB that is filled up and emptied by the test."""
