@@ -5,12 +5,11 @@ from pathlib import Path
 
 from replcheck.config.model import BaseBackup, PgBackRestBackup, SnapshotBackup
 from replcheck.drill.advance import is_comparable, point_of, standing_still, went_back
-from replcheck.drill.plan import FROM
 from replcheck.drill.seal_choice import overdue_seal
 from replcheck.drill.verdict import result_verdict
 from replcheck.errors import StoreError
 from replcheck.events import Emit, ProblemFound
-from replcheck.model.drill import DrillResult, Problem
+from replcheck.model.drill import FROM, DrillResult, Problem
 from replcheck.model.run import RunRecord
 from replcheck.report.drill import drill_result
 from replcheck.runs.drill_request import DrillRequest
