@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from replcheck.audit.options import AuditOptions, Pacing
+from replcheck.audit.scope import scope_of
 from replcheck.events import BlocksProven, ChunkCompared, DatabasePlanned, ProvingBegan
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.live import NodeState
@@ -16,6 +17,7 @@ from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.runs.background import Bench
 from replcheck.runs.lock import lock_file, only_run
+from replcheck.runs.parts import as_configured
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.scrub import KIND, Scrub, due_replicas, gentle, steady_since
 from replcheck.runs.scrub_pace import LONGEST_REST_S, WORK_S, Pacer, ScrubProgress, working_share
@@ -23,7 +25,7 @@ from replcheck.store import open_history
 from tests.commands import wait_for
 from tests.core.lives import at, span
 from tests.core.watched import IDENTIFIER, Watch, healthy, primary, sample, second, silence, standby
-from tests.factories import WHOLE, consistent, node, relation, replica
+from tests.factories import consistent, node, relation, replica
 
 PERIOD_S = 1000.0
 TARGETS = tuple(NodeTarget(name=name, dsn=f"host={name}") for name in ("db1", "db2", "db3"))
@@ -160,7 +162,7 @@ def test_the_rate_is_that_of_the_time_in_which_it_works():
 class Rolling:
     """A rolling audit over a fake auditor, whose time and samples are those of the test."""
 
-    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, scope=WHOLE, own=()):
+    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, excludes=()):
         self.now, self.watch = 0.0, Watch()
         self.watch.see(healthy(0))
         self.watch.state = self.watch.state.with_proofs(())
@@ -170,15 +172,12 @@ class Rolling:
         self.verdict = verdict
         self._hold = hold
         self.release = threading.Event()
-        options = AuditOptions()
+        options = AuditOptions(excludes=excludes)
         request = AuditRequest(cluster="clinic", targets=TARGETS, options=options)
         bench = Bench(request=request, store=store, tell=self.told.append, auditor=self.audit)
-        self.own = own
-        self.scope = scope
-        self.scrub = Scrub(bench, PERIOD_S, lambda: self.now, own=own, remember=self.remember)
-
-    def remember(self, own):
-        self.own = own
+        self.scope = scope_of(options)
+        self.digest = request.extent.digest
+        self.scrub = Scrub(bench, PERIOD_S, lambda: self.now)
 
     async def audit(self, targets, options, *, run_id, cluster, emit, stop, gate, earlier):
         names = [target.name for target in targets]
@@ -211,7 +210,8 @@ class Rolling:
             self.watch.see(make(self.now))
             proofs = self.scrub.seen(self.watch.state)
             if proofs:
-                self.watch.state = self.watch.state.with_proofs((*self.watch.state.proofs.proofs, *proofs))
+                counted = as_configured((*self.watch.state.proofs.proofs, *proofs), self.digest)
+                self.watch.state = self.watch.state.with_proofs(counted)
 
     def until(self, condition):
         """Wait for what the audit's thread does, and let a little time pass."""
@@ -331,19 +331,16 @@ def test_a_proof_by_another_audit_counts(store):
     assert rolling.asked == []
 
 
-def test_where_the_user_leaves_something_out_it_counts_its_own_proofs(store):
-    first = Rolling(store, scope=replace(WHOLE, excludes=("public.tmp_*",)))
-    first.see(3)
-    first.until(ended(first, 1))
-    first.see(400)
-    assert len(first.asked) == 1
-    assert first.proven == set()
-    later = Rolling(store, scope=first.scope, own=first.own)
-    later.watch, later.now = first.watch, first.now
-    later.see(50)
-    assert later.asked == []
-    later.see(60)
-    later.until(ended(later, 1))
+def test_where_the_user_leaves_something_out_an_audit_of_the_rest_is_a_whole_one(store):
+    rolling = Rolling(store, excludes=("public.tmp_*",))
+    rolling.see(3)
+    rolling.until(ended(rolling, 1))
+    assert rolling.proven == {"db1", "db2", "db3"}
+    rolling.see(400)
+    assert len(rolling.asked) == 1
+    part = AuditRequest(cluster="clinic", targets=TARGETS, options=AuditOptions(tables=("public.visit",)))
+    of_part = proof("db2", 0, whole=False, scope_digest=part.extent.digest)
+    assert [found.whole for found in as_configured([of_part], rolling.digest)] == [False]
 
 
 def test_what_stays_inconclusive_is_tried_again_ever_more_rarely(store):

@@ -24,6 +24,7 @@ from replcheck.runs.live import (
 )
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.lock import is_held
+from replcheck.runs.parts import as_configured
 from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 
@@ -50,6 +51,8 @@ class Follower:
     store: Path
     cluster: str
     max_proof_age_s: float
+    scope_digest: str
+    """Of what the configuration has audits compare."""
     sinks: Sequence[LiveSink]
     tell: Tell = lambda _: None
     lost: Callable[[str], None] = lambda _: None
@@ -119,7 +122,8 @@ class Follower:
         new = tuple(span for span in read if span.node not in until or span.began_at > until[span.node])
         spans = (self._spans + Spans(nodes=new)).thinned(_ALL_TIME_S).nodes
         self._spans = Spans(nodes=tuple(span for span in spans if span.ended_at >= oldest))
-        proofs = reader.proofs(self.cluster, view.at - 3 * timedelta(seconds=self.max_proof_age_s))
+        found = reader.proofs(self.cluster, view.at - 3 * timedelta(seconds=self.max_proof_age_s))
+        proofs = as_configured(found, self.scope_digest)
         every = (*self._spans.nodes, *latest_spans(view))
         return standings(view.at, proofs, every, max_age_s=self.max_proof_age_s)
 
@@ -165,6 +169,7 @@ async def _follow(
         store=store,
         cluster=request.cluster,
         max_proof_age_s=request.limits.max_proof_age_s,
+        scope_digest=request.audit.extent.digest,
         sinks=settings.sinks,
         tell=settings.tell,
         lost=lost,

@@ -16,8 +16,7 @@ from typing import Protocol
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, Sample, Severity
-from replcheck.model.plain import Plain, to_plain
-from replcheck.model.shape import from_plain
+from replcheck.model.plain import Plain
 from replcheck.model.spanning import Spans
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
@@ -27,6 +26,7 @@ from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.live_store import LiveStore
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.owed import OwedProofs
+from replcheck.runs.parts import as_configured
 from replcheck.runs.scrub import Scrub, ScrubState
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import Sink
@@ -36,7 +36,6 @@ from replcheck.watch.topology import FoldState, begin, fold
 
 Tell = Callable[[str], None]
 _OWED = "owed proofs"
-_ROLLING = "rolling audit"
 _ALL_TIME_S = 1e12
 
 
@@ -101,7 +100,7 @@ class Watch:
         self._last_watch: tuple[datetime, bool] | None = None
         bench = bench or Bench(request=request.audit, store=store.path if store else None, tell=tell)
         self._owed = OwedProofs(bench, clock, remember=self._remember) if request.audits else None
-        self._scrub = _scrub(bench, request, store, clock)
+        self._scrub = Scrub(bench, request.scrub_s, clock) if request.scrub_s is not None and store else None
         self._begin()
 
     @property
@@ -216,28 +215,12 @@ class Watch:
             )
             known = {key: proof for key, proof in known.items() if proof.finished_at >= oldest}
         self._proofs = known
-        self._state = self._state.with_proofs(known.values())
+        self._state = self._state.with_proofs(as_configured(known.values(), self._request.audit.extent.digest))
 
     def _remember(self, owed: frozenset[str]) -> None:
         if self._store is not None:
             names: list[Plain] = [*sorted(owed)]
             self._store.keep_state(_OWED, names)
-
-
-def _scrub(bench: Bench, request: LiveRequest, store: LiveStore | None, clock: Callable[[], float]) -> Scrub | None:
-    if request.scrub_s is None or store is None:
-        return None
-    try:
-        own = from_plain(tuple[AuditProof, ...], store.state(_ROLLING) or [])
-    except ValueError:
-        own = ()
-    return Scrub(
-        bench,
-        request.scrub_s,
-        clock,
-        own=own,
-        remember=lambda proofs: store.keep_state(_ROLLING, to_plain(proofs)),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ proven. A recorder that is killed goes on where it was.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -120,16 +120,7 @@ def gentle(options: AuditOptions) -> AuditOptions:
 class Scrub:
     """Begins, paces and ends the audits of a rolling one; `seen` is called with every sample and waits for nothing."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        period_s: float,
-        clock: Callable[[], float],
-        *,
-        own: Iterable[AuditProof] = (),
-        remember: Callable[[tuple[AuditProof, ...]], None] = lambda _: None,
-    ) -> None:
-        """Make one; `own` is what an earlier one has proven last, as it was handed to `remember`."""
+    def __init__(self, bench: Bench, period_s: float, clock: Callable[[], float]) -> None:
         assert bench.store is not None  # noqa: S101 - without a history nothing would be known of what is proven
         request = replace(bench.request, options=gentle(bench.request.options))
         # What it reads by and by is told by its state, not among the events of audits that somebody asked for.
@@ -137,8 +128,6 @@ class Scrub:
             bench, request=request, auditor=self._planned(bench.auditor), sinks=(), ended=lambda _: None
         )
         self._store = bench.store
-        self._own = {proof.node: proof for proof in own}
-        self._remember = remember
         self._period_s = period_s
         self._clock = clock
         self._audit: Audit | None = None
@@ -205,16 +194,9 @@ class Scrub:
     def _due(self, state: FoldState, view: ClusterView) -> tuple[tuple[NodeTarget, ...], tuple[str, ...], float | None]:
         fit = fit_targets(view, self._bench.request.targets)
         spans = (span for own in state.proofs.spans.values() for span in own)
-        found = standings(view.at, self._counted(state.proofs.proofs), spans, max_age_s=self._period_s)
+        found = standings(view.at, state.proofs.proofs, spans, max_age_s=self._period_s)
         due, time_left_s = due_replicas([target.name for target in fit[1:]], found, period_s=self._period_s)
         return fit, due, time_left_s
-
-    def _counted(self, proofs: Iterable[AuditProof]) -> tuple[AuditProof, ...]:
-        """Return the proofs with one's own as whole ones: where the user leaves something out, no other proof is."""
-        others = (
-            proof for proof in proofs if proof.node not in self._own or proof.run_id != self._own[proof.node].run_id
-        )
-        return (*others, *(replace(proof, whole=True) for proof in self._own.values()))
 
     def _pace(self, audit: Audit, view: ClusterView, now: float) -> None:
         if is_held(lock_file(self._store)):
@@ -251,12 +233,7 @@ class Scrub:
         else:
             self._not_before = now + self._backoff_s
             self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
-        if result is None:
-            return ()
-        proofs = proofs_of(result)
-        self._own |= {proof.node: proof for proof in proofs}
-        self._remember(tuple(self._own.values()))
-        return proofs
+        return proofs_of(result) if result is not None else ()
 
     def _planned(self, auditor: Auditor | None) -> Auditor:
         """Return an auditor that first looks how much there is to read."""
