@@ -48,6 +48,7 @@ class FindingRaised(Event):
 class ListedRelation:
     """A relation that an audit is going to compare."""
 
+    oid: int
     relation: str
     """Schema-qualified and quoted as SQL wants it."""
     size_bytes: int
@@ -60,8 +61,10 @@ class DatabasePlanned(Event):
     database: str
     relations: int
     size_bytes: int
+    oid: int | None = None
+    """Of the database; None for a seal."""
     listed: tuple[ListedRelation, ...] = ()
-    """Each of them, as large as the primary stores it; empty for a seal."""
+    """Each relation, as large as the primary stores it; empty for a seal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

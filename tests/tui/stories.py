@@ -10,8 +10,10 @@ from typing import Any
 from replcheck.events import (
     Aligned,
     BackupChosen,
+    BlocksProven,
     ChunkCompared,
     DatabasePlanned,
+    DivergenceFound,
     Event,
     LayerFinished,
     ListedRelation,
@@ -25,7 +27,7 @@ from replcheck.events import (
     StageEnded,
     StageProgressed,
 )
-from replcheck.model.audit import RelationKind, RelationReplica, RelationReport
+from replcheck.model.audit import CtidRange, DifferenceKind, Divergence, RelationKind, RelationReplica, RelationReport
 from replcheck.model.control import Standing
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.drill import BackupKind, CopyFacts, LayerName, LayerReport, LayerState, Stage
@@ -42,6 +44,7 @@ from replcheck.model.live import (
 )
 from replcheck.model.node import NodeReport, NodeRole
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.progress import ProvenBlocks, RelationState, without
 from replcheck.model.run import RunRecord, RunStart
 from replcheck.model.spans import WatchSpan
 from replcheck.model.wal import Lsn
@@ -437,9 +440,11 @@ def audit_events(began: datetime, share: float, broken: str, count: int) -> Iter
     for database in ("records", "billing"):
         own = [size for where, _, size in all_relations if where == database]
         listed = tuple(
-            ListedRelation(relation=name, size_bytes=size) for where, name, size in all_relations if where == database
+            ListedRelation(oid=number, relation=name, size_bytes=size)
+            for number, (where, name, size) in enumerate(all_relations)
+            if where == database
         )
-        yield DatabasePlanned(at=at, database=database, relations=len(own), size_bytes=sum(own), listed=listed)
+        yield DatabasePlanned(at=at, database=database, relations=len(own), size_bytes=sum(own), oid=1, listed=listed)
         for lane in range(2):
             yield Aligned(
                 at=at, lane=lane, database=database, replicas=REPLICAS, attempts=3, elapsed_s=0.02, unsettled=0
@@ -453,7 +458,7 @@ def audit_events(began: datetime, share: float, broken: str, count: int) -> Iter
         for first in range(0, blocks, step):
             last = min(blocks, first + step) - 1
             part = (last - first + 1) * 8192
-            at += seconds(part / 16_000_000)
+            at += seconds(round(part / 16_000_000, 3))
             held: dict[str, Any] = {"lane": number % 2, "database": database, "relation": name, "elapsed_s": 0.4}
             if name == broken and first == step * 2:
                 yield from _diverging(at, held, first)
@@ -477,9 +482,12 @@ def audit_events(began: datetime, share: float, broken: str, count: int) -> Iter
                 at=at, first_block=first, last_block=last, rows=part // 130, size_bytes=part,
                 verdict=Verdict.CONSISTENT, **held,
             )  # fmt: skip
+            yield from _proven(at, number, first, last + 1, broken=name == broken)
             if done >= total * share:
                 return
         yield RelationFinished(at=at, relation=report(database, name, size, rows, chunks, diverged=name == broken))
+        if name == broken:
+            yield DivergenceFound(at=at, divergence=divergence(database, name))
     outcome = Outcome.REFUTED if broken else Outcome.PROVEN
     summary = (
         f"db3 is not a copy of db1: 3 rows differ in {broken}, and db3 stands alone against the others"
@@ -487,6 +495,35 @@ def audit_events(began: datetime, share: float, broken: str, count: int) -> Iter
         else f"db2 and db3 are consistent copies of db1: every row of {count} relations was compared and matched"
     )
     yield RunFinished(at=at, run_id=run_id(began), outcome=outcome, summary=summary)
+
+
+BROKEN_BLOCK = 8200
+
+
+def divergence(database: str, name: str) -> Divergence:
+    return Divergence(
+        database=database,
+        relation=name,
+        node="db3",
+        kind=DifferenceKind.CHANGED,
+        ranges=(CtidRange(first_block=BROKEN_BLOCK, first_offset=4, last_block=BROKEN_BLOCK, last_offset=6),),
+        count=3,
+        capped=False,
+        sqlstate=None,
+        block=None,
+        query=f'SELECT ctid, xmin, xmax, * FROM ONLY {name} WHERE ctid = ANY (\'{{"(8200,4)","(8200,6)"}}\');',
+    )
+
+
+def _proven(at: datetime, oid: int, first: int, end: int, *, broken: bool) -> Iterator[Event]:
+    """Tell which blocks are proven, all but those whose rows differ on one replica."""
+    state = RelationState(database=1, relation=oid, token=1, filenode=oid)
+    whole = ((first, end),)
+    beside = tuple(without(whole, [(BROKEN_BLOCK, BROKEN_BLOCK + 1)])) if broken else whole
+    told = {whole: REPLICAS} if beside == whole else {beside: ("db3",), whole: ("db2",)}
+    for ranges, replicas in told.items():
+        proof = ProvenBlocks(state=state, replicas=replicas, ranges=ranges, rows=None, proven_at=at)
+        yield BlocksProven(at=at, proof=proof)
 
 
 def _diverging(at: datetime, held: dict[str, Any], first: int) -> Iterator[Event]:

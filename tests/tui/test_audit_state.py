@@ -5,10 +5,14 @@ from datetime import timedelta
 import pytest
 
 from replcheck.events import (
+    BlocksProven,
     ChunkCompared,
+    DatabasePlanned,
     DivergenceFound,
     HeldStill,
+    ListedRelation,
     NodeCameBack,
+    NodeObserved,
     NodeWentAway,
     RelationFinished,
     RelationStarted,
@@ -17,9 +21,11 @@ from replcheck.events import (
     RunStarted,
     Waited,
 )
-from replcheck.model.audit import CtidRange, DifferenceKind, Divergence
+from replcheck.model.node import NodeRole
 from replcheck.model.outcome import Outcome, Verdict
-from replcheck.tui.audit_state import AuditModel, Order, Phase, Rank, arranged, fold_audit
+from replcheck.model.progress import ProvenBlocks, RelationState
+from replcheck.tui.audit_fold import fold_audit
+from replcheck.tui.audit_state import AuditModel, Order, Phase, Rank, arranged
 from tests.tui import stories
 
 BEGAN = stories.NOW
@@ -58,6 +64,15 @@ def finished(*, diverged: bool = False) -> RelationFinished:
 def audit(*events) -> AuditModel:
     beginning = [
         RunStarted(at=BEGAN, run_id="r", kind="audit", cluster="clinic"),
+        *(NodeObserved(at=BEGAN, node=stories.observed(name, NodeRole.STANDBY)) for name in ("db2", "db3")),
+        DatabasePlanned(
+            at=BEGAN,
+            database=KEY[0],
+            relations=1,
+            size_bytes=10 * 8192,
+            oid=1,
+            listed=(ListedRelation(oid=7, relation=KEY[1], size_bytes=10 * 8192),),
+        ),
         RelationStarted(at=BEGAN, database=KEY[0], relation=KEY[1], size_bytes=10 * 8192),
     ]
     model = fold_audit(None, [*beginning, *events])
@@ -73,20 +88,54 @@ def test_nothing_is_known_of_an_audit_before_it_begins():
     assert fold_audit(None, [chunk(0, 3)]) is None
 
 
-def test_a_chunk_that_matched_is_proven():
-    assert relation(chunk(0, 3)).proven == ((0, 4),)
+def proof(first: int, end: int, *replicas: str, oid: int = 7) -> BlocksProven:
+    state = RelationState(database=1, relation=oid, token=1, filenode=None)
+    blocks = ProvenBlocks(
+        state=state, replicas=replicas or ("db2", "db3"), ranges=((first, end),), rows=None, proven_at=at(1)
+    )
+    return BlocksProven(at=at(1), proof=blocks)
+
+
+def test_a_chunk_that_matched_is_proven_once_that_is_settled():
+    assert relation(chunk(0, 3)).matched == ((0, 4),)
+    assert relation(chunk(0, 3)).proven == ()
+    assert relation(chunk(0, 3), proof(0, 4)).proven == ((0, 4),)
+
+
+def test_a_chunk_that_is_proven_for_one_replica_alone_is_not_proven():
+    one = [chunk(0, 3), proof(0, 4, "db2")]
+    assert relation(*one).proven == ()
+    assert relation(*one, proof(2, 3, "db3")).proven == ((2, 3),)
+
+
+def test_a_proof_without_an_end_reaches_the_end_of_the_relation():
+    assert relation(proof(0, 1 << 32)).proven == ((0, 10),)
+
+
+def test_what_an_earlier_run_has_proven_is_proven_before_anything_is_read():
+    listed = DatabasePlanned(
+        at=at(0),
+        database=KEY[0],
+        relations=1,
+        size_bytes=81920,
+        oid=1,
+        listed=(ListedRelation(oid=9, relation="clinic.visit", size_bytes=81920),),
+    )
+    model = audit(proof(0, 4, oid=9), listed)
+    assert model.relations[KEY[0], "clinic.visit"].proven == ((0, 4),)
+    assert model.unplaced == ()
 
 
 def test_the_last_chunk_without_an_upper_bound_reaches_the_end_of_the_relation():
-    assert relation(chunk(4, None)).proven == ((4, 10),)
+    assert relation(chunk(4, None)).matched == ((4, 10),)
 
 
 def test_a_chunk_to_be_read_again_is_in_flight_until_it_matched():
     reread = chunk(0, 3, Verdict.INCONCLUSIVE)
     assert relation(chunk(0, 3), reread).in_flight == ((0, 4),)
-    assert relation(chunk(0, 3), reread).proven == ()
+    assert relation(chunk(0, 3), reread).matched == ()
     later = relation(reread, chunk(0, 3))
-    assert (later.in_flight, later.proven) == ((), ((0, 4),))
+    assert (later.in_flight, later.matched) == ((), ((0, 4),))
 
 
 def test_rows_that_differ_on_a_first_look_are_no_divergence():
@@ -96,7 +145,13 @@ def test_rows_that_differ_on_a_first_look_are_no_divergence():
 
 def test_rows_that_differ_on_a_second_look_are_a_divergence_of_just_those_blocks():
     second = relation(differ(3, 0, 2), chunk(0, 3, Verdict.INCONCLUSIVE), chunk(4, 9))
-    assert (second.diverged, second.proven, second.rank) == (((0, 4),), ((4, 10),), Rank.DIVERGED)
+    assert (second.diverged, second.matched, second.rank) == (((0, 4),), ((4, 10),), Rank.DIVERGED)
+
+
+def test_blocks_beside_the_rows_that_differ_are_proven():
+    looked = [differ(1, 0, 2), chunk(0, 3, Verdict.INCONCLUSIVE)]
+    beside = relation(*looked, proof(0, 4, "db2"), proof(0, 2, "db3"), proof(3, 4, "db3"), finished(diverged=True))
+    assert (beside.proven, beside.diverged) == (((0, 2), (3, 4)), ((2, 3),))
 
 
 def test_rows_in_flight_on_a_second_look_are_no_divergence():
@@ -109,7 +164,7 @@ def test_a_consistent_relation_is_proven_in_all_its_blocks():
 
 
 def test_what_was_not_compared_of_a_diverged_relation_is_not_shown_as_proven():
-    done = relation(chunk(0, 3), differ(3, 0, 2), chunk(4, 5, Verdict.INCONCLUSIVE), finished(diverged=True))
+    done = relation(proof(0, 4), differ(3, 0, 2), chunk(4, 5, Verdict.INCONCLUSIVE), finished(diverged=True))
     assert (done.proven, done.diverged) == (((0, 4),), ((4, 6),))
 
 
@@ -170,18 +225,7 @@ def test_what_is_planned_is_listed_before_it_is_begun():
 
 
 def test_a_divergence_is_known_with_its_positions_before_the_audit_ends():
-    found = Divergence(
-        database=KEY[0],
-        relation=KEY[1],
-        node="db3",
-        kind=DifferenceKind.CHANGED,
-        ranges=(CtidRange(first_block=4, first_offset=2, last_block=4, last_offset=2),),
-        count=1,
-        capped=False,
-        sqlstate=None,
-        block=None,
-        query="SELECT 1",
-    )
+    found = stories.divergence(*KEY)
     assert audit(finished(diverged=True), DivergenceFound(at=at(9), divergence=found)).divergences == (found,)
 
 

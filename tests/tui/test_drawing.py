@@ -13,7 +13,8 @@ from replcheck.model.control import Standing
 from replcheck.model.live import NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.tui.ascii import in_ascii
-from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress, fold_audit
+from replcheck.tui.audit_fold import fold_audit
+from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress
 from replcheck.tui.draw.banner import alarm
 from replcheck.tui.draw.charts import lag_charts
 from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
@@ -271,7 +272,7 @@ def test_no_cell_of_a_consistent_audit_is_other_than_proven():
 def test_a_diverged_relation_is_told_down_to_its_blocks():
     done = folded(stories.audit_events(NOW, 1.0, "clinic.chart", 154))
     told = "\n".join(text(line) for line in relation_details(done, done.relations["records", "clinic.chart"], 76))
-    assert "8,192 to 8,703" in told
+    assert "8,200" in told
     assert "3 rows differ" in told
 
 
@@ -299,3 +300,31 @@ def test_standings_have_a_sign_each():
     signs = {text(line)[2:3] for line in claim_lamps(stories.claims(), 40, 9)}
     assert {"✔", "~", "?"} <= signs
     assert len({standing.outcome for standing in Standing}) == 5
+
+
+def test_a_copy_that_diverged_is_told_across_the_screen_and_never_called_proven():
+    held = stories.standings()
+    held["db3"] = replace(
+        held["db3"], proven=False, refuted=True, diverged=True, reason="a later audit found it diverged"
+    )
+    shown = model(StandingsTaken(at=NOW, standings=held))
+    assert "db3 diverged" in alarmed(shown)
+    assert outcomes(shown)["proven copies"] is Outcome.PARTIAL
+    assert "✘ diverged" in text(node_row(node_layout(76), shown, nodes(shown)[2], LOOK))
+
+
+def test_a_primary_that_was_never_seen_is_not_said_to_be_gone():
+    def states(*found: NodeState) -> str:
+        names = ("db1", "db2", "db3")
+        view = viewed(nodes=tuple(stories.node(name, state) for name, state in zip(names, found, strict=True)))
+        return alarmed(model(view))
+
+    assert states(NodeState.UNSEEN, NodeState.UNSEEN, NodeState.STARTING) == "no node has answered yet"
+    assert states(NodeState.UNSURE, NodeState.STREAMING, NodeState.STREAMING) == "no primary is seen"
+    assert "nobody takes writes" in states(NodeState.LOST, NodeState.STREAMING, NodeState.STREAMING)
+
+
+@pytest.mark.parametrize("state", NodeState)
+def test_every_state_of_a_node_has_a_sign_and_an_outcome(state):
+    shown = model(viewed(nodes=(stories.node("db1", state, reason="so it is"),)))
+    assert state.value in text(node_row(node_layout(76), shown, nodes(shown)[0], LOOK))

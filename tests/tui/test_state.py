@@ -6,6 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replcheck.events import RunStarted, StageBegan, StageEnded
 from replcheck.model.drill import Stage
 from replcheck.model.live import NodeState
 from replcheck.model.spans import NodeSpan
@@ -91,6 +92,23 @@ def test_a_finished_drill_has_its_layers_and_its_time():
     assert not drill.running
     assert set(drill.stages) == set(Stage)
     assert len(drill.layers) == 7
+
+
+def test_a_stage_that_is_done_in_parts_takes_as_long_as_all_of_them():
+    def told(event):
+        return RunTold(at=event.at, kind="drill", event=event)
+
+    began = RunStarted(at=ago(60), run_id="r", kind="drill", cluster="clinic")
+    parts = [
+        (StageBegan(at=ago(before), stage=Stage.PROVE, total_bytes=None),
+         StageEnded(at=ago(before - took), stage=Stage.PROVE, elapsed_s=took, size_bytes=None, ok=took > 5))
+        for before, took in ((50, 4.0), (40, 6.0))
+    ]  # fmt: skip
+    going_on = StageBegan(at=ago(10), stage=Stage.PROVE, total_bytes=None)
+    drill = fold(Model(), [told(event) for event in (began, *parts[0], *parts[1], going_on)]).drill
+    assert drill is not None
+    assert drill.stages[Stage.PROVE].seconds(NOW) == 20.0
+    assert not drill.stages[Stage.PROVE].ok
 
 
 def test_what_is_shown_is_stale_once_nothing_is_watched_any_more():

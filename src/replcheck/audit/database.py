@@ -243,11 +243,15 @@ class DatabaseAudit:
         self._job.watch.note_extras(listing, self._in_scope(listing), alignment.exact)
         proofs = self._job.queue.proofs
         now, size = datetime.now(UTC), sum(left_bytes(proofs[relation.oid]) for relation in self.plan.digested)
-        listed = tuple(
-            ListedRelation(relation=relation.label, size_bytes=relation.total_bytes) for relation in self.plan.digested
-        )
         self._cluster.emit(
-            DatabasePlanned(at=now, database=self.database, relations=len(listed), size_bytes=size, listed=listed)
+            DatabasePlanned(
+                at=now,
+                database=self.database,
+                relations=len(self.plan.digested),
+                size_bytes=size,
+                oid=self._oid,
+                listed=tuple(_listed(relation) for relation in self.plan.digested),
+            )
         )
         for note in self.plan.not_checked:
             self._cluster.emit(Skipped(at=now, what=note))
@@ -317,3 +321,7 @@ class DatabaseAudit:
 
     def _is_in_scope(self, relation: Relation) -> bool:
         return in_scope(relation, self._cluster.options, self.database, shared_here=self._shared_here)
+
+
+def _listed(relation: Relation) -> ListedRelation:
+    return ListedRelation(oid=relation.oid, relation=relation.label, size_bytes=relation.total_bytes)

@@ -28,6 +28,7 @@ STATE_OUTCOME = {
     NodeState.UNSEEN: Outcome.UNCHECKED,
     NodeState.STRAYED: Outcome.REFUTED,
     NodeState.FOREIGN: Outcome.REFUTED,
+    NodeState.UNSURE: Outcome.UNCHECKED,
 }
 STATE_SIGN = {
     NodeState.PRIMARY: "◆",
@@ -38,6 +39,7 @@ STATE_SIGN = {
     NodeState.UNSEEN: "?",
     NodeState.STRAYED: "✘",
     NodeState.FOREIGN: "✘",
+    NodeState.UNSURE: "?",
 }
 
 

@@ -58,6 +58,24 @@ def overlap(ranges: Ranges, first: int, end: int) -> int:
     return held
 
 
+def common(one: Ranges, other: Ranges) -> Ranges:
+    """Return the blocks that both sets hold.
+
+    >>> common(((0, 10),), ((2, 4), (8, 12)))
+    ((2, 4), (8, 10))
+    """
+    found, at, held = [], 0, 0
+    while at < len(one) and held < len(other):
+        first, end = max(one[at][0], other[held][0]), min(one[at][1], other[held][1])
+        if first < end:
+            found.append((first, end))
+        if one[at][1] < other[held][1]:
+            at += 1
+        else:
+            held += 1
+    return tuple(found)
+
+
 def size(ranges: Ranges) -> int:
     """Return how many blocks the set holds."""
     return sum(end - first for first, end in ranges)

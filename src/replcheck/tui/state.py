@@ -148,11 +148,11 @@ def _taken(model: Model, update: Update) -> Model:
 
 
 def _ended(model: Model, update: Update) -> Model:
-    from replcheck.tui import audit_state, drill_state
+    from replcheck.tui import audit_fold, drill_state
 
     match update:
         case AuditEnded(result=result) if result is not None and model.audit is not None:
-            model = replace(model, audit=audit_state.with_result(model.audit, result))
+            model = replace(model, audit=audit_fold.with_result(model.audit, result))
         case DrillEnded(result=result) if result is not None and model.drill is not None:
             model = replace(model, drill=drill_state.with_result(model.drill, result))
     if isinstance(update, AuditEnded | DrillEnded) and update.problem:
@@ -211,7 +211,7 @@ def _runs_told(model: Model, told: Sequence[RunTold]) -> Model:
     if not told:
         return model
     # Loaded when a run begins: none of it is needed for the first picture.
-    from replcheck.tui.audit_state import fold_audit
+    from replcheck.tui.audit_fold import fold_audit
     from replcheck.tui.drill_state import fold_drill
 
     audit = [update.event for update in told if update.kind == AUDIT]

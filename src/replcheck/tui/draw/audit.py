@@ -125,11 +125,9 @@ def relation_layout(replicas: tuple[str, ...], width: int) -> Layout:
 
 def relation_row(layout: Layout, relation: RelationProgress) -> Content:
     """Return one relation as a line."""
-    outcome = RANK_OUTCOME[relation.rank]
-    sign = "▶" if relation.rank is Rank.READING else SIGN[outcome]
-    colour = {Rank.READING: "$primary", Rank.WAITING: FAINT}.get(relation.rank, COLOUR[outcome])
+    sign, word, colour = _mark(relation)
     cells: dict[str, Cell] = {
-        "verdict": (f"{sign} {RANK_WORD[relation.rank]}", colour),
+        "verdict": (f"{sign} {word}", colour),
         "relation": _name(relation),
         "done": _done(relation, layout.width("done"), colour),
         "rows": f"{relation.rows:,}" if relation.rank is not Rank.WAITING else "",
@@ -140,6 +138,15 @@ def relation_row(layout: Layout, relation: RelationProgress) -> Content:
         if column.key.startswith("replica "):
             cells[column.key] = _replica(relation, column.title)
     return layout.row(cells)
+
+
+def _mark(relation: RelationProgress) -> tuple[str, str, str]:
+    if relation.awaits_settling:
+        return "▪", "matched", "$primary"
+    outcome = RANK_OUTCOME[relation.rank]
+    sign = "▶" if relation.rank is Rank.READING else SIGN[outcome]
+    colour = {Rank.READING: "$primary", Rank.WAITING: FAINT}.get(relation.rank, COLOUR[outcome])
+    return sign, RANK_WORD[relation.rank], colour
 
 
 def _name(relation: RelationProgress) -> Content:

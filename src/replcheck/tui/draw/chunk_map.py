@@ -17,7 +17,7 @@ class Tone(IntEnum):
     NOT_YET = 0
     PROVEN = 1
     PARTLY = 2
-    """Something in it is proven, and something is not read yet."""
+    """Something in it matched or is proven, and not all of it is proven."""
     UNPROVEN = 3
     """Something in it could not be proven."""
     IN_FLIGHT = 4
@@ -34,7 +34,7 @@ _MARKS = {
 }
 _WORDS = {
     Tone.PROVEN: "proven",
-    Tone.PARTLY: "in part",
+    Tone.PARTLY: "matched",
     Tone.IN_FLIGHT: "in flight",
     Tone.DIVERGED: "diverged",
     Tone.UNPROVEN: "not proven",
@@ -46,7 +46,7 @@ _UNPROVEN = {Rank.UNCHECKED, Rank.INCONCLUSIVE}
 
 def legend(note: str, width: int) -> Content:
     """Return what the signs mean, and how much one of them stands for."""
-    signs = _signs([tone for tone in _WORDS if width >= _WIDE or tone is not Tone.PARTLY])
+    signs = _signs([tone for tone in _WORDS if width >= _WIDE or tone is not Tone.UNPROVEN])
     room = width - signs.cell_length
     return signs if room < len(note) else Content.assemble(signs, (note.rjust(room), QUIET))
 
@@ -94,7 +94,7 @@ def _tone(relation: RelationProgress, first: int, end: int) -> Tone:
         return Tone.PROVEN
     if relation.rank in _UNPROVEN or relation.report is not None:
         return Tone.UNPROVEN
-    return Tone.PARTLY if proven else Tone.NOT_YET
+    return Tone.PARTLY if proven or _touches(relation.matched, first, end) else Tone.NOT_YET
 
 
 def _touches(ranges: Ranges, first: int, end: int) -> bool:
@@ -168,4 +168,4 @@ def _whole_tone(relation: RelationProgress) -> Tone:
         return Tone.UNPROVEN
     if relation.in_flight:
         return Tone.IN_FLIGHT
-    return Tone.PARTLY if relation.proven else Tone.NOT_YET
+    return Tone.PARTLY if relation.proven or relation.matched else Tone.NOT_YET

@@ -8,6 +8,7 @@ from textual.content import Content
 
 from replcheck.model.live import ClusterView, NodeState
 from replcheck.model.outcome import Outcome
+from replcheck.tui.draw.banner import diverged_copies
 from replcheck.tui.draw.digits import big
 from replcheck.tui.draw.table import styled
 from replcheck.tui.look import COLOUR, QUIET, SIGN, Look, age, ago
@@ -97,6 +98,9 @@ def _proven(model: Model, look: Look) -> Tile:
         return Tile(title=title, value=value, outcome=Outcome.REFUTED, note=f"{asked} are asked for")
     if proven == 0:
         return Tile(title=title, value=value, outcome=Outcome.UNCHECKED, note="no audit counts now")
+    diverged = diverged_copies(model)
+    if diverged:
+        return Tile(title=title, value=value, outcome=Outcome.PARTIAL, note=f"{', '.join(diverged)} diverged")
     outcome = Outcome.PROVEN if proven >= (asked or of) else Outcome.PARTIAL
     return Tile(title=title, value=value, outcome=outcome, note=f"{asked} asked for" if asked else "row by row")
 

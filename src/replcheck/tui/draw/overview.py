@@ -9,7 +9,7 @@ from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeState, NodeView, Severity
 from replcheck.model.names import printable
-from replcheck.model.outcome import Outcome
+from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.spans import GAP_S, WatchSpan
 from replcheck.model.units import format_size
 from replcheck.tui.draw.spark import lag_curve
@@ -31,6 +31,7 @@ from replcheck.tui.look import (
     Look,
     age,
     standing_mark,
+    verdict_mark,
 )
 from replcheck.tui.state import Model
 
@@ -146,11 +147,13 @@ def _copy(node: NodeView, standing: CopyStanding | None) -> Cell:
         return "", QUIET
     if standing.proven:
         return f"{SIGN[Outcome.PROVEN]} proven", GOOD
+    if standing.diverged:
+        return f"{SIGN[Outcome.REFUTED]} diverged", COLOUR[Outcome.REFUTED]
     if standing.proof is None:
         return f"{SIGN[Outcome.UNCHECKED]} {standing.reason or 'not proven'}", COLOUR[Outcome.UNCHECKED]
-    outcome = standing.proof.verdict.outcome
-    outcome = Outcome.PARTIAL if outcome is Outcome.PROVEN else outcome
-    return f"{SIGN[outcome]} {standing.reason}", COLOUR[outcome]
+    if standing.proof.verdict is not Verdict.CONSISTENT:
+        return verdict_mark(standing.proof.verdict)
+    return f"{SIGN[Outcome.PARTIAL]} {standing.reason}", WARN
 
 
 def _retained(node: NodeView) -> str:
@@ -280,7 +283,7 @@ _EVENTS = (
     Column(key="at", title="EVENTS", least=11),
     Column(key="severity", title="", least=1),
     Column(key="node", title="node", least=10, most=16, keep=2),
-    Column(key="what", title="what happened", least=66, most=ANY, cut=True),
+    Column(key="what", title="what happened", least=96, most=ANY, cut=True),
 )
 
 

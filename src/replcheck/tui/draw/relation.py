@@ -42,9 +42,7 @@ def _replicas(audit: AuditModel, relation: RelationProgress) -> list[Content]:
     if relation.report is not None:
         lines = []
         for replica in relation.report.replicas:
-            told = [f"{replica.rows_differing:,}{'+' if replica.capped else ''} rows differ"] * bool(
-                replica.rows_differing
-            )
+            told = [_rows_differ(replica.rows_differing, capped=replica.capped)] * bool(replica.rows_differing)
             told += [f"{replica.rows_in_flight:,} in flight"] * bool(replica.rows_in_flight)
             lines.append(_named(replica.node, verdict_mark(replica.verdict), ", ".join(told)))
         return lines
@@ -55,8 +53,13 @@ def _replicas(audit: AuditModel, relation: RelationProgress) -> list[Content]:
             lines.append(_named(name, ("nothing differs so far", QUIET), ""))
         else:
             again = f"{found.in_flight:,} in flight, look {found.look}"
-            lines.append(_named(name, (f"{found.rows:,} rows differ", WARN if found.look == 1 else BAD), again))
+            lines.append(_named(name, (_rows_differ(found.rows), WARN if found.look == 1 else BAD), again))
     return lines
+
+
+def _rows_differ(rows: int, *, capped: bool = False) -> str:
+    least = "at least " if capped else ""
+    return f"{least}{rows:,} row{'' if rows == 1 else 's'} differ{'s' if rows == 1 else ''}"
 
 
 def _named(name: str, mark: tuple[str, str], more: str) -> Content:
