@@ -14,7 +14,7 @@ import pytest
 from replcheck.errors import StoreError
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import EventKind, NodeState
-from replcheck.store import LiveReader, open_live_reader
+from replcheck.store import LiveReader, RunFilter, open_live_reader
 from tests.commands import (
     Ended,
     assert_nothing_left,
@@ -24,7 +24,7 @@ from tests.commands import (
     started,
     wait_for,
 )
-from tests.staged import newest_only
+from tests.staged import newest_only, session_on
 
 pytestmark = newest_only
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -225,6 +225,37 @@ def test_everything_is_proven_by_a_rolling_audit_and_counts(fresh_cluster: LabCl
         (name, "consistent", True) for name in ("standby1", "standby2")
     }
     assert "scrub" in run_command("history", home=broken_home).out
+    assert_nothing_left(fresh_cluster)
+
+
+@pytest.mark.long
+def test_a_rolling_audit_goes_on_where_a_killed_recorder_had_come_to(
+    fresh_cluster: LabCluster, broken_home: Path
+) -> None:
+    with session_on(fresh_cluster.primary, "postgres", autocommit=True) as connection:
+        for number in range(80):
+            connection.execute(f"create table t{number} as select g as id from generate_series(1, 20000) g")
+    fresh_cluster.catch_up()
+    history = broken_home / "clinic.db"
+
+    def kept() -> int:
+        with closing(sqlite3.connect(history)) as connection:
+            return int(connection.execute("select count(*) from proven_blocks").fetchone()[0])
+
+    with recording(broken_home, "--scrub", "300s") as process:
+        wait_for(lambda: kept() > 30, within_s=120)
+        process.kill()
+        process.wait()
+    with recording(broken_home, "--scrub", "300s") as process:
+        wait_for(lambda: len(open_live_reader(history).proofs("clinic")) >= 2, within_s=200)
+        assert terminated(process).status == 0
+    reader = open_live_reader(history)
+    last, first = reader.runs(RunFilter(kind="scrub"))
+    result = reader.result(last.run_id)
+    assert isinstance(result, dict)
+    assert isinstance(result["resumed"], dict)
+    assert (result["verdict"], result["resumed"]["run_id"]) == ("consistent", first.run_id)
+    assert {proof.proven_at < last.started_at for proof in reader.proofs("clinic")} == {True}
     assert_nothing_left(fresh_cluster)
 
 

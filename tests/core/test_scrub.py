@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from replcheck.audit.options import AuditOptions, Pacing
+from replcheck.audit.scope import scope_of
 from replcheck.events import BlocksProven, ChunkCompared, DatabasePlanned, ProvingBegan
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.live import NodeState
@@ -16,6 +17,7 @@ from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.runs.background import Bench
 from replcheck.runs.lock import lock_file, only_run
+from replcheck.runs.parts import as_configured
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.scrub import KIND, Scrub, due_replicas, gentle, steady_since
 from replcheck.runs.scrub_pace import LONGEST_REST_S, WORK_S, Pacer, ScrubProgress, working_share
@@ -160,7 +162,7 @@ def test_the_rate_is_that_of_the_time_in_which_it_works():
 class Rolling:
     """A rolling audit over a fake auditor, whose time and samples are those of the test."""
 
-    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, stopped=""):
+    def __init__(self, store, *, hold=False, verdict=Verdict.CONSISTENT, excludes=()):
         self.now, self.watch = 0.0, Watch()
         self.watch.see(healthy(0))
         self.watch.state = self.watch.state.with_proofs(())
@@ -170,9 +172,11 @@ class Rolling:
         self.verdict = verdict
         self._hold = hold
         self.release = threading.Event()
-        options = AuditOptions()
+        options = AuditOptions(excludes=excludes)
         request = AuditRequest(cluster="clinic", targets=TARGETS, options=options)
         bench = Bench(request=request, store=store, tell=self.told.append, auditor=self.audit)
+        self.scope = scope_of(options)
+        self.digest = request.extent.digest
         self.scrub = Scrub(bench, PERIOD_S, lambda: self.now)
 
     async def audit(self, targets, options, *, run_id, cluster, emit, stop, gate, earlier):
@@ -189,6 +193,7 @@ class Rolling:
             started_at=begun,
             finished_at=begun + timedelta(seconds=1),
             verdict=self.verdict,
+            scope=self.scope,
             relations=(relation(verdict=self.verdict),),
             primary=self._node(names[0], NodeRole.PRIMARY),
             replicas=tuple(replace(replica(name, self.verdict), node=self._node(name)) for name in names[1:]),
@@ -205,7 +210,8 @@ class Rolling:
             self.watch.see(make(self.now))
             proofs = self.scrub.seen(self.watch.state)
             if proofs:
-                self.watch.state = self.watch.state.with_proofs((*self.watch.state.proofs.proofs, *proofs))
+                counted = as_configured((*self.watch.state.proofs.proofs, *proofs), self.digest)
+                self.watch.state = self.watch.state.with_proofs(counted)
 
     def until(self, condition):
         """Wait for what the audit's thread does, and let a little time pass."""
@@ -323,6 +329,18 @@ def test_a_proof_by_another_audit_counts(store):
     rolling.watch.state = rolling.watch.state.with_proofs([proof("db2", 0), proof("db3", 0)])
     rolling.see(400)
     assert rolling.asked == []
+
+
+def test_where_the_user_leaves_something_out_an_audit_of_the_rest_is_a_whole_one(store):
+    rolling = Rolling(store, excludes=("public.tmp_*",))
+    rolling.see(3)
+    rolling.until(ended(rolling, 1))
+    assert rolling.proven == {"db1", "db2", "db3"}
+    rolling.see(400)
+    assert len(rolling.asked) == 1
+    part = AuditRequest(cluster="clinic", targets=TARGETS, options=AuditOptions(tables=("public.visit",)))
+    of_part = proof("db2", 0, whole=False, scope_digest=part.extent.digest)
+    assert [found.whole for found in as_configured([of_part], rolling.digest)] == [False]
 
 
 def test_what_stays_inconclusive_is_tried_again_ever_more_rarely(store):

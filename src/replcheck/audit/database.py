@@ -22,7 +22,7 @@ from replcheck.audit.telling import Teller
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
 from replcheck.errors import NodeError, StatementFailed
-from replcheck.events import DatabasePlanned, Skipped
+from replcheck.events import DatabasePlanned, ListedRelation, Skipped
 from replcheck.model.audit import AlignmentReport, Finding
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
@@ -56,7 +56,7 @@ class DatabaseAudit:
             alignments={name: [] for name in cluster.replicas},
             absent={},
             damage=CatalogDamage(database, oid),
-            teller=Teller(database, oid, cluster.emit),
+            teller=Teller(database, oid, cluster.primary.name, cluster.emit),
         )
         numbers = range(1, cluster.options.jobs + 1)
         lanes = [Lane(number, database, oid, cluster, self._job.damage) for number in numbers]
@@ -244,7 +244,14 @@ class DatabaseAudit:
         proofs = self._job.queue.proofs
         now, size = datetime.now(UTC), sum(left_bytes(proofs[relation.oid]) for relation in self.plan.digested)
         self._cluster.emit(
-            DatabasePlanned(at=now, database=self.database, relations=len(self.plan.digested), size_bytes=size)
+            DatabasePlanned(
+                at=now,
+                database=self.database,
+                relations=len(self.plan.digested),
+                size_bytes=size,
+                oid=self._oid,
+                listed=tuple(_listed(relation) for relation in self.plan.digested),
+            )
         )
         for note in self.plan.not_checked:
             self._cluster.emit(Skipped(at=now, what=note))
@@ -314,3 +321,7 @@ class DatabaseAudit:
 
     def _is_in_scope(self, relation: Relation) -> bool:
         return in_scope(relation, self._cluster.options, self.database, shared_here=self._shared_here)
+
+
+def _listed(relation: Relation) -> ListedRelation:
+    return ListedRelation(oid=relation.oid, relation=relation.label, size_bytes=relation.total_bytes)

@@ -32,6 +32,7 @@ from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.period_page import period_json, print_period
 from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
+from replcheck.report.verdict import counted
 from replcheck.runs.history import find_run, known_kinds, list_events, list_runs, moment_of, read_report, summarize
 from replcheck.store import RunFilter
 
@@ -108,7 +109,7 @@ def show_events(
     text = cluster_events_json(found, store=str(source.store))
     status = _printed(text if form is Format.JSON else draw, source)
     if damaged:
-        Display(quiet=True).note(f"warning: {damaged} events are damaged and left out")
+        Display(quiet=True).note(f"warning: {counted(damaged, 'damaged event')} left out")
         return ExitStatus.UNCHECKED
     return status
 

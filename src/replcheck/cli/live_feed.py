@@ -18,6 +18,7 @@ from replcheck.runs.history import list_runs
 from replcheck.runs.live import LiveSettings, LiveUpdate
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.replaying import replayed
+from replcheck.runs.scrub import ScrubState
 from replcheck.store import RunFilter, open_live_reader
 from replcheck.tui.feed import (
     AuditEnded,
@@ -27,6 +28,7 @@ from replcheck.tui.feed import (
     Noted,
     RunsRead,
     RunTold,
+    ScrubTold,
     SpansRead,
     StandingsTaken,
     Take,
@@ -75,6 +77,8 @@ class Board:
         at = update.view.at
         self.tell(ViewTaken(at=at, view=update.view))
         self.tell(StandingsTaken(at=at, standings=update.standings))
+        if update.scrub is not None:
+            self.tell(_scrub_told(at, update.scrub))
         if update.events:
             self.tell(EventsTaken(at=at, events=update.events))
 
@@ -93,6 +97,17 @@ class Board:
         problem = audit.error.message if audit.error is not None else ""
         self.tell(AuditEnded(at=now(), result=result, problem=problem))
         self.history_changed.set()
+
+
+def _scrub_told(at: datetime, scrub: ScrubState) -> ScrubTold:
+    return ScrubTold(
+        at=at,
+        period_s=scrub.period_s,
+        nodes=scrub.nodes if scrub.running else (),
+        share=scrub.share,
+        resting=scrub.resting,
+        deadline=scrub.deadline,
+    )
 
 
 def now() -> datetime:

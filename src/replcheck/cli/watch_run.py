@@ -51,7 +51,10 @@ def history_file(arguments: WatchArguments, configuration: Configuration | None,
         return None
     if arguments.store is not None:
         return arguments.store
-    if configuration is not None and configuration.output.store is not None:
+    if configuration is None:
+        # Two clusters whose nodes are spelled out have one name, and would be taken for one another.
+        return None
+    if configuration.output.store is not None:
         return Path(configuration.output.store)
     return default_path(cluster, os.environ)
 
@@ -67,9 +70,8 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
     request = live_request(_flags(arguments), configuration)
     store = history_file(arguments, configuration, request.cluster)
     if store is None and not arguments.no_store:
-        display.note(
-            "warning: nothing of what is seen is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
-        )
+        lack = "neither XDG_STATE_HOME nor HOME is set" if configuration else "spelled-out nodes have no history"
+        display.note(f"warning: nothing of what is seen is kept: {lack} (name one with --store, or use --no-store)")
     _check_scrub(request, store, display)
     if arguments.record is not None and store is not None and is_held(recorder_lock_file(store, request.cluster)):
         display.note("note: a recorder is at work already: this watch writes its samples to the recording only")
@@ -147,7 +149,7 @@ def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> 
         return
     if store is None:
         raise UsageError(
-            "a rolling audit needs a history: what it has proven must outlive it", hint="Leave out --no-store."
+            "a rolling audit needs a history: what it has proven must outlive it", hint="Name its file with --store."
         )
     age_s = request.limits.max_proof_age_s
     if request.scrub_s > age_s:

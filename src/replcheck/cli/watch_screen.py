@@ -1,11 +1,16 @@
 """`replcheck watch` on a terminal: the screen over a watch, a recorder's history, or a recording."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from zoneinfo import ZoneInfo
 
+from replcheck.cli.live_claims import ClaimsFeed
 from replcheck.cli.live_commands import LiveCommands, NoCommands
 from replcheck.cli.live_feed import WINDOW, Board, ReplayFeed, WatchFeed
 from replcheck.cli.main import is_plain_ascii
@@ -24,20 +29,49 @@ def show_cluster(request: LiveRequest, settings: LiveSettings, configuration: Co
     """Show a cluster until the user leaves."""
     board = Board()
     commands = LiveCommands(request, configuration, settings.store, board)
+    claims = ClaimsFeed(configuration, settings.store, board)
     settings = replace(
         settings,
-        sinks=[*settings.sinks, board.take_live, commands.take],
+        sinks=[*settings.sinks, board.take_live, commands.take, claims.take],
         run_sinks=[*settings.run_sinks, board.audit_event],
         audited=board.audit_over,
         tell=board.note,
     )
     feed = WatchFeed(request, settings, board)
     feed.start()
+    claims.start()
     try:
-        return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
+        with _leaving_on_signals():
+            return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
+    except _Left:
+        return ExitStatus.PROVEN
     finally:
+        claims.close()
         commands.close()
         feed.close()
+
+
+class _Left(SystemExit):
+    """A signal asked the screen to end; a loop lets no other exception but SystemExit through at once."""
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """End the screen in order at SIGTERM and SIGHUP, so that the terminal and the history are left as at the key q."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Left(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_recording(path: Path, limits: WatchLimits, configuration: Configuration | None) -> ExitStatus:

@@ -4,6 +4,7 @@ A run is written when it begins and again when it ends, each in one transaction.
 that were being written.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,12 +58,25 @@ def open_history(location: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S
     path = Path(location)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        make_file(path)
     except OSError as error:
         raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
     history = History(writing_engine(path, busy_timeout_s=busy_timeout_s), str(path))
     history.prepare()
     return history
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, where there is none; raise OSError where it cannot be written.
+
+    One that is there is never opened: whoever closes it, however briefly it was open, takes every lock from all
+    connections of this process (SQLite manual, How To Corrupt An SQLite Database File, section 2.2).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
 
 
 class History:

@@ -3,6 +3,7 @@
 What is found damaged is named and left out; it never looks like a run that was fine.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -67,8 +68,10 @@ EVERY_RUN = RunFilter()
 def open_reader(path: Path) -> "HistoryReader":
     """Open an existing history; raise StoreError where there is none, or it cannot be read by this replcheck."""
     try:
-        with path.open("rb"):
-            pass
+        # Never opened: whoever closes it takes the locks from every connection of this process, see `make_file`.
+        path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileNotFoundError as error:
         raise StoreError(f"there is no history at {path}: no run was recorded there", hint=_HINT) from error
     except OSError as error:

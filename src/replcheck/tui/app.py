@@ -15,24 +15,20 @@ from replcheck.model.live import Severity
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus
 from replcheck.tui.ascii import AsciiOnly
-from replcheck.tui.draw.help import help_lines
 from replcheck.tui.feed import Commands, Feed, Link, Update
 from replcheck.tui.look import Look
 from replcheck.tui.options import Options
-from replcheck.tui.screens.ask import Confirm
-from replcheck.tui.screens.audit import AuditScreen
-from replcheck.tui.screens.base import AppScreen
-from replcheck.tui.screens.drill import DrillScreen
-from replcheck.tui.screens.facts import FactsScreen
-from replcheck.tui.screens.history import HistoryScreen
+from replcheck.tui.screens.base import AppScreen, Window
 from replcheck.tui.screens.overview import OverviewScreen
 from replcheck.tui.state import Model, fold
-from replcheck.tui.themes import DARK, LIGHT, VARIABLES
+from replcheck.tui.themes import DARK, LIGHT, variables_of
 
 TICK_S = 0.05
 """How often updates are looked for: what is told is drawn within this time and that of drawing."""
 _KEPT_COMMANDS = {"Theme", "Screenshot"}
 """Of those that Textual itself offers."""
+_UNLISTED = ("command_palette", "move", "page", "open")
+"""Keys that are no commands of the palette."""
 _TOAST = {Severity.INFO: "information", Severity.WARNING: "warning", Severity.CRITICAL: "error"}
 
 
@@ -46,6 +42,24 @@ def run_app(feed: Feed, commands: Commands, options: Options) -> int:
     return app.return_code or int(ExitStatus.PROVEN)
 
 
+def _audit_screen() -> AppScreen:
+    from replcheck.tui.screens.audit import AuditScreen
+
+    return AuditScreen()
+
+
+def _drill_screen() -> AppScreen:
+    from replcheck.tui.screens.drill import DrillScreen
+
+    return DrillScreen()
+
+
+def _history_screen() -> AppScreen:
+    from replcheck.tui.screens.history import HistoryScreen
+
+    return HistoryScreen()
+
+
 class WatchApp(App[None]):
     """Four screens over one model."""
 
@@ -54,9 +68,9 @@ class WatchApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "overview": OverviewScreen,
-        "audit": AuditScreen,
-        "drill": DrillScreen,
-        "history": HistoryScreen,
+        "audit": _audit_screen,
+        "drill": _drill_screen,
+        "history": _history_screen,
     }
     DEFAULT_MODE = "overview"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,7 +105,8 @@ class WatchApp(App[None]):
 
     def look(self) -> Look:
         """Return what the drawing depends on beside the model; a recording has its own present."""
-        model, now = self.model, self.options.clock()
+        # Whole seconds: no figure is finer, and what has not changed within one is not drawn again.
+        model, now = self.model, self.options.clock().replace(microsecond=0)
         if model.link in {Link.REPLAY, Link.ENDED} and model.at is not None:
             now = model.at
         return Look(now=now, zone=self.options.zone, asked=self.options.asked)
@@ -116,7 +131,7 @@ class WatchApp(App[None]):
         if self.take() or second != self._drawn_second:
             self._drawn_second = second
             self.draw()
-            if isinstance(self.screen, FactsScreen):
+            if isinstance(self.screen, Window):
                 self.screen.redraw()
         self._tell()
 
@@ -132,7 +147,7 @@ class WatchApp(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return the colours that other themes do not know."""
-        return VARIABLES
+        return variables_of(self.current_theme)
 
     def action_go(self, name: str) -> None:
         """Show another screen."""
@@ -147,6 +162,9 @@ class WatchApp(App[None]):
 
     def action_help(self) -> None:
         """Tell what the screen shows, and all keys."""
+        from replcheck.tui.draw.help import help_lines
+        from replcheck.tui.screens.facts import FactsScreen
+
         screen = self.screen
         if isinstance(screen, AppScreen):
             self.push_screen(FactsScreen(f"Help: {screen.NAME}", lambda width: help_lines(screen, self, width)))
@@ -157,6 +175,8 @@ class WatchApp(App[None]):
         if not running:
             self.exit()
             return
+        from replcheck.tui.screens.ask import Confirm
+
         question = f"{' and '.join(running)} {'runs' if len(running) == 1 else 'run'}, and ends when you leave."
         self.push_screen(Confirm("Leave?", question.capitalize(), yes="Leave", no="Stay"), self._left)
 
@@ -168,7 +188,7 @@ class WatchApp(App[None]):
         """Return what the command palette offers: every key of the screen, the screens, and what Textual has."""
         for active in screen.active_bindings.values():
             binding = active.binding
-            if active.enabled and binding.tooltip and binding.action != "command_palette":
+            if active.enabled and binding.tooltip and not binding.action.startswith(_UNLISTED):
                 node, action = active.node, binding.action
                 yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, node))
         yield from (found for found in super().get_system_commands(screen) if found.title in _KEPT_COMMANDS)

@@ -25,8 +25,11 @@ class StageView:
 
     stage: Stage
     began_at: datetime
+    """When it began, the last time: one that is done in parts begins more than once."""
+    before_s: float = 0.0
+    """What its earlier parts took."""
     elapsed_s: float | None = None
-    """None while it goes on."""
+    """All that it took; None while it goes on."""
     ok: bool = True
     done_bytes: int = 0
     total_bytes: int | None = None
@@ -42,7 +45,9 @@ class StageView:
 
     def seconds(self, now: datetime) -> float:
         """Return how long it took, or takes so far."""
-        return self.elapsed_s if self.elapsed_s is not None else max(0.0, (now - self.began_at).total_seconds())
+        if self.elapsed_s is not None:
+            return self.elapsed_s
+        return self.before_s + max(0.0, (now - self.began_at).total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +117,17 @@ def _stage(model: DrillModel, event: StageBegan | StageProgressed | StageEnded) 
     known = model.stages.get(event.stage) or StageView(stage=event.stage, began_at=event.at)
     match event:
         case StageBegan():
-            return StageView(stage=event.stage, began_at=event.at, total_bytes=event.total_bytes)
+            return replace(
+                known,
+                began_at=event.at,
+                before_s=known.elapsed_s or 0.0,
+                elapsed_s=None,
+                total_bytes=event.total_bytes,
+                done_bytes=0,
+            )
         case StageProgressed():
             return replace(known, done_bytes=event.done_bytes, total_bytes=event.total_bytes, what=event.what)
         case StageEnded():
             done = event.size_bytes if event.size_bytes is not None else known.done_bytes
-            return replace(known, elapsed_s=event.elapsed_s, ok=event.ok, done_bytes=done, what="")
+            elapsed_s = known.before_s + event.elapsed_s
+            return replace(known, elapsed_s=elapsed_s, ok=known.ok and event.ok, done_bytes=done, what="")

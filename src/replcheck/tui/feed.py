@@ -10,18 +10,19 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from replcheck.events import Event
-from replcheck.model.audit import AuditResult
+from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
-from replcheck.model.drill import DrillResult
 from replcheck.model.live import ClusterEvent, ClusterView, Severity
-from replcheck.model.outcome import Outcome
 from replcheck.model.spans import NodeSpan, WatchSpan
-from replcheck.report.history import PastRun
 
 if TYPE_CHECKING:
+    # What only some screens need is not loaded before the first picture.
     from rich.console import Console
 
+    from replcheck.events import Event
+    from replcheck.model.audit import AuditResult
+    from replcheck.model.drill import DrillResult
+    from replcheck.report.history import PastRun
     from replcheck.report.style import Style
 
 
@@ -38,32 +39,6 @@ class Link(Enum):
     """What was read is gone: nothing new comes until that is mended, and what is shown is what was last seen."""
     ENDED = "ended"
     """A recorded stream came to its end."""
-
-
-class Standing(Enum):
-    """Where a claim stands; the words of the controls."""
-
-    MET = "met"
-    AT_RISK = "at risk"
-    BREACHED = "breached"
-    UNCHECKED = "unchecked"
-    WAIVED = "waived"
-    NOT_ASKED = "not asked"
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """Return the outcome this stands for; None where nobody asked."""
-        return _OUTCOME_OF[self]
-
-
-_OUTCOME_OF = {
-    Standing.MET: Outcome.PROVEN,
-    Standing.AT_RISK: Outcome.PARTIAL,
-    Standing.BREACHED: Outcome.REFUTED,
-    Standing.UNCHECKED: Outcome.UNCHECKED,
-    Standing.WAIVED: Outcome.PARTIAL,
-    Standing.NOT_ASKED: None,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,19 +130,35 @@ class SpansRead(Update):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScrubTold(Update):
+    """Where the rolling audit stands, which proves everything over and over."""
+
+    period_s: float
+    """In which time all is to be proven."""
+    nodes: tuple[str, ...]
+    """Replicas that it proves now; none while all are proven for long enough."""
+    share: float
+    """Of the audit that goes on, 0 to 1."""
+    resting: str = ""
+    """Why it reads nothing now, in one clause; empty while it does."""
+    deadline: datetime | None = None
+    """When they should be proven; None where that is at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunTold(Update):
     """What a running audit or drill tells; the events of other runs are passed over."""
 
     kind: str
     """`audit` or `drill`: of the run that tells it."""
-    event: Event
+    event: "Event"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEnded(Update):
     """The result of an audit; None where it has none, and the run's own end says why."""
 
-    result: AuditResult | None
+    result: "AuditResult | None"
     problem: str = ""
 
 
@@ -175,7 +166,7 @@ class AuditEnded(Update):
 class DrillEnded(Update):
     """The result of a drill; None where it has none, and the run's own end says why."""
 
-    result: DrillResult | None
+    result: "DrillResult | None"
     problem: str = ""
 
 
@@ -183,7 +174,7 @@ class DrillEnded(Update):
 class RunsRead(Update):
     """The runs of the history, newest first, all that are to be shown."""
 
-    runs: tuple[PastRun, ...]
+    runs: "tuple[PastRun, ...]"
     problem: str = ""
     """Why there are none, or not all; empty where nothing is wrong."""
 
@@ -226,7 +217,7 @@ class Offers:
     why_no_audit: str = ""
     """One clause without a full stop."""
     why_no_drill: str = ""
-    controls: bool = False
+    controls: bool = True
     """Whether what runs can be paused and ended from here."""
 
 

@@ -5,16 +5,16 @@ ASCII, one filter at the very end exchanges the signs (see `ascii`).
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
+from replcheck.model.control import Standing
 from replcheck.model.live import NodeState, Severity
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration
-from replcheck.tui.audit_state import Rank
-from replcheck.tui.feed import Asked, Standing
+from replcheck.tui.feed import Asked
 
-GOOD, WARN, BAD, UNSURE, QUIET = "$text-success", "$text-warning", "$text-error", "$unsure", "$text-muted"
-VALUE, FAINT = "bold", "$text-disabled"
+GOOD, WARN, BAD, UNSURE, QUIET = "$text-success", "$text-warning", "$text-error", "$unsure", "$quiet"
+VALUE, FAINT = "bold", "$faint"
 COLOUR = {Outcome.PROVEN: GOOD, Outcome.PARTIAL: WARN, Outcome.REFUTED: BAD, Outcome.UNCHECKED: UNSURE, None: QUIET}
 SIGN = {Outcome.PROVEN: "✔", Outcome.PARTIAL: "~", Outcome.REFUTED: "✘", Outcome.UNCHECKED: "?", None: "·"}
 SEVERITY_SIGN = {Severity.INFO: "·", Severity.WARNING: "▲", Severity.CRITICAL: "✘"}
@@ -28,6 +28,7 @@ STATE_OUTCOME = {
     NodeState.UNSEEN: Outcome.UNCHECKED,
     NodeState.STRAYED: Outcome.REFUTED,
     NodeState.FOREIGN: Outcome.REFUTED,
+    NodeState.UNSURE: Outcome.UNCHECKED,
 }
 STATE_SIGN = {
     NodeState.PRIMARY: "◆",
@@ -38,20 +39,7 @@ STATE_SIGN = {
     NodeState.UNSEEN: "?",
     NodeState.STRAYED: "✘",
     NodeState.FOREIGN: "✘",
-}
-RANK_WORD = {
-    Rank.DIVERGED: "diverged",
-    Rank.UNCHECKED: "unchecked",
-    Rank.INCONCLUSIVE: "inconclusive",
-    Rank.READING: "reading",
-    Rank.PROVEN: "consistent",
-}
-RANK_OUTCOME = {
-    Rank.DIVERGED: Outcome.REFUTED,
-    Rank.UNCHECKED: Outcome.UNCHECKED,
-    Rank.INCONCLUSIVE: Outcome.PARTIAL,
-    Rank.READING: None,
-    Rank.PROVEN: Outcome.PROVEN,
+    NodeState.UNSURE: "?",
 }
 
 
@@ -63,6 +51,11 @@ class Look:
     zone: tzinfo | None = None
     """In which times are shown; None is the machine's."""
     asked: Asked = Asked()  # noqa: RUF009 - frozen
+
+    @property
+    def day(self) -> date:
+        """Return today."""
+        return self.now.astimezone(self.zone).date()
 
     def clock(self, moment: datetime) -> str:
         """Return the time of day.
@@ -80,10 +73,10 @@ class Look:
         >>> Look(now=datetime(2026, 3, 2, tzinfo=UTC), zone=UTC).moment(datetime(2026, 3, 1, 12, 5, tzinfo=UTC))
         '03-01 12:05'
         """
-        local, today = moment.astimezone(self.zone), self.now.astimezone(self.zone)
-        if local.date() == today.date():
+        local = moment.astimezone(self.zone)
+        if local.date() == self.day:
             return f"{local:%H:%M:%S}"
-        return f"{local:%m-%d %H:%M}" if abs(today - local) < timedelta(days=300) else f"{local:%Y-%m-%d}"
+        return f"{local:%m-%d %H:%M}" if abs(self.now - moment) < timedelta(days=300) else f"{local:%Y-%m-%d}"
 
     def full(self, moment: datetime) -> str:
         """Return a time with its day and its offset."""

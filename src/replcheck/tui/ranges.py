@@ -47,6 +47,8 @@ def overlap(ranges: Ranges, first: int, end: int) -> int:
     >>> overlap(((0, 4), (8, 9)), 2, 20)
     3
     """
+    if first >= end:
+        return 0
     low = bisect_right(ranges, first, key=lambda part: part[1])
     held = 0
     for low_block, end_block in ranges[low:]:
@@ -54,6 +56,24 @@ def overlap(ranges: Ranges, first: int, end: int) -> int:
             break
         held += min(end, end_block) - max(first, low_block)
     return held
+
+
+def common(one: Ranges, other: Ranges) -> Ranges:
+    """Return the blocks that both sets hold.
+
+    >>> common(((0, 10),), ((2, 4), (8, 12)))
+    ((2, 4), (8, 10))
+    """
+    found, at, held = [], 0, 0
+    while at < len(one) and held < len(other):
+        first, end = max(one[at][0], other[held][0]), min(one[at][1], other[held][1])
+        if first < end:
+            found.append((first, end))
+        if one[at][1] < other[held][1]:
+            at += 1
+        else:
+            held += 1
+    return tuple(found)
 
 
 def size(ranges: Ranges) -> int:

@@ -6,14 +6,11 @@ A batch of updates is folded at once, so that many events cost little more than 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, NodeState, NodeView
 from replcheck.model.spans import NodeSpan, WatchSpan
-from replcheck.report.history import PastRun
-from replcheck.tui import audit_state, drill_state
-from replcheck.tui.audit_state import AuditModel, fold_audit
-from replcheck.tui.drill_state import DrillModel, fold_drill
 from replcheck.tui.feed import (
     AuditEnded,
     Claim,
@@ -25,13 +22,21 @@ from replcheck.tui.feed import (
     Noted,
     RunsRead,
     RunTold,
+    ScrubTold,
     SpansRead,
     StandingsTaken,
     Update,
     ViewTaken,
 )
 
+if TYPE_CHECKING:
+    from replcheck.report.history import PastRun
+    from replcheck.tui.audit_state import AuditModel
+    from replcheck.tui.drill_state import DrillModel
+
 EVENTS_KEPT = 1000
+STALE_S = 5.0
+"""After so many seconds without a sample, what is shown is no longer the present."""
 NOTES_KEPT = 20
 LAG_POINTS_KEPT = 600
 AUDIT, DRILL = "audit", "drill"
@@ -66,11 +71,13 @@ class Model:
     watched_from: datetime | None = None
     """How far back `watched` looks."""
     watched: tuple[WatchSpan, ...] = ()
+    scrub: ScrubTold | None = None
+    """None where there is no rolling audit."""
     events: tuple[ClusterEvent, ...] = ()
     """Newest first."""
-    audit: AuditModel | None = None
-    drill: DrillModel | None = None
-    runs: tuple[PastRun, ...] | None = None
+    audit: "AuditModel | None" = None
+    drill: "DrillModel | None" = None
+    runs: "tuple[PastRun, ...] | None" = None
     """Newest first; None while nobody told."""
     runs_problem: str = ""
     notes: tuple[Noted, ...] = ()
@@ -84,6 +91,13 @@ class Model:
         if self.standings is None:
             return None
         return sum(standing.proven for standing in self.standings.values())
+
+    def stale(self, now: datetime) -> bool:
+        """Return whether what is shown of the cluster is no longer the present: nothing of it may look proven then."""
+        if self.view is None or self.link in {Link.REPLAY, Link.ENDED}:
+            return False
+        fresh = (now - self.view.at).total_seconds() <= STALE_S
+        return self.link in {Link.LOST, Link.CONNECTING} or not fresh
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -122,6 +136,8 @@ def _taken(model: Model, update: Update) -> Model:
             return replace(model, standings=update.standings)
         case ClaimsTaken():
             return replace(model, claims=update.claims)
+        case ScrubTold():
+            return replace(model, scrub=update)
         case SpansRead():
             return _with_spans(model, update)
         case RunsRead():
@@ -132,9 +148,11 @@ def _taken(model: Model, update: Update) -> Model:
 
 
 def _ended(model: Model, update: Update) -> Model:
+    from replcheck.tui import audit_fold, drill_state
+
     match update:
         case AuditEnded(result=result) if result is not None and model.audit is not None:
-            model = replace(model, audit=audit_state.with_result(model.audit, result))
+            model = replace(model, audit=audit_fold.with_result(model.audit, result))
         case DrillEnded(result=result) if result is not None and model.drill is not None:
             model = replace(model, drill=drill_state.with_result(model.drill, result))
     if isinstance(update, AuditEnded | DrillEnded) and update.problem:
@@ -190,6 +208,12 @@ def _when(event: ClusterEvent) -> datetime:
 
 def _runs_told(model: Model, told: Sequence[RunTold]) -> Model:
     """Return the model after what runs told, each event handed to the run that it belongs to."""
+    if not told:
+        return model
+    # Loaded when a run begins: none of it is needed for the first picture.
+    from replcheck.tui.audit_fold import fold_audit
+    from replcheck.tui.drill_state import fold_drill
+
     audit = [update.event for update in told if update.kind == AUDIT]
     drill = [update.event for update in told if update.kind == DRILL]
     if audit:

@@ -2,8 +2,14 @@
 
 from textual.theme import Theme
 
-VARIABLES = {"unsure": "#b48ede"}
-"""Beside the colours of outcomes that every theme has: unchecked, of which nothing is known."""
+_ON_DARK = {"quiet": "#8d9aaa", "faint": "#515d6a", "unsure": "#b594e6"}
+_ON_LIGHT = {"quiet": "#56616c", "faint": "#a4acb3", "unsure": "#6b3fa0"}
+
+
+def variables_of(theme: Theme) -> dict[str, str]:
+    """Return the colours that themes of others do not know: two kinds of grey, and that of what is unchecked."""
+    return _ON_DARK if theme.dark else _ON_LIGHT
+
 
 DARK = Theme(
     name="replcheck-dark",
@@ -18,7 +24,7 @@ DARK = Theme(
     background="#0f1419",
     surface="#151b22",
     panel="#1e2630",
-    variables={"unsure": "#b594e6", "footer-background": "#151b22", "footer-key-foreground": "#5ab0e8"},
+    variables={"footer-background": "#151b22", "footer-key-foreground": "#5ab0e8", "button-focus-text-style": "bold"},
 )
 LIGHT = Theme(
     name="replcheck-light",
@@ -33,5 +39,5 @@ LIGHT = Theme(
     background="#fbfbfa",
     surface="#f1f2f1",
     panel="#e4e7e8",
-    variables={"unsure": "#6b3fa0", "footer-background": "#f1f2f1", "footer-key-foreground": "#1667a8"},
+    variables={"footer-background": "#f1f2f1", "footer-key-foreground": "#1667a8", "button-focus-text-style": "bold"},
 )

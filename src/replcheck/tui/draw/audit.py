@@ -9,6 +9,7 @@ from replcheck.model.names import printable
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration, format_size
 from replcheck.tui.audit_state import AuditModel, Phase, Rank, RelationProgress
+from replcheck.tui.draw.ranks import RANK_OUTCOME, RANK_WORD
 from replcheck.tui.draw.spark import bar, curve
 from replcheck.tui.draw.table import Cell, Column, Layout, laid_out
 from replcheck.tui.look import (
@@ -16,8 +17,6 @@ from replcheck.tui.look import (
     COLOUR,
     FAINT,
     QUIET,
-    RANK_OUTCOME,
-    RANK_WORD,
     SIGN,
     VALUE,
     WARN,
@@ -33,14 +32,13 @@ _PHASES = {
 
 
 def headline(audit: AuditModel, look: Look, width: int) -> list[Content]:
-    """Return how far the audit is, in three lines."""
-    return [_first(audit, look), _second(audit, look, width), _third(audit)]
+    """Return how far the audit is, in three lines, or four where its verdict takes two."""
+    return [*_first(audit, look).wrap(width)[:2], _second(audit, look, width), _third(audit)]
 
 
 def _first(audit: AuditModel, look: Look) -> Content:
     if audit.outcome is not None:
-        mark = (f"{SIGN[audit.outcome]} {audit.outcome.value}", f"bold {COLOUR[audit.outcome]}")
-        return Content.assemble(mark, "  ", (printable(audit.summary), ""))
+        return ended(audit.outcome, audit.summary)
     sign, colour = _PHASES[audit.phase]
     since = f"began {look.moment(audit.started_at)}"
     nodes = ", ".join(node.name for node in audit.nodes)
@@ -51,11 +49,15 @@ def _first(audit: AuditModel, look: Look) -> Content:
     )
 
 
+def ended(outcome: Outcome, summary: str) -> Content:
+    """Return how a run ended: its outcome, and the verdict in one sentence."""
+    return Content.assemble((f"{SIGN[outcome]} {outcome.value}", f"bold {COLOUR[outcome]}"), "  ", printable(summary))
+
+
 def _second(audit: AuditModel, look: Look, width: int) -> Content:
     figures = [
         f"{audit.share:4.0%}",
         f"{format_size(audit.compared_bytes)} of {format_size(max(audit.planned_bytes, audit.compared_bytes))}",
-        f"{audit.rows:,} rows",
         f"{audit.rows_per_s(look.now):,.0f} rows/s",
         _time(audit, look),
     ]
@@ -89,7 +91,7 @@ def _third(audit: AuditModel) -> Content:
         told = "; ".join(f"{node} is away: {reason}" for node, reason in audit.away.items())
         return Content.styled(f"✘ {printable(told)}", BAD)
     parts = [_lanes(audit)] if audit.running else []
-    parts += [f"{audit.chunks:,} chunks", f"{audit.chunks_again:,} read again"]
+    parts += [f"{audit.rows:,} rows", f"{audit.chunks:,} chunks", f"{audit.chunks_again:,} read again"]
     if audit.indexes:
         parts.append(f"{audit.indexes_checked:,} index checks")
     if audit.skipped:
@@ -111,8 +113,8 @@ def relation_layout(replicas: tuple[str, ...], width: int) -> Layout:
     each = max(4, min(20, (width - 46) // max(1, len(replicas)) - 2))
     columns = [
         Column(key="verdict", title="VERDICT", least=14),
-        Column(key="relation", title="relation", least=18, most=None),
-        Column(key="done", title="done", least=10, most=16, keep=4),
+        Column(key="relation", title="relation", least=26, most=60, cut=True),
+        Column(key="done", title="done", least=8, most=40, keep=4),
         Column(key="rows", title="rows", least=11, right=True, keep=3),
         Column(key="size", title="size", least=6, right=True, keep=5),
         Column(key="chunks", title="chunks", least=6, right=True, keep=1),
@@ -123,21 +125,28 @@ def relation_layout(replicas: tuple[str, ...], width: int) -> Layout:
 
 def relation_row(layout: Layout, relation: RelationProgress) -> Content:
     """Return one relation as a line."""
-    outcome = RANK_OUTCOME[relation.rank]
-    sign = "▶" if relation.rank is Rank.READING else SIGN[outcome]
-    colour = "$primary" if relation.rank is Rank.READING else COLOUR[outcome]
+    sign, word, colour = _mark(relation)
     cells: dict[str, Cell] = {
-        "verdict": (f"{sign} {RANK_WORD[relation.rank]}", colour),
+        "verdict": (f"{sign} {word}", colour),
         "relation": _name(relation),
         "done": _done(relation, layout.width("done"), colour),
-        "rows": f"{relation.rows:,}",
+        "rows": f"{relation.rows:,}" if relation.rank is not Rank.WAITING else "",
         "size": format_size(relation.size_bytes),
-        "chunks": f"{relation.chunks:,}",
+        "chunks": f"{relation.chunks:,}" if relation.chunks else "",
     }
     for column, _ in layout.columns:
         if column.key.startswith("replica "):
             cells[column.key] = _replica(relation, column.title)
     return layout.row(cells)
+
+
+def _mark(relation: RelationProgress) -> tuple[str, str, str]:
+    if relation.awaits_settling:
+        return "▪", "matched", "$primary"
+    outcome = RANK_OUTCOME[relation.rank]
+    sign = "▶" if relation.rank is Rank.READING else SIGN[outcome]
+    colour = {Rank.READING: "$primary", Rank.WAITING: FAINT}.get(relation.rank, COLOUR[outcome])
+    return sign, RANK_WORD[relation.rank], colour
 
 
 def _name(relation: RelationProgress) -> Content:

@@ -17,7 +17,7 @@ class Tone(IntEnum):
     NOT_YET = 0
     PROVEN = 1
     PARTLY = 2
-    """Something in it is proven, and something is not read yet."""
+    """Something in it matched or is proven, and not all of it is proven."""
     UNPROVEN = 3
     """Something in it could not be proven."""
     IN_FLIGHT = 4
@@ -34,23 +34,28 @@ _MARKS = {
 }
 _WORDS = {
     Tone.PROVEN: "proven",
-    Tone.PARTLY: "in part",
+    Tone.PARTLY: "matched",
     Tone.IN_FLIGHT: "in flight",
     Tone.DIVERGED: "diverged",
     Tone.UNPROVEN: "not proven",
     Tone.NOT_YET: "not yet",
 }
+_WIDE = 76
 _UNPROVEN = {Rank.UNCHECKED, Rank.INCONCLUSIVE}
 
 
 def legend(note: str, width: int) -> Content:
     """Return what the signs mean, and how much one of them stands for."""
-    parts: list[Content | tuple[str, str] | str] = []
-    for tone, word in _WORDS.items():
-        parts += [_MARKS[tone], " ", (f"{word}  ", QUIET)]
-    signs = Content.assemble(*parts)
+    signs = _signs([tone for tone in _WORDS if width >= _WIDE or tone is not Tone.UNPROVEN])
     room = width - signs.cell_length
     return signs if room < len(note) else Content.assemble(signs, (note.rjust(room), QUIET))
+
+
+def _signs(tones: Iterable[Tone]) -> Content:
+    parts: list[Content | tuple[str, str] | str] = []
+    for tone in tones:
+        parts += [_MARKS[tone], " ", (f"{_WORDS[tone]}  ", QUIET)]
+    return Content.assemble(*parts)
 
 
 def drawn_map(tones: Sequence[Tone], width: int) -> list[Content]:
@@ -87,45 +92,74 @@ def _tone(relation: RelationProgress, first: int, end: int) -> Tone:
     proven = overlap(relation.proven, first, end)
     if proven >= end - first:
         return Tone.PROVEN
-    if relation.rank in _UNPROVEN:
+    if relation.rank in _UNPROVEN or relation.report is not None:
         return Tone.UNPROVEN
-    return Tone.PARTLY if proven else Tone.NOT_YET
+    return Tone.PARTLY if proven or _touches(relation.matched, first, end) else Tone.NOT_YET
 
 
 def _touches(ranges: Ranges, first: int, end: int) -> bool:
     return bool(ranges) and overlap(ranges, first, end) > 0
 
 
-def audit_tones(audit: AuditModel, cells: int) -> list[Tone]:
-    """Return the map of the whole audit: relations in the order in which they were begun, each as large as it is."""
-    known = sum(relation.size_bytes for relation in audit.relations.values())
-    total = max(audit.planned_bytes, known, 1)
-    return _laid_out(audit.relations.values(), total, cells)
+class AuditMap:
+    """The map of a whole audit: relations in the order of their numbers, each as large as it is.
 
+    What has not changed since the last drawing is not worked out again: of five thousand relations, few change a tick.
+    """
 
-def _laid_out(relations: Iterable[RelationProgress], total: int, cells: int) -> list[Tone]:
-    """Lay relations out by their size; one too small for a cell of its own shares one with its neighbours."""
-    tones = [Tone.NOT_YET] * cells
-    filled = [0] * cells
-    offset = 0
-    for relation in relations:
-        first, end = offset * cells // total, (offset + relation.size_bytes) * cells // total
-        offset += relation.size_bytes
-        if end - first <= 1:
-            cell = min(first, cells - 1)
-            tone = _whole_tone(relation)
-            tones[cell] = max(tones[cell], tone)
-            filled[cell] += relation.size_bytes if tone is Tone.PROVEN else 0
-            continue
-        for cell, tone in zip(range(first, end), _stretched(relation, end - first), strict=True):
-            tones[cell] = max(tones[cell], tone)
-    return [
-        Tone.PARTLY if tone is Tone.PROVEN and 0 < filled[cell] < total // cells * 0.9 else tone
-        for cell, tone in enumerate(tones)
-    ]
+    def __init__(self) -> None:
+        self._shape: tuple[int, int, int] = (0, 0, 0)
+        self._relations: Sequence[RelationProgress] = ()
+        self._spans: Sequence[tuple[int, int]] = ()
+        """Of each relation the first cell, and the cell behind the last."""
+        self._inside: Sequence[list[int]] = ()
+        """Of each cell the relations that lie in it, by their place in the order."""
+        self._tones: list[Tone] = []
+
+    def tones(self, audit: AuditModel, cells: int) -> Sequence[Tone]:
+        """Return so many cells of the audit as it is now."""
+        before, self._relations = self._relations, tuple(audit.relations.values())
+        total = max(audit.planned_bytes, sum(relation.size_bytes for relation in self._relations), 1)
+        shape = (len(self._relations), total, cells)
+        if shape != self._shape:
+            self._shape = shape
+            self._lay_out(total, cells)
+            self._tones = [self._cell(cell) for cell in range(cells)]
+            return self._tones
+        pairs = zip(before, self._relations, strict=True)
+        changed = [number for number, (old, new) in enumerate(pairs) if old is not new]
+        for cell in {cell for number in changed for cell in range(*self._spans[number])}:
+            self._tones[cell] = self._cell(cell)
+        return self._tones
+
+    def _lay_out(self, total: int, cells: int) -> None:
+        offset, spans = 0, []
+        inside: list[list[int]] = [[] for _ in range(cells)]
+        for number, relation in enumerate(self._relations):
+            first = min(offset * cells // total, cells - 1)
+            offset += relation.size_bytes
+            end = max(first + 1, offset * cells // total)
+            spans.append((first, end))
+            for cell in range(first, end):
+                inside[cell].append(number)
+        self._spans, self._inside = spans, inside
+
+    def _cell(self, cell: int) -> Tone:
+        tones = {self._part(number, cell) for number in self._inside[cell]}
+        highest = max(tones, default=Tone.NOT_YET)
+        return Tone.PARTLY if highest is Tone.PROVEN and Tone.NOT_YET in tones else highest
+
+    def _part(self, number: int, cell: int) -> Tone:
+        relation, (first, end) = self._relations[number], self._spans[number]
+        if end - first == 1:
+            return _whole_tone(relation)
+        low = (cell - first) * relation.blocks // (end - first)
+        high = (cell - first + 1) * relation.blocks // (end - first)
+        return _tone(relation, low, max(low + 1, high))
 
 
 def _whole_tone(relation: RelationProgress) -> Tone:
+    """Return what a relation is as a whole: one that is too small for a cell of its own."""
     if relation.rank is Rank.PROVEN:
         return Tone.PROVEN
     if relation.rank is Rank.DIVERGED:
@@ -134,10 +168,4 @@ def _whole_tone(relation: RelationProgress) -> Tone:
         return Tone.UNPROVEN
     if relation.in_flight:
         return Tone.IN_FLIGHT
-    return Tone.PARTLY if relation.proven else Tone.NOT_YET
-
-
-def _stretched(relation: RelationProgress, cells: int) -> list[Tone]:
-    """Return its map in exactly so many cells, also where it has fewer blocks."""
-    tones = relation_tones(relation, cells)
-    return [tones[cell * len(tones) // cells] for cell in range(cells)]
+    return Tone.PARTLY if relation.proven or relation.matched else Tone.NOT_YET

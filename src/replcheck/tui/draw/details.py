@@ -1,16 +1,16 @@
 """All that is known of one node, claim or event, as lines of a window."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from textual.content import Content
 
+from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeView
 from replcheck.model.names import printable
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration, format_size
 from replcheck.tui.draw.table import Cell, styled
-from replcheck.tui.feed import Claim, Standing
 from replcheck.tui.look import (
     COLOUR,
     GOOD,
@@ -27,7 +27,7 @@ from replcheck.tui.look import (
 from replcheck.tui.state import Model
 
 _Pair = tuple[str, Cell | None]
-_NAME_WIDTH = 18
+_NAME_WIDTH = 20
 
 
 def node_details(model: Model, name: str, look: Look) -> list[Content]:
@@ -134,8 +134,9 @@ def _standing(standing: CopyStanding | None, look: Look) -> list[Content]:
     return _pairs(pairs)
 
 
-def claim_details(claims: Sequence[Claim], look: Look) -> list[Content]:
-    """Return all that is known of claims."""
+def claim_details(model: Model, look: Look, name: str | None = None) -> list[Content]:
+    """Return all that is known of a claim, or of all."""
+    claims = [claim for claim in model.claims or () if name in {None, claim.name}]
     if not claims:
         return [Content("The policy asks for nothing: see [policy] of the configuration.")]
     lines: list[Content] = []

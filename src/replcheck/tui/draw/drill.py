@@ -5,13 +5,14 @@ from textual.content import Content
 from replcheck.model.drill import RECOVERY_STAGES, LayerName, LayerReport, LayerState, Stage
 from replcheck.model.names import printable
 from replcheck.model.units import format_duration, format_size
+from replcheck.tui.draw.audit import ended
 from replcheck.tui.draw.spark import bar
-from replcheck.tui.draw.table import Column, Layout, laid_out
+from replcheck.tui.draw.table import ANY, Column, Layout, laid_out
 from replcheck.tui.drill_state import DrillModel, StageView
 from replcheck.tui.look import BAD, COLOUR, FAINT, GOOD, QUIET, SIGN, VALUE, Look, age
 
 _WORDS = {
-    Stage.LOCATE: "look for the backup",
+    Stage.LOCATE: "find the backup",
     Stage.FETCH: "fetch it",
     Stage.RESTORE: "restore it",
     Stage.RECOVER: "recover",
@@ -21,8 +22,8 @@ _WORDS = {
 }
 
 
-def drill_headline(drill: DrillModel, look: Look) -> list[Content]:
-    """Return which backup is drilled, and how far it is or how it ended, in two lines."""
+def drill_headline(drill: DrillModel, look: Look, width: int) -> list[Content]:
+    """Return which backup is drilled, and how far it is or how it ended, in two to four lines."""
     copy = drill.copy
     what = [drill.backup or "looking for the backup"]
     if copy is not None:
@@ -32,8 +33,7 @@ def drill_headline(drill: DrillModel, look: Look) -> list[Content]:
         what += [format_size(copy.size_bytes)] if copy.size_bytes is not None else []
     told = Content.styled(printable("  ".join(what)), QUIET)
     if drill.outcome is not None:
-        mark = (f"{SIGN[drill.outcome]} {drill.outcome.value}", f"bold {COLOUR[drill.outcome]}")
-        return [Content.assemble(mark, "  ", printable(drill.summary)), told]
+        return [*ended(drill.outcome, drill.summary).wrap(width)[:3], told]
     so_far = age((look.now - drill.started_at).total_seconds())
     return [Content.assemble(("▶ running", "bold $primary"), (f"  for {so_far}", QUIET)), told]
 
@@ -43,7 +43,7 @@ _STAGES = (
     Column(key="time", title="time", least=9, right=True),
     Column(key="bar", title="", least=12, most=60),
     Column(key="size", title="size", least=16, right=True, keep=2),
-    Column(key="what", title="", least=10, most=None, keep=1),
+    Column(key="what", title="", least=10, most=ANY, cut=True, keep=1),
 )
 
 
@@ -96,7 +96,8 @@ def _recovery_time(layout: Layout, drill: DrillModel, look: Look) -> Content:
             "stage": ("  recovery time", VALUE),
             "time": (format_duration(sum(stage.seconds(look.now) for stage in stages)), VALUE),
             "bar": ("until it could be used", QUIET),
-        }
+        },
+        spread="bar",
     )
 
 
@@ -104,7 +105,7 @@ _LAYERS = (
     Column(key="layer", title="LAYERS OF PROOF", least=26, most=30),
     Column(key="state", title="result", least=14),
     Column(key="time", title="time", least=8, right=True, keep=1),
-    Column(key="found", title="", least=16, most=None),
+    Column(key="found", title="", least=16, most=ANY, cut=True),
 )
 
 

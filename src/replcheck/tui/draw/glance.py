@@ -8,6 +8,7 @@ from textual.content import Content
 
 from replcheck.model.live import ClusterView, NodeState
 from replcheck.model.outcome import Outcome
+from replcheck.tui.draw.banner import diverged_copies
 from replcheck.tui.draw.digits import big
 from replcheck.tui.draw.table import styled
 from replcheck.tui.look import COLOUR, QUIET, SIGN, Look, age, ago
@@ -30,7 +31,11 @@ class Tile:
 
 def tiles(model: Model, look: Look) -> tuple[Tile, ...]:
     """Return the figures, the most important first."""
-    return (_copies(model, look), _proven(model, look), _oldest_proof(model, look), _recovery_point(model, look))
+    found = (_copies(model, look), _proven(model, look), _oldest_proof(model, look), _recovery_point(model, look))
+    if model.view is None or not model.stale(look.now):
+        return found
+    note = f"as of {look.moment(model.view.at)}"
+    return tuple(Tile(title=one.title, value=one.value, outcome=Outcome.UNCHECKED, note=note) for one in found)
 
 
 def glance(shown: Sequence[Tile], width: int, *, tall: bool) -> list[Content]:
@@ -93,6 +98,9 @@ def _proven(model: Model, look: Look) -> Tile:
         return Tile(title=title, value=value, outcome=Outcome.REFUTED, note=f"{asked} are asked for")
     if proven == 0:
         return Tile(title=title, value=value, outcome=Outcome.UNCHECKED, note="no audit counts now")
+    diverged = diverged_copies(model)
+    if diverged:
+        return Tile(title=title, value=value, outcome=Outcome.PARTIAL, note=f"{', '.join(diverged)} diverged")
     outcome = Outcome.PROVEN if proven >= (asked or of) else Outcome.PARTIAL
     return Tile(title=title, value=value, outcome=outcome, note=f"{asked} asked for" if asked else "row by row")
 
@@ -106,7 +114,7 @@ def _oldest_proof(model: Model, look: Look) -> Tile:
     ]
     if not proofs:
         outcome = Outcome.UNCHECKED if model.standings is not None else None
-        return Tile(title=title, value=NONE, outcome=outcome, note="no proof counts now")
+        return Tile(title=title, value=NONE, outcome=outcome, note="none counts now")
     age_s = max(0.0, (look.now - min(proofs)).total_seconds())
     outcome = None if limit is None else Outcome.REFUTED if age_s > limit else Outcome.PROVEN
     note = f"limit {age(limit)}" if limit is not None else look.moment(min(proofs))
@@ -123,7 +131,7 @@ def _recovery_point(model: Model, look: Look) -> Tile:
         outcome = Outcome.UNCHECKED if limit is not None else None
         return Tile(title=title, value=NONE, outcome=outcome, note=point.reason or "unknown")
     outcome = None if limit is None else Outcome.REFUTED if point.age_s > limit else Outcome.PROVEN
-    note = ago(point.age_s) + (f", limit {age(limit)}" if limit is not None else "")
+    note = f"{age(point.age_s)}, limit {age(limit)}" if limit is not None else ago(point.age_s)
     return Tile(title=title, value=look.moment(at), outcome=outcome, note=note)
 
 

@@ -16,7 +16,7 @@ _KEYS = (
     ("1 2 3 4", "overview, audit, drill, history"),
     ("Tab", "to the next list; Shift+Tab to the one before"),
     ("arrows, j k", "move; PgUp, PgDn, Home, End too"),
-    ("Enter", "tell all about the row under the cursor; Esc comes back"),
+    ("Enter", "tell all about the row; Esc comes back"),
 )
 _MEANINGS = {
     Outcome.PROVEN: "proven: consistent, restored, met",
@@ -24,6 +24,9 @@ _MEANINGS = {
     Outcome.REFUTED: "refuted: diverged, failed, breached",
     Outcome.UNCHECKED: "unchecked: nothing is known, which never counts as passed",
 }
+
+
+_LIST_ACTIONS = ("move", "page", "go", "open")
 
 
 def help_lines(screen: "AppScreen", app: "App[None]", width: int) -> list[Content]:
@@ -36,11 +39,7 @@ def help_lines(screen: "AppScreen", app: "App[None]", width: int) -> list[Conten
     told = set()
     for active in screen.active_bindings.values():
         binding = active.binding
-        if (
-            binding.tooltip
-            and binding.description not in told
-            and not binding.action.startswith(("move", "page", "go"))
-        ):
+        if binding.tooltip and binding.description not in told and not binding.action.startswith(_LIST_ACTIONS):
             told.add(binding.description)
             lines.append(_key(app.get_key_display(binding), f"{binding.description}: {binding.tooltip}"))
     return lines

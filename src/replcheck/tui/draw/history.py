@@ -10,17 +10,17 @@ from replcheck.model.run import RunRecord, short_id
 from replcheck.model.units import format_duration
 from replcheck.report.history import PastRun, RunState
 from replcheck.tui.draw.spark import level
-from replcheck.tui.draw.table import Cell, Column, Layout, laid_out
+from replcheck.tui.draw.table import ANY, Cell, Column, Layout, laid_out
 from replcheck.tui.look import COLOUR, FAINT, QUIET, SIGN, VALUE, Look
 
 TREND_DAYS = 30
 _COLUMNS = (
     Column(key="at", title="RUNS", least=11),
-    Column(key="kind", title="kind", least=8),
-    Column(key="verdict", title="verdict", least=16, most=28),
-    Column(key="took", title="took", least=10, right=True),
+    Column(key="kind", title="kind", least=6),
+    Column(key="verdict", title="verdict", least=14, most=28),
+    Column(key="took", title="took", least=9, right=True),
     Column(key="id", title="run", least=13, keep=2),
-    Column(key="summary", title="in one sentence", least=16, most=None, keep=9),
+    Column(key="summary", title="in one sentence", least=16, most=ANY, cut=True, keep=9),
 )
 _STATE_WORDS = {RunState.RUNNING: "running", RunState.OPEN: "no end yet", RunState.LOST: "did not end"}
 

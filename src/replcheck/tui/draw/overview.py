@@ -5,14 +5,16 @@ from datetime import datetime
 
 from textual.content import Content
 
+from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeState, NodeView, Severity
-from replcheck.model.outcome import Outcome
+from replcheck.model.names import printable
+from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.spans import GAP_S, WatchSpan
 from replcheck.model.units import format_size
 from replcheck.tui.draw.spark import lag_curve
-from replcheck.tui.draw.table import Cell, Column, Layout, laid_out
-from replcheck.tui.feed import Claim, Standing
+from replcheck.tui.draw.table import ANY, Cell, Column, Layout, laid_out
+from replcheck.tui.feed import Claim, ScrubTold
 from replcheck.tui.look import (
     BAD,
     COLOUR,
@@ -29,6 +31,7 @@ from replcheck.tui.look import (
     Look,
     age,
     standing_mark,
+    verdict_mark,
 )
 from replcheck.tui.state import Model
 
@@ -59,31 +62,53 @@ def node_layout(width: int) -> Layout:
 def node_row(layout: Layout, model: Model, node: NodeView, look: Look) -> Content:
     """Return one node as a line."""
     standing = (model.standings or {}).get(node.node)
-    colour = COLOUR[STATE_OUTCOME[node.state]]
+    well = node.state.is_running_copy
+    sign, colour = _state_mark(model, node, look)
     return layout.row(
         {
             "node": (node.node, VALUE),
-            "state": (f"{STATE_SIGN[node.state]} {node.state.value}", colour),
+            "state": (f"{sign} {node.state.value}", colour),
             "timeline": str(node.timeline) if node.timeline is not None else "",
-            "lag": _lag(node, look),
+            "lag": _lag(node, look) if well else (_trouble(node, look), colour),
             "behind": _behind(node),
             "curve": _curve(model, node, look, layout.width("curve")),
             "proof": _proof_age(standing, look),
-            "copy": _copy(node, standing, look),
+            "copy": _copy(node, standing)
+            if not model.stale(look.now)
+            else ("? not watched", COLOUR[Outcome.UNCHECKED]),
             "zone": (node.zone or "", QUIET),
             "upstream": (node.upstream or "", QUIET),
             "sync": (node.sync_state or "", QUIET),
             "slots": (_retained(node), QUIET),
             "host": (node.host, QUIET),
-        }
+        },
+        spread="" if well else "lag",
+        until="copy",
     )
+
+
+def _state_mark(model: Model, node: NodeView, look: Look) -> tuple[str, str]:
+    """Return the sign and colour of a node's state; what nobody watches any more is no good news."""
+    outcome = STATE_OUTCOME[node.state]
+    if model.stale(look.now):
+        return SIGN[Outcome.UNCHECKED], COLOUR[Outcome.UNCHECKED]
+    if node.state is NodeState.PRIMARY and model.view is not None and model.view.split_brain:
+        return SIGN[Outcome.REFUTED], COLOUR[Outcome.REFUTED]
+    return STATE_SIGN[node.state], COLOUR[outcome]
+
+
+def _trouble(node: NodeView, look: Look) -> str:
+    """Return since when a node is not well, and why: it takes the place of figures that are no longer true."""
+    for_s = age((look.now - node.since).total_seconds())
+    told = f"for {for_s}, since {look.moment(node.since)}"
+    return f"{node.reason}, {told}" if node.reason else told
 
 
 def _lag(node: NodeView, look: Look) -> Cell:
     if node.state is NodeState.PRIMARY:
         return "–", FAINT
     if node.lag_bytes is None:
-        return ("?", QUIET) if node.state.is_running_copy else ""
+        return "?", QUIET
     limit = look.asked.lag_bytes
     over = limit is not None and node.lag_bytes > limit
     text = format_size(max(0, node.lag_bytes))
@@ -114,22 +139,21 @@ def _proof_age(standing: CopyStanding | None, look: Look) -> Cell:
     return (age(age_s), WARN) if limit is not None and age_s > limit else age(age_s)
 
 
-def _copy(node: NodeView, standing: CopyStanding | None, look: Look) -> Cell:
-    """Return whether it is a proven copy; where the node itself is not well, that comes first."""
-    if not node.state.is_running_copy:
-        since = look.moment(node.since)
-        return f"since {since}" + (f": {node.reason}" if node.reason else ""), COLOUR[STATE_OUTCOME[node.state]]
+def _copy(node: NodeView, standing: CopyStanding | None) -> Cell:
+    """Return whether it is a proven copy, and why not."""
     if node.replay_paused:
         return "▲ replay paused", WARN
     if standing is None:
         return "", QUIET
     if standing.proven:
         return f"{SIGN[Outcome.PROVEN]} proven", GOOD
+    if standing.diverged:
+        return f"{SIGN[Outcome.REFUTED]} diverged", COLOUR[Outcome.REFUTED]
     if standing.proof is None:
         return f"{SIGN[Outcome.UNCHECKED]} {standing.reason or 'not proven'}", COLOUR[Outcome.UNCHECKED]
-    outcome = standing.proof.verdict.outcome
-    outcome = Outcome.PARTIAL if outcome is Outcome.PROVEN else outcome
-    return f"{SIGN[outcome]} {standing.reason}", COLOUR[outcome]
+    if standing.proof.verdict is not Verdict.CONSISTENT:
+        return verdict_mark(standing.proof.verdict)
+    return f"{SIGN[Outcome.PARTIAL]} {standing.reason}", WARN
 
 
 def _retained(node: NodeView) -> str:
@@ -141,8 +165,8 @@ _CLAIMS = (
     Column(key="name", title="CLAIMS", least=14, most=16),
     Column(key="now", title="now", least=11),
     Column(key="window", title="window", least=11),
-    Column(key="found", title="found", least=20, most=None, keep=2),
-    Column(key="sentence", title="promised", least=50, most=None, keep=1),
+    Column(key="found", title="found", least=20, most=ANY, cut=True, keep=2),
+    Column(key="sentence", title="promised", least=50, most=ANY, cut=True, keep=1),
 )
 
 
@@ -168,12 +192,13 @@ def claim_row(layout: Layout, claim: Claim) -> Content:
 def claim_lamps(claims: Sequence[Claim], width: int, height: int) -> list[Content]:
     """Return the claims as lamps: the sign of now, the sign of the window, the name; in columns, row by row."""
     wide = max((len(claim.name) for claim in claims), default=0) + 6
-    across = max(1, width // wide)
+    across = max(1, min(width // wide, len(claims)))
+    wide = (width - 2) // across
     lines = [claims[at : at + across] for at in range(0, len(claims), across)]
-    drawn = [Content.assemble(*(_lamp(claim, wide) for claim in line)) for line in lines]
+    drawn = [Content.assemble("  ", *(_lamp(claim, wide) for claim in line)) for line in lines]
     if len(drawn) > height:
         hidden = len(claims) - across * (height - 1)
-        drawn[height - 1 :] = [Content.styled(f"and {hidden} more", QUIET)]
+        drawn[height - 1 :] = [Content.styled(f"  and {hidden} more: c tells all", QUIET)]
     return drawn
 
 
@@ -197,6 +222,28 @@ def watch_strip(model: Model, look: Look, width: int) -> Content:
     covered = _covered(model.watched, model.watched_from, look.now)
     share = _share(covered)
     return Content.assemble((title, QUIET), " ", *_strip(covered, cells), (f" {_percent(share):>6}", VALUE))
+
+
+def scrub_words(scrub: ScrubTold, look: Look) -> str:
+    """Return where the rolling audit stands, in one clause."""
+    period = f"each row is proven once in {age(scrub.period_s)}"
+    if not scrub.nodes:
+        return f"rolling audit: all is proven for now, {period}"
+    names = " and ".join(scrub.nodes)
+    if scrub.resting:
+        return f"rolling audit of {names}: {scrub.share:.0%}, resting: {scrub.resting}"
+    by = f", until {look.moment(scrub.deadline)}" if scrub.deadline else ", as soon as may be"
+    return f"rolling audit of {names}: {scrub.share:.0%}{by}; {period}"
+
+
+def scrub_share(scrub: ScrubTold) -> str:
+    """Return the same in a few letters."""
+    return f"rolling audit {scrub.share:.0%}" if scrub.nodes else "rolling audit rests"
+
+
+def scrub_lines(model: Model, look: Look) -> list[Content]:
+    """Return the line that tells of the rolling audit; none where there is none."""
+    return [Content.styled(printable(scrub_words(model.scrub, look)), QUIET)] if model.scrub else []
 
 
 def _percent(share: float) -> str:
@@ -236,7 +283,7 @@ _EVENTS = (
     Column(key="at", title="EVENTS", least=11),
     Column(key="severity", title="", least=1),
     Column(key="node", title="node", least=10, most=16, keep=2),
-    Column(key="what", title="what happened", least=20, most=None),
+    Column(key="what", title="what happened", least=96, most=ANY, cut=True),
 )
 
 

@@ -9,8 +9,9 @@ from replcheck.model.names import printable
 from replcheck.model.units import format_size
 from replcheck.tui.audit_state import AuditModel, RelationProgress
 from replcheck.tui.draw.chunk_map import drawn_map, legend, relation_tones
+from replcheck.tui.draw.ranks import RANK_OUTCOME, RANK_WORD
 from replcheck.tui.draw.table import styled
-from replcheck.tui.look import BAD, COLOUR, QUIET, RANK_OUTCOME, RANK_WORD, SIGN, VALUE, WARN, verdict_mark
+from replcheck.tui.look import BAD, COLOUR, QUIET, SIGN, VALUE, WARN, verdict_mark
 from replcheck.tui.ranges import Ranges
 
 _MAP_LINES = 6
@@ -41,9 +42,7 @@ def _replicas(audit: AuditModel, relation: RelationProgress) -> list[Content]:
     if relation.report is not None:
         lines = []
         for replica in relation.report.replicas:
-            told = [f"{replica.rows_differing:,}{'+' if replica.capped else ''} rows differ"] * bool(
-                replica.rows_differing
-            )
+            told = [_rows_differ(replica.rows_differing, capped=replica.capped)] * bool(replica.rows_differing)
             told += [f"{replica.rows_in_flight:,} in flight"] * bool(replica.rows_in_flight)
             lines.append(_named(replica.node, verdict_mark(replica.verdict), ", ".join(told)))
         return lines
@@ -54,8 +53,13 @@ def _replicas(audit: AuditModel, relation: RelationProgress) -> list[Content]:
             lines.append(_named(name, ("nothing differs so far", QUIET), ""))
         else:
             again = f"{found.in_flight:,} in flight, look {found.look}"
-            lines.append(_named(name, (f"{found.rows:,} rows differ", WARN if found.look == 1 else BAD), again))
+            lines.append(_named(name, (_rows_differ(found.rows), WARN if found.look == 1 else BAD), again))
     return lines
+
+
+def _rows_differ(rows: int, *, capped: bool = False) -> str:
+    least = "at least " if capped else ""
+    return f"{least}{rows:,} row{'' if rows == 1 else 's'} differ{'s' if rows == 1 else ''}"
 
 
 def _named(name: str, mark: tuple[str, str], more: str) -> Content:
@@ -77,11 +81,7 @@ def _told(ranges: Ranges) -> str:
 
 
 def _divergences(audit: AuditModel, relation: RelationProgress) -> list[Content]:
-    if audit.result is None:
-        if relation.diverged:
-            return [Content(""), Content.styled("tuple positions are listed when the audit has ended", QUIET)]
-        return []
-    own = [found for found in audit.result.divergences if (found.database, found.relation) == relation.key]
+    own = [found for found in audit.divergences if (found.database, found.relation) == relation.key]
     return [line for found in own for line in _divergence(found)]
 
 

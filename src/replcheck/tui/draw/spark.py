@@ -9,7 +9,7 @@ from replcheck.tui.look import BAD, FAINT, QUIET
 from replcheck.tui.state import LagPoint
 
 _LEVELS = "▁▂▃▄▅▆▇█"
-_LEAST_SCALE = 1 << 20
+LEAST_SCALE = 1 << 20
 """Lag below this much is noise, and is not drawn as a mountain."""
 _CURVE, _OVER = "$primary", BAD
 
@@ -19,14 +19,20 @@ def lag_curve(points: Sequence[LagPoint], *, now: datetime, span_s: float, width
 
     A cell without a sample is empty, one in which the node did not answer a cross.
     """
+    cells = buckets(points, now=now, span_s=span_s, width=width)
+    worst = max((point.lag_bytes or 0 for cell in cells for point in cell), default=0)
+    scale = max(worst, limit or 0, LEAST_SCALE)
+    return Content.assemble(*(_lag_cell(cell, scale, limit) for cell in cells))
+
+
+def buckets(points: Sequence[LagPoint], *, now: datetime, span_s: float, width: int) -> list[list[LagPoint]]:
+    """Return the points of the last `span_s` seconds in `width` equal parts, the newest last."""
     cells: list[list[LagPoint]] = [[] for _ in range(width)]
     for point in points:
         at = width - 1 - int((now - point.at).total_seconds() / span_s * width)
         if 0 <= at < width:
             cells[at].append(point)
-    worst = max((point.lag_bytes or 0 for cell in cells for point in cell), default=0)
-    scale = max(worst, limit or 0, _LEAST_SCALE)
-    return Content.assemble(*(_lag_cell(cell, scale, limit) for cell in cells))
+    return cells
 
 
 def _lag_cell(cell: Sequence[LagPoint], scale: int, limit: int | None) -> tuple[str, str]:

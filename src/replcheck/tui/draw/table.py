@@ -10,20 +10,24 @@ from replcheck.model.names import printable
 Cell = Content | str | tuple[str, str]
 """A text, or a text and its style."""
 _GAP = 2
+ANY = 10_000
+"""As wide as there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column; `least` cells wide, and up to `most` where there is room (None: any)."""
+    """One column; `least` cells wide, and up to `most` where there is room."""
 
     key: str
     title: str
     least: int
-    most: int | None = -1
-    """-1 is the same as `least`."""
+    most: int = 0
+    """Below `least`, it never grows."""
     right: bool = False
     keep: int = 0
     """The columns with the lowest number go first where there is no room; 0 never goes."""
+    cut: bool = False
+    """Whether it is cut where all others have given way in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,27 @@ class Layout:
         """Return the line of titles."""
         return self.row({column.key: column.title for column, _ in self.columns})
 
-    def row(self, cells: Mapping[str, Cell]) -> Content:
-        """Return one line; a cell that is missing stays empty."""
+    def row(self, cells: Mapping[str, Cell], *, spread: str = "", until: str = "") -> Content:
+        """Return one line; a cell that is missing stays empty.
+
+        The cell `spread` takes the place of all columns from it to `until`, or to the last one.
+        """
         parts: list[Content | str] = []
-        for column, width in self.columns:
-            parts += [_fitted(cells.get(column.key, ""), width, right=column.right), " " * _GAP]
+        for column, width in self._spread(spread, until):
+            parts += [
+                _fitted(cells.get(column.key, ""), width, right=column.right and column.key != spread),
+                " " * _GAP,
+            ]
         return Content.assemble(*parts[:-1])
+
+    def _spread(self, spread: str, until: str) -> Sequence[tuple[Column, int]]:
+        keys = [column.key for column, _ in self.columns]
+        if spread not in keys:
+            return self.columns
+        first = keys.index(spread)
+        last = keys.index(until) if until in keys else len(keys) - 1
+        width = sum(width + _GAP for _, width in self.columns[first : last + 1]) - _GAP
+        return (*self.columns[:first], (self.columns[first][0], width), *self.columns[last + 1 :])
 
     def width(self, key: str) -> int:
         """Return the width of a column; 0 where it gave way."""
@@ -54,14 +73,19 @@ def laid_out(columns: Sequence[Column], width: int) -> Layout:
     while _needed(kept) > width and (droppable := [column for column in kept if column.keep]):
         kept.remove(min(droppable, key=lambda column: column.keep))
     spare = max(0, width - _needed(kept))
-    widths: dict[str, int] = {}
-    growing = [column for column in kept if column.most != -1]
-    for column in sorted(growing, key=lambda column: column.most if column.most is not None else 10**6):
-        share = spare // max(1, len(growing) - len(widths))
-        grown = share if column.most is None else min(share, column.most - column.least)
+    widths = _cut_widths(kept, _needed(kept) - width)
+    growing = [column for column in kept if column.most > column.least and column.key not in widths]
+    left = len(growing)
+    for column in sorted(growing, key=lambda column: column.most - column.least):
+        grown = min(spare // left, column.most - column.least)
         widths[column.key] = column.least + grown
-        spare -= grown
+        spare, left = spare - grown, left - 1
     return Layout(tuple((column, widths.get(column.key, column.least)) for column in kept))
+
+
+def _cut_widths(columns: Sequence[Column], over: int) -> dict[str, int]:
+    cut = [column for column in columns if column.cut]
+    return {cut[-1].key: max(1, cut[-1].least - over)} if over > 0 and cut else {}
 
 
 def _needed(columns: Sequence[Column]) -> int:

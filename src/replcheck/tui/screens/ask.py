@@ -12,12 +12,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from replcheck.tui.feed import Offer
+from replcheck.tui.look import QUIET
 from replcheck.tui.widgets.rows import RowList
 
 
 class Confirm(ModalScreen[bool]):
     """Asks one question; Escape says no."""
 
+    CSS_PATH = "windows.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
         Binding("n,escape", "answer(False)", "No"),
@@ -50,6 +52,7 @@ class Confirm(ModalScreen[bool]):
 class Choose(ModalScreen[str | None]):
     """Asks which of several things is to be started; Escape chooses none."""
 
+    CSS_PATH = "windows.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "None of them")]
 
     def __init__(self, title: str, offers: Sequence[Offer]) -> None:
@@ -69,8 +72,9 @@ class Choose(ModalScreen[str | None]):
             [offer.name for offer in self._offers],
             lambda _: Content("Enter chooses"),
             lambda row, _: Content(f"{self._offers[row].name}  ").append(
-                Content.styled(self._offers[row].sentence, "$text-muted")
+                Content.styled(self._offers[row].sentence, QUIET)
             ),
+            of=tuple(self._offers),
         )
         rows.styles.height = len(self._offers) + 1
         rows.focus()

@@ -10,9 +10,10 @@ from textual.widget import Widget
 from replcheck.model.units import format_size
 from replcheck.tui.audit_state import AuditModel, Order, Phase, Rank, RelationProgress, arranged
 from replcheck.tui.draw.audit import headline, relation_layout, relation_row
-from replcheck.tui.draw.chunk_map import audit_tones, drawn_map, legend
+from replcheck.tui.draw.chunk_map import AuditMap, drawn_map, legend
+from replcheck.tui.draw.idle import idle, idle_words
 from replcheck.tui.draw.relation import relation_details
-from replcheck.tui.look import QUIET, Look
+from replcheck.tui.look import Look
 from replcheck.tui.screens.ask import Confirm
 from replcheck.tui.screens.base import AppScreen
 from replcheck.tui.screens.facts import FactsScreen
@@ -30,6 +31,7 @@ class AuditScreen(AppScreen):
     """Whether the copies are copies, relation by relation."""
 
     NAME = "audit"
+    CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "start_audit", "Audit now", tooltip="Compare every row of every copy"),
         Binding("space", "pause", "Pause", key_display="space", tooltip="Hold the audit still; it keeps no snapshot"),
@@ -50,6 +52,8 @@ class AuditScreen(AppScreen):
         self._order = Order.TROUBLE
         self._needle = ""
         self._shown: list[RelationProgress] = []
+        self._arranged: tuple[AuditModel, Order, str] | None = None
+        self._map = AuditMap()
 
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
@@ -63,18 +67,35 @@ class AuditScreen(AppScreen):
         self.set_class(audit is None, "-idle")
         rows = self.query_one("#relations", RowList)
         if audit is None:
-            self.query_one("#headline", Canvas).show(lambda _width, _height: _idle(self._why_none()))
-            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""))
+            how = idle_words(self._why_none(), "Press a to compare every row of every copy now.")
+            self.query_one("#headline", Canvas).show(
+                lambda width, _: idle("audit", how, model, look, width), (how, model.runs, look)
+            )
+            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width))
-        self.query_one("#map", Canvas).show(lambda width, height: _map(audit, width, height))
-        self._shown = arranged(audit, self._order, self._needle)
+        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width), (audit, look))
+        self.query_one("#map", Canvas).show(lambda width, height: self._draw_map(audit, width, height), (audit,))
+        if self._arranged != (audit, self._order, self._needle):
+            self._arranged = (audit, self._order, self._needle)
+            self._shown = arranged(*self._arranged)
         rows.empty = "no relation is called so" if self._needle else "the relations are being listed"
-        rows.show([one.key for one in self._shown], lambda width: self._header(audit, width), self._row)
+        rows.show(
+            [one.key for one in self._shown],
+            lambda width: self._header(audit, width),
+            self._row,
+            of=(audit, self._order, self._needle),
+            token=self._shown.__getitem__,
+        )
         self._bindings_follow(audit)
 
     def _header(self, audit: AuditModel, width: int) -> Content:
         return relation_layout(audit.replicas, width).header()
+
+    def _draw_map(self, audit: AuditModel, width: int, height: int) -> list[Content]:
+        cells = width * max(1, height - 1)
+        total = max(audit.planned_bytes, audit.compared_bytes)
+        note = f"a sign is {format_size(max(1, total // cells))}" if total and cells else ""
+        return [*drawn_map(self._map.tones(audit, cells), width), legend(note, width)]
 
     def _row(self, row: int, width: int) -> Content:
         audit = self.watch_app.model.audit
@@ -192,19 +213,3 @@ class AuditScreen(AppScreen):
             return relation_details(audit, relation, width)
 
         app.push_screen(FactsScreen(".".join(key), draw))  # type: ignore[arg-type]
-
-
-def _idle(why: str) -> list[Content]:
-    how = f"None can be started from here: {why}." if why else "Press a to compare every row of every copy now."
-    return [
-        Content.styled("No audit ran since this screen was opened.", "bold"),
-        Content(how),
-        Content.styled("Those of the past are under 4 History.", QUIET),
-    ]
-
-
-def _map(audit: AuditModel, width: int, height: int) -> list[Content]:
-    cells = width * max(1, height - 1)
-    total = max(audit.planned_bytes, sum(one.size_bytes for one in audit.relations.values()))
-    note = f"a sign is {format_size(max(1, total // cells))}" if total else ""
-    return [*drawn_map(audit_tones(audit, cells), width), legend(note, width)]

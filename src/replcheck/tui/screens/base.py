@@ -6,19 +6,30 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from replcheck.tui.look import Look
 from replcheck.tui.state import Model
 from replcheck.tui.widgets.banner import Banner
+from replcheck.tui.widgets.keybar import KeyBar
 from replcheck.tui.widgets.topbar import TopBar
 
 if TYPE_CHECKING:
     from replcheck.tui.app import WatchApp
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
+TALL = 50
+"""From so many lines on there is room for charts."""
+
+
+class Window(ModalScreen[None]):
+    """A window over a screen whose content goes on changing."""
+
+    def redraw(self) -> None:
+        """Draw what is known now."""
+        raise NotImplementedError
 
 
 class AppScreen(Screen[None]):
@@ -41,7 +52,7 @@ class AppScreen(Screen[None]):
         with Vertical(id="body"):
             yield from self.body()
         yield Static(id="too-small")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     @property
     def watch_app(self) -> "WatchApp":
@@ -73,6 +84,7 @@ class AppScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         """Say so where the terminal is too small, instead of showing what cannot be read."""
         width, height = event.size
+        self.set_class(height >= TALL, "-tall")
         small = width < LEAST_WIDTH or height < LEAST_HEIGHT
         self.set_class(small, "-too-small")
         if small:

@@ -16,7 +16,8 @@ from replcheck.tui.draw.drill import (
     problem_lines,
     stage_lines,
 )
-from replcheck.tui.look import QUIET, Look
+from replcheck.tui.draw.idle import idle, idle_words
+from replcheck.tui.look import Look
 from replcheck.tui.screens.ask import Choose, Confirm
 from replcheck.tui.screens.base import AppScreen
 from replcheck.tui.screens.facts import FactsScreen
@@ -31,6 +32,7 @@ class DrillScreen(AppScreen):
     """Whether a backup comes back."""
 
     NAME = "drill"
+    CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "start_drill", "Drill now", tooltip="Restore a backup in a scratch server and prove it"),
         Binding("x", "cancel_drill", "Cancel", tooltip="End the drill and remove its scratch copy"),
@@ -54,16 +56,20 @@ class DrillScreen(AppScreen):
         rows = self.query_one("#layers", RowList)
         if drill is None:
             why = self.watch_app.commands.offers().why_no_drill
-            self.query_one("#headline", Canvas).show(lambda _width, _height: _idle(why))
-            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""))
+            how = idle_words(why, "Press d to restore a backup and prove it now.")
+            self.query_one("#headline", Canvas).show(
+                lambda width, _: idle("drill", how, model, look, width), (how, model.runs, look)
+            )
+            rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda _width, _height: drill_headline(drill, look))
-        self.query_one("#stages", Canvas).show(lambda width, _: stage_lines(drill, look, width))
-        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width))
+        self.query_one("#headline", Canvas).show(lambda width, _: drill_headline(drill, look, width), (drill, look))
+        self.query_one("#stages", Canvas).show(lambda width, _: stage_lines(drill, look, width), (drill, look))
+        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width), (drill.problems,))
         rows.show(
             _NAMES,
             lambda width: layer_layout(width).header(),
             lambda row, width: layer_row(layer_layout(width), _NAMES[row], drill.layers.get(_NAMES[row]), drill),
+            of=(drill.layers, drill.running),
         )
         if getattr(self, "_bound", None) != drill.running:
             self._bound = drill.running
@@ -109,12 +115,3 @@ class DrillScreen(AppScreen):
             return layer_details(name, app.model.drill) if app.model.drill else []
 
         app.push_screen(FactsScreen(name.value, draw))
-
-
-def _idle(why: str) -> list[Content]:
-    how = f"None can be started from here: {why}." if why else "Press d to restore a backup and prove it now."
-    return [
-        Content.styled("No backup was drilled since this screen was opened.", "bold"),
-        Content(how),
-        Content.styled("Drills of the past are under 4 History.", QUIET),
-    ]

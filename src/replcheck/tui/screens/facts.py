@@ -7,15 +7,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Footer
+from textual.widgets import Static
 
-from replcheck.tui.widgets.canvas import Canvas
+from replcheck.tui.screens.base import Window
+from replcheck.tui.widgets.keybar import KeyBar
+
+_FIRST_WIDTH = 60
 
 
-class FactsScreen(ModalScreen[None]):
+class FactsScreen(Window):
     """Lines that can be scrolled; Escape closes it."""
 
+    CSS_PATH = "windows.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "Close", key_display="esc", tooltip="Back to where you were"),
         Binding("down,j", "scroll(1)", "Down", show=False),
@@ -33,16 +36,22 @@ class FactsScreen(ModalScreen[None]):
         with Vertical(id="window") as window:
             window.border_title = Content(self._title)
             with VerticalScroll():
-                yield Canvas(id="facts")
-        yield Footer(show_command_palette=False)
+                yield Static(id="facts")
+        yield KeyBar()
 
     def on_mount(self) -> None:
-        """Draw what is known."""
+        """Draw what is known, once the width is."""
         self.redraw()
+        self.call_after_refresh(self.redraw)
+
+    def on_resize(self) -> None:
+        """Draw anew in the new width."""
+        self.call_after_refresh(self.redraw)
 
     def redraw(self) -> None:
         """Draw what is known now; the window stays where it was scrolled to."""
-        self.query_one("#facts", Canvas).show(lambda width, _: self._lines(width))
+        width = self.query_one(VerticalScroll).scrollable_content_region.width
+        self.query_one("#facts", Static).update(Content("\n").join(self._lines(width or _FIRST_WIDTH)))
 
     def action_close(self) -> None:
         """Close the window."""

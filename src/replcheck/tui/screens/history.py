@@ -21,6 +21,7 @@ class HistoryScreen(AppScreen):
     """What was run, and how it ended."""
 
     NAME = "history"
+    CSS_PATH = "runs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = []
     HELP = "Past runs, newest first. The trend shows each day's worst outcome. Enter opens the report of a run."
 
@@ -35,15 +36,18 @@ class HistoryScreen(AppScreen):
         self.set_class(not runs, "-idle")
         canvas, rows = self.query_one("#trend", Canvas), self.query_one("#runs", RowList)
         if not runs:
-            canvas.show(lambda _width, _height: _none(model))
+            canvas.show(lambda _width, _height: _none(model), (model.runs, model.runs_problem))
         else:
             kinds = len({past.run.kind for past in runs})
             canvas.styles.height = kinds + 1 + bool(model.runs_problem)
-            canvas.show(lambda width, _: [*_problem(model), *trend(runs, look, width)])
+            canvas.show(
+                lambda width, _: [*_problem(model), *trend(runs, look, width)], (runs, model.runs_problem, look.day)
+            )
         rows.show(
             [past.run.run_id for past in runs],
             lambda width: run_layout(width).header(),
             lambda row, width: run_row(run_layout(width), runs[row], look),
+            of=(runs, look),
         )
 
     def on_row_list_opened(self, opened: RowList.Opened) -> None:

@@ -7,9 +7,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
-from replcheck.tui.draw.details import claim_details, event_details, node_details
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.overview import (
+    CURVE_S,
     claim_lamps,
     claim_layout,
     claim_row,
@@ -17,12 +17,13 @@ from replcheck.tui.draw.overview import (
     event_row,
     node_layout,
     node_row,
+    scrub_lines,
+    scrub_share,
     watch_strip,
 )
 from replcheck.tui.feed import Link
 from replcheck.tui.look import QUIET, Look
 from replcheck.tui.screens.base import AppScreen
-from replcheck.tui.screens.facts import FactsScreen
 from replcheck.tui.state import Model
 from replcheck.tui.widgets.canvas import Canvas
 from replcheck.tui.widgets.rows import RowList
@@ -41,6 +42,7 @@ class OverviewScreen(AppScreen):
         """Make the widgets."""
         yield Canvas(id="glance")
         yield RowList(id="nodes")
+        yield Canvas(id="charts")
         yield Canvas(id="lamps")
         yield RowList(id="claims", empty="the policy asks for nothing: see [policy] of the configuration")
         yield Canvas(id="strip")
@@ -49,10 +51,23 @@ class OverviewScreen(AppScreen):
     def show_body(self, model: Model, look: Look) -> None:
         """Show the model."""
         tall = self.has_class("-high")
-        self.query_one("#glance", Canvas).show(lambda width, _: glance(tiles(model, look), width, tall=tall))
+        seen = (look, model.link, model.view, model.standings)
+        self.query_one("#glance", Canvas).show(
+            lambda width, _: glance(tiles(model, look), width, tall=tall), (seen, tall)
+        )
         self._show_nodes(model, look)
+        if self.has_class("-tall"):
+            self._show_charts(model, look)
         self._show_claims(model, look)
         self._show_events(model, look)
+
+    def _show_charts(self, model: Model, look: Look) -> None:
+        from replcheck.tui.draw.charts import lag_charts
+
+        self.query_one("#charts", Canvas).show(
+            lambda width, height: lag_charts(model, look, width, height, span_s=CURVE_S),
+            (look, model.view, model.lags),
+        )
 
     def _show_nodes(self, model: Model, look: Look) -> None:
         nodes = model.view.nodes if model.view else ()
@@ -62,20 +77,27 @@ class OverviewScreen(AppScreen):
             [node.node for node in nodes],
             lambda width: node_layout(width).header(),
             lambda row, width: node_row(node_layout(width), model, nodes[row], look),
+            of=(look, model.link, model.link_what, model.view, model.standings, model.lags),
         )
         rows.styles.height = max(2, len(nodes) + 1)
 
     def _show_claims(self, model: Model, look: Look) -> None:
         claims = model.claims or ()
-        self.query_one("#lamps", Canvas).show(lambda width, height: _lamps(model, width, height))
+        self.query_one("#lamps", Canvas).show(
+            lambda width, height: _lamps(model, width, height), (model.claims, model.claims is None, model.scrub)
+        )
         rows = self.query_one("#claims", RowList)
         rows.show(
             [claim.name for claim in claims],
             lambda width: claim_layout(width).header(),
             lambda row, width: claim_row(claim_layout(width), claims[row]),
+            of=(claims,),
         )
         rows.styles.height = max(2, len(claims) + 1)
-        self.query_one("#strip", Canvas).show(lambda width, _: [watch_strip(model, look, width - 2)])
+        self.query_one("#strip", Canvas).show(
+            lambda width, _: [watch_strip(model, look, width), *scrub_lines(model, look)],
+            (look, model.watched, model.watched_from, model.scrub),
+        )
 
     def _show_events(self, model: Model, look: Look) -> None:
         happened = model.events
@@ -83,24 +105,32 @@ class OverviewScreen(AppScreen):
             [_event_key(number, len(happened)) for number in range(len(happened))],
             lambda width: event_layout(width).header(),
             lambda row, width: event_row(event_layout(width), happened[row], look),
+            of=(happened, look.day),
         )
 
     def on_row_list_opened(self, opened: RowList.Opened) -> None:
         """Tell all about a row, as it is from now on."""
+        from replcheck.tui.draw.details import claim_details, event_details, node_details
+
+        name = str(opened.key)
         match opened.rows.id:
             case "nodes":
-                self._open(str(opened.key), lambda model, look: node_details(model, str(opened.key), look))
+                self._open(name, lambda model, look: node_details(model, name, look))
             case "claims":
-                self._open(str(opened.key), lambda model, look: _claim_details(model, look, str(opened.key)))
+                self._open(name, lambda model, look: claim_details(model, look, name))
             case "events":
                 event = self.watch_app.model.events[opened.rows.cursor]
                 self._open(event.kind.value, lambda _, look: event_details(event, look))
 
     def action_claims(self) -> None:
         """Tell all about every claim."""
-        self._open("What was promised", _claim_details)
+        from replcheck.tui.draw.details import claim_details
+
+        self._open("What was promised", claim_details)
 
     def _open(self, title: str, draw: Callable[[Model, Look], Sequence[Content]]) -> None:
+        from replcheck.tui.screens.facts import FactsScreen
+
         app = self.watch_app
         app.push_screen(FactsScreen(title, lambda _: draw(app.model, app.look())))
 
@@ -117,13 +147,11 @@ def _awaiting(model: Model) -> str:
 
 
 def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
-    title = Content.styled("CLAIMS  now, over the window", f"bold {QUIET}")
+    told = scrub_share(model.scrub) if model.scrub else ""
+    title = Content(f"{'  CLAIMS  now, and over the window':{width - len(told) - 2}}{told}").pad_right(2)
+    title = title.stylize(f"bold {QUIET} on $surface")
     if model.claims is None:
-        return [title, Content.styled("whether they hold is not known yet", QUIET)]
+        return [title, Content.styled("  whether they hold is not known yet", QUIET)]
     if not model.claims:
-        return [title, Content.styled("the policy asks for nothing: see [policy] of the configuration", QUIET)]
+        return [title, Content.styled("  the policy asks for nothing: see [policy] of the configuration", QUIET)]
     return [title, *claim_lamps(model.claims, width, height - 1)]
-
-
-def _claim_details(model: Model, look: Look, name: str | None = None) -> Sequence[Content]:
-    return claim_details([claim for claim in model.claims or () if name in {None, claim.name}], look)

@@ -9,13 +9,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from replcheck.errors import ReplcheckError
 from replcheck.model.names import printable
 from replcheck.model.run import short_id
 from replcheck.report.style import Style
 from replcheck.tui.look import BAD, QUIET
+from replcheck.tui.widgets.keybar import KeyBar
 
 if TYPE_CHECKING:
     from replcheck.tui.app import WatchApp
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class ReportScreen(Screen[None]):
     """Reads and prints the report in a thread of its own, since it may be long."""
 
+    CSS_PATH = "windows.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "Back", key_display="esc", tooltip="Back to the list"),
         Binding("down,j", "scroll(1)", "Down", show=False),
@@ -43,7 +45,7 @@ class ReportScreen(Screen[None]):
         yield Static(Content.styled(f" Report of run {short_id(self._run_id)}", "bold"), id="report-title")
         with VerticalScroll(id="report"):
             yield Static(Content.styled("The report is being read.", QUIET), id="report-text")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Begin to read."""

@@ -16,11 +16,14 @@ class Canvas(Widget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, classes=classes)
         self._draw: DrawLines = lambda _width, _height: ()
+        self._of: object = None
 
-    def show(self, draw: DrawLines) -> None:
-        """Draw so from now on."""
-        self._draw = draw
-        self.refresh()
+    def show(self, draw: DrawLines, of: object) -> None:
+        """Draw so from now on; where `of`, which is all that it depends on, is what it was, nothing is drawn anew."""
+        if self._of is not None and self._of == of:
+            return
+        self._draw, self._of = draw, of
+        self.refresh(layout=self.styles.is_auto_height)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's names
         """Return how many lines there are where the height is left to the content."""

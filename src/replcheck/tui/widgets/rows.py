@@ -20,6 +20,7 @@ from textual.visual import RenderOptions
 DrawRow = Callable[[int, int], Content]
 """Takes the number of a row and the width, returns its line."""
 _MARK = "›"
+_DRAWN_KEPT = 500
 
 
 class RowList(ScrollView, can_focus=True):
@@ -62,13 +63,33 @@ class RowList(ScrollView, can_focus=True):
         self._moved = False
         self._header: Callable[[int], Content] = lambda _: Content("")
         self._draw: DrawRow = lambda _number, _width: Content("")
+        self._token: Callable[[int], object] | None = None
+        self._of: object = None
+        self._drawn: dict[Hashable, tuple[object, int, Strip]] = {}
 
-    def show(self, keys: Sequence[Hashable], header: Callable[[int], Content], draw: DrawRow) -> None:
-        """Show these rows from now on; `draw` is asked for those in sight, until `show` is called again."""
+    def show(
+        self,
+        keys: Sequence[Hashable],
+        header: Callable[[int], Content],
+        draw: DrawRow,
+        *,
+        of: object,
+        token: Callable[[int], object] | None = None,
+    ) -> None:
+        """Show these rows from now on; `draw` is asked for those in sight, until `show` is called again.
+
+        Where `of`, which is all that they depend on, is what it was, nothing is drawn anew. `token` takes the number of
+        a row and returns what its line alone depends on: while that is the same object, the line is kept.
+        """
+        if self._of is not None and self._of == of:
+            return
+        self._of = of
         before = self.key
+        if bool(keys) != bool(self.keys):
+            self.refresh_bindings()
         if keys != self.keys:
             self._keep_cursor(before, keys)
-        self.keys, self._header, self._draw = keys, header, draw
+        self.keys, self._header, self._draw, self._token = keys, header, draw, token
         if self.virtual_size.height != len(keys) + 1:
             self.virtual_size = Size(self.size.width, len(keys) + 1)
         self.refresh()
@@ -120,6 +141,10 @@ class RowList(ScrollView, can_focus=True):
         """Move the cursor by so many pages."""
         self.action_move(by * max(1, self.size.height - 2))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's name
+        """Offer to open a row only where there is one."""
+        return bool(self.keys) or action != "open"
+
     def action_open(self) -> None:
         """Tell that the row under the cursor was chosen."""
         if (key := self.key) is not None:
@@ -152,7 +177,25 @@ class RowList(ScrollView, can_focus=True):
             return self._strip(Content(text), "rows--empty", " ")
         if row == self.cursor and self.has_focus:
             return self._strip(self._draw(row, width - 2), "rows--cursor", _MARK)
-        return self._strip(self._draw(row, width - 2), None, " ")
+        return self._row_strip(row, width)
+
+    def _row_strip(self, row: int, width: int) -> Strip:
+        """Return the line of a row that is not under the cursor."""
+        token = self._token(row) if self._token is not None else None
+        known = self._drawn.get(self.keys[row])
+        if known is not None and known[0] is token and known[1] == width:
+            return known[2]
+        strip = self._strip(self._draw(row, width - 2), None, " ")
+        if token is not None:
+            if len(self._drawn) >= _DRAWN_KEPT:
+                self._drawn.clear()
+            self._drawn[self.keys[row]] = (token, width, strip)
+        return strip
+
+    def notify_style_update(self) -> None:
+        """Forget what was drawn in other colours."""
+        self._drawn.clear()
+        super().notify_style_update()
 
     def _strip(self, line: Content, component: str | None, mark: str) -> Strip:
         width = self.scrollable_content_region.width

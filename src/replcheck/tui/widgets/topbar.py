@@ -5,10 +5,11 @@ from textual.widget import Widget
 
 from replcheck.model.names import printable
 from replcheck.tui.feed import Link
-from replcheck.tui.look import BAD, FAINT, GOOD, QUIET, WARN, Look
+from replcheck.tui.look import BAD, GOOD, QUIET, WARN, Look
 from replcheck.tui.state import Model
 
 SCREENS = (("overview", "Overview"), ("audit", "Audit"), ("drill", "Drill"), ("history", "History"))
+_ROOM_FOR_CLOCK = 72
 _LINKS = {
     Link.CONNECTING: ("◌", WARN),
     Link.SAMPLING: ("●", GOOD),
@@ -28,11 +29,14 @@ class TopBar(Widget):
         self._cluster = cluster
         self._model = Model()
         self._look: Look | None = None
+        self._shown: object = None
 
     def show(self, model: Model, look: Look) -> None:
         """Show this from now on."""
-        self._model, self._look = model, look
-        self.refresh()
+        shown = (model.link, look.now, look.zone)
+        if self._shown != shown:
+            self._shown, self._model, self._look = shown, model, look
+            self.refresh()
 
     def render(self) -> Content:
         """Draw the line: what does not fit gives way, the name of the cluster first."""
@@ -52,5 +56,7 @@ class TopBar(Widget):
 
     def _right(self) -> Content:
         sign, colour = _LINKS[self._model.link]
-        clock = self._look.clock(self._look.now) if self._look else ""
-        return Content.assemble((f"{sign} {self._model.link.value}", colour), "  ", (clock, FAINT))
+        link = Content.styled(f"{sign} {self._model.link.value}", colour)
+        if self._look is None or self.content_size.width < _ROOM_FOR_CLOCK:
+            return link
+        return Content.assemble(link, "  ", (self._look.clock(self._look.now), QUIET))
