@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replcheck.evidence import verifying
 from replcheck.evidence.chain import View, joined, judge, without_anchor
+from replcheck.evidence.exporting import extent_of
 from replcheck.evidence.opening import Opened, Unreadable, open_line
 from replcheck.evidence.verifying import opened, verify_file
 from replcheck.model.canonical import canonical
@@ -155,6 +157,15 @@ def test_deep_nonsense_is_refused_as_such():
     assert isinstance(open_line(deep, KEYS), Unreadable)
 
 
+def _exported(lines):
+    report = found(lines, keys={}, view=View.PART)
+    return [*lines, notary().closing(extent_of(report), report.head).encode()]
+
+
+FILE_OF_ALL = _exported(SIGNED)
+FILE_OF_SOME = _exported(lines_of(chain([None, None, "clinic", None, "clinic", "clinic", None])))
+
+
 # --- files ---
 
 
@@ -217,19 +228,48 @@ def test_many_lines_are_opened_by_several_processes_in_their_order(monkeypatch, 
     assert verify_file(path, public()).outcome is Outcome.PROVEN
 
 
+def in_parts(lines, size, keys, anchor=None):
+    """Return what is found where other processes judge parts; here they are this one."""
+
+    def by_several(rest, _keys, _processes, work):
+        rest = list(rest)
+        for at in range(0, len(rest), size):
+            yield rest[at : at + size], work(rest[at : at + size])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verifying, "_by_several", by_several)
+        patch.setattr(verifying, "_verifiers", {key.key_id: key.verifier for key in keys})
+        return verifying._verified_by_several(iter(lines), keys, 2, anchor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 5), st.sampled_from([public(), ()]), st.sampled_from([FILE_OF_ALL, FILE_OF_SOME]))
+def test_parts_that_are_judged_apart_make_the_same_verdict(data, size, keys, whole):
+    lines = list(whole)
+    place = data.draw(st.integers(0, len(lines) - 1))
+    match data.draw(st.sampled_from(["nothing", "delete", "double", "swap", "strip", "thief", "cut", "junk"])):
+        case "delete":
+            del lines[place]
+        case "double":
+            lines.insert(place, lines[0])
+        case "swap":
+            lines[place], lines[-2] = lines[-2], lines[place]
+        case "strip":
+            lines[place] = resigned(lines[place], None)
+        case "thief":
+            lines[place] = resigned(lines[place], "thief")
+        case "cut":
+            del lines[place:]
+        case "junk":
+            lines[place] = b"junk"
+    anchor = data.draw(st.sampled_from([None, sha256(whole[3])]))
+    verifiers = {key.key_id: key.verifier for key in keys}
+    assert in_parts(lines, size, keys, anchor) == found(lines, keys=verifiers, view=View.FILE, anchor=anchor)
+
+
 # --- every tampering with a single record ---
 
-EXPORTED_BY = notary()
-
-
-def _exported(lines):
-    report = found(lines, keys={}, view=View.PART)
-    from replcheck.evidence.exporting import extent_of
-
-    return [*lines, EXPORTED_BY.closing(extent_of(report), report.head).encode()]
-
-
-FILE = _exported(SIGNED)
+FILE = FILE_OF_ALL
 PLACES = st.integers(0, len(FILE) - 1)
 
 

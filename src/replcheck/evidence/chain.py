@@ -14,6 +14,7 @@ from typing import Any
 from replcheck.evidence.opening import Opened, Signature, Unreadable
 from replcheck.evidence.statement import PREDICATE_TYPES
 from replcheck.model.evidence import ChainReport, EarlierRuns, RecordKind
+from replcheck.model.plain import utc_text
 
 _SHORT = 12
 
@@ -70,6 +71,30 @@ class ChainFold:
             elif isinstance(line, Opened):
                 self._keep(line)
         return not self.problem
+
+    def take_part(self, part: ChainReport) -> bool:
+        """Take what was found of the next lines at once; return False, and take nothing, where they need a closer look.
+
+        That is where anything is wrong with them, with how they follow, or where a closing line is among them.
+        """
+        follows = not self._first or (part.chain_id, part.cluster, part.first, part.before) == (
+            *(self._chain_id, self._cluster, self._last + 1),
+            self._head,
+        )
+        if self.problem or self._closing or part.problem or part.exported_at or not part.records or not follows:
+            return False
+        if not self._first:
+            self._first, self._before, self._oldest_at = part.first, part.before, _text(part.oldest_at)
+            self._cluster, self._chain_id = part.cluster, part.chain_id
+        self._last, self._head, self._newest_at = part.last, part.head, _text(part.newest_at)
+        self._signed += part.signed
+        self._unsigned += part.unsigned
+        self._unverified += part.unverified
+        self._key_ids |= dict.fromkeys(part.key_ids)
+        self._vouched = part.vouched or self._vouched
+        self._anchored |= part.anchored
+        self._earlier = part.earlier or self._earlier
+        return True
 
     def finished(self) -> ChainReport:
         """Return what was found."""
@@ -238,6 +263,10 @@ def _wrong_with_signature(name: str, line: Opened) -> str:
 def _earlier(held: Mapping[str, Any]) -> EarlierRuns | None:
     count, digest = held.get("earlier_runs"), held.get("earlier_runs_sha256")
     return EarlierRuns(count=count, sha256=digest) if type(count) is int and isinstance(digest, str) else None
+
+
+def _text(moment: datetime | None) -> str:
+    return utc_text(moment) if moment is not None else ""
 
 
 def moment_of(text: str) -> datetime | None:

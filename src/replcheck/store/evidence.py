@@ -31,6 +31,7 @@ EVIDENCE = Table(
     Column("key_id", String(64), nullable=False),
     Column("envelope", Text),
     Index("evidence_records_by_run", "run_id"),
+    Index("evidence_records_by_key", "cluster", "key_id"),
 )
 """The run need not be in the history: evidence can come from another one."""
 
@@ -112,7 +113,7 @@ def unrecorded_ends(connection: Connection, cluster: str) -> EarlierRuns:
     """Return the runs of a cluster that ended and of which no record tells."""
     recorded = EVIDENCE.c.run_id == RUNS.c.run_id
     statement = select(*_ENDS).select_from(RUNS).join(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
-    statement = statement.outerjoin(EVIDENCE, recorded).where(RUNS.c.cluster == cluster, EVIDENCE.c.sequence.is_(None))
+    statement = statement.outerjoin(EVIDENCE, recorded).where(RUNS.c.cluster == cluster, EVIDENCE.c.run_id.is_(None))
     digest, count = hashlib.sha256(), 0
     for row in connection.execute(statement.order_by(RUNS.c.run_id)):
         digest.update(canonical(list(row)) + b"\n")
