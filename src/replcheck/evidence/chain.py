@@ -48,6 +48,7 @@ class ChainFold:
     _before: str | None = None
     _head: str = ""
     _signed: int = 0
+    _attested: int = 0
     _unsigned: int = 0
     _unverified: int = 0
     _vouched: int = 0
@@ -88,6 +89,7 @@ class ChainFold:
             self._cluster, self._chain_id = part.cluster, part.chain_id
         self._last, self._head, self._newest_at = part.last, part.head, _text(part.newest_at)
         self._signed += part.signed
+        self._attested += part.attested
         self._unsigned += part.unsigned
         self._unverified += part.unverified
         self._key_ids |= dict.fromkeys(part.key_ids)
@@ -108,6 +110,7 @@ class ChainFold:
             before=self._before,
             head=self._head,
             signed=self._signed,
+            attested=self._attested,
             unsigned=self._unsigned,
             unverified=self._unverified,
             key_ids=tuple(self._key_ids),
@@ -167,21 +170,22 @@ class ChainFold:
     def _keep(self, line: Opened) -> None:
         if line.is_closing:
             self._closing = line
-            if line.signature is Signature.VERIFIED:
+            if line.signature.holds:
                 self._vouched = self._last
             return
         if not self._first:
             self._first, self._before = line.sequence, line.previous
             self._cluster, self._chain_id, self._oldest_at = line.cluster, line.chain_id, line.recorded_at
         self._last, self._head, self._newest_at = line.sequence, line.sha256, line.recorded_at
-        self._signed += line.signature is Signature.VERIFIED
+        self._signed += line.signature.holds
+        self._attested += line.signature is Signature.ATTESTED
         self._unsigned += line.signature is Signature.NONE
         self._unverified += line.signature is Signature.NO_KEY
         if line.key_id:
             self._key_ids[line.key_id] = None
         if line.sha256 == self.anchor:
             self._anchored = True
-        if line.signature is Signature.VERIFIED or line.sha256 == self.anchor:
+        if line.signature.holds or line.sha256 == self.anchor:
             self._vouched = self._last
         self._keep_facts(line)
 
@@ -203,7 +207,7 @@ class ChainFold:
             self._refute(f"records could have been cut off behind record {last}: the closing line is not signed", None)
 
     def _end_is_vouched_for(self, closing: Opened) -> bool:
-        return closing.signature is Signature.VERIFIED or self._head == self.anchor
+        return closing.signature.holds or self._head == self.anchor
 
     def _refute(self, problem: str, at: int | None) -> None:
         self.problem, self.broken_at = problem, at

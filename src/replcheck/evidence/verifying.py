@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeVar
 from replcheck.errors import StoreError, UsageError
 from replcheck.evidence.chain import ChainFold, View, judge
 from replcheck.evidence.keys import PublicKey
-from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line
+from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line, open_lines
 from replcheck.model.evidence import ChainReport
 
 _AT_A_TIME = 250
@@ -29,32 +29,38 @@ _FEW = 2_000
 _MOST_PROCESSES = 8
 _WHERE_FROM = 'A file of evidence is written by "replcheck evidence export".'
 Line = Opened | Unreadable
+Opening = Callable[[Sequence[bytes], Keys], list[Line]]
 Done = TypeVar("Done")
 
 
-def verify_file(path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None) -> ChainReport:
-    """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file."""
+def verify_file(
+    path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None, every_signature: bool = False
+) -> ChainReport:
+    """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file.
+
+    Where there are many lines, signatures that later records attest are verified with `every_signature` only.
+    """
+    opening = _every if every_signature else open_lines
     with reading(path) as lines:
         few = list(islice(lines, _FEW))
         processes = _processes()
         if len(few) < _FEW or processes == 1:
-            every = chain(few, lines)
             verifiers = _verifiers_of(keys)
-            read = (open_line(line, verifiers) for line in every)
-            return judge(read, View.FILE, with_keys=bool(keys), anchor=anchor)
-        return _verified_by_several(chain(few, lines), keys, processes, anchor)
+            work = partial(_judged_part, anchor, _every if len(few) < _FEW else opening, verifiers)
+            batches = iter(partial(_batch, chain(few, lines)), [])
+            return _joined(((batch, work(batch)) for batch in batches), keys, anchor)
+        judging = partial(_judged_there, anchor, opening)
+        return _joined(_by_several(chain(few, lines), keys, processes, judging), keys, anchor)
 
 
-def _verified_by_several(
-    lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int, anchor: str | None
+def _joined(
+    parts: Iterable[tuple[list[bytes], ChainReport]], keys: Sequence[PublicKey], anchor: str | None
 ) -> ChainReport:
-    """Have parts judged by other processes, and join them here; a part that is not simply whole is looked at here."""
+    """Return what is found of parts that were judged apart; one that is not simply whole is looked at here, closely."""
     fold = ChainFold(view=View.FILE, with_keys=bool(keys), anchor=anchor)
     verifiers = _verifiers_of(keys)
-    for batch, part in _by_several(lines, keys, processes, partial(_judged_part, anchor)):
-        if fold.take_part(part):
-            continue
-        if not all(fold.take(open_line(line, verifiers)) for line in batch):
+    for lines, part in parts:
+        if not fold.take_part(part) and not all(fold.take(line) for line in _every(lines, verifiers)):
             break
     return fold.finished()
 
@@ -75,17 +81,22 @@ def reading(path: Path) -> Iterator[Iterator[bytes]]:
         raise UsageError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
-def opened(lines: Iterable[bytes], keys: Sequence[PublicKey]) -> Iterator[Line]:
-    """Yield what each line says, in order; opened by several processes where there are many."""
+def opened(lines: Iterable[bytes], keys: Sequence[PublicKey], *, every_signature: bool = False) -> Iterator[Line]:
+    """Yield what each line says, in order; opened by several processes where there are many.
+
+    Then signatures that later records attest are verified with `every_signature` only.
+    """
     verifiers = _verifiers_of(keys)
+    opening = _every if every_signature else open_lines
     rest = iter(lines)
     few = list(islice(rest, _FEW))
-    yield from (open_line(line, verifiers) for line in few)
+    yield from _every(few, verifiers)
     processes = _processes()
     if len(few) < _FEW or processes == 1:
-        yield from (open_line(line, verifiers) for line in rest)
+        for batch in iter(partial(_batch, rest), []):
+            yield from opening(batch, verifiers)
         return
-    for _, read in _by_several(rest, keys, processes, _open_batch):
+    for _, read in _by_several(rest, keys, processes, partial(_opened_there, opening)):
         yield from read
 
 
@@ -131,12 +142,21 @@ def _begin(keys: tuple[PublicKey, ...]) -> None:
     gc.disable()  # what is read refers to nothing that refers back
 
 
-def _open_batch(lines: list[bytes]) -> list[Line]:
-    return [open_line(line, _verifiers) for line in lines]
+def _opened_there(opening: Opening, lines: list[bytes]) -> list[Line]:
+    return opening(lines, _verifiers)
 
 
-def _judged_part(anchor: str | None, lines: list[bytes]) -> ChainReport:
-    return judge(iter(_open_batch(lines)), View.PART, with_keys=bool(_verifiers), anchor=anchor)
+def _judged_there(anchor: str | None, opening: Opening, lines: list[bytes]) -> ChainReport:
+    return _judged_part(anchor, opening, _verifiers, lines)
+
+
+def _judged_part(anchor: str | None, opening: Opening, keys: Keys, lines: list[bytes]) -> ChainReport:
+    return judge(iter(opening(lines, keys)), View.PART, with_keys=bool(keys), anchor=anchor)
+
+
+def _every(lines: Sequence[bytes], keys: Keys) -> list[Line]:
+    """Open lines with each signature verified."""
+    return [open_line(line, keys) for line in lines]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
