@@ -316,6 +316,17 @@ def test_a_record_forged_before_the_next_was_made_is_attested_by_none(forge, pro
     assert payload_of(lines[8])["predicate"]["chain"]["previous_signature"] in {"wrong", "other key"}
 
 
+def test_a_record_attests_the_one_that_it_names_alone_and_its_own_key_alone():
+    changed = with_payload(SIGNED[4], payload_of(SIGNED[4]) | {"_note": 1})
+    assert signatures([changed, SIGNED[5]]) == [Signature.WRONG, Signature.VERIFIED]
+    other = resigned(changed, "old")
+    claiming = payload_of(SIGNED[5])
+    claiming["predicate"]["chain"]["previous"] = sha256(other)
+    behind = resigned(with_payload(SIGNED[5], claiming), "clinic")
+    both = {found.key_id: found.verifier for found in public("old", "clinic")}
+    assert signatures([other, behind], both) == [Signature.VERIFIED] * 2
+
+
 def test_what_a_thief_attests_is_not_believed():
     stolen = resigned(with_payload(SIGNED[4], payload_of(SIGNED[4]) | {"_note": 1}), "thief")
     claiming = payload_of(SIGNED[5])
