@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def record(run_id: str, kind: str = "audit", began_ago: float = HOUR, cluster: s
 
 def keep_proofs(path: Path, proofs: Sequence[AuditProof]) -> None:
     history = open_history(path)
-    for run_id in dict.fromkeys(one.run_id for one in proofs):
-        history.finish(record(run_id))
+    for run_id, one in {one.run_id: one for one in proofs}.items():
+        history.finish(replace(record(run_id), started_at=one.proven_at, finished_at=one.finished_at))
     insert(path, "audit_nodes", [proof_values(one) for one in proofs])
 
 
