@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         rounds=given.rounds,
         seconds=given.seconds,
         scale=given.scale,
+        records=given.records,
     )
     remove_abandoned(setup.root)
     compileall.compile_dir(ROOT / "src", quiet=1)  # as pip does when it installs
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured (5)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run of pgbench (20)")
     parser.add_argument("--scale", type=int, default=5, help="of pgbench: its accounts fit into the buffers (5)")
+    parser.add_argument("--records", type=int, default=100_000, help="of the chain of evidence (100000)")
     parser.add_argument("--dir", type=Path, help="the folder of clusters")
     parser.add_argument("--results", type=Path, help="the folder for results (benchmarks/results)")
     return parser

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks import checks, commands, restores, subjects, writers
+from benchmarks import checks, commands, evidence, restores, subjects, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
 from replcheck.errors import LabError
 
@@ -27,6 +28,8 @@ class Setup:
     """How long pgbench runs each time."""
     scale: int
     """Of pgbench, in 100,000 accounts."""
+    records: int = 100_000
+    """Of the chain of evidence."""
 
 
 def against_reladiff(setup: Setup) -> list[Measure]:
@@ -235,6 +238,36 @@ def drilling(setup: Setup) -> list[Measure]:
     ]
 
 
+def long_chain(setup: Setup) -> list[Measure]:
+    """Measure the verification of a long chain of evidence, against the thirty lines of the documentation."""
+    with TemporaryDirectory(prefix="replcheck-bench-") as folder:
+        path, keys = evidence.write_chain(Path(folder), setup.records)
+        size = path.stat().st_size
+        peak = evidence.verify(path, keys).peak_bytes
+        series = in_turns(
+            setup.rounds,
+            {
+                "verify": lambda: evidence.verify(path, keys).seconds,
+                "thirty lines": lambda: evidence.verify_by_the_page(path, keys).seconds,
+            },
+        )
+    figure = median(series["verify"])
+    return [
+        Measure(
+            name="evidence",
+            what=f"replcheck evidence verify of an exported chain of {setup.records:,} signed records"
+            f" ({size >> 20:,} MB), start of the program included, and the program of the documentation on the same",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="s",
+            reach="at most 10",
+            reached=figure <= 10,
+            notes={"peak_mb": peak >> 20},
+        )
+    ]
+
+
 def checking(setup: Setup) -> list[Measure]:
     """Measure a check with nothing due, of three nodes and a history of many runs."""
     runs = 100_000
@@ -305,5 +338,6 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "workload": workload,
     "seal": sealing,
     "drill": drilling,
+    "evidence": long_chain,
 }
 """By the name that `--only` takes."""

@@ -62,7 +62,10 @@ def test_each_library_has_one_home(library):
     "arguments",
     [
         ["--help"],
-        *([command, "--help"] for command in ("audit", "doctor", "drill", "history", "report", "seal", "lab")),
+        *(
+            [command, "--help"]
+            for command in ("audit", "doctor", "drill", "evidence", "history", "report", "seal", "watch", "lab")
+        ),
     ],
 )
 def test_help_loads_nothing_heavy(arguments):

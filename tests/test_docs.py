@@ -26,6 +26,7 @@ from replcheck.model.drill import BackupKind, DrillVerdict, LayerName
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.doctor import doctor_schema
 from replcheck.report.document import audit_schema
+from replcheck.report.evidence import WORDS
 from replcheck.report.plan_document import plan_schema
 from replcheck.report.published import schema_text
 
@@ -89,7 +90,8 @@ def test_every_exit_status_is_documented(outcome):
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "c", "n"))]
+    "key",
+    [key for key in keys_of(Configuration) if key.startswith(("audit.", "output.", "watch.", "history.", "c", "n"))],
 )
 def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")
@@ -131,6 +133,27 @@ def test_every_option_of_seal_is_documented(parameter):
     options = section("Trial restores").partition("### Sealing")[2].partition("###")[0]
     for option in [*parameter.opts, *parameter.secondary_opts]:
         assert not option.startswith("--") or option == "--help" or f"`{option}" in options
+
+
+@pytest.mark.parametrize("command", COMMANDS["evidence"].commands)
+def test_every_option_of_evidence_is_documented(command):
+    words = README.partition("## Evidence")[2].partition("\n## ")[0]
+    assert f"`replcheck evidence {command}" in words or f"replcheck evidence {command} " in words
+    for parameter in COMMANDS["evidence"].commands[command].params:
+        for option in parameter.opts:
+            assert not option.startswith("--") or option in {"--help", "--format", "--show"} or option in words
+
+
+@pytest.mark.parametrize("outcome", WORDS)
+def test_every_verdict_on_evidence_is_documented(outcome):
+    if outcome is not Outcome.UNCHECKED:
+        assert f"| {int(outcome.exit_status)} | `{WORDS[outcome]}` |" in section("Evidence")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["watch"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_watch_is_documented(parameter):
+    for option in [*parameter.opts, *parameter.secondary_opts]:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Watching")
 
 
 @pytest.mark.parametrize("verdict", DrillVerdict)

@@ -6,6 +6,7 @@ No message may hold a row's value, a password or a connection string.
 
     ReplcheckError
       UsageError            a flag, a name or a pattern is wrong
+        AlreadyRunning        another run of the same kind is at work, and this one is skipped
       ConfigurationError    the file is missing, malformed or says something impossible
       NodeError             one node cannot be used; carries its name
         NodeUnreachable       nothing answers at the address
@@ -23,6 +24,7 @@ No message may hold a row's value, a password or a connection string.
       DrillError            a trial restore cannot be finished; carries a code
         BackupRefuted         because of the backup itself: it does not restore
         DrillBlocked          because of this machine or the configuration: the backup may be sound
+          NotArchived           because the archive ends before the seal that it is to be restored to
       StoreError            the history cannot be read or written
       Interrupted           the user or a signal ended the run
 """
@@ -42,6 +44,10 @@ class ReplcheckError(Exception):
 
 class UsageError(ReplcheckError):
     """An argument names nothing, or contradicts another."""
+
+
+class AlreadyRunning(UsageError):
+    """A run is skipped, since another of its kind and cluster is at work."""
 
 
 class ConfigurationError(ReplcheckError):
@@ -135,6 +141,20 @@ class BackupRefuted(DrillError):
 
 class DrillBlocked(DrillError):
     """This machine, its programs or the configuration keep the backup from being tried."""
+
+
+class NotArchived(DrillBlocked):
+    """The archive ends before a seal's restore point and is whole up to there: the seal's age decides what that means.
+
+    `missing` is the WAL file that would come next; `owed` says that it was full when the seal was made; `progress` says
+    how far recovery got, empty where it was not tried.
+    """
+
+    def __init__(self, missing: str, *, owed: bool, progress: str = "") -> None:
+        super().__init__(f"the archive ends before the seal: WAL file {missing} is not there{progress}", code="wal")
+        self.missing = missing
+        self.owed = owed
+        self.progress = progress
 
 
 class StoreError(ReplcheckError):

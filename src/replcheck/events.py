@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.model.audit import Finding, NotChecked, RelationReport
+from replcheck.model.audit import Divergence, Finding, NotChecked, RelationReport
 from replcheck.model.drill import CopyFacts, LayerReport, Problem, Stage
 from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
@@ -45,12 +45,26 @@ class FindingRaised(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRelation:
+    """A relation that an audit is going to compare."""
+
+    oid: int
+    relation: str
+    """Schema-qualified and quoted as SQL wants it."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabasePlanned(Event):
     """The relations of one database are known; the totals are those of this database alone."""
 
     database: str
     relations: int
     size_bytes: int
+    oid: int | None = None
+    """Of the database; None for a seal."""
+    listed: tuple[ListedRelation, ...] = ()
+    """Each relation, as large as the primary stores it; empty for a seal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +177,13 @@ class RelationFinished(Event):
     """A relation has its verdict."""
 
     relation: RelationReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DivergenceFound(Event):
+    """Rows of a relation that has its verdict differ for good; told after its RelationFinished."""
+
+    divergence: Divergence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,9 @@ import os
 import shlex
 import shutil
 import sqlite3
+from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import jsonschema
@@ -174,11 +176,21 @@ def assert_unseen(home: Path, ended: Ended) -> None:
     for path in home.rglob("*"):
         if path.is_file() and not path.name.startswith("given"):
             texts[str(path.relative_to(home))] = path.read_bytes().decode("latin-1")
+            texts[f"the evidence in {path.relative_to(home)}"] = said_in_records(path)
     hexed = (CANARY.encode().hex(), CANARY.encode("utf-16-le").hex())
     for where, text in texts.items():
         for sign in (CANARY, CANARY.upper(), *hexed, str(NUMBER), "ssword=1", "\\u00e4ssword"):
             at = text.find(sign)
             assert at < 0, f"{where} holds {sign}: {text[max(0, at - 200) : at + 100]}"
+
+
+def said_in_records(path: Path) -> str:
+    """Return the statements in a history or in an exported file, whose records hold them as base64."""
+    lines = [line.decode("latin-1") for line in path.read_bytes().splitlines() if line.startswith(b'{"payload":')]
+    if path.suffix == ".db":
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            lines += [envelope for (envelope,) in connection.execute("select envelope from evidence_records")]
+    return "\n".join(b64decode(json.loads(line)["payload"]).decode() for line in lines)
 
 
 def given(home: Path, name: str, text: str) -> Path:
@@ -189,11 +201,11 @@ def given(home: Path, name: str, text: str) -> Path:
     return path
 
 
-def configuration(cluster: LabCluster, home: Path) -> Path:
+def configuration(cluster: LabCluster, home: Path, *output: str) -> Path:
     """Write a configuration whose nodes are those of the cluster, with the password in it."""
     lines = ['cluster = "clinic"', f"connect = {json.dumps(SECRET_WORDS, ensure_ascii=False)}", "[nodes]"]
     lines += [f"{name} = {{ dsn = {json.dumps(server.address)} }}" for name, server in cluster.nodes.items()]
-    return given(home, "clinic.toml", "\n".join([*lines, "[audit]", 'settle_budget = "2s"\n']))
+    return given(home, "clinic.toml", "\n".join([*lines, "[audit]", 'settle_budget = "2s"', "[output]", *output, ""]))
 
 
 EVERYTHING = ("--verbose", "--debug", "--events", "events.jsonl", "--database", "postgres")
@@ -250,6 +262,33 @@ def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(secreti
         ended = run_command(*again, "--config", str(path), "--debug", home=tmp_path)
         assert (ended.status, ended.err) == (0, "")
         assert_unseen(tmp_path, ended)
+
+
+def test_evidence_tells_who_found_what_and_no_row_of_it(secretive: LabCluster, tmp_path: Path) -> None:
+    path = configuration(secretive, tmp_path, 'signing_key = "clinic.key"')
+    narrow = ("--table", "torn", "--table", "lost", "--table", "wide", "--database", "postgres", "--verbose", "--debug")
+    runs: tuple[tuple[tuple[str, ...], int], ...] = (
+        (("evidence", "keys"), 0),
+        (("audit", *narrow), 2),
+        (("audit", "--database", "nosuch", "--debug"), 3),
+        (("evidence", "note", "latest", "--reviewer", "Amal", "--text", "looked at", "--action", "copied anew"), 0),
+        (("evidence", "verify", "--reports"), 0),
+        (("evidence", "verify", "--format", "json"), 0),
+        (("evidence", "export", "--output", "clinic.jsonl"), 0),
+        (("history", "show", "latest"), 0),
+    )
+    for command, status in runs:
+        ended = run_command(*command, "--config", str(path), home=tmp_path)
+        assert ended.status == status, ended
+        assert_unseen(tmp_path, ended)
+    said = said_in_records(tmp_path / "clinic.jsonl")
+    begin, found, failed, note, closed = (json.loads(line)["predicate"] for line in said.splitlines())
+    assert begin["begin"]["earlier_runs"] == 0
+    assert (found["run"]["verdict"], found["run"]["state"]) == ("diverged", "ended")
+    assert {each["relation"] for each in found["result"]["diverged"]} >= {"public.torn", "public.lost"}
+    assert [replica["name"] for replica in found["result"]["replicas"]] == list(REPLICAS)
+    assert (failed["run"]["state"], failed["result"]) == ("failed", None)
+    assert (note["note"]["about"]["sequence"], closed["export"]["last"]) == (3, 4)
 
 
 def test_what_an_owners_own_code_raises_is_never_told(secretive: LabCluster, tmp_path: Path) -> None:

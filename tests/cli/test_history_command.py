@@ -108,6 +108,24 @@ def test_a_list_is_narrowed(run, store, words, count):
     assert ("no run matches" in ended.out) is (count == 0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [("dril", "Did you mean drill?"), ("AUDIT", "Did you mean audit?"), ("x", "There are: audit, drill")],
+)
+def test_a_kind_that_there_is_none_of_is_refused_with_the_nearest(run, store, kind, hint):
+    ended = run("history", "--store", str(store), "--kind", kind)
+    assert f'--kind "{kind}" is no kind of run' in assert_one_line(ended)
+    assert hint in ended.err
+
+
+def test_a_variable_is_named_where_it_is_to_blame_and_not_beside_a_flag(run, store, monkeypatch):
+    flagged = assert_one_line(run("history", "--store", str(store), "--format", "xml"))
+    assert "'--format'" in flagged
+    assert "REPLCHECK_FORMAT" not in flagged
+    monkeypatch.setenv("REPLCHECK_FORMAT", "xml")
+    assert "REPLCHECK_FORMAT" in assert_one_line(run("history", "--store", str(store)))
+
+
 def test_the_record_of_a_run_is_shown(run, store):
     for words in (
         ("history", "--store", str(store), "show", "latest"),
@@ -126,8 +144,8 @@ def test_the_record_of_a_run_is_shown(run, store):
 def test_a_period_is_summed_up(run, store):
     ended = run("report", "--since", "10d", "--store", str(store))
     assert (ended.status, ended.err) == (0, "")
-    assert "3 runs" not in ended.out
-    assert "4 runs: 1 consistent, 1 diverged, 1 unchecked, 1 did not end" in ended.out
+    assert "3 audits" not in ended.out
+    assert "4 audits: 1 consistent, 1 diverged, 1 unchecked, 1 did not end" in ended.out
     assert "Longest times without a new proof of everything" in ended.out
     relation = next(line for line in ended.out.splitlines() if line.startswith("clinic.public.visit"))
     assert relation.split() == ["clinic.public.visit", "db3", "1", "0", "1", "0", "✘", "diverged"]

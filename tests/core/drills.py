@@ -11,6 +11,7 @@ from replcheck.drill.layers.layer import Case, Moment
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
 from replcheck.drill.trial import Trial
+from replcheck.drill.wal import Segment
 from replcheck.errors import ReplcheckError
 from replcheck.model.audit import RelationKind, Scope
 from replcheck.model.drill import (
@@ -102,6 +103,8 @@ class FakeSource:
     with_server: bool = True
     recovery: RecoveryFacts | None = RECOVERED
     kind: BackupKind = BackupKind.BASE
+    archived_to: int | None = None
+    """Number of the last segment of its archive; None is not known."""
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the backups."""
@@ -112,6 +115,10 @@ class FakeSource:
     def requirements(self, copy: CopyFacts, target: Target) -> None:
         """Note it."""
         self.log.append(f"requirements {copy.label} {target.text}")
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> bool | None:
+        """Know of the WAL up to `archived_to`."""
+        return None if self.archived_to is None else segment.number <= self.archived_to
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Pass through all stages."""

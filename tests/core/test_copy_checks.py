@@ -65,3 +65,16 @@ def test_a_wrong_order_is_this_machines_where_its_collations_differ(
 def test_a_broken_page_and_a_missing_entry_owe_nothing_to_a_collation() -> None:
     for refusal in (refused("XX002", block=3), refused("XX001")):
         assert judged(found(Copy(refusal))) is LayerState.FAILED
+
+
+def test_a_disk_that_fails_leaves_a_relation_unchecked_and_accuses_nothing() -> None:
+    failing = StatementFailed(
+        "refused", node="copy", sqlstate="58030", detail='could not read blocks 9..9 in file "base/5/1": I/O error'
+    )
+    with pytest.raises(StatementFailed):
+        check(cast(CopyConnection, Copy(failing)), "public", INDEX, every_row=True)
+    findings, future = _Findings(), Future[CheckFault | None]()
+    future.set_exception(failing)
+    _note(INDEX, future, "clinic", findings)
+    assert findings.problems == []
+    assert "SQLSTATE 58030" in findings.unchecked[0]

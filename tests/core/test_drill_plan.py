@@ -147,3 +147,18 @@ def test_programs_are_those_of_the_configured_folder_or_none():
 def test_a_target_of_another_kind_is_no_seal():
     assert where_it_lies(SEAL, None) is SEAL
     assert SEAL.kind is TargetKind.SEAL
+
+
+@pytest.mark.parametrize(
+    ("count", "hint"),
+    [
+        (1, "There is only b0."),
+        (2, "There are: b0, b1."),
+        (7, "The newest are b0, b1, b2, b3, b4, and there are 2 more."),
+    ],
+)
+def test_a_label_that_is_not_there_is_told_with_those_that_are(count: int, hint: str) -> None:
+    copies = [replace(COPY, label=f"b{number}") for number in range(count)]
+    with pytest.raises(DrillBlocked) as raised:
+        chosen(copies, "nightly", LATEST)
+    assert raised.value.hint == hint

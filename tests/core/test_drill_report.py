@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from replcheck.drill.verdict import required_problems, result_verdict
 from replcheck.events import (
     LayerFinished,
     ProblemFound,
@@ -21,8 +22,9 @@ from replcheck.events import (
     StageProgressed,
 )
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerState, Stage
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import Outcome
-from replcheck.model.shape import properties_schema
+from replcheck.model.shape import json_schema, properties_schema
 from replcheck.report.drill import drill_document, drill_json, drill_result, drills_json
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.drill_progress import DrillProgress, draw_drill
@@ -152,8 +154,9 @@ def test_the_document_follows_its_schema_and_reads_back(name):
 def test_the_schema_describes_every_field_of_a_result():
     definitions = {}
     properties = properties_schema(DrillResult, definitions)
+    json_schema(EvidenceHead, definitions)
     assert set(SCHEMA["properties"]) == set(properties) | {
-        *("schema", "kind", "outcome", "exit_code", "summary", "recovery_time_s")
+        *("schema", "kind", "outcome", "exit_code", "summary", "recovery_time_s", "evidence")
     }
     assert SCHEMA["$defs"] == json.loads(json.dumps(dict(sorted(definitions.items()))))
 
@@ -236,3 +239,39 @@ def test_no_name_of_a_file_or_relation_steers_the_terminal():
     odd = replace(drills.failed().layers[0].differences[0], relation="public.\x1b[31mx")
     layers = drills.layers(SEAL=drills.layer(LayerName.SEAL, LayerState.FAILED, differences=(odd,)))
     assert "\x1b" not in rendered(drills.result(layers=layers, verdict=DrillVerdict.FAILED))
+
+
+def test_the_sentence_says_what_the_layer_of_the_primary_leaves_out():
+    proven = drills.result(layers=drills.layers(PRIMARY=drills.layer(LayerName.PRIMARY)))
+    assert "matches the primary (catalogs and sequences are not compared)" in drill_sentence(proven)
+    assert "catalogs" not in drill_sentence(drills.result())
+
+
+def test_what_lets_a_layer_run_the_next_time_is_among_the_steps():
+    hint = "For the layer amcheck, type CREATE EXTENSION amcheck; in each database of the primary, once."
+    unrun = drills.layer(LayerName.AMCHECK, LayerState.NOT_RUN, reason="it is not installed", hint=hint)
+    layers = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=unrun)
+    assert hint in drill_steps(drills.result(layers=layers))
+    by_design = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=replace(unrun, by_design=True))
+    assert drill_steps(drills.result(layers=by_design)) == ()
+
+
+def test_a_copy_that_came_back_without_a_required_layer_is_not_called_not_tried():
+    unrun = drills.layer(LayerName.MANIFEST, LayerState.NOT_RUN, reason="only a base backup has one", by_design=True)
+    layers = drills.layers(SEAL=drills.layer(LayerName.SEAL), MANIFEST=unrun)
+    problems = tuple(required_problems(layers, {LayerName.MANIFEST}))
+    lacking = drills.result(layers=layers, problems=problems, verdict=DrillVerdict.NOT_TRIED)
+    assert result_verdict(lacking) is DrillVerdict.NOT_TRIED
+    text = rendered(lacking)
+    assert text.splitlines()[0].endswith("restored, required proof missing")
+    assert "was restored and answers, and is neither proven nor refuted: the layer" in " ".join(text.split())
+    assert "`require` of a backup" in " ".join(text.split())
+    full = drills.blocked().problems
+    both = replace(lacking, problems=(*problems, *full))
+    assert rendered(both).splitlines()[0].endswith("not tried")
+
+
+def test_where_nothing_was_fetched_no_page_of_what_did_not_run_is_printed():
+    assert "Layers of proof" not in rendered(drills.blocked())
+    assert "Layers of proof" in rendered(drills.blocked(), verbose=True)
+    assert "Layers of proof" in rendered(drills.broken_archive())

@@ -64,6 +64,14 @@ def test_everything_comes_from_the_file(configured):
     assert found.nodes == ()
 
 
+def test_a_backup_may_require_other_layers_than_the_rest(configured):
+    text = NODES + BACKUPS.replace("[backups.nightly]", '[backups.nightly]\nrequire = ["amcheck", "seal"]') + DRILL
+    assert text.count("require =") == 2
+    assert request(configured(text)).required == {LayerName.AMCHECK, LayerName.SEAL}
+    assert request(configured(text), require=("manifest",)).required == {LayerName.MANIFEST}
+    assert request(configured(text.replace('["amcheck", "seal"]', "[]"))).required == frozenset()
+
+
 def test_a_flag_beats_the_environment_which_beats_the_file(configured):
     configuration = configured(NODES + BACKUPS + DRILL)
     environment = HERE | {"REPLCHECK_SCRATCH": "/from/environment"}
@@ -128,6 +136,8 @@ def test_the_only_backup_needs_no_name(configured):
         (None, {"source": "base:"}, "--from must be KIND:PATH"),
         (None, {"source": "dump:/x", "wal": Path("/wal")}, "--wal makes no sense"),
         (None, {"wal": Path("/wal")}, "--wal was given without --from"),
+        (None, {"source": "base:/x", "globals": Path("/g.sql")}, "--globals makes no sense"),
+        (None, {"globals": Path("/g.sql")}, "--globals was given without --from"),
         (None, {"source": "base:/x", "backup": "y"}, "a configured backup and --from"),
         (None, {"source": "base:/x", "every": True, "copy": "y"}, "--all and --copy"),
         (None, {"source": "base:/x", "every": True, "keep": True}, "--all and --keep"),
@@ -135,6 +145,10 @@ def test_the_only_backup_needs_no_name(configured):
         (None, {"source": "base:/x", "require": ("pages",)}, '--require "pages" is no layer'),
         (None, {"source": "base:/x", "layers": ("seal",), "require": ("amcheck",)}, "required and left out: amcheck"),
         (None, {"source": "base:/x", "target": "2026-11-28 10:00:00"}, "no offset"),
+        (None, {"source": "base:/x", "target": ""}, "'' cannot be the name of a restore point"),
+        (None, {"source": "dump:/x", "layers": ("manifest",)}, "--layer manifest makes no sense for .* kind dump"),
+        (None, {"source": "snapshot:/x", "require": ("manifest",)}, "--require manifest makes no sense"),
+        (None, {"source": "dump:/x", "layers": ("primary",)}, "--layer primary makes no sense"),
         (None, {"source": "base:/x", "primary": "a"}, "--primary names no configured node"),
         (None, {"source": "base:/x", "primary": "host=a pass word=canary"}, "--primary"),
     ],
@@ -143,6 +157,11 @@ def test_nonsense_is_refused_in_one_line(configured, text, flags, told):
     with pytest.raises(UsageError, match=told) as caught:
         request(configured(text) if text else None, **flags)
     assert "canary" not in caught.value.message + caught.value.hint
+
+
+def test_the_roles_of_a_dump_come_from_their_own_file():
+    assert request(source="dump:/x").backup.globals is None
+    assert request(source="dump:/x", globals=Path("/g.sql")).backup.globals == "/g.sql"
 
 
 def test_an_assertion_that_writes_is_refused(configured):

@@ -198,6 +198,24 @@ def test_the_log_of_a_failed_recovery_tells_how_far_it_got():
     assert isinstance(failure(facts), BackupRefuted)
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "refutes"),
+    [
+        ('could not open file "base/5/16384": No such file or directory', "file_missing", True),
+        ('could not open file "base/5/16384": Permission denied', "scratch_unreadable", False),
+        ('could not read blocks 4..4 in file "base/5/16384": Input/output error', "scratch_unreadable", False),
+        ('could not read block 4 in file "base/5/16384": read only 0 of 8192 bytes', "files_damaged", True),
+        ('could not open file "pg_wal/000000010000000000000004": Too many open files', "scratch_unreadable", False),
+        ('could not access file "pg_xact/0000": Read-only file system', "scratch_unreadable", False),
+        ('could not write to file "pg_wal/xlogtemp.7": Disk quota exceeded', "no_space", False),
+        ('could not extend file "base/5/16384": No space left on device', "no_space", False),
+    ],
+)
+def test_what_a_disk_refuses_is_never_blamed_on_the_backup(said: str, code: str, refutes: bool):
+    found = failure(read_log(f"2026-11-28 11:38:28.025 UTC [9366] startup FATAL:  {said}\n"))
+    assert (found.code, isinstance(found, BackupRefuted)) == (code, refutes)
+
+
 @given(st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc")), min_size=6))
 def test_words_of_a_server_that_are_not_known_are_never_passed_on(words: str):
     line = f"2026-11-28 11:38:28.025 UTC [9366] startup FATAL:  zzz {words}\n"

@@ -1,6 +1,7 @@
 """Reading a history: nothing is written, damage is named, and a run that was killed is told from one at work."""
 
 import fcntl
+import io
 import multiprocessing
 import os
 import sqlite3
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import Scope
@@ -19,9 +21,11 @@ from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.run import UNNAMED_CLUSTER, Failure, RunRecord, new_run_id
 from replcheck.report.document import audit_document
 from replcheck.report.history import RunState
+from replcheck.report.period_page import print_period
+from replcheck.report.style import Style
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 from replcheck.runs.audit import run_audit
-from replcheck.runs.history import find_run, list_runs, moment_of, read_report, summarize
+from replcheck.runs.history import find_run, known_kinds, list_runs, moment_of, read_report, summarize
 from replcheck.runs.lock import is_held, lock_file, one_of_several_runs, only_run
 from replcheck.store import RunFilter, open_history, open_reader
 from tests import factories
@@ -442,3 +446,46 @@ def test_what_was_built_upon_an_earlier_proof_is_as_old_as_that(path):
     assert proven == {"public.visit": days(-1), "public.patient": days(1)}
     assert {proofs.last_proven_at for proofs in period.replicas} == {days(-1)}
     assert [gap.elapsed_s for gap in period.gaps] == [3 * 86400]
+
+
+def ended(path, kind, outcome, verdict, *, at):
+    begun = start(run_id=new_run_id(at), started_at=at, kind=kind)
+    history = open_history(path)
+    history.begin(begun)
+    history.finish(
+        record(begun, finished_at=at, outcome=outcome, verdict=verdict, exit_status=outcome.exit_status, summary="x")
+    )
+
+
+def test_a_period_counts_drills_and_seals_by_how_they_ended(path):
+    ended(path, "drill", Outcome.REFUTED, "failed", at=days(0))
+    ended(path, "drill", Outcome.PROVEN, "restored", at=days(2))
+    ended(path, "drill", Outcome.PROVEN, "restored", at=days(1))
+    ended(path, "seal", Outcome.PROVEN, "sealed", at=days(1))
+    open_history(path).begin(start(run_id=new_run_id(days(3)), started_at=days(3), kind="drill"))
+    ended(path, "drill", Outcome.PROVEN, "restored", at=days(9))
+    period = summarize(path, since=days(0), until=days(5), now=NOW)
+    assert (period.runs, period.clusters, period.gaps) == (0, ("clinic",), ())
+    [drills, seals] = period.others
+    assert (drills.kind, drills.runs, drills.unended, drills.last_run_at) == ("drill", 4, 1, days(3))
+    assert list(drills.verdicts.items()) == [("restored", 2), ("failed", 1)]
+    assert (drills.outcomes[Outcome.REFUTED], seals.outcomes[Outcome.PROVEN]) == (1, 1)
+    page = io.StringIO()
+    print_period(period, Console(file=page, width=80), Style(zone=UTC))
+    text = " ".join(page.getvalue().split())
+    assert text.startswith("replcheck runs of clinic ")
+    assert "no audit began in this period" in text
+    assert ": 2 restored; 1 failed; 1 without an end" in text
+    assert "1 seal, last " in text
+
+
+def test_a_period_in_which_nothing_ran_is_of_no_cluster_in_particular(path):
+    write(path, factories.consistent())
+    page = io.StringIO()
+    print_period(summarize(path, since=days(5), until=None, now=days(6)), Console(file=page, width=80), Style())
+    assert page.getvalue().startswith("replcheck runs\n")
+
+
+def test_the_kinds_of_runs_are_ours_and_those_of_the_history(path):
+    ended(path, "scrub", Outcome.PROVEN, "clean", at=BEGUN)
+    assert known_kinds(path) == {"audit", "drill", "seal", "selftest", "scrub"}

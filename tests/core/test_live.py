@@ -1,29 +1,35 @@
 """A watch from its samples to what is kept and told of it, without a server."""
 
 import asyncio
-import shutil
+import gc
+import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from replcheck.errors import StoreError, UsageError
+from replcheck.model.copies import AuditProof
 from replcheck.model.live import EventKind
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.model.spans import GAP_S
 from replcheck.runs.following import Follower, Source, watch_or_follow
-from replcheck.runs.live import LiveSettings, record, recorder_lock, run_live
+from replcheck.runs.live import LiveSettings, Watch, record, recorder_lock, run_live
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.replaying import replayed
 from replcheck.runs.request import AuditRequest
-from replcheck.store import KEEP_FOR_EVER, open_history, open_live_reader
+from replcheck.store import KEEP_FOR_EVER, AuditParts, open_history, open_live_reader
 from replcheck.watch.limits import WatchLimits
 from tests.commands import wait_for
-from tests.core.watched import detached, healthy, kinds, primary, sample, second, silence, standby
+from tests.core.test_store import record as record_of
+from tests.core.test_store import start
+from tests.core.watched import IDENTIFIER, detached, healthy, kinds, primary, sample, second, silence, standby
 from tests.factories import consistent, node, replica
 from tests.fakes import REQUEST
 
+TEN_YEARS_S = 10 * 365 * 86_400.0
 TARGETS = tuple(NodeTarget(name=name, dsn=f"host={name}") for name in ("db1", "db2", "db3"))
 
 
@@ -136,6 +142,42 @@ def test_a_long_time_without_a_watch_is_a_gap_however_it_ended(store):
     assert gap.what == "nothing was watching for 1min 1s: the last watch ended then"
 
 
+def test_what_happened_while_nothing_was_watching_is_told(store):
+    watch(store, healthy(0), healthy(1))
+    watch(store, promoted(20), promoted(21), promoted(22), asked=request(audits=False))
+    assert EventKind.PROMOTED in {event.kind for event in events_in(store)}
+
+
+def proven(name, begun):
+    """Return what an audit of that second said of a replica."""
+    return AuditProof(
+        run_id="an audit",
+        proven_at=second(begun),
+        finished_at=second(begun + 1),
+        node=name,
+        primary="db1",
+        verdict=Verdict.CONSISTENT,
+        whole=True,
+        system_identifier=IDENTIFIER,
+        timeline=1,
+        level="exact",
+    )
+
+
+@pytest.mark.parametrize(("pause_s", "counts"), [(20, True), (70, False)])
+def test_a_proof_outlives_a_restart_and_no_time_without_a_watch(store, pause_s, counts):
+    history, begun = open_history(store), start()
+    history.begin(begun)
+    proofs = (proven("db2", 3), proven("db3", 3))
+    history.finish(record_of(begun), {}, AuditParts(result=consistent(), proofs=proofs))
+    seen, asked = [], request(limits=WatchLimits(max_proof_age_s=TEN_YEARS_S))
+    watch(store, *(healthy(at) for at in range(200)), sinks=[seen.append], asked=asked)
+    assert seen[0].standings["db2"].proven is False
+    assert {name for name, standing in seen[-1].standings.items() if standing.proven} == {"db1", "db2", "db3"}
+    watch(store, healthy(200 + pause_s), healthy(201 + pause_s), sinks=[seen.append], asked=asked)
+    assert {standing.proven for standing in seen[-1].standings.values()} == {counts}
+
+
 def test_a_second_recorder_of_one_history_is_refused(store):
     with recorder_lock(store, "clinic"):
         with pytest.raises(UsageError, match='a recorder of cluster "clinic" on'):
@@ -150,6 +192,16 @@ def test_a_history_that_cannot_be_opened_ends_the_watch_before_it_begins(tmp_pat
         watch(tmp_path / "file" / "x.db", healthy(0))
 
 
+def put_a_folder_in_place_of(path):
+    """Return whether that was done: a recorder that misses its file may make it anew in between."""
+    path.unlink(missing_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_a_history_that_goes_away_ends_no_watch(store, monkeypatch):
     monkeypatch.setattr("replcheck.store.live.RETRY_S", 0.0)
     seen, told, moves = [], [], iter(range(100))
@@ -157,8 +209,7 @@ def test_a_history_that_goes_away_ends_no_watch(store, monkeypatch):
     def move():
         number = next(moves)
         if number == 2:
-            shutil.move(store, store.with_suffix(".away"))
-            store.mkdir()
+            wait_for(lambda: put_a_folder_in_place_of(store))
             wait_for(lambda: bool(told))
         if number == 5:
             store.rmdir()
@@ -246,7 +297,15 @@ def test_no_audit_is_begun_where_none_is_wanted(store):
 def test_who_reads_along_sees_what_the_recorder_sees(store):
     watch(store, healthy(0))
     seen = []
-    follower = Follower(store=store, cluster="clinic", max_proof_age_s=3600.0, sinks=[seen.append])
+    problems = []
+    follower = Follower(
+        store=store,
+        cluster="clinic",
+        max_proof_age_s=3600.0,
+        scope_digest="",
+        sinks=[seen.append],
+        lost=problems.append,
+    )
     first = follower.look()
     assert first is not None
     assert (first.view.at, first.events) == (second(0.01), ())
@@ -258,6 +317,11 @@ def test_who_reads_along_sees_what_the_recorder_sees(store):
     assert update is not None
     assert EventKind.STANDBY_LOST in {event.kind for event in update.events}
     assert update.view.at == second(4.01)
+    follower.now = lambda: datetime.now(UTC) + timedelta(seconds=30)
+    assert follower.look() is None
+    follower.now = lambda: datetime.now(UTC)
+    follower.look()
+    assert [problem[:38] for problem in problems] == ["the recorder has written nothing since", ""]
 
 
 def test_who_reads_along_takes_over_when_the_recorder_ends(store, monkeypatch):
@@ -302,3 +366,29 @@ def test_a_recording_that_cannot_go_on_ends_no_watch(store, tmp_path, monkeypatc
     told = watch(store, healthy(0), healthy(1), recording=tmp_path / "r.jsonl")
     assert told == ["warning: the recording ends here: the recording cannot be written: no space left on device"]
     assert len(events_in(store)) == 2
+
+
+def memory_of(hours, interval_s, looks):
+    """Watch for so many simulated hours; return the blocks of memory in use after each of the hours asked for."""
+    used = {}
+    watched = Watch(request(scrub_s=None, audits=False), None, [])
+    for number in range(int(hours * 3600 / interval_s)):
+        at, lsn = number * interval_s, 1000 + number * 100
+        gone = number % 200 in range(3)
+        third = silence(at, "db3") if gone else standby(at, "db3", lsn=lsn)
+        watched.take(sample(at, primary(at, lsn=lsn), standby(at, "db2", lsn=lsn), third))
+        if at / 3600 in looks:
+            gc.collect()
+            used[at / 3600] = sys.getallocatedblocks()
+    return used
+
+
+def test_memory_of_a_watch_is_flat():
+    used = memory_of(7, 10.0, {3, 6})
+    assert used[6] < used[3] + 2000
+
+
+@pytest.mark.long
+def test_memory_of_a_watch_is_flat_over_a_day_of_seconds():
+    used = memory_of(24, 1.0, {2, 23})
+    assert used[23] < used[2] + 2000

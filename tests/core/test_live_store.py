@@ -90,6 +90,30 @@ def test_an_event_is_there_at_once_and_comes_back_as_it_was(path, writer, clock)
     assert reader.events("other") == []
 
 
+def test_an_event_that_is_written_once_more_is_kept_once(path, writer, clock):
+    lost = happened(EventKind.STANDBY_LOST, 1, "db2")
+    watch(writer, clock, range(3), events=[lost])
+    writer.add(None, [lost])
+    writer.flush()
+    assert open_live_reader(path).events("clinic") == [lost]
+    assert writer.problem == ""
+
+
+def test_what_comes_while_a_write_fails_is_kept_too(path, writer, clock, monkeypatch):
+    first, second = happened(EventKind.STANDBY_LOST, 1, "db2"), happened(EventKind.NODE_BACK, 2, "db2")
+
+    def fail(connection, waiting, view):
+        writer.add(None, [second])
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "_write_all", fail)
+        watch(writer, clock, [1], events=[first])
+    clock.now += RETRY_S
+    writer.flush()
+    assert open_live_reader(path).events("clinic") == [second, first]
+
+
 def test_events_can_be_followed_by_their_numbers(path, writer, clock):
     reader = open_live_reader(path)
     watch(writer, clock, [1], events=[happened(EventKind.STANDBY_LOST, 1, "db2")])
@@ -153,6 +177,31 @@ def test_a_history_that_was_replaced_is_written_where_it_is_now(path, writer, cl
         file.unlink()
     watch(writer, clock, [3], events=[happened(EventKind.STANDBY_LOST, 3, "db2")])
     assert [event.node for event in open_live_reader(path).events("clinic")] == ["db2"]
+
+
+_LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("select count(*) from cluster_events").fetchone()[0])
+connection.close()
+"""
+
+
+def events_seen_by_another_process(path):
+    done = subprocess.run([sys.executable, "-c", _LOOK, path], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_who_opens_the_history_beside_a_writer_takes_no_lock_from_it(path, writer, clock):
+    watch(writer, clock, range(3))
+    open_history(path)
+    open_live_reader(path)
+    # Who closes a database last takes its log of writes away: that must not be anybody else while this one is open.
+    assert events_seen_by_another_process(path) == 0
+    assert path.with_name("clinic.db-wal").exists()
+    watch(writer, clock, [3], events=[happened(EventKind.STANDBY_LOST, 3, "db2")])
+    assert events_seen_by_another_process(path) == 1
+    assert writer.problem == ""
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 from replcheck.drill import part_reading
 from replcheck.drill.part_reading import PartReader
-from replcheck.errors import NodeLost
+from replcheck.errors import NodeLost, StatementFailed
+from tests.core.test_seals import gathering
 
 
 async def _no_session(_database: str) -> Any:
@@ -65,3 +66,14 @@ def test_the_reading_ends_where_no_look_succeeds(monkeypatch: pytest.MonkeyPatch
             await reader._work()
 
     asyncio.run(run())
+
+
+def test_a_part_on_a_disk_that_fails_is_not_taken_for_damaged() -> None:
+    reader = _reader(Look(0))
+    part = gathering(100)
+    taken = part.take()
+    assert taken is not None
+    reader._failed(part, taken, StatementFailed("refused", node="copy", sqlstate="58030"))
+    assert part.damaged == {}
+    assert part.lack is not None
+    assert "58030" in part.lack.reason

@@ -132,7 +132,10 @@ def test_a_period_follows_its_schema():
     for report in (factories.diverged(), None, "it is damaged"):
         tally.add(record(start()), report)
     tally.add_unended(PastRun(run=start(), state=RunState.OPEN))
+    for other in (record(start(kind="drill")), start(kind="seal")):
+        tally.add_other(other)
     document = json.loads(period_json(tally.finished(damaged=())))
     jsonschema.validate(document, json.loads(schema_text("period")))
     assert document["runs"] == 4
     assert document["relations"]
+    assert [others["runs"] for others in document["others"]] == [1, 1]

@@ -57,6 +57,7 @@ def parts(log, *, left=(), **source):
         source=lambda _: FakeSource(log=log, **source),
         room=lambda _: FakeRoom(log=log),
         clean=lambda _: [Path(folder) for folder in left],
+        destroy=lambda _: [],
     )
 
 
@@ -247,13 +248,13 @@ def test_nothing_is_cleaned_up_where_a_drill_is_at_work(open_folder):
     finally:
         room.remove(working)
     assert Parts().clean(root) == []
-    assert clean_up(root) == [str(kept.directory)]
+    assert clean_up(root).removed == (str(kept.directory),)
     assert not root.exists()
 
 
 def arguments(**changes):
     none: dict[str, Any] = dict.fromkeys(
-        ("backup", "source", "wal", "copy", "target", "scratch", "primary", "config", "output", "events")
+        ("backup", "source", "wal", "globals", "copy", "target", "scratch", "primary", "config", "output", "events")
     )
     off: dict[str, Any] = dict.fromkeys(("every", "keep", "clean", "quiet", "verbose"), False)
     given: dict[str, Any] = {
@@ -298,6 +299,22 @@ def test_clean_removes_nothing_where_nothing_is(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == f"nothing was left in {tmp_path / 'none'}\n"
 
 
+@pytest.mark.parametrize(
+    "beside", [("nightly",), ("--from", "base:/x"), ("--target", "latest"), ("--keep",), ("--all",)]
+)
+def test_clean_does_nothing_else(monkeypatch, tmp_path, capsys, beside):
+    monkeypatch.chdir(tmp_path)
+    assert main(["drill", "--clean", *beside]) == ExitStatus.UNCHECKED
+    assert "--clean and" in capsys.readouterr().err
+
+
+def test_clean_leaves_a_folder_alone_that_is_no_drills(tmp_path, capsys):
+    (tmp_path / "letter").touch()
+    assert main(["drill", "--clean", "--scratch", str(tmp_path)]) == ExitStatus.UNCHECKED
+    assert "is not a drill's: it holds letter" in capsys.readouterr().err
+    assert (tmp_path / "letter").exists()
+
+
 def test_the_report_of_a_seal_is_read_back_and_judged(store):
     result = SealResult(
         run_id="019535d9-3df7-79fb-b466-fa907fa17f9e",
@@ -310,8 +327,8 @@ def test_the_report_of_a_seal_is_read_back_and_judged(store):
     )
     past = past_seal(seal_document(result))
     page = io.StringIO()
-    print_past_seal(past, Console(file=page, width=80), Style(), quiet=False, verbose=False)
-    for told in ("SEALED", "replcheck_01a2 at 0/9A000D8", "/seals/01a2.seal.json", "--target seal:01a2"):
+    print_past_seal(past, Console(file=page, width=80), Style(), follow="replcheck drill x", quiet=False, verbose=False)
+    for told in ("SEALED", "replcheck_01a2 at 0/9A000D8", "/seals/01a2.seal.json", "    replcheck drill x\n"):
         assert told in page.getvalue()
     for lie in ({"outcome": "partial"}, {"exit_code": 1}, {"schema": "other"}, {"verdict": "sealed in part"}):
         with pytest.raises(ValueError, match=r"verdict|schema"):

@@ -81,6 +81,15 @@ def test_a_node_that_answers_nothing_is_seen_so_with_every_look():
     assert (found.samples, found.ended_at) == (5, at(4))
 
 
+def test_a_node_that_had_no_time_to_answer_is_not_missing():
+    starting = {"db1": NodeState.PRIMARY, "db2": NodeState.UNSEEN, "db3": NodeState.STREAMING}
+    young = built(view(0, starting), view(1))
+    assert [span.min_running_copies for span in young.watch] == [3]
+    assert of(young, "db2")[0].began_at == at(1)
+    late = built(*(view(second, starting) for second in range(7)))
+    assert [(span.min_running_copies, span.began_at) for span in late.watch] == [(2, at(5))]
+
+
 def test_nothing_is_joined_over_a_time_in_which_nothing_watched():
     apart = [span("db2", 0, 9), span("db2", 9 + GAP_S + 1, 80)]
     assert thinned(apart, 3600) == apart

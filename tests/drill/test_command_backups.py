@@ -1,5 +1,6 @@
 """Servers that commands provide are used, destroyed whatever happens, and their connection strings never told."""
 
+import json
 import sys
 import threading
 import time
@@ -10,7 +11,8 @@ import pytest
 
 from replcheck.config.model import CommandBackup
 from replcheck.drill.backups.command import CommandSource
-from replcheck.drill.scratch import Scratch
+from replcheck.drill.room import FolderRoom
+from replcheck.drill.scratch import MARKER, make_scratch, remove_scratch
 from replcheck.drill.stages import Stages
 from replcheck.errors import DrillBlocked, DrillError, Interrupted
 from replcheck.events import Event
@@ -27,7 +29,8 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.events: list[Event] = []
-        self.scratch = Scratch(directory=folder, account=None, run_id="run-1")
+        self.root = folder / "scratch"
+        self.scratch = make_scratch(self.root, run_id="run-1", backup="cloud", account=None)
 
     def source(self, provision: str, destroy: str = "", **keys: str) -> CommandSource:
         before = "import os, sys, time, pathlib\nhere = pathlib.Path(__file__).parent\n"
@@ -61,7 +64,8 @@ told = [os.environ["REPLCHECK_RUN_ID"], os.environ.get("REPLCHECK_DSN", "none"),
 def commands(tmp_path: Path) -> Iterator[Commands]:
     made = Commands(tmp_path)
     yield made
-    assert SECRET not in repr(made.events)
+    marker = made.scratch.directory / MARKER
+    assert SECRET not in repr(made.events) + (marker.read_text() if marker.exists() else "")
 
 
 def test_a_server_is_provided_used_and_destroyed(commands, cluster: LabCluster):
@@ -155,3 +159,56 @@ def test_a_command_that_says_much_does_not_stand_still(commands):
             commands.restore(source)
     finally:
         done.cancel()
+
+
+def killed(commands: Commands) -> None:
+    """Make the scratch directory look like that of a drill that is gone."""
+    marker = commands.scratch.directory / MARKER
+    data = json.loads(marker.read_text())
+    data["created_by"]["started_at"] -= 1
+    marker.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("handed", [True, False])
+def test_what_a_killed_drill_had_provided_is_destroyed_by_the_next(commands, handed):
+    script = f"print('host=/nonexistent port=5433 password={SECRET}')" if handed else "sys.exit(1)"
+    source = commands.source(script)
+    with pytest.raises(DrillBlocked):
+        commands.restore(source)
+    room, sections = FolderRoom(root=commands.root), {"cloud": source.section}
+    assert room.destroy(sections) == [], "a drill at work was taken for a killed one"
+    assert commands.destroyed() == ""
+    killed(commands)
+    assert room.clean() == [], "what is needed to destroy it was removed"
+    assert room.destroy(sections) == []
+    told = "host=/nonexistent port=5433" if handed else "none"
+    assert commands.destroyed() == f"run-1 {told} an argument; with $HOME"
+    assert room.clean() == [commands.scratch.directory]
+
+
+def test_what_cannot_be_destroyed_is_told_again_until_it_is_gone(commands):
+    source = commands.source(f"print('host=/nonexistent port=5433 password={SECRET}')", destroy="sys.exit(1)")
+    with pytest.raises(DrillBlocked):
+        commands.restore(source)
+    killed(commands)
+    room = FolderRoom(root=commands.root)
+    other = source.section.model_copy(update={"destroy": ("/bin/true",)})
+    for sections in ({}, {"cloud": other}, {"another": source.section}, {"cloud": source.section}):
+        [left] = room.destroy(sections)
+        assert (
+            "the server at /nonexistent:5433 that drill run-1 had provided for backup cloud may still be there" in left
+        )
+        assert "REPLCHECK_RUN_ID=run-1" in left
+        assert SECRET not in left
+    assert room.clean(kept=True) == []
+
+
+def test_a_drill_whose_destroy_command_fails_leaves_what_the_next_one_needs(commands):
+    source = commands.source("print('host=/nonexistent')", destroy="sys.exit(1)")
+    with pytest.raises(DrillBlocked):
+        commands.restore(source)
+    with pytest.raises(DrillError):
+        source.release(None)
+    with pytest.raises(DrillBlocked, match="is left"):
+        remove_scratch(commands.scratch)
+    assert (commands.scratch.directory / MARKER).exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replcheck.drill.backups.supply import require_archive
 from replcheck.drill.layers.checksums import ChecksumsLayer
 from replcheck.drill.layers.layer import Layer, Moment
 from replcheck.drill.layers.manifest import ManifestLayer
@@ -154,6 +155,25 @@ def test_wal_of_another_cluster_is_told_before_it_is_replayed(damage: Damage):
     refusal = damage.refusal()
     assert refusal.code == "wal_foreign"
     assert "1234567" in refusal.message
+
+
+def test_an_archive_that_hands_out_nothing_is_told_apart_from_one_that_ends(place: Place, scratch_root: Path):
+    source = base_source(place.folder / "plain", restore_command="false")
+    with trial(source, scratch_root) as made, pytest.raises(DrillBlocked) as raised:
+        made.run("half")
+    assert raised.value.code == "archive_silent"
+    (place.folder / "no_wal").mkdir()
+    with pytest.raises(DrillBlocked) as raised:
+        require_archive(str(place.folder / "no_wal"))
+    assert raised.value.code == "archive_empty"
+
+
+@pytest.mark.long
+def test_a_target_behind_a_backup_without_an_archive_is_not_tried(place: Place, scratch_root: Path):
+    backup = place.base("alone", wal="fetch")
+    with trial(base_source(backup), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
+        made.run("F/0")
+    assert raised.value.code == "no_archive"
 
 
 @pytest.mark.long
@@ -333,9 +353,9 @@ def test_a_backup_without_wal_and_archive_is_not_tried(place: Place, scratch_roo
 def test_what_is_no_backup_is_told(place: Place, tmp_path: Path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("sir")
-    with pytest.raises(BackupRefuted) as raised:
+    with pytest.raises(DrillBlocked) as raised:
         base_source(tmp_path).copies()
-    assert raised.value.code == "not_a_backup"
+    assert raised.value.code == "not_recognised"
     with pytest.raises(DrillBlocked):
         base_source(tmp_path / "nowhere").copies()
     (tmp_path / "empty").mkdir()

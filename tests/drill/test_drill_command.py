@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from replcheck.lab.backups import ARCHIVING, archive_all, base_backup, begin_archive, damaged_copy
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
+from replcheck.model.run import short_id
 from replcheck.postgres import processes
 from replcheck.report.published import events_schema, schema_text
 from tests.cli.test_canary import CANARY, assert_unseen
@@ -123,6 +125,61 @@ def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, ho
     assert {found["relation"] for found in layers["rows against a seal"]["differences"]} == {"public.chart"}
     assert layers["rows against the primary"]["state"] == "not run"
     assert_unseen(home, ended)
+
+
+def test_a_seal_that_is_not_archived_yet_is_not_tried_and_latest_passes_over_it(clinic, home, scratch):
+    sealed = run_command("seal", "--primary", clinic.cluster.audit_dsn("primary"), "--format", "json", home=home)
+    assert sealed.status == 0, sealed
+    seal_id = json.loads(sealed.out)["seal_id"]
+    ended = drill(clinic, home, scratch, "--target", f"seal:{seal_id}")
+    assert ended.status == 3, ended
+    assert "is not archived yet" in ended.out
+    assert "SELECT pg_switch_wal();" in " ".join(ended.out.split())
+    # Also where the recovery itself has to find out, since a restore_command cannot be listed.
+    config = home / "silent.toml"
+    config.write_text(_CONFIGURED.format(backup=clinic.backup, archive=clinic.archive, delay="1h"))
+    options = ("--config", str(config), "--scratch", str(scratch), "--target", f"seal:{seal_id}")
+    ended = run_command("drill", *options, home=home)
+    assert ended.status == 3, ended
+    assert "is not archived yet" in " ".join(ended.out.split())
+    assert "recovery got to" in ended.out
+    ended = drill(clinic, home, scratch, "--target", "seal:latest", "--layer", "seal")
+    assert ended.status == 0, ended
+    assert f"seal:latest passed over {short_id(seal_id)}" in " ".join(ended.out.split())
+
+
+@pytest.mark.long
+def test_an_archive_that_lacks_an_old_seal_is_refuted(clinic, home, scratch):
+    sealed = run_command("seal", "--primary", clinic.cluster.audit_dsn("primary"), "--format", "json", home=home)
+    assert sealed.status == 0, sealed
+    stopped = home / "stopped"
+    shutil.copytree(clinic.archive, stopped)
+    archive_all(clinic.cluster, clinic.archive)
+    second = run_command("seal", "--primary", clinic.cluster.audit_dsn("primary"), home=home)
+    assert second.status == 0, second
+    time.sleep(1.5)
+    config = home / "stopped.toml"
+    config.write_text(_CONFIGURED.format(backup=clinic.backup, archive=stopped, delay="1s"))
+    options = ("--config", str(config), "--scratch", str(scratch), "--layer", "seal")
+    ended = run_command("drill", *options, "--target", "seal:latest", home=home)
+    assert ended.status == 2, ended
+    told = " ".join(ended.out.split())
+    assert "the archive has stopped or is behind" in told
+    assert "drill.archive_delay allows 1s" in told
+
+
+_CONFIGURED = """\
+cluster = "unnamed"
+[nodes]
+db1 = {{ dsn = "host=/nonexistent/1" }}
+db2 = {{ dsn = "host=/nonexistent/2" }}
+[backups.nightly]
+kind = "base"
+path = "{backup}"
+restore_command = "cp '{archive}/%f' %p"
+[drill]
+archive_delay = "{delay}"
+"""
 
 
 @pytest.mark.long

@@ -170,7 +170,7 @@ REFUTED = [
     pytest.param("custom", cut(0.0005), "dump_truncated", marks=pytest.mark.long),
     pytest.param("custom", cut(0.2), "dump_truncated", marks=pytest.mark.long),
     pytest.param("custom", cut(0.7), "dump_truncated", marks=pytest.mark.long),
-    ("custom", flip(0), "not_a_backup"),
+    ("custom", flip(0), "dump_corrupt"),
     pytest.param("custom", flip(0.6), "dump_corrupt", marks=pytest.mark.long),
     pytest.param("directory", cut(0.5, "[0-9]*.dat.gz"), "dump_truncated", marks=pytest.mark.long),
     pytest.param("directory", cut(0.999, "[0-9]*.dat.gz"), "dump_truncated", marks=pytest.mark.long),
@@ -179,7 +179,7 @@ REFUTED = [
     pytest.param("directory", removed("[0-9]*.dat.gz"), "dump_file_missing", marks=pytest.mark.long),
     ("directory", removed("blob_*.dat.gz"), "dump_file_missing"),
     pytest.param("directory", cut(0.5, "blob_*.dat.gz"), "dump_truncated", marks=pytest.mark.long),
-    pytest.param("directory", removed("toc.dat"), "not_a_backup", marks=pytest.mark.long),
+    pytest.param("directory", removed("toc.dat"), "dump_file_missing", marks=pytest.mark.long),
     pytest.param("directory", cut(0.5, "toc.dat"), "dump_truncated", marks=pytest.mark.long),
     ("uncompressed", cut_line("[0-9]*.dat"), "dump_truncated"),
     pytest.param("tar", cut(0.01), "dump_truncated", marks=pytest.mark.long),
@@ -189,7 +189,7 @@ REFUTED = [
     pytest.param(
         "plain", replaced(b"COPY public.visit", b"\\! id\nCOPY public.visit"), "dump_corrupt", marks=pytest.mark.long
     ),
-    ("plain", replaced(b"-- PostgreSQL database dump", b"-- something"), "not_a_backup"),
+    ("plain", replaced(b"-- PostgreSQL database dump", b"-- something"), "dump_corrupt"),
     pytest.param("plain.gz", cut(0.5), "dump_truncated", marks=pytest.mark.long),
     pytest.param("plain.gz", cut(0.0005), "dump_truncated", marks=pytest.mark.long),
     pytest.param("plain.gz", flip(0.6), "dump_corrupt", marks=pytest.mark.long),

@@ -53,7 +53,9 @@ def test_a_seal_is_reported_kept_signed_and_recorded(
     cluster.primary.execute("create table visit as select g as id from generate_series(1, 1000) g", dbname=database)
     config = _configuration(cluster, tmp_path, signing_key=str(_key(tmp_path)))
     refused = assert_one_line(run("seal", "--database", database))
+    assert f"In database {database}, run as" in refused
     assert "GRANT EXECUTE ON FUNCTION pg_catalog.pg_create_restore_point(text)" in refused
+    assert "In database postgres, run as" in assert_one_line(run("seal"))
     cluster.primary.execute(GRANT, dbname=database)
     done = run("seal", "--format", "json")
     told = run("seal", "--database", database, "--dump", "visit.dump")
@@ -72,7 +74,7 @@ def test_a_seal_is_reported_kept_signed_and_recorded(
     newest = find_seal("latest", path.parent)
     assert newest.manifest.dump is not None
     assert newest.signature is SignatureState.UNVERIFIED
-    assert run("history").out.count(" seal ") == 3
+    assert run("history").out.count(" seal ") == 4
     assert_nothing_left(cluster)
 
 

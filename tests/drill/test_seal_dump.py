@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from replcheck.drill.backups.source import Restored
-from replcheck.drill.layers.seal import SealLayer
+from replcheck.drill.layers.seal import CHANGED, SealLayer
 from replcheck.drill.seal_options import DumpFormat
-from replcheck.errors import StatementFailed
-from replcheck.lab.cluster import LabCluster
+from replcheck.errors import ProgramError, StatementFailed
+from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.model.drill import BackupKind, LayerReport, LayerState
 from replcheck.model.seal import SealedRelation, SealManifest, SealVerdict
 from replcheck.postgres.programs import run_program
@@ -165,15 +165,51 @@ def test_a_view_that_is_computed_anew_is_no_difference(cluster: LabCluster, data
     try:
         report = _compared(cluster, manifest, name, file)
         assert (report.state, report.differences) == (LayerState.INCONCLUSIVE, ())
-        assert report.reason == "public.seen holds other rows: a restore computes them anew"
-        (dumps / "other.dump").write_bytes(file.read_bytes() + b"\0")
-        report = _compared(cluster, manifest, name, dumps / "other.dump")
-        assert (report.state, report.reason) == (
-            LayerState.NOT_RUN,
-            "the dump is not the one that was taken with the seal",
+        assert report.reason == (
+            "public.seen holds other rows: a restore computes it anew, and it was not fresh when it was sealed"
         )
     finally:
         cluster.drop_database(name)
+
+
+@newest_only
+def test_what_pg_dump_may_not_read_is_named(cluster: LabCluster, database: str, dumps: Path) -> None:
+    cluster.primary.execute("grant execute on function pg_create_restore_point(text) to public", dbname=database)
+    cluster.primary.execute("select lo_create(4711)", dbname=database)
+    options = {"databases": (database,), "catalogs": False, "dump_file": dumps / "refused.dump"}
+    with pytest.raises(ProgramError, match=r"may not read large object 4711 \(SQLSTATE 42501\)"):
+        seal(cluster, **options)
+    assert list(dumps.iterdir()) == []
+    cluster.primary.execute(f"grant select on large object 4711 to {AUDIT_ROLE}", dbname=database)
+    assert seal(cluster, **options).dump is not None
+
+
+@newest_only
+def test_a_sealed_dump_that_was_changed_is_compared_and_never_passes(
+    cluster: LabCluster, database: str, dumps: Path
+) -> None:
+    file = dumps / "clinic.sql"
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        connection.execute("create table visit as select 7700 + g as id from generate_series(1, 3) g")
+    manifest = _sealed(cluster, database, file, DumpFormat.PLAIN)
+    sealed = file.read_text()
+    for changed, state, told in [
+        (sealed + "\n", LayerState.INCONCLUSIVE, CHANGED),
+        (sealed.replace("\n7702\n", "\n7704\n"), LayerState.FAILED, f"1 relation differs; {CHANGED}"),
+    ]:
+        file.write_text(changed)
+        name = _restored(cluster, database, file, DumpFormat.PLAIN)
+        try:
+            report = _compared(cluster, manifest, name, file)
+            assert (report.state, report.reason) == (state, told)
+            other = shutil.copy(file, dumps / "other.sql")
+            report = _compared(cluster, manifest, name, Path(other))
+            assert (report.state, report.reason) == (
+                LayerState.NOT_RUN,
+                "the dump is not the one that was taken with the seal",
+            )
+        finally:
+            cluster.drop_database(name)
 
 
 @newest_only

@@ -6,8 +6,16 @@ from datetime import UTC, datetime
 from replcheck.audit.comparison import ChunkFinding, ReplicaFinding
 from replcheck.audit.pace import chunk_bytes
 from replcheck.audit.proof import Chunk, RelationProof
-from replcheck.audit.verdicts import relation_report
-from replcheck.events import BlocksProven, ChunkCompared, Emit, RelationFinished, RelationStarted, RowsDiffer
+from replcheck.audit.verdicts import relation_divergences, relation_report
+from replcheck.events import (
+    BlocksProven,
+    ChunkCompared,
+    DivergenceFound,
+    Emit,
+    RelationFinished,
+    RelationStarted,
+    RowsDiffer,
+)
 from replcheck.model.outcome import Verdict
 from replcheck.model.progress import ProvenBlocks
 
@@ -15,9 +23,10 @@ from replcheck.model.progress import ProvenBlocks
 class Teller:
     """Emits the events of one database's relations; shared by its lanes."""
 
-    def __init__(self, database: str, oid: int, emit: Emit) -> None:
+    def __init__(self, database: str, oid: int, primary: str, emit: Emit) -> None:
         self._database = database
         self._oid = oid
+        self._primary = primary
         self._emit = emit
         self._started: set[int] = set()
         self._finished: set[int] = set()
@@ -104,5 +113,8 @@ class Teller:
             oid = proof.relation.oid
             if proof.finished and oid not in self._finished:
                 self._finished.add(oid)
-                report = relation_report(self._database, proof)
-                self._emit(RelationFinished(at=datetime.now(UTC), relation=report))
+                report, now = relation_report(self._database, proof), datetime.now(UTC)
+                self._emit(RelationFinished(at=now, relation=report))
+                if report.verdict is Verdict.DIVERGED:
+                    for divergence in relation_divergences(self._database, proof, self._primary):
+                        self._emit(DivergenceFound(at=now, divergence=divergence))

@@ -11,6 +11,7 @@ from replcheck.cli.check import check
 from replcheck.cli.demo import demo
 from replcheck.cli.doctor import doctor
 from replcheck.cli.drill import drill
+from replcheck.cli.evidence import evidence_app
 from replcheck.cli.history import history_app
 from replcheck.cli.init import init
 from replcheck.cli.report import report
@@ -73,6 +74,7 @@ app.command(short_help="Write a configuration from what the servers tell.")(init
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)
 app.add_typer(history_app, name="history")
+app.add_typer(evidence_app, name="evidence")
 app.command(short_help="Write the report of a past run again, or the sum of a period.")(report)
 app.command(short_help="Print the JSON schemas of what replcheck writes and reads.")(schema)
 if find_spec("replcheck.cli.lab") is not None:

@@ -21,6 +21,7 @@ from replcheck.cli.output import check_output, deliver, events_to, page, require
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.model.units import parse_duration, parse_percent
 from replcheck.report.document import audit_json
@@ -56,7 +57,7 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
         _warn_unrecorded(finished, display)
         raise finished.error
     assert finished.result is not None  # noqa: S101 - a run without an error has a result
-    render = partial(_rendered, finished.result, arguments, configuration)
+    render = partial(_rendered, finished.result, finished.evidence, arguments, configuration)
     delivered = deliver(render, arguments.output)
     _warn_unrecorded(finished, display)
     if delivered is not None:
@@ -137,10 +138,14 @@ def _run(
 
 
 def _rendered(
-    result: AuditResult, arguments: AuditArguments, configuration: Configuration | None, target: TextIO
+    result: AuditResult,
+    evidence: EvidenceHead | None,
+    arguments: AuditArguments,
+    configuration: Configuration | None,
+    target: TextIO,
 ) -> str:
     if arguments.format is Format.JSON:
-        return audit_json(result)
+        return audit_json(result, evidence)
 
     def draw(console: Console, style: Style) -> None:
         if arguments.quiet:

@@ -44,6 +44,17 @@ def complete_layer(incomplete: str) -> list[str]:
     return _in_silence(names, incomplete)
 
 
+def complete_kind(incomplete: str) -> list[str]:
+    """Return the kinds of runs that begin so."""
+
+    def names() -> Iterator[str]:
+        from replcheck.runs.history import KINDS
+
+        yield from KINDS
+
+    return _in_silence(names, incomplete)
+
+
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """Return `latest` and the ids of the newest runs that begin so."""
     return ["latest"] * "latest".startswith(incomplete) + _in_silence(

@@ -17,6 +17,7 @@ class DrillArguments:
     backup: str | None
     source: str | None
     wal: Path | None
+    globals: Path | None
     copy: str | None
     every: bool
     target: str | None
@@ -53,6 +54,10 @@ def drill(
     ] = None,
     wal: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The WAL archive of --from base: or snapshot:.")
+    ] = None,
+    globals: Annotated[  # noqa: A002 - the option's name
+        Path | None,
+        typer.Option(metavar="FILE", help="The roles of --from dump:, as pg_dumpall --globals-only writes them."),
     ] = None,
     copy: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Which of its backups: a folder, file or label; the newest.")
@@ -106,6 +111,7 @@ def drill(
         backup=backup,
         source=source,
         wal=wal,
+        globals=globals,
         copy=copy,
         every=every,
         target=target,

@@ -18,13 +18,15 @@ from replcheck.cli.output import check_output, deliver, events_to, page, require
 from replcheck.config import Configuration, find_file, load
 from replcheck.config.files import VARIABLE
 from replcheck.config.model import Scratch
+from replcheck.errors import UsageError
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
+from replcheck.report.evidence import with_evidence
 from replcheck.report.style import Style
 from replcheck.runs.drill import FinishedDrill, Parts, clean_up, run_drills
-from replcheck.runs.drill_request import DrillFlags, DrillRequest, drill_request, scratch_folder
+from replcheck.runs.drill_request import DrillFlags, DrillRequest, commands_of, drill_request, scratch_folder
 from replcheck.store import default_path
 
 
@@ -33,7 +35,7 @@ def drill_and_report(arguments: DrillArguments, *, parts: Parts | None = None) -
     configuration = _configuration(arguments)
     display = Display(quiet=arguments.quiet)
     if arguments.clean:
-        return _clean(arguments, configuration)
+        return _clean(arguments, configuration, display)
     request = drill_request(_flags(arguments), configuration)
     require_one_reader(arguments.events, arguments.output)
     check_output(arguments.output)
@@ -78,12 +80,13 @@ def _rendered(
     configuration: Configuration | None,
     target: TextIO,
 ) -> str:
-    results = [drill.result for drill in done if drill.result is not None]
+    reported = [(drill.result, drill.evidence) for drill in done if drill.result is not None]
+    results = [result for result, _ in reported]
     verdicts = [DrillVerdict(drill.record.verdict) for drill in done]
     if arguments.format is Format.JSON:
         if not request.every:
-            return drill_json(results[0])
-        return drills_json([drill_document(result) for result in results], verdicts)
+            return drill_json(*reported[0])
+        return drills_json([with_evidence(drill_document(result), head) for result, head in reported], verdicts)
 
     def draw(console: Console, style: Style) -> None:
         for number, result in enumerate(results):
@@ -99,15 +102,36 @@ def _rendered(
     return page(target, configuration, draw)
 
 
-def _clean(arguments: DrillArguments, configuration: Configuration | None) -> ExitStatus:
+def _require_only_clean(arguments: DrillArguments) -> None:
+    """Raise UsageError where a drill was asked for beside the clean-up: it would not be done."""
+    given = {
+        "BACKUP": arguments.backup,
+        "--from": arguments.source,
+        "--target": arguments.target,
+        "--all": arguments.every,
+        "--keep": arguments.keep,
+    }
+    beside = next((name for name, value in given.items() if value), None)
+    if beside is not None:
+        raise UsageError(
+            f"--clean and {beside} were given", hint="Clean up first, then drill: --clean does nothing else."
+        )
+
+
+def _clean(arguments: DrillArguments, configuration: Configuration | None, display: Display) -> ExitStatus:
+    _require_only_clean(arguments)
     root = scratch_folder(arguments.scratch, configuration, os.environ)
     scratch = configuration.drill.scratch if configuration is not None else None
     scratch_dsn = scratch.dsn if isinstance(scratch, Scratch) else None
-    removed = clean_up(root, scratch_dsn)
+    cleaned = clean_up(root, scratch_dsn, commands=commands_of(configuration))
     places = f"{root} and on the server of scratch.dsn" if scratch_dsn is not None else str(root)
-    told = [f"{what} was removed" for what in removed] or [f"nothing was left in {places}"]
+    told = [f"{what} was removed" for what in cleaned.removed]
+    if not told and not cleaned.left:
+        told = [f"nothing was left in {places}"]
     failure = deliver(lambda _: "".join(f"{text}\n" for text in told), None)
-    return ExitStatus.PROVEN if failure is None else ExitStatus.UNCHECKED
+    for left in cleaned.left:
+        display.note(f"error: {left}")
+    return ExitStatus.PROVEN if failure is None and not cleaned.left else ExitStatus.UNCHECKED
 
 
 def _configuration(arguments: DrillArguments) -> Configuration | None:
@@ -124,6 +148,7 @@ def _flags(arguments: DrillArguments) -> DrillFlags:
         backup=arguments.backup,
         source=arguments.source,
         wal=arguments.wal,
+        globals=arguments.globals,
         copy=arguments.copy,
         every=arguments.every,
         target=arguments.target,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from replcheck.cli.completion import complete_run
+from replcheck.cli.completion import complete_kind, complete_run
 from replcheck.cli.options import Format
 
 history_app = typer.Typer(
@@ -46,7 +46,10 @@ def history(
         str | None, typer.Option(metavar="DURATION|DATE", help="Runs that began so long ago at most, or since then.")
     ] = None,
     outcome: Annotated[list[Ending] | None, typer.Option(help="Only runs that ended so; may be repeated.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only runs of this kind, such as audit.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", autocompletion=complete_kind, help="Only audit, drill, seal or selftest."),
+    ] = None,
     format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
 ) -> None:
     """List past runs, newest first: when, how long, which cluster, and how each ended.

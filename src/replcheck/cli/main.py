@@ -4,6 +4,7 @@ Typer's own statuses (1 and 2) would read as "partial" and "refuted", so they ne
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
@@ -15,6 +16,7 @@ from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.outcome import ExitStatus
 
 _DEBUG = "--debug"
+_VARIABLE = re.compile(r"(?P<flag>'--?[\w-]+'(?: / '--?[\w-]+')*) \(env var: '[A-Z_]+'\)")
 _COMPLETION_OPTIONS = frozenset({"--install-completion", "--show-completion"})
 _COMPLETION_VARIABLE = "_REPLCHECK_COMPLETE"
 
@@ -128,10 +130,17 @@ def _usage_error(error: typer.TyperException, words: Sequence[str]) -> Replcheck
     context = getattr(error, "ctx", None)
     usage = context.command_path if context else "replcheck"
     message = error.format_message()
-    if message.startswith("Got unexpected extra argument"):
+    if message.startswith("Got unexpected extra argument") and words[:1] != ["drill"]:
         message = "unexpected argument: a connection string goes behind --primary or --replica"
+    # Click names the variable whether or not the value came from it.
+    message = _VARIABLE.sub(lambda found: found["flag"] if _was_given(found["flag"], words) else found[0], message)
     message = scrubbed(message, words).rstrip(".")
     return ReplcheckError(f"{message[:1].lower()}{message[1:]}", hint=f'Try "{usage} --help".')
+
+
+def _was_given(flag: str, words: Sequence[str]) -> bool:
+    names = re.findall(r"--?[\w-]+", flag)
+    return any(word == name or word.startswith(f"{name}=") for word in words for name in names)
 
 
 def _report(error: ReplcheckError, origin: BaseException, *, debug: bool) -> int:

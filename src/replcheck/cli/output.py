@@ -92,7 +92,8 @@ def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str
     console = Console(
         file=text,
         force_terminal=like.is_terminal,
-        color_system=like.color_system,  # type: ignore[arg-type]
+        # Who wants no colour gets no other styles either.
+        color_system=None if like.no_color else like.color_system,  # type: ignore[arg-type]
         no_color=like.no_color,
         width=max(like.width, 80),
         highlight=False,

@@ -19,10 +19,10 @@ def report(
     config: Config = None,
     store: Store = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DURATION|DATE", help="Instead of one run: all audits since then, together.")
+        str | None, typer.Option(metavar="DURATION|DATE", help="Instead of one run: all since then, together.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DURATION|DATE", help="All audits that began before then, together.")
+        str | None, typer.Option(metavar="DURATION|DATE", help="All that began before then, together.")
     ] = None,
     format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
     output: Output = None,

@@ -8,14 +8,16 @@ from typing import TextIO
 from rich.console import Console
 
 from replcheck.cli.display import Display
+from replcheck.cli.next_drill import next_drill
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.cli.seal import SealArguments
-from replcheck.config import Configuration
+from replcheck.config import Configuration, find_file
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.model.seal import SealResult
@@ -49,7 +51,9 @@ def _report(
     if finished.error is not None:
         raise finished.error
     assert finished.result is not None  # noqa: S101 - a run without an error has a result
-    trouble = deliver(partial(_rendered, finished.result, arguments, configuration), arguments.output)
+    trouble = deliver(
+        partial(_rendered, finished.result, finished.evidence, arguments, configuration), arguments.output
+    )
     if trouble is not None:
         display.note(f"error: cannot write the report: {trouble}")
         return worst([finished.record.outcome, Outcome.UNCHECKED]).exit_status
@@ -90,14 +94,34 @@ def _store(arguments: SealArguments, configuration: Configuration | None, cluste
     return default_path(cluster, os.environ)
 
 
-def _rendered(result: SealResult, arguments: SealArguments, configuration: Configuration | None, target: TextIO) -> str:
+def _rendered(
+    result: SealResult,
+    evidence: EvidenceHead | None,
+    arguments: SealArguments,
+    configuration: Configuration | None,
+    target: TextIO,
+) -> str:
     if arguments.format is Format.JSON:
-        return seal_json(result)
+        return seal_json(result, evidence)
 
     def draw(console: Console, style: Style) -> None:
         if arguments.quiet:
             print_seal_verdict(result, console, style)
         else:
-            print_seal(result, console, style, verbose=arguments.verbose)
+            print_seal(
+                result, console, style, follow=_follow(result, arguments, configuration), verbose=arguments.verbose
+            )
 
     return page(target, configuration, draw)
+
+
+def _follow(result: SealResult, arguments: SealArguments, configuration: Configuration | None) -> str:
+    manifest = result.seal.manifest
+    return next_drill(
+        manifest.seal_id,
+        Path(result.seal.file),
+        dump=manifest.dump.file if manifest.dump is not None else None,
+        configuration=configuration,
+        config=find_file(arguments.config, os.environ) if configuration is not None else None,
+        folder=seal_folder(manifest.cluster, configuration, os.environ),
+    )

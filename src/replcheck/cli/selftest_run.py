@@ -49,7 +49,7 @@ def _rendered(result: SelftestResult) -> str:
     console = Console(
         file=page,
         force_terminal=like.is_terminal,
-        color_system=like.color_system,  # type: ignore[arg-type]
+        color_system=None if like.no_color else like.color_system,  # type: ignore[arg-type]
         no_color=like.no_color,
         width=max(like.width, 80),
         highlight=False,

@@ -20,6 +20,8 @@ class Source:
 
     store: Path
     configuration: Configuration | None
+    config: Path | None = None
+    """The configuration's file."""
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -34,6 +36,15 @@ def find_source(config: Path | None, store: Path | None) -> Source:
     With --store a configuration counts only where it is named. Raises StoreError where there is no such file, naming
     the histories beside it.
     """
+    source = named_source(config, store)
+    path = source.store
+    if not path.exists():
+        raise StoreError(f"there is no history at {path}: no run was recorded there", hint=_others(path))
+    return source
+
+
+def named_source(config: Path | None, store: Path | None) -> Source:
+    """Return the same, whether or not there is such a file."""
     named = config is not None or bool(os.environ.get(VARIABLE))
     file = find_file(config, os.environ) if named or store is None else None
     configuration = load(file) if file else None
@@ -45,9 +56,7 @@ def find_source(config: Path | None, store: Path | None) -> Source:
         raise UsageError(
             "there is no history to read: neither XDG_STATE_HOME nor HOME is set", hint="Name its file with --store."
         )
-    if not store.exists():
-        raise StoreError(f"there is no history at {store}: no run was recorded there", hint=_others(store))
-    return Source(store=store, configuration=configuration)
+    return Source(store=store, configuration=configuration, config=file)
 
 
 def _others(store: Path) -> str:

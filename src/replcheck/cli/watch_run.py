@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ from replcheck.cli.watch import WatchArguments
 from replcheck.config import Configuration
 from replcheck.config.model import History
 from replcheck.errors import UsageError
-from replcheck.model.live import EventKind
+from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.units import format_duration
 from replcheck.report.style import Style
@@ -30,6 +31,8 @@ from replcheck.store import Keep, default_path
 from replcheck.watch.limits import WatchLimits
 
 _STATE_EVERY_S = 60.0
+_FIRST_ANSWERS_S = 3.0
+"""How long the first answers of all nodes are waited for before the state is told."""
 
 
 def watch_and_tell(arguments: WatchArguments) -> ExitStatus:
@@ -48,7 +51,10 @@ def history_file(arguments: WatchArguments, configuration: Configuration | None,
         return None
     if arguments.store is not None:
         return arguments.store
-    if configuration is not None and configuration.output.store is not None:
+    if configuration is None:
+        # Two clusters whose nodes are spelled out have one name, and would be taken for one another.
+        return None
+    if configuration.output.store is not None:
         return Path(configuration.output.store)
     return default_path(cluster, os.environ)
 
@@ -64,9 +70,8 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
     request = live_request(_flags(arguments), configuration)
     store = history_file(arguments, configuration, request.cluster)
     if store is None and not arguments.no_store:
-        display.note(
-            "warning: nothing of what is seen is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
-        )
+        lack = "neither XDG_STATE_HOME nor HOME is set" if configuration else "spelled-out nodes have no history"
+        display.note(f"warning: nothing of what is seen is kept: {lack} (name one with --store, or use --no-store)")
     _check_scrub(request, store, display)
     if arguments.record is not None and store is not None and is_held(recorder_lock_file(store, request.cluster)):
         display.note("note: a recorder is at work already: this watch writes its samples to the recording only")
@@ -79,6 +84,10 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
         recording=arguments.record,
         tell=display.note,
     )
+    if _on_screen(arguments):
+        from replcheck.cli.watch_screen import show_cluster  # the screen's library is large
+
+        return show_cluster(request, replace(settings, sinks=settings.sinks[1:]), configuration)
     if arguments.headless:
         run_live(request, settings)
     else:
@@ -89,8 +98,12 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
 def _replay(
     path: Path, configuration: Configuration | None, arguments: WatchArguments, writers: Sequence[JsonLines]
 ) -> ExitStatus:
-    sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
     limits = WatchLimits.of(configuration) if configuration else WatchLimits()
+    if _on_screen(arguments):
+        from replcheck.cli.watch_screen import show_recording
+
+        return show_recording(path, limits, configuration)
+    sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
     last: LiveUpdate | None = None
     for update in replayed(path, limits):
         last = update
@@ -109,6 +122,12 @@ def _flags(arguments: WatchArguments) -> LiveFlags:
         scrub=arguments.scrub,
         audits=arguments.audits,
     )
+
+
+def _on_screen(arguments: WatchArguments) -> bool:
+    """Return whether the screen is shown: on a terminal that can draw one, unless lines were asked for."""
+    lines = arguments.headless or arguments.plain or _to_stdout(arguments.events)
+    return not lines and sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") not in {None, "dumb"}
 
 
 def _require_sense(arguments: WatchArguments) -> None:
@@ -130,7 +149,7 @@ def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> 
         return
     if store is None:
         raise UsageError(
-            "a rolling audit needs a history: what it has proven must outlive it", hint="Leave out --no-store."
+            "a rolling audit needs a history: what it has proven must outlive it", hint="Name its file with --store."
         )
     age_s = request.limits.max_proof_age_s
     if request.scrub_s > age_s:
@@ -152,7 +171,9 @@ def _lines(arguments: WatchArguments, configuration: Configuration | None) -> Li
         nonlocal told_at
         view, ending = update.view, any(event.kind is EventKind.WATCH_ENDED for event in update.events)
         lines = [event_line(event, style) for event in update.events]
-        if told_at is None and not ending:
+        young = (view.at - view.watched_since).total_seconds() < _FIRST_ANSWERS_S
+        awaited = young and any(node.state is NodeState.UNSEEN for node in view.nodes)
+        if told_at is None and not ending and not awaited:
             lines += state_lines(view, update.standings, style)
             told_at = view.at
         elif every_s is not None and told_at is not None and (view.at - told_at).total_seconds() >= every_s:

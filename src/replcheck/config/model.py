@@ -112,7 +112,17 @@ class Audit(Section):
     """How long rows may stay in flight, or chunks be put off, before they are given up."""
 
 
-class BaseBackup(Section):
+LayerWord = Literal["seal", "primary", "manifest", "checksums", "amcheck", "assertions", "completeness"]
+
+
+class AnyBackup(Section):
+    """What backups of every kind have."""
+
+    require: tuple[LayerWord, ...] | None = None
+    """Layers without which a drill of this backup counts as not checked; left out, those of `drill.require`."""
+
+
+class BaseBackup(AnyBackup):
     """Base backups: directories or tar archives made by pg_basebackup, also incremental ones."""
 
     kind: Literal["base"]
@@ -125,7 +135,7 @@ class BaseBackup(Section):
     """How to fetch a WAL file instead, as in postgresql.conf."""
 
 
-class SnapshotBackup(Section):
+class SnapshotBackup(AnyBackup):
     """File-system snapshots of a data directory, taken while the server ran."""
 
     kind: Literal["snapshot"]
@@ -138,7 +148,7 @@ class SnapshotBackup(Section):
     """How to fetch a WAL file instead, as in postgresql.conf."""
 
 
-class DumpBackup(Section):
+class DumpBackup(AnyBackup):
     """Dumps made by pg_dump: custom, directory, tar or plain SQL, the last also with gzip."""
 
     kind: Literal["dump"]
@@ -151,7 +161,7 @@ class DumpBackup(Section):
     """Parallel jobs of pg_restore, where the format allows it."""
 
 
-class PgBackRestBackup(Section):
+class PgBackRestBackup(AnyBackup):
     """Backups of pgBackRest in a repository on this machine."""
 
     kind: Literal["pgbackrest"]
@@ -164,7 +174,7 @@ class PgBackRestBackup(Section):
     """Its `process-max`."""
 
 
-class CommandBackup(Section):
+class CommandBackup(AnyBackup):
     """A server that commands of the user's provide and destroy, for instance a provider's restore."""
 
     kind: Literal["command"]
@@ -202,9 +212,6 @@ class Seal(Section):
     """Connections that digest at the same time."""
 
 
-LayerWord = Literal["seal", "primary", "manifest", "checksums", "amcheck", "assertions", "completeness"]
-
-
 class Drill(Section):
     """How a trial restore is done."""
 
@@ -224,6 +231,8 @@ class Drill(Section):
     """Recovery time objective: from the first byte fetched until the copy can be used."""
     max_age: Duration | None = Field(default=None, ge=1, examples=["5min"])
     """Recovery point objective: how old the newest recovered commit may be."""
+    archive_delay: Duration = Field(default=3600.0, ge=1)
+    """How long a WAL file that is full may be missing from the archive before that counts against the backup."""
     timeout: Duration | None = Field(default=None, ge=1)
     """How long the whole drill may take; left out, as long as it takes."""
     assertions: dict[str, str] = {}
@@ -400,7 +409,9 @@ class Output(Section):
     metrics: str | None = Field(default=None, examples=["/var/lib/node_exporter/replcheck.prom"])
     """File for the node exporter."""
     signing_key: str | None = Field(default=None, examples=["/etc/replcheck/clinic.key"])
-    """File of the key that signs evidence."""
+    """File of the key that signs evidence and seals."""
+    public_keys: tuple[str, ...] = Field(default=(), examples=[["/etc/replcheck/clinic-2025.key.pub"]])
+    """Files of the public keys of earlier signing keys."""
     ping_env: str | None = Field(default=None, examples=["REPLCHECK_PING_URL"])
     """Name of the environment variable that holds the address to ping."""
 
@@ -441,5 +452,5 @@ class Configuration(Section):
 
     def without_effect(self) -> tuple[str, ...]:
         """Return the keys that were set and that this version's audit does not act upon yet."""
-        asked: dict[str, Any] = {"output.signing_key": self.output.signing_key}
+        asked: dict[str, Any] = {}
         return tuple(key for key, is_set in asked.items() if is_set)

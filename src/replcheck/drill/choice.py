@@ -71,9 +71,14 @@ def _named(copies: Sequence[CopyFacts], label: str) -> CopyFacts:
     for copy in copies:
         if copy.label == label:
             return copy
-    more = ", ..." if len(copies) > _SHOWN else ""
+    known = ", ".join(copy.label for copy in copies[:_SHOWN])
+    hint = f"There are: {known}."
+    if len(copies) == 1:
+        hint = f"There is only {known}."
+    elif len(copies) > _SHOWN:
+        hint = f"The newest are {known}, and there are {len(copies) - _SHOWN:,} more."
     raise DrillBlocked(
         f'there is no backup "{label}"',
         code=NO_SUCH_BACKUP,
-        hint=f"The newest are {', '.join(copy.label for copy in copies[:_SHOWN])}{more}.",
+        hint=hint,
     )

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError
 from replcheck.model.wal import Lsn
+from replcheck.postgres.failures import SURROUNDINGS
 
 _LSN = r"(?P<lsn>[0-9A-F]{1,8}/[0-9A-F]{1,8})"
 _LINE = re.compile(r"^.*?\[\d+\] (?P<who>.*?) (?P<level>LOG|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT):  (?P<text>.*)$")
@@ -69,9 +70,14 @@ def _known(pattern: str, code: str, message: str, *, refutes: bool = True, hint:
 
 
 _KNOWN = (
-    _known("No space left on device", "no_space", "the scratch directory's file system is full", refutes=False),
+    _known("No space left on device|Disk quota exceeded|wrote only \\d+ of \\d+ bytes", "no_space",
+           "the scratch directory's file system is full", refutes=False),
     _known("Cannot allocate memory|could not map anonymous shared memory|could not resize shared memory segment",
            "no_memory", "there is too little memory for the scratch server", refutes=False),
+    # A file that is missing or cut off is the backup's fault; that one cannot be got at is this machine's.
+    _known(f": ({'|'.join(SURROUNDINGS)})", "scratch_unreadable",
+           "a file of the scratch server cannot be read or written on this machine", refutes=False,
+           hint="Look at the file system of the scratch folder and the kernel's log."),
     _known("requested recovery stop point is before consistent recovery point", "target_before_backup",
            "the target lies before the first position at which the backup is consistent", refutes=False,
            hint="Choose a later target, or an older backup."),

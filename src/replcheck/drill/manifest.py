@@ -4,7 +4,6 @@ What is read is judged before it is believed: another format, a content whose di
 is not that of the configured key is refused.
 """
 
-import hashlib
 import json
 import os
 import secrets
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replcheck.errors import DrillBlocked
+from replcheck.model.canonical import canonical, canonical_digest
 from replcheck.model.plain import to_plain
 from replcheck.model.seal import MANIFEST_FORMAT, SealManifest, SignatureState, StoredSeal
 from replcheck.model.shape import from_plain
@@ -21,18 +21,9 @@ _SCHEMA = "replcheck/seal-file/1"
 _PAYLOAD_TYPE = "application/vnd.replcheck.seal+json"
 
 
-def canonical(content: object) -> bytes:
-    r"""Return JSON in the one form that is digested: sorted keys, no blanks, ASCII.
-
-    >>> print(canonical({"b": 1, "a": "é"}).decode())
-    {"a":"\u00e9","b":1}
-    """
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
 def content_digest(manifest: SealManifest) -> str:
     """Return the SHA-256 of a manifest's canonical JSON."""
-    return hashlib.sha256(canonical(to_plain(manifest))).hexdigest()
+    return canonical_digest(to_plain(manifest))
 
 
 def write_manifest(manifest: SealManifest, folder: Path, *, signing_key: Path | None = None) -> StoredSeal:
@@ -71,7 +62,7 @@ def read_manifest(path: Path, *, signing_key: Path | None = None) -> StoredSeal:
     if document.get("schema") != _SCHEMA:
         raise _unbelievable(path, f"it has the schema {document.get('schema')!r}, and this replcheck reads {_SCHEMA}")
     content = document.get("seal")
-    digest = hashlib.sha256(canonical(content)).hexdigest()
+    digest = canonical_digest(content)
     if document.get("sha256") != digest:
         raise _unbelievable(path, "its content was changed after it was written")
     if isinstance(content, Mapping) and content.get("format") != MANIFEST_FORMAT:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from replcheck.drill.sealed_parts import Damage, Gathering, Lack, Taken, merged
 from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.postgres.digests import RowHash
-from replcheck.postgres.failures import is_corruption, is_too_wide
+from replcheck.postgres.failures import is_corruption, is_disk_failure, is_too_wide
 from replcheck.postgres.portable import PortableRow
 from replcheck.postgres.seal_digests import digest_parts
 from replcheck.postgres.session import Session
 
 REDEFINED = Lack(
     code="redefined",
-    reason="it was rewritten, redefined or dropped meanwhile",
-    hint="Try again when no DDL runs.",
+    reason="it was refreshed, rewritten, redefined or dropped meanwhile",
+    hint="Try again when nothing refreshes, rewrites or redefines it.",
 )
 LOCKED = Lack(
     code="locked",
@@ -202,7 +202,7 @@ class PartReader:
                 self._give_up(gathering, TOO_SLOW)
         elif isinstance(error, StatementCancelled):
             self._kept_out(gathering, taken)
-        elif is_corruption(error):
+        elif is_corruption(error) and not is_disk_failure(error):
             if not gathering.halve(taken):
                 gathering.refuse(taken, Damage(error.sqlstate, error.block))
             self._enqueue(gathering)

@@ -16,7 +16,7 @@ from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.software import ProgramsFor
 from replcheck.errors import ProgramError
-from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, Target, TargetKind
+from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, SealedPoint, Target, TargetKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.seal import SealManifest
 from replcheck.postgres.assertions import Assertion
@@ -111,6 +111,11 @@ def sealed_target(target: Target, seal: SealManifest) -> Target:
         name=seal.restore_point.name,
         lsn=seal.restore_point.lsn,
         system_identifier=seal.server.system_identifier,
+        sealed=SealedPoint(
+            made_at=seal.restore_point.created_at,
+            timeline=seal.restore_point.timeline,
+            segment_bytes=seal.server.segment_bytes,
+        ),
     )
 
 
@@ -137,6 +142,17 @@ class _SealOfDumps:
         return SealLayer(self.wishes.seal, jobs=self.wishes.jobs, dump_file=file).run(case)
 
 
+def never_for(kind: BackupKind, layer: LayerName) -> str:
+    """Say why no backup of a kind can have a layer; empty where one can."""
+    if layer is LayerName.MANIFEST and kind is not BackupKind.BASE:
+        return "only a base backup has one"
+    if layer is LayerName.CHECKSUMS and not kind.physical:
+        return f"a {kind.value} brings no pages of its own"
+    if layer is LayerName.PRIMARY and not kind.physical:
+        return f"a {kind.value} has no transaction ids of the primary"
+    return ""
+
+
 def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, str]]:
     if wishes.wanted is not None:
         yield from ((name, _NOT_ASKED) for name in LayerName if name not in wishes.wanted)
@@ -144,12 +160,11 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
         yield LayerName.SEAL, "no seal was named as the target"
     if not wishes.nodes:
         yield LayerName.PRIMARY, "no primary was named"
-    elif not kind.physical:
-        yield LayerName.PRIMARY, f"a {kind.value} has no transaction ids of the primary"
-    if kind is not BackupKind.BASE:
-        yield LayerName.MANIFEST, "only a base backup has one"
-    if not kind.physical:
-        yield LayerName.CHECKSUMS, f"a {kind.value} brings no pages of its own"
+    elif reason := never_for(kind, LayerName.PRIMARY):
+        yield LayerName.PRIMARY, reason
+    for name in (LayerName.MANIFEST, LayerName.CHECKSUMS):
+        if reason := never_for(kind, name):
+            yield name, reason
     if not wishes.assertions:
         yield LayerName.ASSERTIONS, "no assertions are configured"
 

@@ -16,7 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 from types import MappingProxyType
 
-from replcheck.drill.archive import Archive, Feeder, inspect_segment
+from replcheck.drill.archive import Archive, CommandArchive, Feeder, NoArchive, inspect_segment
 from replcheck.drill.diagnosis import LogFacts, failure, read_log, refusal
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.segments import CreationFinder, segment_facts
@@ -32,7 +32,7 @@ from replcheck.drill.wal import (
     segment_number,
     timeline_at,
 )
-from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, NodeError, ProgramError
+from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, NodeError, NotArchived, ProgramError
 from replcheck.model.drill import RecoveryFacts, Target, TargetKind
 from replcheck.model.wal import Lsn
 from replcheck.postgres import recovery_state
@@ -317,8 +317,25 @@ class Recovery:
             raise _TooLow(log.too_low)
         found = failure(log, self._progress(log))
         if found.code in ("target_not_reached", "wal_incomplete", "wal_missing"):
-            return self._cause(log, replayed=log.redo_done) or self._with_missing(found, log)
+            return self._cause(log, replayed=log.redo_done) or self._unsupplied(found) or self._with_missing(found, log)
         return found
+
+    def _unsupplied(self, found: DrillError) -> DrillBlocked | None:
+        """Return that nothing hands out WAL, as it seems: that is the configuration's fault, and not the backup's."""
+        asked, served = len(self._feeder.feed.absent()), self._feeder.feed.served
+        if isinstance(self._archive, NoArchive) and found.code == "target_not_reached":
+            return DrillBlocked(
+                f"no WAL archive is named, and the backup's own WAL ends before {self._target.text}",
+                code="no_archive",
+                hint="Name the folder of the WAL archive with --wal DIR, or as `wal` of the backup.",
+            )
+        if isinstance(self._archive, CommandArchive) and not served:
+            return DrillBlocked(
+                f"restore_command brought none of the {asked} WAL files that it was asked for: it may be wrong",
+                code="archive_silent",
+                hint="Try it by hand for a file of the archive, as the account that the scratch server runs under.",
+            )
+        return None
 
     def _cause(self, log: LogFacts, *, replayed: Lsn | None) -> BackupRefuted | None:
         """Return the hole or the damaged file that recovery ended at, None where the archive just ends."""
@@ -414,6 +431,8 @@ class Recovery:
         position = log.bad_record or log.redo_done or self._start.redo
         fallback = Segment(number=segment_number(position, size), timeline=timeline_at(position, timeline, history))
         missing = absent[-1] if absent else fallback.name(size)
+        if self._ends_before_seal(found, position):
+            return NotArchived(missing, owed=_owed(missing, self._target, size), progress=self._progress(log))
         hint = found.hint or "Check that the archive is complete."
         if self._target.kind is TargetKind.TIME:
             hint = "A time counts as reached only once a later commit has been archived."
@@ -421,6 +440,13 @@ class Recovery:
             hint = "Check that the WAL after it has been archived."
         message = f"{found.message}; WAL file {missing} is not there"
         return not_reached(message, self._target, code=found.code, hint=hint)
+
+    def _ends_before_seal(self, found: DrillError, position: Lsn) -> bool:
+        """Return whether all WAL up to its end was replayed, and the seal's restore point lies behind that."""
+        sealed, lsn = self._target.sealed, self._target.lsn
+        if sealed is None or lsn is None or found.code != "target_not_reached":
+            return False
+        return position < lsn and timeline_at(Lsn(lsn - 1), *self._line()) == sealed.timeline
 
     def _progress(self, log: LogFacts) -> str:
         if log.redo_done is None:
@@ -520,6 +546,13 @@ def not_reached(message: str, target: Target, *, code: str, hint: str) -> DrillE
             hint="Check the name, and that the WAL after it has been archived; a seal says where it lies.",
         )
     return BackupRefuted(message, code=code, hint=hint)
+
+
+def _owed(missing: str, target: Target, segment_bytes: int) -> bool:
+    """Return whether a file was full when a seal was made: it comes before the one that holds the restore point."""
+    segment = Segment.parse(missing, segment_bytes)
+    assert target.lsn is not None  # noqa: S101 - a seal's target has it
+    return segment is not None and segment.number < segment_number(Lsn(target.lsn - 1), segment_bytes)
 
 
 def neutralise(data_dir: Path) -> None:

@@ -6,11 +6,14 @@ drills from sharing the room, no verdict rests on it.
 
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from replcheck.config.model import CommandBackup
 from replcheck.drill import scratch as directories
+from replcheck.drill.provided import destroy_provided
 from replcheck.drill.scratch import Scratch
 from replcheck.errors import DrillBlocked, ProgramError
 from replcheck.postgres.programs import Account, server_account
@@ -31,6 +34,18 @@ class FolderRoom:
         self._hold()
         try:
             return directories.remove_abandoned(self.root, kept=kept)
+        finally:
+            self._let_go()
+
+    def destroy(self, commands: Mapping[str, CommandBackup], *, kept: bool = False) -> list[str]:
+        """Have what drills that are gone had provided outside destroyed, and return why that failed, a clause each.
+
+        `commands` are the backups of the kind `command` of the configuration, by name. Raises DrillBlocked as `clean`.
+        """
+        self._hold()
+        try:
+            states = directories.find_provided(self.root, kept=kept)
+            return [why for state in states if (why := destroy_provided(state, commands.get(state.backup)))]
         finally:
             self._let_go()
 

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,6 +71,18 @@ class Scratch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provided:
+    """What a command of the user's was asked to provide outside a scratch directory; holds no secret."""
+
+    variables: Mapping[str, str]
+    """What the destroy command is told by its environment; of a connection string what anybody may see."""
+    destroy: str
+    """SHA-256 of the destroy command, which tells whether a configuration still has the same."""
+    where: str = ""
+    """Where the server is, as it may be shown; empty where it was not handed over yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScratchState:
     """What the marker of a scratch directory says."""
 
@@ -82,6 +94,8 @@ class ScratchState:
     kept: bool
     """Whether it was left on purpose."""
     created_by: ProcessState
+    provided: Provided | None = None
+    """What must be destroyed outside, before the directory may go; None where nothing is."""
 
     @property
     def abandoned(self) -> bool:
@@ -108,8 +122,13 @@ class ScratchState:
             if status.st_uid != os.geteuid() or data.pop("kind") != _KIND or data.pop("format") != _FORMAT:
                 raise ValueError(path)
             maker = ProcessState(**data.pop("created_by"))
+            given = data.pop("provided", None)
             state = cls(
-                directory=Path(data.pop("directory")), socket_dir=Path(data.pop("socket_dir")), created_by=maker, **data
+                directory=Path(data.pop("directory")),
+                socket_dir=Path(data.pop("socket_dir")),
+                created_by=maker,
+                provided=Provided(**given) if given is not None else None,
+                **data,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise ValueError(f"{directory} is no scratch directory of ours") from exc
@@ -164,13 +183,32 @@ def check_space(folder: Path, needed_bytes: int | None) -> None:
             f"there is no room for the copy in {folder}: it needs {format_size(needed_bytes + _RESERVE_BYTES)},"
             f" and {format_size(free)} are free",
             code="no_space",
-            hint="Choose a folder on another file system as drill.scratch.",
+            hint="Choose a folder on another file system with --scratch, or as drill.scratch.",
         )
 
 
 def keep(scratch: Scratch) -> None:
     """Note that a scratch directory is left on purpose; only `replcheck drill --clean` removes it then."""
     replace(ScratchState.load_from(scratch.directory), kept=True).save()
+
+
+def note_provided(scratch: Scratch, provided: Provided | None) -> None:
+    """Note what a command is about to provide outside, or None once it is destroyed; raise DrillBlocked if it cannot.
+
+    Whoever finds the directory then knows of it, whatever becomes of us.
+    """
+    try:
+        replace(ScratchState.load_from(scratch.directory), provided=provided).save()
+    except (OSError, ValueError) as exc:
+        raise DrillBlocked(
+            f"nothing can be noted in the scratch directory {scratch.directory}", code="scratch_unusable"
+        ) from exc
+
+
+def find_provided(root: Path, *, kept: bool = False) -> list[ScratchState]:
+    """Return the directories of drills that are gone and had something provided; with `kept`, also on purpose."""
+    found = [state for state in find_scratch(root) if state.provided is not None]
+    return [state for state in found if state.abandoned or (kept and not _in_use(state))]
 
 
 def find_scratch(root: Path) -> Iterator[ScratchState]:
@@ -183,17 +221,46 @@ def find_scratch(root: Path) -> Iterator[ScratchState]:
 def remove_abandoned(root: Path, *, kept: bool = False) -> list[Path]:
     """Remove what drills that are gone left under a folder and return it; with `kept`, also what was left on purpose.
 
-    A directory whose drill still runs is never touched.
+    A directory whose drill still runs is never touched, nor one that is needed to destroy what was provided outside.
     """
     gone = [state for state in find_scratch(root) if state.abandoned or (kept and not _in_use(state))]
+    gone = [state for state in gone if state.provided is None]
     for state in gone:
         _remove(state)
     return [state.directory for state in gone]
 
 
 def remove_scratch(scratch: Scratch) -> None:
-    """Stop the scratch server, if there is one, and delete the directory; nothing is assumed about its state."""
-    _remove(ScratchState.load_from(scratch.directory))
+    """Stop the scratch server, if there is one, and delete the directory; nothing is assumed about its state.
+
+    Raise DrillBlocked where what was provided outside is not destroyed: the directory is left for the next drill then.
+    """
+    state = ScratchState.load_from(scratch.directory)
+    if state.provided is not None:
+        raise DrillBlocked(
+            f"{scratch.directory} is left, so that the next drill knows of it",
+            code="destroy_failed",
+            hint='Try "replcheck drill --clean" with the same configuration.',
+        )
+    _remove(state)
+
+
+def require_drills_folder(root: Path) -> None:
+    """Raise DrillBlocked where a folder holds what is no drill's: it was hardly meant. What is missing passes."""
+    try:
+        stranger = next((entry.name for entry in root.iterdir() if not _is_ours(entry)), None)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise DrillBlocked(
+            f"folder {root} cannot be looked at: {(exc.strerror or 'unknown error').lower()}", code="scratch_unusable"
+        ) from exc
+    if stranger is not None:
+        raise DrillBlocked(
+            f"folder {root} is not a drill's: it holds {stranger}",
+            code="scratch_not_empty",
+            hint="Name the folder that drills were given with --scratch, or as drill.scratch.",
+        )
 
 
 def remove_root(root: Path) -> None:
@@ -225,19 +292,19 @@ def _make_root(root: Path) -> bool:
         raise DrillBlocked(
             f"folder {root} cannot be used for scratch servers: {exc.strerror}",
             code="scratch_unusable",
-            hint="Choose another one as drill.scratch.",
+            hint="Choose a folder that can be written to with --scratch, or as drill.scratch.",
         ) from exc
     if strangers:
         raise DrillBlocked(
             f"folder {root} is not empty and not a drill's: it holds {strangers[0]}",
             code="scratch_not_empty",
-            hint="Choose an empty folder, or one that does not exist yet, as drill.scratch.",
+            hint="Choose an empty folder, or one that does not exist yet, with --scratch or as drill.scratch.",
         )
     if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX):
         raise DrillBlocked(
             f"folder {root} is not safe: other users can change it",
             code="scratch_unsafe",
-            hint="Choose a folder of your own as drill.scratch.",
+            hint="Choose a folder of your own with --scratch, or as drill.scratch.",
         )
     return new
 
@@ -259,7 +326,9 @@ def _make(root: Path, run_id: str, backup: str, account: Account | None) -> Scra
         make_private_folder(directory, account)
     except OSError as exc:
         raise DrillBlocked(
-            f"scratch directory {directory} cannot be made: {exc.strerror}", code="scratch_unusable"
+            f"scratch directory {directory} cannot be made: {exc.strerror}",
+            code="scratch_unusable",
+            hint="Choose a folder that can be written to with --scratch, or as drill.scratch.",
         ) from exc
     maker = ProcessState.of(os.getpid(), "drill")
     assert maker is not None, "this very process is alive"  # noqa: S101

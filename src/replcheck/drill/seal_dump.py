@@ -11,6 +11,7 @@ from replcheck.drill.seal_options import SealOptions
 from replcheck.errors import Interrupted, UsageError
 from replcheck.model.seal import SealedDump
 from replcheck.postgres.dumping import claim_place, dump, find_dump_program, remove_dump
+from replcheck.postgres.dumps import DumpDamagedError, DumpUnsupportedError, NotADumpError, examine_dump
 
 _BLOCK_BYTES = 1 << 20
 
@@ -70,7 +71,28 @@ async def take_dump(
         sha256=digest,
         size_bytes=size_bytes,
         program=program.version,
+        created=created_at(file),
     )
+
+
+def created_at(file: Path) -> str:
+    """Return what an archive of pg_dump says of when it was begun; empty where it says nothing that can be read."""
+    try:
+        dump = examine_dump(file)
+    except (DumpDamagedError, DumpUnsupportedError, NotADumpError, OSError):
+        return ""
+    told = dump.taken_at if dump.format.archive else None
+    # The archive names no zone: what is compared with it later may be read on a machine that lives in another.
+    return told.replace(tzinfo=None).isoformat(sep=" ") if told is not None else ""
+
+
+def is_sealed_dump(file: Path, sealed: SealedDump) -> bool:
+    """Return whether a file is the dump that was taken with a seal, be it changed since.
+
+    An archive says when it was begun; without that, its name must do.
+    """
+    told = created_at(file)
+    return told == sealed.created if told and sealed.created else file.name == Path(sealed.file).name
 
 
 def discard_dump(dump: SealedDump | None) -> None:

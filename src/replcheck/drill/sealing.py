@@ -87,6 +87,19 @@ async def seal_primary(
         await sealing.close()
 
 
+def granted_in(names: Sequence[str], connected: str) -> str:
+    """Return the database in which a grant helps and is looked for: that of the connection string, else a user's own.
+
+    Templates come last: what is granted there goes on into every database that is made from them.
+
+    >>> granted_in(["template1", "clinic", "postgres"], "postgres"), granted_in(["template1", "clinic"], "postgres")
+    ('postgres', 'clinic')
+    """
+    if connected in names:
+        return connected
+    return next((name for name in names if not name.startswith("template")), names[0])
+
+
 class _Sealing:
     def __init__(self, primary: NodeHandle, options: SealOptions, *, emit: Emit, stop: asyncio.Event) -> None:
         self._primary = primary
@@ -180,12 +193,14 @@ class _Sealing:
 
     async def _in_order(self) -> list[HeldDatabase]:
         """Return the databases, the busiest first in which the role may make a restore point."""
-        activity = await read_activity(await self._primary.control())
+        control = await self._primary.control()
+        activity = await read_activity(control)
         busiest = sorted(self._held, key=lambda held: -activity.get(held.database.oid, 0))
         for held in busiest:
             if await may_make_point(held.session):
                 return [held, *(other for other in busiest if other is not held)]
-        raise not_allowed(self._primary.name, busiest[0].name, self._primary.facts.privileges.role)
+        database = granted_in([held.name for held in busiest], control.database)
+        raise not_allowed(self._primary.name, database, self._primary.facts.privileges.role)
 
     async def _digest(self) -> SealedDump | None:
         for held in self._held:

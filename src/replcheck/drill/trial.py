@@ -16,13 +16,21 @@ from pathlib import Path
 from typing import Protocol
 
 from replcheck import __version__
-from replcheck.drill import verdict
+from replcheck.drill import archiving, verdict
 from replcheck.drill.backups.source import BackupSource, Restored
 from replcheck.drill.choice import chosen
 from replcheck.drill.layers.layer import Case, Layer, Moment
 from replcheck.drill.scratch import Scratch, check_space
 from replcheck.drill.stages import Stages
-from replcheck.errors import BackupRefuted, DrillError, Interrupted, NodeError, ProgramError, ReplcheckError
+from replcheck.errors import (
+    BackupRefuted,
+    DrillError,
+    Interrupted,
+    NodeError,
+    NotArchived,
+    ProgramError,
+    ReplcheckError,
+)
 from replcheck.events import BackupChosen, Emit, LayerFinished, ProblemFound
 from replcheck.model.drill import (
     BackupKind,
@@ -91,6 +99,8 @@ class Trial:
     needs_room: bool = True
     """Whether the copy lies in the scratch directory."""
     notes: tuple[str, ...] = ()
+    known: tuple[Problem, ...] = ()
+    """What was found before it began."""
 
 
 def run_trial(
@@ -155,12 +165,14 @@ class _Attempt:
 
     def run(self) -> None:
         """Come as far as possible; what stops the drill becomes a problem."""
+        for problem in self.trial.known:
+            self._problem(problem)
         try:
             self._restore(self._locate())
             self._prove(Moment.OPEN)
             self._prove_stopped()
         except (ReplcheckError, OSError) as error:
-            self._problem(_problem_of(self._cause(error)))
+            self._problem(self._judged(self._cause(error)))
 
     def clean_up(self) -> None:
         """Undo everything outside and inside the scratch directory, unless it is to be kept and the copy is open."""
@@ -224,6 +236,20 @@ class _Attempt:
         except Interrupted as interrupt:
             return interrupt
         return error
+
+    def _judged(self, error: ReplcheckError | OSError) -> Problem:
+        """Return an error as a problem; where the archive ends before a seal, its age decides whose fault that is."""
+        target = self.trial.target
+        if not isinstance(error, NotArchived) or target.sealed is None:
+            return _problem_of(error)
+        lack = archiving.Lack(
+            seal_id=target.seal_id or "",
+            made_at=target.sealed.made_at,
+            missing=error.missing,
+            owed=error.owed,
+            progress=error.progress,
+        )
+        return archiving.lack_problem(lack, now=self.trial.started_at, delay_s=self.trial.limits.archive_delay_s)
 
     @property
     def _interrupted(self) -> bool:

@@ -30,6 +30,8 @@ UNMEASURED = "limit_unmeasured"
 NOT_REACHED = "target_not_reached"
 REQUIRED = "layer_required"
 ASKED_FOR = "layer_not_run"
+_OF_SOME_KINDS = (LayerName.MANIFEST, LayerName.CHECKSUMS)
+_ELSEWHERE = "Require it of those backups alone that can have it: by `require` of a backup instead of drill.require."
 SEAL_SCOPE = "the seal was not made of everything"
 """How the note begins that names what a seal was limited to."""
 
@@ -145,6 +147,7 @@ def required_problems(layers: Iterable[LayerReport], required: Collection[LayerN
                 code=REQUIRED,
                 what=f'the layer "{layer.name.value}" is required and did not run{because}',
                 blame=Blame.ENVIRONMENT,
+                hint=_ELSEWHERE if layer.by_design and layer.name in _OF_SOME_KINDS else layer.hint,
             )
 
 

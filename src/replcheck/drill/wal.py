@@ -163,5 +163,20 @@ def reach(
     )
 
 
+def contiguous_end(names: Iterable[str], first: int, *, segment_bytes: int) -> int | None:
+    """Return the number behind the last of the segments that follow one another from `first` on, of any timeline.
+
+    None where none is there, or another lies behind a gap.
+
+    >>> [contiguous_end([Segment(n, 1).name(1 << 24) for n in there], 3, segment_bytes=1 << 24)
+    ...  for there in ((2, 3, 4), (3, 5), (1, 2))]
+    [5, None, None]
+    """
+    numbers = {
+        s.number for name in names if (s := Segment.parse(name, segment_bytes)) is not None and s.number >= first
+    }
+    return first + len(numbers) if numbers and max(numbers) - first + 1 == len(numbers) else None
+
+
 def _per_high(segment_bytes: int) -> int:
     return 0x100000000 // segment_bytes

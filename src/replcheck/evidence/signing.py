@@ -16,7 +16,7 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] #
 from replcheck.errors import ConfigurationError
 
 _TOO_OPEN = stat.S_IWGRP | stat.S_IRWXO
-_HOW_TO_MAKE = "Make one with: openssl genpkey -algorithm ed25519 -out FILE; chmod 600 FILE"
+_HOW_TO_MAKE = "Make one with: replcheck evidence keys FILE"
 
 
 class SignatureInvalid(Exception):
@@ -57,10 +57,11 @@ def _signer(pem: bytes) -> CryptoSigner | None:
     return CryptoSigner(key) if isinstance(key, Ed25519PrivateKey) else None
 
 
-def sign(payload: bytes, payload_type: str, signer: CryptoSigner) -> dict[str, Any]:
-    """Return the signed envelope as a JSON object."""
+def sign(payload: bytes, payload_type: str, signer: CryptoSigner | None) -> dict[str, Any]:
+    """Return the signed envelope as a JSON object; without a signer, one with no signature."""
     envelope = Envelope(payload, payload_type, {})
-    envelope.sign(signer)
+    if signer is not None:
+        envelope.sign(signer)
     plain: dict[str, Any] = json.loads(json.dumps(envelope.to_dict()))
     return plain
 

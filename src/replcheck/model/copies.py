@@ -55,6 +55,8 @@ class CopyStanding:
     refuted: bool = False
     """Whether something speaks against it: an audit found it diverged, or it was last seen not to be a running copy.
     False also where it is merely not proven any more."""
+    diverged: bool = False
+    """Whether an audit found it so, and no later one takes that back."""
 
 
 def standings(
@@ -92,11 +94,27 @@ def _replica(
     last = max((proof for proof in own if proof.whole), key=lambda proof: proof.finished_at, default=None)
     if last is None:
         reason = "a part of it was found diverged" if diverged else "it was never audited as a whole"
-        return CopyStanding(node=node, proven=False, proof=None, age_s=None, reason=reason, refuted=diverged or gone)
+        return CopyStanding(
+            node=node,
+            proven=False,
+            proof=None,
+            age_s=None,
+            reason=reason,
+            refuted=diverged or gone,
+            diverged=diverged,
+        )
     age_s = _seconds(moment, last.proven_at)
     reason = _doubt(last, age_s, max_age_s, diverged=diverged) or _interruption(last, moment, spans)
     refuted = bool(reason) and (diverged or gone)
-    return CopyStanding(node=node, proven=not reason, proof=last, age_s=age_s, reason=reason, refuted=refuted)
+    return CopyStanding(
+        node=node,
+        proven=not reason,
+        proof=last,
+        age_s=age_s,
+        reason=reason,
+        refuted=refuted,
+        diverged=bool(reason) and diverged,
+    )
 
 
 def _is_gone(newest: NodeSpan, moment: datetime) -> bool:

@@ -173,6 +173,8 @@ class LayerReport:
     by_design: bool = False
     """For a layer that did not run: True where it makes no sense for this backup, or was not asked for. It changes no
     outcome then."""
+    hint: str = ""
+    """What lets it look at everything the next time, as a sentence; empty where nothing is known to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,16 @@ class TargetKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPoint:
+    """What a seal tells of its restore point beside its name and position."""
+
+    made_at: datetime
+    timeline: int
+    segment_bytes: int
+    """Size of a WAL file of the cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A point of recovery, as it was asked for; at most one of `time`, `lsn` and `name` is set, but for a seal's."""
 
@@ -233,6 +245,8 @@ class Target:
     seal_id: str | None = None
     system_identifier: int | None = None
     """Of the cluster that a seal was taken of; None where the target tells of none."""
+    sealed: SealedPoint | None = None
+    """Of a seal that was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +273,8 @@ class DrillLimits:
     """Recovery time objective."""
     max_age_s: float | None = None
     """Recovery point objective."""
+    archive_delay_s: float = 3600.0
+    """How long a WAL file that is full may be missing from the archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

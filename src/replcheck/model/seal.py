@@ -71,6 +71,8 @@ class SealedServer:
     """Hash of a known row: servers whose hashes can be compared have the same."""
     block_size: int
     data_checksums: bool
+    segment_bytes: int = 16 * 1024**2
+    """Size of a WAL file."""
 
     @property
     def architecture(self) -> str:
@@ -231,6 +233,8 @@ class SealedDump:
     size_bytes: int
     program: str
     """The version of pg_dump."""
+    created: str = ""
+    """When pg_dump began, as its archive says it, in its own zone; empty for plain SQL, which tells nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from replcheck.model.live import ClusterView, NodeView
+from replcheck.model.live import ClusterView, NodeState, NodeView
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 
 SPAN_S = 10.0
 """How long a span is at most when it is first written."""
 
+_FIRST_ANSWERS_S = 5.0
 AnySpan = TypeVar("AnySpan", NodeSpan, WatchSpan)
 
 
@@ -54,6 +55,8 @@ class SpanBuilder:
 
     def take(self, view: ClusterView) -> Spans:
         """Take the next view; return the spans that it ends."""
+        if _has_just_begun(view):
+            return Spans()
         ended: list[NodeSpan] = []
         for node in view.nodes:
             seen = _sample_of(node, view.at, self._nodes.get(node.node))
@@ -125,6 +128,12 @@ def latest_spans(view: ClusterView) -> tuple[NodeSpan, ...]:
     """Return a span of the one moment of a view for each of its nodes that was ever seen."""
     samples = [_sample_of(node, view.at, None) for node in view.nodes]
     return tuple(sample for sample in samples if sample is not None)
+
+
+def _has_just_begun(view: ClusterView) -> bool:
+    """Return whether a watch is so young that some node has had no time to answer: it is not short of a copy."""
+    unseen = any(node.state is NodeState.UNSEEN for node in view.nodes)
+    return unseen and (view.at - view.watched_since).total_seconds() < _FIRST_ANSWERS_S
 
 
 def _sample_of(node: NodeView, at: datetime, before: NodeSpan | None) -> NodeSpan | None:

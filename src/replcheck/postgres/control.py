@@ -1,6 +1,7 @@
 """What a data directory says of itself: its version, and its control file through pg_controldata."""
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,3 +89,16 @@ def major_of(version_text: str) -> int | None:
     """
     match = re.match(r"\d{1,2}", version_text.strip())
     return int(match[0]) if match else None
+
+
+def stored_system_identifier(data_dir: Path) -> int | None:
+    """Return the system identifier that a control file begins with; None where it cannot be read.
+
+    What the file holds is not verified here (pg_control.h, ControlFileData).
+    """
+    try:
+        with (data_dir / "global" / "pg_control").open("rb") as file:
+            begin = file.read(8)
+    except OSError:
+        return None
+    return int.from_bytes(begin, sys.byteorder) if len(begin) == 8 and any(begin) else None

@@ -14,6 +14,7 @@ from replcheck.model.names import qualified
 from replcheck.postgres import local
 from replcheck.postgres.amcheck import STALE_COLLATIONS, STALE_DEFAULT, fault_of, is_report
 from replcheck.postgres.copies import NODE, CopyConnection
+from replcheck.postgres.failures import is_disk_failure
 from replcheck.postgres.nodes import text
 from replcheck.postgres.session import Statement
 
@@ -132,7 +133,7 @@ def check(copy: CopyConnection, schema: str, checkable: Checkable, *, every_row:
         statement = sql.SQL("SELECT {}({}::bigint::oid::regclass, {})")
         copy.fetch(statement.format(function, sql.Literal(checkable.oid), sql.Literal(every_row)))
     except StatementFailed as error:
-        if not is_report(error):
+        if not is_report(error) or is_disk_failure(error):
             raise
         fault = fault_of(error)
         if fault.row is not None:

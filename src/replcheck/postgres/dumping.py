@@ -2,7 +2,8 @@
 
 It connects with the caller's own environment, so that it finds the password file and certificates that the session
 found. A password of the connection string goes by its environment, never by its arguments, which everybody can list.
-What it says is thrown away: it can quote names and values.
+Of what it says only known sentences are passed on, and of these the kind and name of the object that was refused: the
+rest can quote values.
 """
 
 import os
@@ -13,14 +14,37 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from replcheck.errors import ProgramError, UsageError
+from replcheck.model.names import printable
 from replcheck.postgres import dsn as dsn_words
 from replcheck.postgres.programs import available_programs
 
 _VERSION = re.compile(r"\(PostgreSQL\) ((\d+)[.\w]*)")
 _FORMATS: Mapping[str, str] = {"custom": "c", "directory": "d", "tar": "t", "plain": "p"}
 _POLL_S = 0.1
+_SAID_BYTES = 64 * 1024
+_DENIED = re.compile(
+    r"ERROR:  permission denied for (?P<kind>table|view|materialized view|sequence|schema|function|large object|foreign"
+    r" server|foreign table|type) (?P<name>.+)$",
+    re.MULTILINE,
+)
+_HIDDEN = re.compile(r'ERROR:  query would be affected by row-level security policy for table "(?P<name>[^"\n]+)"')
+_RIGHT = {"schema": "USAGE", "type": "USAGE", "foreign server": "USAGE", "function": "EXECUTE"}
+_KNOWN = (
+    (
+        "canceling statement due to lock timeout",
+        "had to wait for a lock for too long (SQLSTATE 55P03)",
+        "Seal again when no table is being redefined.",
+    ),
+    ("No space left on device", "found no room for the dump", "Name a place with more room with --dump."),
+    (
+        "server version mismatch",
+        "is older than the server",
+        "Name the folder of newer programs under drill.programs.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +111,27 @@ def dump(
     arguments = [str(program.path), "--dbname", dsn_words.written(open_words), "--snapshot", snapshot, "--no-password"]
     arguments += ["--format", _FORMATS[format_], "--file", str(file), "--lock-wait-timeout", "10s"]
     try:
-        process = subprocess.Popen(
-            arguments,
-            env=environment,
-            umask=0o077,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with TemporaryFile() as said:
+            process = subprocess.Popen(
+                arguments,
+                env=environment,
+                umask=0o077,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+            status = _ended(process, obey)
+            said.seek(0)
+            told = said.read(_SAID_BYTES).decode("utf-8", "replace")
     except OSError as error:
         raise ProgramError(f"pg_dump cannot be run: {(error.strerror or 'unknown error').lower()}") from error
+    if status != 0:
+        raise dump_failure(status, told)
+
+
+def _ended(process: "subprocess.Popen[bytes]", obey: Callable[[], None]) -> int:
+    """Wait for the end of pg_dump and return its status; what `obey` raises ends it."""
     try:
         while process.poll() is None:
             obey()
@@ -106,11 +140,31 @@ def dump(
         process.terminate()
         process.wait()
         raise
-    if process.returncode != 0:
-        raise ProgramError(
-            f"pg_dump ended with status {process.returncode}; what it said is not shown, since it may quote rows",
-            hint="Run pg_dump by hand with the same role: a missing privilege on a table or large object is likely.",
+    return process.returncode
+
+
+def dump_failure(status: int, said: str) -> ProgramError:
+    """Return why pg_dump failed, as far as a known sentence tells (PostgreSQL source, aclchk.c and rls.c)."""
+    if denied := _DENIED.search(said):
+        kind, name = denied["kind"], printable(denied["name"])
+        more = "; pg_read_all_data covers none, README has the statement for all" if kind == "large object" else ""
+        return ProgramError(
+            f"pg_dump may not read {kind} {name} (SQLSTATE 42501)",
+            hint=f"Grant it to the role that seals: GRANT {_RIGHT.get(kind, 'SELECT')} ON {kind.upper()} {name}{more}.",
         )
+    if hidden := _HIDDEN.search(said):
+        return ProgramError(
+            f"pg_dump cannot read all rows of table {printable(hidden['name'])}: row-level security hides some from the"
+            " role (SQLSTATE 42501)",
+            hint="Let the role that seals see them, as a superuser: ALTER ROLE ... BYPASSRLS.",
+        )
+    for words, message, hint in _KNOWN:
+        if words in said:
+            return ProgramError(f"pg_dump {message}", hint=hint)
+    return ProgramError(
+        f"pg_dump ended with status {status}; what it said is not shown, since it may quote rows",
+        hint="Run pg_dump by hand with the same role: a missing privilege on a table or large object is likely.",
+    )
 
 
 def claim_place(file: Path, format_: str) -> None:

@@ -64,6 +64,10 @@ class DumpDamagedError(ValueError):
         self.code = code
 
 
+class NotADumpError(ValueError):
+    """Why something is not recognised as a dump at all, in one clause."""
+
+
 class DumpUnsupportedError(ValueError):
     """Why something may be a backup, but none that can be restored here, in one clause."""
 
@@ -95,18 +99,20 @@ class Dump:
 def examine_dump(path: Path) -> Dump:
     """Return what a file or folder is.
 
-    Raises DumpDamagedError where it is no dump or its head is damaged, DumpUnsupportedError where it is another kind of
-    backup, and OSError where it cannot be read.
+    Raises NotADumpError where nothing tells that it was one, DumpDamagedError where its head is damaged,
+    DumpUnsupportedError where it is another kind of backup, and OSError where it cannot be read.
     """
     if path.is_dir():
         if not (path / _TOC_NAME).is_file():
-            raise DumpDamagedError("is a folder without toc.dat", code="not_a_backup")
+            if any(path.glob("[0-9]*.dat*")):
+                raise DumpDamagedError("lacks its table of contents, toc.dat", code="dump_file_missing")
+            raise NotADumpError("is a folder without toc.dat")
         size = sum(part.stat().st_size for part in path.iterdir() if part.is_file())
         return _archive(path, DumpFormat.DIRECTORY, _read_head(path / _TOC_NAME), size)
     head, size = _read_head(path), path.stat().st_size
     if not head:
         raise DumpDamagedError("is empty", code="dump_truncated")
-    if head.startswith(MAGIC):
+    if _resembles(head, MAGIC):
         return _archive(path, DumpFormat.CUSTOM, head, size)
     if head.startswith(_GZIP):
         inner = _gunzipped_head(path)
@@ -144,6 +150,15 @@ def check_whole(dump: Dump, data_entries: frozenset[int], *, progressed: Callabl
             pass  # Each block has its length, and the stream its checksum: whoever reads them to the end knows.
 
 
+def _resembles(head: bytes, magic: bytes) -> bool:
+    """Return whether a file begins like that, be it with one byte of it damaged.
+
+    >>> [_resembles(head, b"PGDMP") for head in (b"PGDMP.", b"?GDMP.", b"PGCOPY", b"PG")]
+    [True, True, False, False]
+    """
+    return sum(one == other for one, other in zip(head, magic, strict=False)) >= len(magic) - 1
+
+
 def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_HEAD_BYTES)
@@ -171,7 +186,7 @@ def _tar_toc(path: Path) -> bytes:
         with tarfile.open(path, "r:") as archive:
             first = archive.next()
             if first is None or first.name not in _TOC_NAMES:
-                raise DumpDamagedError("is a tar archive that does not begin with toc.dat", code="not_a_backup")
+                raise NotADumpError("is a tar archive that does not begin with toc.dat")
             file = archive.extractfile(first)
             return file.read(_HEAD_BYTES) if file is not None else b""
     except tarfile.TarError as exc:
@@ -252,7 +267,9 @@ def _plain(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:
     if _CLUSTER in begin:
         raise DumpUnsupportedError("was made by pg_dumpall, and holds roles or several databases")
     if _PLAIN not in begin:
-        raise DumpDamagedError("is no dump of pg_dump: neither an archive nor its SQL", code="not_a_backup")
+        if any(found.search(head) for found in (_MADE_BY, _MADE_FROM)) or _PLAIN_END in _tail(path):
+            raise DumpDamagedError("lacks the line that a dump of pg_dump begins with", code="dump_corrupt")
+        raise NotADumpError("is no dump of pg_dump: neither an archive nor its SQL")
     made_by, made_from, encoding = (found.search(head) for found in (_MADE_BY, _MADE_FROM, _ENCODING))
     if encoding is not None and encoding[1].decode().upper() in _UNSAFE_ENCODINGS:
         # Plain dumps are cut into statements byte by byte.
@@ -269,12 +286,14 @@ def _plain(path: Path, kind: DumpFormat, head: bytes, size: int) -> Dump:
     )
 
 
-def _check_plain_end(path: Path) -> None:
-    size = path.stat().st_size
+def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
-        file.seek(max(0, size - 4096))
-        tail = file.read()
-    if _PLAIN_END not in tail.replace(b"\r\n", b"\n"):
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().replace(b"\r\n", b"\n")
+
+
+def _check_plain_end(path: Path) -> None:
+    if _PLAIN_END not in _tail(path):
         raise DumpDamagedError(
             'is cut off: the line "PostgreSQL database dump complete" is missing', code="dump_truncated"
         )

@@ -20,6 +20,17 @@ from replcheck.errors import (
     StatementFailed,
 )
 
+SURROUNDINGS = (
+    "Permission denied",
+    "Operation not permitted",
+    "Input/output error",
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Stale file handle",
+)
+"""The system's words (C locale) for what is wrong with the place of a file, and not with its content."""
+_DISK_FAILED = "58030"
 CORRUPTION_SQLSTATES = frozenset({"XX001", "XX002", "58P01", "58030"})
 """data_corrupted, index_corrupted, undefined_file, io_error: the server could not read its own files."""
 
@@ -64,6 +75,11 @@ def is_corruption(error: StatementFailed) -> bool:
     XX000 (internal error) counts only where its wording is one that damaged pages are known to cause.
     """
     return error.sqlstate in CORRUPTION_SQLSTATES or (error.sqlstate == "XX000" and bool(error.detail))
+
+
+def is_disk_failure(error: StatementFailed) -> bool:
+    """Return whether the system failed to read or write a file: of a copy it tells of this machine's disk alone."""
+    return error.sqlstate == _DISK_FAILED
 
 
 def is_too_wide(error: StatementFailed) -> bool:

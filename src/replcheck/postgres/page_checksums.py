@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replcheck.errors import ProgramError
+from replcheck.postgres.failures import SURROUNDINGS
 from replcheck.postgres.programs import Account, Programs
 from replcheck.postgres.tools import run_watched
 
@@ -13,6 +14,7 @@ _FAILED = re.compile(
     r'checksum verification failed in file "(?P<file>[^"]+)", block (?P<block>\d+): calculated checksum'
 )
 _UNREADABLE = re.compile(r'could not (?:open|read|stat)(?: block (?P<block>\d+) in)? file "(?P<file>[^"]+)"')
+_OUT_OF_REACH = re.compile(rf"could not .*: (?P<why>{'|'.join(SURROUNDINGS)})$", re.MULTILINE)
 _SCANNED = re.compile(r"^(?P<what>Files|Blocks) scanned: +(?P<count>\d+)$", re.MULTILINE)
 
 
@@ -44,6 +46,8 @@ def check_pages(
     """
     command = [str(programs.path("pg_checksums")), "--check", "--pgdata", str(data_dir)]
     ended = run_watched(command, account=account, watch=watch)
+    if barred := _OUT_OF_REACH.search(ended.err):
+        raise ProgramError(f"pg_checksums could not look at a file of the copy: {barred['why'].lower()}")
     bad = tuple(_bad_pages(ended.err, data_dir))
     counts = {match["what"]: int(match["count"]) for match in _SCANNED.finditer(ended.out)}
     if not bad and (ended.status != 0 or "Blocks" not in counts):

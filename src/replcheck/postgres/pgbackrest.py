@@ -6,7 +6,8 @@ It runs as the caller, who must be allowed to read the repository. Source: pgBac
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,20 +86,28 @@ class PgBackRest:
         Raise StanzaProblem where pgBackRest says that there is no such stanza or that something is wrong with it,
         ProgramError where it cannot be asked.
         """
+        with _understood():
+            stanza = self._info()
+            found = [_backup(entry, stanza) for entry in stanza.get("backup", [])]
+        return sorted(found, key=lambda backup: backup.stopped_at, reverse=True)
+
+    def archived_to(self) -> list[str]:
+        """Return the name of the last WAL file in each of the stanza's archives; raises as `backups` does."""
+        with _understood():
+            return [str(entry["max"]) for entry in self._info().get("archive", []) if entry["max"] is not None]
+
+    def _info(self) -> dict[str, Any]:
         ended = run_watched(self._command("info", ["--output=json"]))
         if ended.status != 0:
             raise ProgramError(f"pgbackrest info ended with status {ended.status}{self.complaint(ended)}")
-        try:
-            stanzas = [entry for entry in json.loads(ended.out) if entry["name"] == self.stanza]
-            if not stanzas:
-                raise StanzaProblem(_NO_STANZA)
-            status = int(stanzas[0]["status"]["code"])
-            if status not in (0, _NO_BACKUPS):
-                raise StanzaProblem(status)
-            found = [_backup(entry, stanzas[0]) for entry in stanzas[0].get("backup", [])]
-        except (KeyError, TypeError, ValueError) as exc:
-            raise ProgramError("pgbackrest info does not tell what it should") from exc
-        return sorted(found, key=lambda backup: backup.stopped_at, reverse=True)
+        stanzas = [entry for entry in json.loads(ended.out) if entry["name"] == self.stanza]
+        if not stanzas:
+            raise StanzaProblem(_NO_STANZA)
+        status = int(stanzas[0]["status"]["code"])
+        if status not in (0, _NO_BACKUPS):
+            raise StanzaProblem(status)
+        stanza: dict[str, Any] = stanzas[0]
+        return stanza
 
     def restore(
         self,
@@ -168,6 +177,15 @@ _DAMAGE = (
     "incorrect header check",
     "unable to load info file",
 )
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Raise what is not as it should be in pgBackRest's words as ProgramError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ProgramError("pgbackrest info does not tell what it should") from exc
 
 
 def _backup(entry: dict[str, Any], stanza: dict[str, Any]) -> RepositoryBackup:

@@ -5,13 +5,14 @@ this role may not see comes as null and stays None. No name of a database, no qu
 the server.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from replcheck.errors import NodeUnfit, StatementFailed
+from replcheck.errors import NodeError, NodeUnfit, StatementFailed
 from replcheck.model.live import Archiver, NodeAnswer, Receiver, Sender, Slot, WalMark
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.wal import Lsn, file_end
@@ -19,14 +20,16 @@ from replcheck.postgres.session import Limits, Session, Statement, open_session
 
 _LIMITS = Limits(statement_s=5.0, transaction_s=10.0, lock_s=1.0)
 _PURPOSE = "watch"
+_NOT_PREPARED = "26000"
+"""invalid_sql_statement_name: another session answers than the one that prepared the statement."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Purpose: one sample of a node, as one JSON array; times in microseconds since 1970, positions as bytes. PostgreSQL
 # 14+. Executable by every role; without pg_monitor (or pg_read_all_stats) senders and the receiver show their pid only.
 # Cost: well under a millisecond; it grows with the databases, senders and slots. The timeline of a primary is in its
 # WAL file name, that of a standby at its receiver: pg_control_checkpoint lags behind a promotion.
-_SAMPLE = """
-    SELECT pg_catalog.json_build_array(
+_PREPARE: Statement = """
+    PREPARE sample AS SELECT pg_catalog.json_build_array(
         pg_catalog.pg_backend_pid(),
         r.in_recovery,
         (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
@@ -82,6 +85,9 @@ _SAMPLE = """
              FROM (SELECT oid FROM pg_catalog.pg_database UNION ALL SELECT 0) AS o (oid)) AS d
 """
 
+# Purpose: the statement above, planned once for a session. Both are sent as such: the driver is told to prepare nothing.
+_SAMPLE: Statement = "EXECUTE sample"
+
 # Purpose: how far a primary had written when it made its last checkpoint: what was committed by then lies before its
 # redo point. PostgreSQL 14+, executable by everyone unless revoked. `oldest_active_xid` equals `next_xid` where nothing
 # was in progress.
@@ -119,8 +125,14 @@ _OLDEST_WAL: Statement = """
 
 
 async def open_sampling_session(target: NodeTarget) -> Session:
-    """Connect to a node to sample it; raises what `open_session` raises."""
-    return await open_session(target, purpose=_PURPOSE, limits=_LIMITS)
+    """Connect to a node to sample it; raises what `open_session` raises, or what a statement does."""
+    session = await open_session(target, purpose=_PURPOSE, limits=_LIMITS)
+    try:
+        await session.fetch(_PREPARE)
+    except (NodeError, asyncio.CancelledError):
+        await session.close()
+        raise
+    return session
 
 
 async def sample_node(session: Session, clock: Callable[[], datetime], *, first: bool = False) -> NodeAnswer:
@@ -130,20 +142,29 @@ async def sample_node(session: Session, clock: Callable[[], datetime], *, first:
     behind a pooler, and NodeLost, StatementCancelled or StatementFailed as the session does.
     """
     began = clock()
-    (raw,) = await session.fetch_again(_SAMPLE)
+    try:
+        ((raw,),) = await session.fetch(_SAMPLE)
+    except StatementFailed as error:
+        if error.sqlstate == _NOT_PREPARED:
+            raise _pooler(session) from error
+        raise
     at = clock()
     told = json.loads(_decoded(raw))
     if told[0] != session.advertised_pid:
-        raise NodeUnfit(
-            f'node "{session.node}" is reached through a connection pooler',
-            node=session.node,
-            hint="Give the address of the server itself: a pooler answers for several servers under one name.",
-        )
+        raise _pooler(session)
     answer = _answer(session, told, at, (at - began).total_seconds())
     if not first:
         return answer
     answer = replace(answer, oldest_wal=await _oldest_wal(session, answer))
     return await _with_past(session, answer) if answer.role is NodeRole.PRIMARY else answer
+
+
+def _pooler(session: Session) -> NodeUnfit:
+    return NodeUnfit(
+        f'node "{session.node}" is reached through a connection pooler',
+        node=session.node,
+        hint="Give the address of the server itself: a pooler answers for several servers under one name.",
+    )
 
 
 def _answer(session: Session, told: list[Any], at: datetime, elapsed_s: float) -> NodeAnswer:

@@ -47,10 +47,11 @@ _EXPORT: Statement = """
 _IMPORT = "SET TRANSACTION SNAPSHOT {}"
 
 # Purpose: what a server's hashes depend on: what it was built for, and the hash of a known row, which shows the order
-# of bytes and the hash function itself. PostgreSQL 14+, no privilege.
+# of bytes and the hash function itself; and how large its WAL files are. PostgreSQL 14+, no privilege.
 _SERVER: Statement = """
     SELECT pg_catalog.textsend(pg_catalog.version()), pg_catalog.hash_record_extended(
-               ROW(pg_catalog.record_send(ROW('replcheck'::pg_catalog.text, 1::pg_catalog.int4))), 1)::text::bytea
+               ROW(pg_catalog.record_send(ROW('replcheck'::pg_catalog.text, 1::pg_catalog.int4))), 1)::text::bytea,
+           pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
 """
 
 # Purpose: which of some sessions hold a relation lock that somebody waits for. PostgreSQL 14+, no privilege; takes the
@@ -165,7 +166,7 @@ async def import_snapshot(session: Session, name: str) -> None:
 
 async def read_server(session: Session, facts: NodeFacts) -> SealedServer:
     """Return for which servers digests of this one hold."""
-    ((version, probe),) = await session.read(_SERVER)
+    ((version, probe, segment_bytes),) = await session.read(_SERVER)
     words = text(version).split()
     machine = words[words.index("on") + 1].rstrip(",") if "on" in words[:-1] else ""
     return SealedServer(
@@ -177,6 +178,7 @@ async def read_server(session: Session, facts: NodeFacts) -> SealedServer:
         hash_probe=text(probe),
         block_size=facts.block_size,
         data_checksums=facts.settings.get("data_checksums") == "on",
+        segment_bytes=segment_bytes,
     )
 
 

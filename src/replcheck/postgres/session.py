@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.abc import AdaptContext
 
-from replcheck.errors import NodeError, NodeUnfit, StatementFailed
+from replcheck.errors import NodeError, NodeUnfit
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
 from replcheck.postgres.connecting import connect
@@ -125,6 +125,11 @@ class Session:
         return self._connection.info.parameter_status("server_encoding") or ""
 
     @property
+    def database(self) -> str:
+        """Return the database that it is connected to."""
+        return self._connection.info.dbname
+
+    @property
     def advertised_pid(self) -> int:
         """Return the backend pid told at connection time; a pooler tells one of its own."""
         return self._connection.info.backend_pid
@@ -163,17 +168,6 @@ class Session:
             return await cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             raise self._translated(error) from error
-
-    async def fetch_again(self, statement: LiteralString) -> Row:
-        """Run a statement of one row that is run over and over on this session: the server prepares it once."""
-        try:
-            cursor = await self._connection.execute(statement, prepare=True)
-            row = await cursor.fetchone()
-        except psycopg.Error as error:
-            raise self._translated(error) from error
-        if row is None:
-            raise StatementFailed(f'node "{self.node}" returned no row', node=self.node, sqlstate="")
-        return row
 
     async def fetch_batch(self, batches: Sequence[Batch]) -> list[Row]:
         """Run several statements in one round trip and return the first row of each that returns rows.

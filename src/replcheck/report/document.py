@@ -8,8 +8,10 @@ from importlib import resources
 from typing import Any
 
 from replcheck.model.audit import AlignmentReport, AuditResult, Divergence, RelationReport, ReplicaReport
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.names import qualified
 from replcheck.model.plain import Plain, plain_object, to_plain
+from replcheck.report.evidence import with_evidence
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 
 SCHEMA = "replcheck/audit/1"
@@ -51,9 +53,9 @@ def audit_document(result: AuditResult) -> dict[str, Plain]:
     }
 
 
-def audit_json(result: AuditResult) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(audit_document(result), indent=2) + "\n"
+def audit_json(result: AuditResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document as text, with the record of the run; in ASCII, with a line break at its end."""
+    return json.dumps(with_evidence(audit_document(result), evidence), indent=2) + "\n"
 
 
 def audit_schema() -> dict[str, Any]:

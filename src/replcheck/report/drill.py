@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from replcheck.drill.verdict import result_verdict
 from replcheck.model.drill import DrillResult, DrillVerdict
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object
 from replcheck.model.shape import from_plain
 from replcheck.report.drill_words import all_drills, drill_sentence, drills_sentence
+from replcheck.report.evidence import with_evidence
 
 SCHEMA = "replcheck/drill/1"
 SEVERAL_SCHEMA = "replcheck/drills/1"
@@ -33,9 +35,9 @@ def drill_document(result: DrillResult) -> dict[str, Plain]:
     }
 
 
-def drill_json(result: DrillResult) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(drill_document(result), indent=2) + "\n"
+def drill_json(result: DrillResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document as text, with the record of the run; in ASCII, with a line break at its end."""
+    return json.dumps(with_evidence(drill_document(result), evidence), indent=2) + "\n"
 
 
 def drills_json(documents: Sequence[dict[str, Plain]], verdicts: Sequence[DrillVerdict]) -> str:

@@ -32,9 +32,10 @@ from replcheck.report.drill_words import (
     drill_steps,
     drills_sentence,
     everything_wrong,
+    lacks_only_required,
     rows_were_compared,
 )
-from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
+from replcheck.report.style import Style, cell, heading, line, plain_table, step, verbatim
 from replcheck.report.verdict import counted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,9 +54,11 @@ def print_drill(result: DrillResult, console: Console, style: Style, *, verbose:
     """Print the report; `verbose` also lists layers that were left out by design, and every difference."""
     _print_header(result, console, style)
     _print_backup(result, console, style)
-    _print_stages(result, console)
-    _print_objectives(result, console, style)
-    _print_layers(result, console, style, verbose=verbose)
+    if result.scratch is not None or verbose:
+        # Where nothing was fetched there is nothing to measure or prove.
+        _print_stages(result, console)
+        _print_objectives(result, console, style)
+        _print_layers(result, console, style, verbose=verbose)
     _print_wrong(result, console, style, verbose=verbose)
     _print_scratch(result, console, style)
     print_drill_verdict(result, console, style)
@@ -76,8 +79,8 @@ def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> 
     steps = drill_steps(result)
     if steps:
         heading(console, "What to do next")
-        for number, step in enumerate(steps, start=1):
-            line(console, f"{number}. {step}")
+        for number, told in enumerate(steps, start=1):
+            step(console, number, told)
 
 
 def print_all_drills(verdicts: Sequence[DrillVerdict], console: Console, style: Style) -> None:
@@ -91,7 +94,9 @@ def _verdict(verdict: DrillVerdict, style: Style) -> Text:
 
 
 def _word(result: DrillResult) -> str:
-    """Return the verdict's word, and another one where rows were compared and only something else is missing."""
+    """Return the verdict's word, and another one where a copy came back that lacks less, or more, than it says."""
+    if lacks_only_required(result):
+        return "restored, required proof missing"
     partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
     return "restored, not all proven" if partial else result.verdict.value
 
@@ -234,7 +239,7 @@ def _difference(found: RowDifference) -> str:
 
 def _removal(result: DrillResult) -> str:
     provided = result.copy is not None and result.copy.kind is BackupKind.COMMAND
-    return "the destroy command of its configuration" if provided else "replcheck drill --clean"
+    return "replcheck drill --clean" + (" and the same configuration" if provided else "")
 
 
 def _print_scratch(result: DrillResult, console: Console, style: Style) -> None:

@@ -5,7 +5,7 @@ The sentence says what was proven and by what; where no layer compared rows it s
 
 from collections.abc import Collection, Sequence
 
-from replcheck.drill.verdict import NOT_REACHED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls
+from replcheck.drill.verdict import NOT_REACHED, REQUIRED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls, was_opened
 from replcheck.model.drill import (
     FROM,
     BackupKind,
@@ -26,6 +26,10 @@ _VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
 _LIMITS = {TOO_SLOW, TOO_OLD}
 _ASKED_TOO_MUCH = {*_LIMITS, NOT_REACHED}
 """What may lie in the request as well as in the backup."""
+
+
+_LEFT_OUT = "catalogs and sequences are not compared"
+"""By the layer of the primary: what the server changes all the time would differ."""
 
 
 def drill_sentence(result: DrillResult) -> str:
@@ -58,6 +62,8 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
         return (*(() if _only(result, _ASKED_TOO_MUCH) else (first,)), *hints)
     if result.verdict is DrillVerdict.UNCOMPARED:
         hints += _after_uncompared(result)
+    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED):
+        hints += [layer.hint for layer in result.layers if layer.hint and not layer.by_design]
     if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
         hints.append("Mend what kept a layer from running, leave it out with --layer, or demand it with --require.")
     return tuple(hints)
@@ -81,6 +87,13 @@ def rows_were_compared(result: DrillResult) -> bool:
     return any(layer.name.compares_rows and layer.state is not LayerState.NOT_RUN for layer in result.layers)
 
 
+def lacks_only_required(result: DrillResult) -> bool:
+    """Return whether a copy came back and answers, and nothing but a required layer keeps it from a verdict."""
+    whole = [problem for problem in result.problems if not problem.partial]
+    not_tried = result.verdict is DrillVerdict.NOT_TRIED and was_opened(result.stages)
+    return not_tried and bool(whole) and all(problem.code == REQUIRED for problem in whole)
+
+
 def the_backup(result: DrillResult) -> str:
     """Return which backup was drilled, for a sentence."""
     if result.copy is None or result.copy.label == result.backup:
@@ -100,7 +113,7 @@ def _matched(layer: LayerReport, result: DrillResult) -> str:
     limited = any(note.startswith(SEAL_SCOPE) for note in result.tool_notes)
     of = f" of {counted(layer.relations, 'relation')}" if layer.relations is not None else ""
     rows = f" ({counted(layer.rows, 'row')})" if layer.rows is not None else ""
-    against = "the seal" if layer.name is LayerName.SEAL else "the primary"
+    against = "the seal" if layer.name is LayerName.SEAL else f"the primary ({_LEFT_OUT})"
     if layer.name is LayerName.SEAL and limited:
         # A limited seal proves nothing of the rest, and the sentence must not read as if it did.
         rows += ", of those sealed,"
@@ -127,7 +140,7 @@ def _failed(result: DrillResult) -> str:
     how = (
         "does not meet its limits" if codes and codes <= _LIMITS and not _failed_layers(result) else "failed its drill"
     )
-    more = f"; {counted(len(reasons) - 1, 'more problem')} below" if len(reasons) > 1 else ""
+    more = f"; {counted(len(reasons) - 1, 'more problem')}" if len(reasons) > 1 else ""
     return f"{the_backup(result)} {how}: {reasons[0]}{more}"
 
 
@@ -146,7 +159,9 @@ def _layer_failure(layer: LayerReport) -> str:
 def _not_tried(result: DrillResult) -> str:
     problems = [problem.what for problem in result.problems if problem.blame is Blame.ENVIRONMENT]
     first = problems[0] if problems else "the copy never answered"
-    more = f"; {counted(len(problems) - 1, 'more problem')} below" if len(problems) > 1 else ""
+    more = f"; {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
+    if lacks_only_required(result):
+        return f"{the_backup(result)} was restored and answers, and is neither proven nor refuted: {first}{more}"
     return f"{the_backup(result)} is neither proven nor refuted: {first}{more}"
 
 
@@ -182,7 +197,8 @@ def _after_uncompared(result: DrillResult) -> list[str]:
         )
     if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
         steps.append(
-            "Seal the primary again, its materialized views fresh and no table being rewritten, and drill to that."
+            "Seal the primary again, with materialized views refreshed before and nothing refreshed or rewritten"
+            " meanwhile, and drill to that."
         )
     return steps
 

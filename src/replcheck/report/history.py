@@ -7,14 +7,14 @@ from datetime import datetime
 from enum import Enum
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain, to_plain
 from replcheck.model.run import RunRecord, RunStart, short_id
 from replcheck.model.units import format_duration
-from replcheck.report.style import Style, cell, line
+from replcheck.report.style import Style, cell, fields, line
 from replcheck.report.verdict import counted
 
 HISTORY_SCHEMA = "replcheck/history/1"
@@ -41,6 +41,8 @@ class PastRun:
 
     run: RunStart
     state: RunState
+    evidence: EvidenceHead | None = None
+    """Its record in the chain of its cluster; None where it has none."""
 
 
 def run_document(past: PastRun) -> dict[str, Plain]:
@@ -61,6 +63,7 @@ def run_document(past: PastRun) -> dict[str, Plain]:
         "failure": to_plain(ended.failure) if ended else None,
         "tool_version": run.tool_version,
         "argument_digest": run.argument_digest,
+        "evidence": to_plain(past.evidence),
     }
 
 
@@ -100,27 +103,26 @@ def print_history(runs: Sequence[PastRun], console: Console, style: Style, *, no
 def print_run(past: PastRun, console: Console, style: Style, *, now: datetime) -> None:
     """Print the record of one run."""
     run = past.run
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("run", cell(run.run_id))
-    table.add_row("kind", cell(run.kind))
-    table.add_row("cluster", cell(run.cluster))
-    table.add_row("began", cell(style.time(run.started_at)))
+    rows: list[tuple[str, str | Text]] = [
+        ("run", run.run_id),
+        ("kind", run.kind),
+        ("cluster", run.cluster),
+        ("began", style.time(run.started_at)),
+    ]
     if isinstance(run, RunRecord):
-        table.add_row("ended", cell(f"{style.time(run.finished_at)}, after {_took(past, now)}"))
-    table.add_row("verdict", _verdict(past, style))
+        rows.append(("ended", f"{style.time(run.finished_at)}, after {_took(past, now)}"))
+    rows.append(("verdict", _verdict(past, style)))
     if isinstance(run, RunRecord):
-        table.add_row("exit status", cell(int(run.exit_status)))
-        table.add_row("summary", cell(run.summary))
+        rows += [("exit status", str(int(run.exit_status))), ("summary", run.summary)]
         if run.failure is not None:
-            table.add_row("failure", cell(run.failure.error))
-            table.add_row("hint", cell(run.failure.hint))
-    table.add_row("replcheck", cell(run.tool_version))
-    table.add_row("asked", cell(f"SHA-256 {run.argument_digest}"))
+            rows += [("failure", run.failure.error), ("hint", run.failure.hint)]
+    rows += [("replcheck", run.tool_version), ("asked", f"SHA-256 {run.argument_digest}")]
+    if past.evidence is not None:
+        rows.append(("evidence", f"record {past.evidence.sequence}, SHA-256 {past.evidence.sha256}"))
+        rows.append(("signed", f"by key {past.evidence.key_id}" if past.evidence.signed else "no"))
     if isinstance(run, RunRecord) and run.failure is None:
-        table.add_row("report", cell(f"replcheck report {short_id(run.run_id)}"))
-    console.print(table)
+        rows.append(("report", f"replcheck report {short_id(run.run_id)}"))
+    fields(console, rows, indent=0)
 
 
 def _cells(past: PastRun, style: Style, now: datetime) -> tuple[Text, ...]:

@@ -1,4 +1,4 @@
-"""What the audits of a period proved together: a fold over runs, oldest first, one at a time.
+"""What the audits of a period proved together, and how other runs ended: a fold over runs, oldest first, one at a time.
 
 A proof counts from the beginning of its run, or from the oldest proof of an earlier run that it was built upon. Runs
 without a report count by their outcome alone, and reports that cannot be read are named.
@@ -13,7 +13,7 @@ from itertools import pairwise
 from replcheck.model.audit import AuditResult
 from replcheck.model.names import qualified
 from replcheck.model.outcome import Outcome, Verdict
-from replcheck.model.run import RunRecord
+from replcheck.model.run import RunRecord, RunStart
 from replcheck.report.history import PastRun, RunState
 
 
@@ -60,8 +60,28 @@ class UnreadReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRuns:
+    """The runs of another kind than audits, such as drills and seals, by how they ended."""
+
+    kind: str
+    outcomes: dict[Outcome, int]
+    """Runs that ended, by outcome."""
+    verdicts: dict[str, int]
+    """The same by their own words, the best first."""
+    unended: int
+    """Runs that have no end: killed, or still at work."""
+    last_run_at: datetime
+    """When the last of them began."""
+
+    @property
+    def runs(self) -> int:
+        """Return how many there are."""
+        return sum(self.outcomes.values()) + self.unended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """The audits that began in a period."""
+    """The audits that began in a period, and how many other runs did."""
 
     since: datetime | None
     """None where it begins with the first run of the history."""
@@ -84,10 +104,11 @@ class Period:
     replicas: tuple[Proofs, ...]
     relations: tuple[Proofs, ...]
     unread: tuple[UnreadReport, ...]
+    others: tuple[OtherRuns, ...] = ()
 
     @property
     def runs(self) -> int:
-        """Return how many runs began in the period, as far as their records can be read."""
+        """Return how many audits began in the period, as far as their records can be read."""
         return sum(self.outcomes.values()) + self.unended + self.running
 
 
@@ -106,6 +127,32 @@ class _Count:
             self.last_proven_at = max(self.last_proven_at or at, at)
 
 
+@dataclass(slots=True)
+class _Others:
+    ended: Counter[tuple[Outcome, str]] = field(default_factory=Counter)
+    unended: int = 0
+    last_run_at: datetime | None = None
+
+    def add(self, run: RunStart) -> None:
+        self.last_run_at = max(self.last_run_at or run.started_at, run.started_at)
+        if isinstance(run, RunRecord):
+            self.ended[run.outcome, run.verdict] += 1
+        else:
+            self.unended += 1
+
+    def counted(self, kind: str) -> OtherRuns:
+        assert self.last_run_at is not None  # noqa: S101 - a kind is there because a run of it was added
+        order = list(Outcome)
+        in_order = sorted(self.ended.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+        return OtherRuns(
+            kind=kind,
+            outcomes={outcome: sum(n for (each, _), n in in_order if each is outcome) for outcome in Outcome},
+            verdicts={verdict: n for (_, verdict), n in in_order},
+            unended=self.unended,
+            last_run_at=self.last_run_at,
+        )
+
+
 _Key = tuple[str, str, str | None, str | None]
 
 
@@ -118,10 +165,12 @@ class PeriodTally:
         self._outcomes: Counter[Outcome] = Counter()
         self._failed = self._limited = self._unended = self._running = 0
         self._began: list[datetime] = []
+        self._audited: set[str] = set()
         self._first_of: dict[str, datetime] = {}
         self._whole_proofs: defaultdict[str, list[datetime]] = defaultdict(list)
         self._counts: defaultdict[_Key, _Count] = defaultdict(_Count)
         self._unread: list[UnreadReport] = []
+        self._others: defaultdict[str, _Others] = defaultdict(_Others)
 
     def add(self, run: RunRecord, report: AuditResult | str | None) -> None:
         """Add a run that ended; `report` is None where it has none, and a text where it cannot be read."""
@@ -142,6 +191,11 @@ class PeriodTally:
         else:
             self._running += 1
 
+    def add_other(self, run: RunStart) -> None:
+        """Add a run of another kind, be it without an end."""
+        self._first_of.setdefault(run.cluster, run.started_at)
+        self._others[run.kind].add(run)
+
     def finished(self, *, damaged: tuple[str, ...]) -> Period:
         """Return the sum; `damaged` are ids of runs whose records cannot be read."""
         unread = [UnreadReport(run_id=run_id, reason="its record is damaged") for run_id in damaged]
@@ -150,6 +204,7 @@ class PeriodTally:
             since=self._since,
             until=self._until,
             clusters=tuple(sorted(self._first_of)),
+            others=tuple(others.counted(kind) for kind, others in sorted(self._others.items())),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome},
             failed=self._failed,
             limited=self._limited,
@@ -157,13 +212,14 @@ class PeriodTally:
             running=self._running,
             first_run_at=min(self._began, default=None),
             last_run_at=max(self._began, default=None),
-            gaps=tuple(gap for cluster in sorted(self._first_of) for gap in self._gaps(cluster)),
+            gaps=tuple(gap for cluster in sorted(self._audited) for gap in self._gaps(cluster)),
             replicas=tuple(proof for proof in proofs if proof.relation is None),
             relations=tuple(proof for proof in proofs if proof.relation is not None),
             unread=(*self._unread, *unread),
         )
 
     def _began_one(self, cluster: str, at: datetime) -> None:
+        self._audited.add(cluster)
         self._began.append(at)
         self._first_of.setdefault(cluster, at)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from replcheck.model.outcome import Verdict
 from replcheck.model.plain import Plain, to_plain
 from replcheck.model.units import format_duration
-from replcheck.report.period import Gap, Period, Proofs
+from replcheck.report.period import Gap, OtherRuns, Period, Proofs
 from replcheck.report.style import Style, cell, heading, line, plain_table
 from replcheck.report.verdict import counted, joined
 
@@ -38,6 +38,7 @@ def period_document(period: Period) -> dict[str, Plain]:
         "replicas": [_replica(proofs) for proofs in period.replicas],
         "relations": to_plain(period.relations),
         "unread": to_plain(period.unread),
+        "others": [_others(others) for others in period.others],
     }
 
 
@@ -49,6 +50,7 @@ def period_json(period: Period) -> str:
 def print_period(period: Period, console: Console, style: Style, *, verbose: bool = False) -> None:
     """Print the summary; `verbose` lists every relation and gap."""
     _print_header(period, console, style)
+    _print_others(period, console, style)
     if not period.runs and not period.unread:
         return
     _print_gaps(period, console, style, verbose=verbose)
@@ -68,6 +70,17 @@ def _gap(gap: Gap) -> dict[str, Plain]:
     return plain | {"elapsed_s": gap.elapsed_s}
 
 
+def _others(others: OtherRuns) -> dict[str, Plain]:
+    return {
+        "kind": others.kind,
+        "runs": others.runs,
+        "outcomes": {outcome.value: count for outcome, count in others.outcomes.items()},
+        "verdicts": dict(others.verdicts),
+        "unended": others.unended,
+        "last_run_at": to_plain(others.last_run_at),
+    }
+
+
 def _replica(proofs: Proofs) -> dict[str, Plain]:
     plain = to_plain(proofs)
     assert isinstance(plain, dict)  # noqa: S101 - proofs are a dataclass
@@ -76,23 +89,34 @@ def _replica(proofs: Proofs) -> dict[str, Plain]:
 
 def _print_header(period: Period, console: Console, style: Style) -> None:
     begin = period.since or period.first_run_at
-    title = Text(f"replcheck audits of {joined(period.clusters) or 'no cluster'}", style="bold")
+    of = f" of {joined(period.clusters)}" if period.clusters else ""
+    title = Text(f"replcheck runs{of}", style="bold")
     line(console, title, indent=0)
     line(console, f"{style.time(begin) if begin else 'the beginning'} to {style.time(period.until)}", indent=0)
-    heading(console, "Runs")
+    heading(console, "Audits")
     if not period.runs:
         line(console, "no audit began in this period")
         return
     told = [f"{count:,} {_VERDICT_OF[outcome].value}" for outcome, count in period.outcomes.items() if count]
     told += [f"{period.unended:,} did not end"] if period.unended else []
     told += [f"{period.running:,} without an end yet"] if period.running else []
-    line(console, f"{counted(period.runs, 'run')}: {', '.join(told)}")
+    line(console, f"{counted(period.runs, 'audit')}: {', '.join(told)}")
     if period.failed:
-        line(console, f"{counted(period.failed, 'run')} failed before anything was reported")
+        line(console, f"{counted(period.failed, 'audit')} failed before anything was reported")
     if period.limited:
         line(console, f"{counted(period.limited, 'proof was', 'proofs were')} of a part only, by --table or the like")
     if period.first_run_at and period.last_run_at:
         line(console, f"first {style.time(period.first_run_at)}, last {style.time(period.last_run_at)}")
+
+
+def _print_others(period: Period, console: Console, style: Style) -> None:
+    if not period.others:
+        return
+    heading(console, "Other runs")
+    for others in period.others:
+        told = [f"{count:,} {verdict}" for verdict, count in others.verdicts.items()]
+        told += [f"{others.unended:,} without an end"] if others.unended else []
+        line(console, f"{counted(others.runs, others.kind)}, last {style.time(others.last_run_at)}: {'; '.join(told)}")
 
 
 def _print_gaps(period: Period, console: Console, style: Style, *, verbose: bool) -> None:

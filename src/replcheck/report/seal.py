@@ -10,10 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object, to_plain
 from replcheck.model.seal import NotSealed, SealedDatabase, SealResult, SealVerdict
 from replcheck.model.units import format_duration, format_size
-from replcheck.report.style import Style, cell, heading, line, plain_table
+from replcheck.report.evidence import with_evidence
+from replcheck.report.style import Style, cell, fields, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted
 
 SCHEMA = "replcheck/seal/1"
@@ -70,9 +72,9 @@ def seal_document(result: SealResult) -> dict[str, Plain]:
     }
 
 
-def seal_json(result: SealResult) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(seal_document(result), indent=2) + "\n"
+def seal_json(result: SealResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document as text, with the record of the run; in ASCII, with a line break at its end."""
+    return json.dumps(with_evidence(seal_document(result), evidence), indent=2) + "\n"
 
 
 def seal_schema() -> dict[str, Any]:
@@ -102,30 +104,30 @@ def _database(database: SealedDatabase) -> dict[str, Plain]:
     }
 
 
-def print_seal(result: SealResult, console: Console, style: Style, *, verbose: bool = False) -> None:
-    """Print what was sealed, what was not, and what to do with it."""
+def print_seal(result: SealResult, console: Console, style: Style, *, follow: str, verbose: bool = False) -> None:
+    """Print what was sealed, what was not, and what to do with it; `follow` is the command that drills to it."""
     print_seal_verdict(result, console, style)
     seal = result.seal.manifest
     point, server = seal.restore_point, seal.server
-    table = plain_table("", "")
-    table.show_header = False
-    table.add_row("  restore point", cell(f"{point.name} at {point.lsn}, timeline {point.timeline}"))
-    table.add_row("  made", cell(style.time(point.created_at)))
-    table.add_row(
-        "  holds for", cell(f"PostgreSQL {server.major} on {server.architecture}, cluster {server.system_identifier}")
-    )
-    table.add_row("  kept in", cell(result.seal.file))
-    table.add_row("  SHA-256", cell(result.seal.sha256))
     signed = f"by key {result.seal.key_id}" if result.seal.key_id else "no (output.signing_key names no key)"
-    table.add_row("  signed", cell(signed))
+    rows: list[tuple[str, str]] = [
+        ("restore point", f"{point.name} at {point.lsn}, timeline {point.timeline}"),
+        ("made", style.time(point.created_at)),
+        ("holds for", f"PostgreSQL {server.major} on {server.architecture}, cluster {server.system_identifier}"),
+        ("kept in", result.seal.file),
+        ("SHA-256", result.seal.sha256),
+        ("signed", signed),
+    ]
     if seal.dump is not None:
-        size = format_size(seal.dump.size_bytes)
-        table.add_row("  dump", cell(f"{seal.dump.file} ({seal.dump.format}, {size}, SHA-256 {seal.dump.sha256})"))
+        rows += [
+            ("dump", f"{seal.dump.file} ({seal.dump.format}, {format_size(seal.dump.size_bytes)})"),
+            ("its SHA-256", seal.dump.sha256),
+        ]
     console.print()
-    console.print(table)
+    fields(console, rows)
     _print_databases(result, console)
     _print_not_sealed(seal.not_sealed, console, verbose=verbose)
-    _print_notes(result, console)
+    _print_notes(result, console, follow)
 
 
 def print_seal_verdict(result: SealResult, console: Console, style: Style) -> None:
@@ -166,7 +168,7 @@ def _print_not_sealed(notes: tuple[NotSealed, ...], console: Console, *, verbose
         line(console, f"{counted(by_design, 'thing')} not sealed by design; -v lists them")
 
 
-def _print_notes(result: SealResult, console: Console) -> None:
+def _print_notes(result: SealResult, console: Console, follow: str) -> None:
     seal = result.seal.manifest
     console.print()
     line(
@@ -180,5 +182,12 @@ def _print_notes(result: SealResult, console: Console) -> None:
             f"{counted(seal.unsettled, 'transaction')} may have committed just before the restore point; where one has,"
             " the rows it touched stay inconclusive in a drill.",
         )
-    line(console, f"A restore can reach it once the archive holds the WAL up to {seal.restore_point.lsn}.")
-    line(console, f"Next: replcheck drill --target seal:{seal.seal_id}")
+    if seal.dump is None:
+        line(
+            console,
+            f"A restore can reach it once the archive holds the WAL up to {seal.restore_point.lsn}. To have it archived"
+            " now, type on the primary:",
+        )
+        verbatim(console, "SELECT pg_switch_wal();")
+    line(console, "Next:")
+    verbatim(console, follow)

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from rich.console import Console
 
-from replcheck.model.seal import NotSealed, RestorePoint, SealVerdict
+from replcheck.model.seal import NotSealed, RestorePoint, SealedDump, SealVerdict
 from replcheck.model.shape import from_plain
 from replcheck.report.seal import SCHEMA
-from replcheck.report.style import Style, cell, heading, line, plain_table
+from replcheck.report.style import Style, fields, heading, line, verbatim
 from replcheck.report.verdict import counted
 
 
@@ -39,6 +39,7 @@ class PastSeal:
     restore_point: RestorePoint
     server: _Server
     not_sealed: tuple[NotSealed, ...]
+    dump: SealedDump | None = None
 
 
 def past_seal(document: object) -> PastSeal:
@@ -57,25 +58,25 @@ def past_seal(document: object) -> PastSeal:
     return seal
 
 
-def print_past_seal(seal: PastSeal, console: Console, style: Style, *, quiet: bool, verbose: bool) -> None:
-    """Print the verdict and, unless `quiet`, what was sealed and where its manifest was kept."""
+def print_past_seal(seal: PastSeal, console: Console, style: Style, *, follow: str, quiet: bool, verbose: bool) -> None:
+    """Print the verdict and, unless `quiet`, what was sealed, where its manifest was kept, and how to drill to it."""
     line(console, style.outcome(seal.verdict.outcome, seal.verdict.value.upper()), f"  {seal.summary}", indent=0)
     if quiet:
         return
     point, server = seal.restore_point, seal.server
-    table = plain_table("", "")
-    table.show_header = False
-    table.add_row("  cluster", cell(f"{seal.cluster}, primary {seal.primary}"))
-    table.add_row("  restore point", cell(f"{point.name} at {point.lsn}, timeline {point.timeline}"))
-    table.add_row("  made", cell(style.time(point.created_at)))
-    table.add_row(
-        "  holds for", cell(f"PostgreSQL {server.major} on {server.architecture}, cluster {server.system_identifier}")
-    )
-    table.add_row("  kept in", cell(seal.file))
-    table.add_row("  SHA-256", cell(seal.sha256))
-    table.add_row("  signed", cell(f"by key {seal.key_id}" if seal.key_id else "no"))
     console.print()
-    console.print(table)
+    fields(
+        console,
+        [
+            ("cluster", f"{seal.cluster}, primary {seal.primary}"),
+            ("restore point", f"{point.name} at {point.lsn}, timeline {point.timeline}"),
+            ("made", style.time(point.created_at)),
+            ("holds for", f"PostgreSQL {server.major} on {server.architecture}, cluster {server.system_identifier}"),
+            ("kept in", seal.file),
+            ("SHA-256", seal.sha256),
+            ("signed", f"by key {seal.key_id}" if seal.key_id else "no"),
+        ],
+    )
     shown = [note for note in seal.not_sealed if verbose or not note.by_design]
     if shown:
         heading(console, f"Not sealed ({counted(len(shown), 'thing')})")
@@ -83,4 +84,5 @@ def print_past_seal(seal: PastSeal, console: Console, style: Style, *, quiet: bo
         what = f"{note.database}.{note.relation}" if note.relation else f"database {note.database}"
         line(console, f"{what}: {note.reason}{' (by design)' if note.by_design else ''}")
     console.print()
-    line(console, f"Drill to it: replcheck drill --target seal:{seal.seal_id}")
+    line(console, "Drill to it:")
+    verbatim(console, follow)

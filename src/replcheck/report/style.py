@@ -1,8 +1,11 @@
 """How a report looks: signs, colours, times and table cells. A word stands beside every sign and colour."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +16,8 @@ from replcheck.model.outcome import Outcome, Verdict
 _COLOURS = {Outcome.PROVEN: "green", Outcome.PARTIAL: "yellow", Outcome.REFUTED: "red", Outcome.UNCHECKED: "magenta"}
 _SIGNS = {Outcome.PROVEN: "✔", Outcome.PARTIAL: "~", Outcome.REFUTED: "✘", Outcome.UNCHECKED: "?"}
 _ASCII_SIGNS = {Outcome.PROVEN: "+", Outcome.PARTIAL: "~", Outcome.REFUTED: "x", Outcome.UNCHECKED: "?"}
+
+_COMMAND = re.compile(r": (?P<command>(?:replcheck|pgbackrest|--from|SELECT|GRANT|CREATE|ALTER) .*)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +71,50 @@ def heading(console: Console, title: str) -> None:
 
 
 def line(console: Console, *parts: str | Text, indent: int = 2) -> None:
-    """Print one line of prose that wraps at the terminal's edge, indented."""
+    """Print one line of prose that wraps at the terminal's edge, indented; no word is broken, be it a long path."""
     text = Text.assemble(*(part if isinstance(part, Text) else printable(part) for part in parts))
-    for wrapped in text.wrap(console, max(console.width - indent, 20)):
-        console.print(Text(" " * indent) + wrapped, soft_wrap=True)
+    _wrapped(console, text, indent=indent)
+
+
+def step(console: Console, number: int, text: str) -> None:
+    """Print one thing to do; a command at its end gets a line of its own, since people copy it."""
+    found = _COMMAND.search(text)
+    if found is None:
+        line(console, f"{number}. {text}")
+        return
+    line(console, f"{number}. {text[: found.start()]}:")
+    verbatim(console, found["command"], indent=5)
 
 
 def verbatim(console: Console, text: str, indent: int = 4) -> None:
     """Print a text that people copy: never wrapped, never cut."""
     console.print(Text(" " * indent + printable(text)), soft_wrap=True)
+
+
+def fields(console: Console, rows: Sequence[tuple[str, str | Text]], *, indent: int = 2) -> None:
+    """Print names with their values, which wrap beside the names; no path or digest is broken."""
+    width = indent + max((len(name) for name, _ in rows), default=0) + 2
+    for name, value in rows:
+        text = value if isinstance(value, Text) else cell(value)
+        _wrapped(console, text, indent=width, first=f"{' ' * indent}{name}".ljust(width))
+
+
+def _wrapped(console: Console, text: Text, *, indent: int, first: str | None = None) -> None:
+    lead = first
+    for part in text.divide(_breaks(text.plain, max(console.width - indent, 20))):
+        part.rstrip()
+        console.print(Text(lead if lead is not None else " " * indent) + part, soft_wrap=True)
+        lead = None
+
+
+def _breaks(text: str, width: int) -> list[int]:
+    """Return where a text is broken into lines, before words only: one that is longer than a line stays whole.
+
+    >>> _breaks("it lies in /a/long/path and stays", 8)
+    [8, 11, 24, 28]
+    """
+    found = [0]
+    for word in re.finditer(r"\S+", text):
+        if word.start() > found[-1] and cell_len(text[found[-1] : word.end()]) > width:
+            found += [word.start()]
+    return found[1:]

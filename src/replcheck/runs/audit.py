@@ -17,6 +17,7 @@ from replcheck.audit.options import AuditOptions
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.audit import AuditResult
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.model.progress import MAX_AGE_S, Progress
@@ -32,6 +33,7 @@ from replcheck.runs.records import ended, failed, started
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
+from replcheck.runs.turn import turn_of
 
 KIND = "audit"
 Tell = Callable[[str], None]
@@ -65,6 +67,8 @@ class FinishedAudit:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this run; empty where it was kept or none was wanted."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where none was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +100,15 @@ def run_audit(
 
     `store` is the file of the history, None for none. A broken sink, a signal and proofs that cannot be kept are told
     through `tell`; `hands` may pause the run. Raises UsageError where another run of the same kind, cluster and store
-    is at work, or where there is no run to go on with; every other ReplcheckError is returned. Must not be called from
-    a running event loop.
+    is at work, or where there is no run to go on with, and ConfigurationError where the signing key cannot be used;
+    every other ReplcheckError is returned. Must not be called from a running event loop.
     """
     start = started(order.kind, request.cluster, request.argument_digest)
-    with _lock(request, store, order):
-        recorder = Recorder(store)
+    if store is not None:
+        request.signing.check()
+    unchecked = Verdict.UNCHECKED.value
+    with turn_of(start, _lock(request, store, order), store=store, signing=request.signing, unchecked=unchecked):
+        recorder = Recorder(store, request.signing)
         earlier = _earlier(request, recorder, order)
         recorder.begin(start)
         keeper = Keeper(
@@ -124,7 +131,7 @@ def run_audit(
         else:
             recorder.finish(record)
         emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
-    return replace(finished, unrecorded=recorder.problem)
+    return replace(finished, unrecorded=recorder.problem, evidence=recorder.evidence)
 
 
 def _succeeded(start: RunStart, result: AuditResult) -> FinishedAudit:

@@ -26,6 +26,8 @@ class Bench:
     tell: Callable[[str], None] = lambda _: None
     sinks: Sequence[Sink] = ()
     auditor: Auditor | None = None
+    ended: Callable[["Audit"], None] = lambda _: None
+    """Is told each audit that is over, in its own thread."""
 
     def begin(self, targets: tuple[NodeTarget, ...], order: Order = AUDIT, sinks: Sequence[Sink] = ()) -> "Audit":
         """Begin an audit of some of the nodes."""
@@ -69,6 +71,10 @@ class Audit:
         self._thread.join(_PATIENCE_S)
 
     def _run(self) -> None:
+        self._audit()
+        self._bench.ended(self)
+
+    def _audit(self) -> None:
         try:
             self.finished = run_audit(
                 self.request,

@@ -142,7 +142,6 @@ class DrillStory:
             assertions=(),
             programs={},
             seals=self._seals,
-            signing_key=None,
         )
 
     @property

@@ -54,6 +54,10 @@ class StopWish:
             for number in self._taken:
                 signal.signal(number, before[number])
 
+    def ask(self) -> None:
+        """Wish the same without a signal, from any thread."""
+        self._signal = self._signal or signal.SIGINT
+
     def obey(self) -> None:
         """Raise Interrupted where a signal came."""
         if self._signal is not None:

@@ -5,14 +5,15 @@ made is removed first. A history that cannot be written costs the record, never 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
-from replcheck.config.model import DumpBackup
+from replcheck.config.model import CommandBackup, DumpBackup
 from replcheck.drill.backups.source import BackupSource
 from replcheck.drill.choice import can_start
 from replcheck.drill.plan import (
@@ -25,13 +26,15 @@ from replcheck.drill.plan import (
     where_it_lies,
 )
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import remove_root
-from replcheck.drill.seals import find_seal
+from replcheck.drill.scratch import remove_root, require_drills_folder
+from replcheck.drill.seal_choice import Choice, choose_seal
+from replcheck.drill.seals import NEWEST, find_seal
 from replcheck.drill.trial import INTERRUPTED, Room, Trial, run_trial
 from replcheck.drill.verdict import SEAL_SCOPE
 from replcheck.errors import DrillBlocked, DrillError, Interrupted, ReplcheckError
 from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.drill import BackupKind, DrillResult, DrillVerdict, LayerName, TargetKind
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.model.seal import SealManifest, SignatureState, StoredSeal
 from replcheck.model.units import format_duration
@@ -40,11 +43,13 @@ from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
 from replcheck.runs.audit import Tell
 from replcheck.runs.demo_stop import StopWish
+from replcheck.runs.drill_before import judged
 from replcheck.runs.drill_request import DrillRequest
 from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.sinks import FanOut, Sink
+from replcheck.runs.turn import turn_of
 
 KIND = "drill"
 
@@ -58,6 +63,8 @@ class FinishedDrill:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this run; empty where it was kept or none was wanted."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where none was kept."""
 
 
 class Source(Protocol):
@@ -74,6 +81,13 @@ def _cleaned(root: Path) -> list[Path]:
         return []  # the drill itself will say that another is at work there
 
 
+def _destroyed(request: DrillRequest) -> list[str]:
+    try:
+        return FolderRoom(root=request.scratch).destroy(request.commands)
+    except DrillBlocked:
+        return []  # the drill itself will say that another is at work there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What drills are made of; tests bring their own."""
@@ -83,6 +97,7 @@ class Parts:
     )
     room: Callable[[Path], Room] = lambda root: FolderRoom(root=root)
     clean: Callable[[Path], list[Path]] = _cleaned
+    destroy: Callable[[DrillRequest], list[str]] = _destroyed
 
 
 def run_drills(
@@ -100,12 +115,16 @@ def run_drills(
     What drills that were killed left in the same folder is removed first. `store` is the file of the history, None for
     none; `finished` is told each as it ends; `tell` takes lines about signals and broken sinks. After a signal no
     further backup is drilled, and one drill of those returned says that it was interrupted; `wish` is that of a caller
-    who takes the signals itself. Raises UsageError where another drill of the same cluster is running; every other
-    ReplcheckError is returned.
+    who takes the signals itself. Raises UsageError where another drill of the same cluster is running, and
+    ConfigurationError where the signing key cannot be used; every other ReplcheckError is returned.
     """
     parts = parts or Parts()
     done: list[FinishedDrill] = []
-    with _lock(request, store), _wish(wish, tell) as obeyed:
+    if store is not None:
+        request.signing.check()
+    with _turn(request, store), _wish(wish, tell) as obeyed:
+        for left in parts.destroy(request):
+            tell(f"warning: {left}")
         for folder in parts.clean(request.scratch):
             tell(f"note: {folder}, left by a drill that was killed, was removed")
         obey = _obedience(obeyed, request.timeout_s)
@@ -119,16 +138,28 @@ def run_drills(
     return done
 
 
-def clean_up(root: Path, scratch_dsn: str | None = None) -> list[str]:
-    """Remove what killed drills left under a folder and on a server of the user's, and what was kept; tell each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanedUp:
+    """What is gone, and what may still be there, a clause each."""
 
-    Raises DrillBlocked where a drill is at work there, NodeError where the server cannot be used, and what the system
-    refuses.
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def clean_up(
+    root: Path, scratch_dsn: str | None = None, *, commands: Mapping[str, CommandBackup] = MappingProxyType({})
+) -> CleanedUp:
+    """Remove what killed drills left under a folder and on servers of the user's, and what was kept; tell each.
+
+    `commands` are the backups of the kind `command`, by name: they destroy what they had provided. Raises DrillBlocked
+    where a drill is at work there, NodeError where the server cannot be used, and what the system refuses.
     """
+    require_drills_folder(root)
+    left = FolderRoom(root=root).destroy(commands, kept=True)
     removed = [str(folder) for folder in FolderRoom(root=root).clean(kept=True)]
     remove_root(root)
     dropped = drop_abandoned(scratch_dsn, kept=True) if scratch_dsn is not None else ()
-    return [*removed, *(f'database "{name}"' for name in dropped)]
+    return CleanedUp(removed=(*removed, *(f'database "{name}"' for name in dropped)), left=tuple(left))
 
 
 def _run_one(
@@ -141,12 +172,13 @@ def _run_one(
     obey: Callable[[], None],
 ) -> FinishedDrill:
     start = started(KIND, request.cluster, request.argument_digest)
-    recorder = Recorder(store)
+    recorder = Recorder(store, request.signing)
     recorder.begin(start)
     emit = FanOut(list(sinks), report_broken=tell)
     emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
     try:
-        found = _succeeded(start, _drilled(request, parts, start, emit, obey))
+        result = judged(_drilled(request, parts, start, emit, obey), request, store, emit)
+        found = _succeeded(start, result)
     except ReplcheckError as error:
         found = _failed(start, error)
     except BaseException as defect:
@@ -155,21 +187,26 @@ def _run_one(
     recorder.finish(found.record, drill_document(found.result) if found.result else None)
     record = found.record
     emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
-    return replace(found, unrecorded=recorder.problem)
+    return replace(found, unrecorded=recorder.problem, evidence=recorder.evidence)
 
 
 def _drilled(request: DrillRequest, parts: Parts, start: RunStart, emit: Emit, obey: Callable[[], None]) -> DrillResult:
     obey()
-    stored = _seal(request)
-    trial = _trial(request, parts, stored, run_id=start.run_id, started_at=start.started_at)
+    source = parts.source(request)
+    trial = _trial(request, parts, source, _seal(request, source), run_id=start.run_id, started_at=start.started_at)
     return run_trial(trial, emit=emit, now=now, obey=obey)
 
 
 def _trial(
-    request: DrillRequest, parts: Parts, stored: StoredSeal | None, *, run_id: str, started_at: datetime
+    request: DrillRequest,
+    parts: Parts,
+    source: BackupSource,
+    choice: Choice | None,
+    *,
+    run_id: str,
+    started_at: datetime,
 ) -> Trial:
-    seal = stored.manifest if stored else None
-    source = parts.source(request)
+    seal = choice.taken.manifest if choice else None
     wishes = LayerWishes(
         wanted=request.layers,
         seal=seal,
@@ -199,14 +236,20 @@ def _trial(
         limits=request.limits,
         keep=request.keep,
         needs_room=source.kind is not BackupKind.COMMAND and not on_their_server,
-        notes=_notes(stored),
+        notes=(*_notes(choice.taken), *choice.notes(started_at)) if choice else (),
+        known=choice.problems(started_at, request.limits.archive_delay_s) if choice else (),
     )
 
 
-def _seal(request: DrillRequest) -> StoredSeal | None:
-    if request.target.kind is not TargetKind.SEAL or request.target.seal_id is None:
+def _seal(request: DrillRequest, source: BackupSource) -> Choice | None:
+    named = request.target.seal_id
+    if request.target.kind is not TargetKind.SEAL or named is None:
         return None
-    return find_seal(request.target.seal_id, request.seals, signing_key=request.signing_key)
+    if named == NEWEST:
+        choice = choose_seal(source, request.copy_label, request.seals, signing_key=request.signing.key)
+        if choice is not None:
+            return choice
+    return Choice(taken=find_seal(named, request.seals, signing_key=request.signing.key))
 
 
 def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
@@ -220,9 +263,7 @@ def _sealed_dump(source: BackupSource, *, seal_label: str | None) -> str | None:
     return seal_label if seal_label in labels else None
 
 
-def _notes(stored: StoredSeal | None) -> tuple[str, ...]:
-    if stored is None:
-        return ()
+def _notes(stored: StoredSeal) -> tuple[str, ...]:
     manifest = stored.manifest
     told = {
         SignatureState.VERIFIED: f"its signature by key {stored.key_id} is verified",
@@ -261,8 +302,10 @@ def _single_requests(request: DrillRequest, parts: Parts) -> Iterator[DrillReque
         return
     single = replace(request, every=False)
     try:
-        target = where_it_lies(request.target, stored.manifest if (stored := _seal(request)) else None)
-        labels = [copy.label for copy in parts.source(request).copies() if can_start(copy, target)]
+        source = parts.source(request)
+        choice = _seal(request, source)
+        target = where_it_lies(request.target, choice.taken.manifest if choice else None)
+        labels = [copy.label for copy in source.copies() if can_start(copy, target)]
     except ReplcheckError:
         labels = []
     if not labels:
@@ -310,6 +353,12 @@ def _succeeded(start: RunStart, result: DrillResult) -> FinishedDrill:
 
 def _failed(start: RunStart, error: ReplcheckError) -> FinishedDrill:
     return FinishedDrill(record=failed(start, DrillVerdict.NOT_TRIED.value, error), result=None, error=error)
+
+
+def _turn(request: DrillRequest, store: Path | None) -> AbstractContextManager[None]:
+    start = started(KIND, request.cluster, request.argument_digest)
+    unchecked = DrillVerdict.NOT_TRIED.value
+    return turn_of(start, _lock(request, store), store=store, signing=request.signing, unchecked=unchecked)
 
 
 def _lock(request: DrillRequest, store: Path | None) -> AbstractContextManager[None]:

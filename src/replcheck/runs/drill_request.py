@@ -8,17 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replcheck.config import Configuration
-from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
+from replcheck.config.model import (
+    Backup,
+    BaseBackup,
+    CommandBackup,
+    Drill,
+    DumpBackup,
+    PgBackRestBackup,
+    Scratch,
+    SnapshotBackup,
+)
+from replcheck.drill.plan import never_for
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder
 from replcheck.drill.targets import parse_target
 from replcheck.errors import UsageError
-from replcheck.model.drill import FROM, DrillLimits, LayerName, Target
+from replcheck.model.drill import FROM, BackupKind, DrillLimits, LayerName, Target
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres.assertions import Assertion, parse_assertion
 from replcheck.runs.request import flag_target
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.targets import configured_targets
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
@@ -35,6 +46,7 @@ class DrillFlags:
     source: str | None = None
     """`KIND:PATH` of one that is not configured."""
     wal: Path | None = None
+    globals: Path | None = None
     copy: str | None = None
     every: bool = False
     """Whether all backups of the source are drilled in turn."""
@@ -73,7 +85,10 @@ class DrillRequest:
     """Folders of server programs by major version."""
     seals: Path | None
     """Folder of the seals."""
-    signing_key: Path | None
+    signing: Signing = UNSIGNED
+    """What its record is signed with, and seals are verified with."""
+    commands: Mapping[str, CommandBackup] = field(default_factory=dict, repr=False)
+    """All configured backups of the kind `command`, by name, for what killed drills had provided."""
 
     @property
     def argument_digest(self) -> str:
@@ -81,6 +96,7 @@ class DrillRequest:
         asked = {
             "cluster": self.cluster,
             "backup": self.name,
+            "place": getattr(self.backup, "path", getattr(self.backup, "stanza", "")),
             "copy": self.copy_label,
             "every": self.every,
             "target": self.target.text,
@@ -99,37 +115,57 @@ def drill_request(
     _require_sense(flags)
     drill = configuration.drill if configuration else Drill()
     name, backup = _backup(flags, configuration)
-    required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in drill.require)
+    wanted = drill.require if backup.require is None else backup.require
+    required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in wanted)
     layers = _layers("--layer", flags.layers) or _configured_layers(drill)
     if layers is not None and (missing := required - layers):
         words = ", ".join(sorted(name.name.lower() for name in missing))
         raise UsageError(
             f"a layer is required and left out: {words}", hint="Add it to --layer, or to drill.layers, or require less."
         )
+    _require_possible("--layer", flags.layers, backup)
+    _require_possible("--require", flags.require, backup)
     scratch = scratch_folder(flags.scratch, configuration, environment)
     _require_apart(scratch, backup)
     cluster = configuration.cluster if configuration else UNNAMED_CLUSTER
-    key = configuration.output.signing_key if configuration else None
     return DrillRequest(
         cluster=cluster,
         name=name,
         backup=backup,
         copy_label=flags.copy,
         every=flags.every,
-        target=parse_target(flags.target or drill.target),
+        target=parse_target(drill.target if flags.target is None else flags.target),
         scratch=scratch,
         scratch_dsn=drill.scratch.dsn if isinstance(drill.scratch, Scratch) else None,
         layers=layers,
         required=required,
         nodes=_nodes(flags, configuration, (layers or frozenset()) | required),
         keep=flags.keep,
-        limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
+        limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age, archive_delay_s=drill.archive_delay),
         timeout_s=drill.timeout,
         assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
         programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
-        signing_key=Path(key) if key else None,
+        signing=signing_of(configuration),
+        commands=commands_of(configuration),
     )
+
+
+def commands_of(configuration: Configuration | None) -> Mapping[str, CommandBackup]:
+    """Return the configured backups of the kind `command`, by name."""
+    backups = configuration.backups if configuration is not None else {}
+    return {name: backup for name, backup in backups.items() if isinstance(backup, CommandBackup)}
+
+
+def _require_possible(flag: str, words: tuple[str, ...], backup: Backup) -> None:
+    """Raise UsageError for a layer that no backup of the kind can have; a configuration speaks of several kinds."""
+    kind = BackupKind(backup.kind)
+    for word in words:
+        reason = never_for(kind, _LAYER_WORDS[word])
+        if reason:
+            raise UsageError(
+                f"{flag} {word} makes no sense for a backup of the kind {kind.value}: {reason}", hint="Leave it out."
+            )
 
 
 def _require_apart(scratch: Path, backup: Backup) -> None:
@@ -140,7 +176,7 @@ def _require_apart(scratch: Path, backup: Backup) -> None:
             if place is not None and scratch.resolve().is_relative_to(Path(place).resolve()):
                 raise UsageError(
                     f"the scratch folder {printable(str(scratch))} lies inside {printable(place)}, which is only read",
-                    hint="Choose another folder with --scratch, or with drill.scratch.",
+                    hint="Choose another folder with --scratch, or as drill.scratch.",
                 )
 
 
@@ -158,6 +194,10 @@ def _require_sense(flags: DrillFlags) -> None:
         raise UsageError("a configured backup and --from were given", hint="Give one of the two.")
     if flags.wal is not None and flags.source is None:
         raise UsageError("--wal was given without --from", hint="A configured backup names its WAL archive itself.")
+    if flags.globals is not None and flags.source is None:
+        raise UsageError(
+            "--globals was given without --from", hint="A configured backup names its file of globals itself."
+        )
     if flags.every and flags.copy is not None:
         raise UsageError("--all and --copy were given", hint="Give one of the two.")
     if flags.every and flags.keep:
@@ -166,7 +206,7 @@ def _require_sense(flags: DrillFlags) -> None:
 
 def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str, Backup]:
     if flags.source is not None:
-        return FROM, _spelled_out(flags.source, flags.wal)
+        return FROM, _spelled_out(flags.source, flags.wal, flags.globals)
     configured = configuration.backups if configuration else {}
     name = flags.backup or (configuration.drill.backup if configuration else None)
     if name is None and len(configured) == 1:
@@ -182,7 +222,7 @@ def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str
     return name, configured[name]
 
 
-def _spelled_out(text: str, wal: Path | None) -> Backup:
+def _spelled_out(text: str, wal: Path | None, roles: Path | None) -> Backup:
     kind, colon, place = text.partition(":")
     if not colon or not place or kind not in _FROM_KINDS:
         raise UsageError(
@@ -192,11 +232,15 @@ def _spelled_out(text: str, wal: Path | None) -> Backup:
     archive = str(wal) if wal is not None else None
     if wal is not None and kind not in ("base", "snapshot"):
         raise UsageError(f"--wal makes no sense for a backup of the kind {kind}")
+    if roles is not None and kind != "dump":
+        raise UsageError(f"--globals makes no sense for a backup of the kind {kind}")
     if kind == "base":
         return BaseBackup(kind="base", path=place, wal=archive)
     if kind == "snapshot":
         return SnapshotBackup(kind="snapshot", path=place, wal=archive)
-    return DumpBackup(kind="dump", path=place) if kind == "dump" else PgBackRestBackup(kind="pgbackrest", stanza=place)
+    if kind == "dump":
+        return DumpBackup(kind="dump", path=place, globals=str(roles) if roles is not None else None)
+    return PgBackRestBackup(kind="pgbackrest", stanza=place)
 
 
 def _layers(flag: str, words: tuple[str, ...]) -> frozenset[LayerName] | None:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.copies import CopyStanding, standings
 from replcheck.model.live import ClusterEvent, ClusterView
+from replcheck.model.plain import utc_text
 from replcheck.model.spanning import Spans, latest_spans
 from replcheck.runs.live import (
     HandOut,
@@ -23,10 +24,13 @@ from replcheck.runs.live import (
 )
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.lock import is_held
+from replcheck.runs.parts import as_configured
 from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 
 _LOOK_S = 1.0
+_STUCK_S = 20.0
+"""How old what a recorder wrote last may be before it counts as stuck."""
 _STANDINGS_EVERY = 5
 _ALL_TIME_S = 1e12
 
@@ -47,10 +51,13 @@ class Follower:
     store: Path
     cluster: str
     max_proof_age_s: float
+    scope_digest: str
+    """Of what the configuration has audits compare."""
     sinks: Sequence[LiveSink]
     tell: Tell = lambda _: None
     lost: Callable[[str], None] = lambda _: None
     """Is told why the history cannot be read, once, and the empty text when it can be again."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _reader: LiveReader | None = None
     _number: int | None = None
     _view: ClusterView | None = None
@@ -87,6 +94,8 @@ class Follower:
     def _look(self) -> LiveUpdate | None:
         self._reader = reader = self._reader or open_live_reader(self.store)
         stored = reader.latest_view(self.cluster)
+        if stored is not None and (self.now() - stored.written_at).total_seconds() > _STUCK_S:
+            raise StoreError(f"the recorder has written nothing since {utc_text(stored.written_at)}")
         events = self._new_events(reader)
         if stored is None or (stored.view == self._view and not events):
             return None
@@ -113,7 +122,8 @@ class Follower:
         new = tuple(span for span in read if span.node not in until or span.began_at > until[span.node])
         spans = (self._spans + Spans(nodes=new)).thinned(_ALL_TIME_S).nodes
         self._spans = Spans(nodes=tuple(span for span in spans if span.ended_at >= oldest))
-        proofs = reader.proofs(self.cluster, view.at - 3 * timedelta(seconds=self.max_proof_age_s))
+        found = reader.proofs(self.cluster, view.at - 3 * timedelta(seconds=self.max_proof_age_s))
+        proofs = as_configured(found, self.scope_digest)
         every = (*self._spans.nodes, *latest_spans(view))
         return standings(view.at, proofs, every, max_age_s=self.max_proof_age_s)
 
@@ -159,6 +169,7 @@ async def _follow(
         store=store,
         cluster=request.cluster,
         max_proof_age_s=request.limits.max_proof_age_s,
+        scope_digest=request.audit.extent.digest,
         sinks=settings.sinks,
         tell=settings.tell,
         lost=lost,

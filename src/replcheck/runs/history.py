@@ -6,7 +6,7 @@ leads to the outcome that was recorded.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
+from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
@@ -27,7 +28,7 @@ from replcheck.report.reading import audit_result
 from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
-from replcheck.store import HistoryReader, RunFilter, open_live_reader, open_reader
+from replcheck.store import EvidenceReader, HistoryReader, RunFilter, open_evidence, open_live_reader, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
@@ -35,6 +36,7 @@ DRILL = "drill"
 SEAL = "seal"
 CHECK = "check"
 SCRUB = "scrub"
+KINDS = (AUDIT, DRILL, SEAL, SCRUB, "selftest")
 _LISTED = 'The runs are listed by "replcheck history".'
 _LOCKED = (AUDIT, DRILL, SEAL, CHECK, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
@@ -57,31 +59,39 @@ class StoredReport:
     result: AuditResult | DrillResult | PastSeal | CheckResult
     document: Plain
     """The JSON as it was stored."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where it has none."""
+
+
+def known_kinds(store: Path) -> frozenset[str]:
+    """Return the kinds of runs that there are: ours, and those that another version has left in a history."""
+    return frozenset(KINDS) | open_reader(store).kinds()
 
 
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
     """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
-    reader = open_reader(store)
-    runs = _with_states(reader, reader.runs(wanted, limit=limit))
+    reader = open_evidence(store)
+    runs = _with_evidence(reader, _with_states(reader, reader.runs(wanted, limit=limit)))
     return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
 def find_run(store: Path, name: str) -> PastRun:
     """Return one run by its id, the beginning of its id, or `latest`; raise UsageError where that names none."""
-    reader = open_reader(store)
-    return _found(reader, name)
+    reader = open_evidence(store)
+    return _with_evidence(reader, [_found(reader, name)])[0]
 
 
 def read_report(store: Path, name: str) -> StoredReport:
     """Return the report of one run; raise StoreError, saying why, where it has none or it is damaged."""
-    reader = open_reader(store)
-    past = _found(reader, name)
+    reader = open_evidence(store)
+    [past] = _with_evidence(reader, [_found(reader, name)])
     run_id = past.run.run_id
     document = reader.result(run_id)
     if document is None:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
-        return StoredReport(result=_believed(past.run, document), document=document)
+        _require_as_recorded(reader, run_id, document)
+        return StoredReport(result=_believed(past.run, document), document=document, evidence=past.evidence)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -90,7 +100,10 @@ def read_report(store: Path, name: str) -> StoredReport:
 
 
 def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`)."""
+    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
+
+    Runs of other kinds, such as drills and seals, are counted by how they ended.
+    """
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
@@ -103,6 +116,9 @@ def summarize(store: Path, *, since: datetime | None, until: datetime | None, no
         tally.add(run, _readable(run, document))
     for past in _with_states(reader, open_runs):
         tally.add_unended(past)
+    for run in reversed(reader.runs(RunFilter(since=since, until=end))):
+        if run.kind != AUDIT:
+            tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
@@ -162,6 +178,24 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
             "more than one run has an id that begins so", hint=f"Write more of it, for instance {short_id(ids[0])}."
         )
     return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
+
+
+def _with_evidence(reader: EvidenceReader, runs: Sequence[PastRun]) -> list[PastRun]:
+    records = reader.of_runs(past.run.run_id for past in runs)
+    return [replace(past, evidence=head_of(records.get(past.run.run_id))) for past in runs]
+
+
+def _require_as_recorded(reader: EvidenceReader, run_id: str, document: Plain) -> None:
+    """Raise ValueError where a report is not the one that the run's record covers."""
+    record = reader.of_runs([run_id]).get(run_id)
+    if record is None or record.envelope is None:
+        return
+    from replcheck.evidence.opening import Opened, open_line
+    from replcheck.evidence.statement import document_digest
+
+    line = open_line(record.envelope.encode(), {})
+    if not isinstance(line, Opened) or line.subject_sha256 != document_digest(document):
+        raise ValueError("it was changed after it was recorded")
 
 
 def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:

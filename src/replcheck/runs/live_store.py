@@ -17,7 +17,7 @@ from replcheck.model.plain import Plain
 from replcheck.model.spans import NodeSpan
 from replcheck.store import Keep, open_history, open_live_reader, open_live_writer
 
-_PROOFS_EVERY_S = 10.0
+_PROOFS_EVERY_S = 5.0
 _TICK_S = 1.0
 _MOST_JOBS = 100
 
@@ -35,6 +35,7 @@ class LiveStore:
         self._proofs_for = timedelta(seconds=proofs_for_s)
         self._proofs: tuple[AuditProof, ...] | None = None
         self._proofs_at = float("-inf")
+        self._kept: int | None = None
         self._jobs: deque[Callable[[], None]] = deque(maxlen=_MOST_JOBS)
         self._wake, self._ending = threading.Event(), False
         self._thread = threading.Thread(target=self._work, name="replcheck history", daemon=True)
@@ -90,8 +91,7 @@ class LiveStore:
             self._wake.clear()
             self._writer.flush()
             self._do_jobs()
-            if time.monotonic() - self._proofs_at >= _PROOFS_EVERY_S:
-                self._read_proofs()
+            self._look_for_proofs()
 
     def _do_jobs(self) -> None:
         while self._jobs and not self._writer.problem:
@@ -103,8 +103,16 @@ class LiveStore:
                 self._jobs.appendleft(job)
                 return
 
-    def _read_proofs(self) -> None:
+    def _look_for_proofs(self) -> None:
+        if time.monotonic() - self._proofs_at < _PROOFS_EVERY_S:
+            return
         self._proofs_at = time.monotonic()
+        kept = self._writer.audits_kept()
+        if kept is not None and kept != self._kept:
+            self._kept = kept
+            self._read_proofs()
+
+    def _read_proofs(self) -> None:
         try:
             self._proofs = tuple(self._reader.proofs(self.cluster, datetime.now(UTC) - self._proofs_for))
         except StoreError:

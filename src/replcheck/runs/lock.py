@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from replcheck.errors import UsageError
+from replcheck.errors import AlreadyRunning
 
 _PATIENCE_S = 0.5
 """How long a lock is tried for: somebody who only asks whether it is held has it for a moment."""
@@ -25,10 +25,10 @@ def lock_file(store: Path, kind: str = "audit") -> Path:
 
 @contextmanager
 def only_run(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock alone while the block runs; raise UsageError where another process holds it."""
+    """Hold the lock alone while the block runs; raise AlreadyRunning where another process holds it."""
     with _opened(path) as descriptor:
         if descriptor is not None and not _locked(descriptor, fcntl.LOCK_EX):
-            raise UsageError(
+            raise AlreadyRunning(
                 f"{what} is already running", hint="Wait for it to end, or give this one another store with --no-store."
             )
         yield

@@ -1,22 +1,36 @@
-"""Keeps a run's beginning and end in the history; what goes wrong with that is remembered and never raised."""
+"""Keeps a run's beginning and end in the history; what goes wrong with that is remembered and never raised.
+
+Every end is appended to the cluster's chain of evidence in the same transaction: there is no end without its record.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replcheck.errors import StoreError
+from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, RunStart
+from replcheck.runs.signing import UNSIGNED, Signing
 
 if TYPE_CHECKING:
+    from replcheck.evidence.notary import Notary
     from replcheck.store import AuditParts, History
 
 
 class Recorder:
-    """Writes to a history while there is one; `problem` is why it stopped, empty while it works."""
+    """Writes to a history while there is one; `problem` is why it stopped, empty while it works.
 
-    def __init__(self, store: Path | None) -> None:
+    Making one raises ConfigurationError where the signing key cannot be used.
+    """
+
+    def __init__(self, store: Path | None, signing: Signing = UNSIGNED) -> None:
         self.problem = ""
         self.history: History | None = None
+        self.evidence: EvidenceHead | None = None
+        """The record of the run that ended; None before, and where none is kept."""
+        # A key is read at the beginning: its file may be gone at the end, and an end must be recorded.
+        self._signed_by = signing.notary() if store is not None and signing.key is not None else None
+        self._signing = signing
         if store is None:
             return
         from replcheck.store import open_history  # large, and a run without a history needs none of it
@@ -39,10 +53,14 @@ class Recorder:
         """Write how the run ended, its result where it has one, and what is asked of an audit later on."""
         try:
             if self.history:
-                self.history.finish(record, document, parts)
+                evidence = self._notary().of_run(record, document)
+                self.evidence = head_of(self.history.finish(record, document, parts, evidence=evidence))
                 self.problem = ""
         except StoreError as error:
             self._give_up(error)
+
+    def _notary(self) -> "Notary":
+        return self._signed_by or self._signing.notary()
 
     def _give_up(self, error: StoreError) -> None:
         self.problem = error.message

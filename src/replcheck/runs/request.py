@@ -20,6 +20,7 @@ from replcheck.model.plain import to_plain
 from replcheck.model.progress import Extent
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.targets import configured_targets
 
 
@@ -62,6 +63,8 @@ class AuditRequest:
     """Whether to go on with the newest run that had not come to its end."""
     pause_file: Path | None = None
     """The audit holds still while this file exists."""
+    signing: Signing = UNSIGNED
+    """What its record is made with."""
 
     @property
     def extent(self) -> Extent:
@@ -113,6 +116,7 @@ def audit_request(flags: AuditFlags, configuration: Configuration | None) -> Aud
         options=_options(flags, configuration),
         resume=flags.resume,
         pause_file=flags.pause_file or _configured_pause_file(configuration),
+        signing=signing_of(configuration),
     )
 
 

@@ -123,7 +123,10 @@ class Scrub:
     def __init__(self, bench: Bench, period_s: float, clock: Callable[[], float]) -> None:
         assert bench.store is not None  # noqa: S101 - without a history nothing would be known of what is proven
         request = replace(bench.request, options=gentle(bench.request.options))
-        self._bench = replace(bench, request=request, auditor=self._planned(bench.auditor))
+        # What it reads by and by is told by its state, not among the events of audits that somebody asked for.
+        self._bench = replace(
+            bench, request=request, auditor=self._planned(bench.auditor), sinks=(), ended=lambda _: None
+        )
         self._store = bench.store
         self._period_s = period_s
         self._clock = clock

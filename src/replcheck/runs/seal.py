@@ -17,6 +17,7 @@ from replcheck.drill.seal_options import DumpFormat, SealOptions
 from replcheck.drill.sealing import connect_primary, seal_primary
 from replcheck.errors import Interrupted, ReplcheckError, UsageError
 from replcheck.events import Emit, RunFinished, RunStarted
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.plain import to_plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
@@ -27,8 +28,10 @@ from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.request import flag_target
 from replcheck.runs.signals import stop_on_signals
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.sinks import FanOut, Sink
 from replcheck.runs.targets import configured_targets
+from replcheck.runs.turn import turn_of
 
 KIND = "seal"
 
@@ -58,7 +61,8 @@ class SealRequest:
     """The primary, or nodes among which it is looked for."""
     options: SealOptions
     folder: Path
-    signing_key: Path | None = None
+    signing: Signing = UNSIGNED
+    """What the seal and the record of its run are signed with."""
 
     @property
     def argument_digest(self) -> str:
@@ -82,6 +86,8 @@ class FinishedSeal:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this run; empty where it was kept or none was wanted."""
+    evidence: EvidenceHead | None = None
+    """The run's record in the chain of its cluster; None where none was kept."""
 
 
 def seal_request(flags: SealFlags, configuration: Configuration | None, folder: Path | None) -> SealRequest:
@@ -101,13 +107,12 @@ def seal_request(flags: SealFlags, configuration: Configuration | None, folder: 
         )
     if flags.dump_file is not None:
         check_dump_file(flags.dump_file)
-    key = configuration.output.signing_key if configuration else None
     return SealRequest(
         cluster=configuration.cluster if configuration else UNNAMED_CLUSTER,
         nodes=nodes,
         options=_options(flags, configuration),
         folder=folder,
-        signing_key=Path(key) if key is not None else None,
+        signing=signing_of(configuration),
     )
 
 
@@ -141,20 +146,18 @@ def run_seal(
 
     `store` is the file of the history, None for none. Must not be called from a running event loop.
     """
-    if request.signing_key is not None:
-        from replcheck.evidence.signing import load_signer
-
-        load_signer(request.signing_key)
+    request.signing.check()
+    start = started(KIND, request.cluster, request.argument_digest)
     # Shared, so that it stops nobody: it tells those who read the history that a seal is at work.
-    with one_of_several_runs(lock_file(store, KIND)) if store else nullcontext():
-        return _run(request, sinks=sinks, store=store, tell=tell)
+    lock = one_of_several_runs(lock_file(store, KIND)) if store else nullcontext()
+    with turn_of(start, lock, store=store, signing=request.signing, unchecked=SealVerdict.NOT_SEALED.value):
+        return _run(request, start, sinks=sinks, store=store, tell=tell)
 
 
 def _run(
-    request: SealRequest, *, sinks: Sequence[Sink], store: Path | None, tell: Callable[[str], None]
+    request: SealRequest, start: RunStart, *, sinks: Sequence[Sink], store: Path | None, tell: Callable[[str], None]
 ) -> FinishedSeal:
-    start = started(KIND, request.cluster, request.argument_digest)
-    recorder = Recorder(store)
+    recorder = Recorder(store, request.signing)
     recorder.begin(start)
     emit = FanOut(list(sinks), report_broken=tell)
     emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
@@ -172,7 +175,7 @@ def _run(
         raise
     recorder.finish(record, seal_document(finished.result) if finished.result else None)
     emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
-    return replace(finished, unrecorded=recorder.problem)
+    return replace(finished, unrecorded=recorder.problem, evidence=recorder.evidence)
 
 
 async def _seal(request: SealRequest, start: RunStart, emit: Emit, tell: Callable[[str], None]) -> SealResult:
@@ -191,7 +194,7 @@ async def _seal(request: SealRequest, start: RunStart, emit: Emit, tell: Callabl
                 await primary.close()
             if stop.is_set():
                 raise Interrupted("the seal was stopped before it was kept")
-            kept = write_manifest(manifest, request.folder, signing_key=request.signing_key)
+            kept = write_manifest(manifest, request.folder, signing_key=request.signing.key)
         except BaseException:
             discard_dump(manifest.dump if manifest is not None else None)
             raise

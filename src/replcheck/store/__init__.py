@@ -11,6 +11,7 @@ from replcheck.store.places import default_path
 if TYPE_CHECKING:
     from replcheck.store.audit_parts import AuditParts
     from replcheck.store.check_reader import CheckReader, open_check_reader
+    from replcheck.store.evidence_reader import EvidenceReader, open_evidence
     from replcheck.store.history import History, open_history
     from replcheck.store.live import LiveWriter, open_live_writer
     from replcheck.store.live_reader import LiveReader, StoredEvent, StoredView, open_live_reader
@@ -21,6 +22,7 @@ __all__ = [
     "KEEP_FOR_EVER",
     "AuditParts",
     "CheckReader",
+    "EvidenceReader",
     "History",
     "HistoryReader",
     "Keep",
@@ -31,6 +33,7 @@ __all__ = [
     "StoredView",
     "default_path",
     "open_check_reader",
+    "open_evidence",
     "open_history",
     "open_live_reader",
     "open_live_writer",
@@ -41,6 +44,7 @@ _LIES_IN = {
     "KEEP_FOR_EVER": "thinning",
     "AuditParts": "audit_parts",
     "CheckReader": "check_reader",
+    "EvidenceReader": "evidence_reader",
     "History": "history",
     "HistoryReader": "reader",
     "Keep": "thinning",
@@ -50,6 +54,7 @@ _LIES_IN = {
     "StoredEvent": "live_reader",
     "StoredView": "live_reader",
     "open_check_reader": "check_reader",
+    "open_evidence": "evidence_reader",
     "open_history": "history",
     "open_live_reader": "live_reader",
     "open_live_writer": "live",

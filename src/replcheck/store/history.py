@@ -4,9 +4,11 @@ A run is written when it begins and again when it ends, each in one transaction.
 that were being written.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -30,11 +32,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from replcheck.errors import StoreError
+from replcheck.model.evidence import EvidenceRecord
 from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
 from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
 from replcheck.store.audit_parts import AuditParts, write_parts
+from replcheck.store.evidence import Make, append, append_abort, archive, keep_mark, take_in
 from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
@@ -54,12 +58,25 @@ def open_history(location: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S
     path = Path(location)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        make_file(path)
     except OSError as error:
         raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
     history = History(writing_engine(path, busy_timeout_s=busy_timeout_s), str(path))
     history.prepare()
     return history
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, where there is none; raise OSError where it cannot be written.
+
+    One that is there is never opened: whoever closes it, however briefly it was open, takes every lock from all
+    connections of this process (SQLite manual, How To Corrupt An SQLite Database File, section 2.2).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
 
 
 class History:
@@ -91,12 +108,21 @@ class History:
         with self._transaction() as connection:
             connection.execute(insert(RUNS).values(**_run_values(run)))
 
-    def finish(self, record: RunRecord, document: Plain = None, parts: AuditParts | None = None) -> None:
+    def finish(
+        self,
+        record: RunRecord,
+        document: Plain = None,
+        parts: AuditParts | None = None,
+        *,
+        evidence: Make | None = None,
+    ) -> EvidenceRecord | None:
         """Write how a run ended, with its result where it has one; its beginning too where that is missing.
 
-        `parts` are what is asked of an audit later on without reading its whole result.
+        `parts` are what is asked of an audit later on without reading its whole result. `evidence` is asked for what is
+        appended to the cluster's chain with it; its last record is returned.
         """
         with self._transaction() as connection:
+            appended = append(connection, record.cluster, evidence) if evidence else None
             known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
             if known is None:
                 connection.execute(insert(RUNS).values(**_run_values(record)))
@@ -105,6 +131,32 @@ class History:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
             if parts is not None:
                 write_parts(connection, record.run_id, parts)
+        return appended
+
+    def append_evidence(self, cluster: str, evidence: Make) -> EvidenceRecord | None:
+        """Append to a cluster's chain what is no end of a run; return the last record, None where nothing was."""
+        with self._transaction() as connection:
+            return append(connection, cluster, evidence)
+
+    def append_abort(self, run: RunStart, evidence: Make) -> bool:
+        """Append that a run was killed, unless it has ended or that was told already; return whether it was."""
+        with self._transaction() as connection:
+            return append_abort(connection, run.run_id, run.cluster, evidence)
+
+    def archive_evidence(self, last: EvidenceRecord, evidence: Make) -> EvidenceRecord | None:
+        """Append a checkpoint, and keep of the records up to `last` their places alone; return the checkpoint."""
+        with self._transaction() as connection:
+            return archive(connection, last, evidence)
+
+    def take_in_evidence(self, records: Iterable[EvidenceRecord]) -> int:
+        """Put records of another history into their places, all or none; return how many were new."""
+        with self._transaction() as connection:
+            return take_in(connection, records)
+
+    def keep_evidence_mark(self, cluster: str, envelope: str) -> None:
+        """Keep a statement of up to where a chain was verified."""
+        with self._transaction() as connection:
+            keep_mark(connection, cluster, envelope)
 
     def runs(self, *, limit: int = 100) -> list[RunStart]:
         """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
@@ -228,20 +280,25 @@ def check_version(connection: Connection, name: str) -> None:
         )
 
 
+def stored_start(row: Row[Any]) -> RunStart:
+    """Return the beginning of the run of a row of RUNS; raise ValueError where it is damaged."""
+    return RunStart(
+        run_id=row.run_id,
+        kind=row.kind,
+        cluster=row.cluster,
+        started_at=datetime.fromisoformat(row.started_at),
+        tool_version=row.tool_version,
+        argument_digest=row.argument_digest,
+    )
+
+
 def stored_run(row: Row[Any], failure: Any) -> RunStart:
     """Return the run of a row of RUNS and RECORDS, with its failure decoded; raise ValueError where it is damaged."""
-    start = {
-        "run_id": row.run_id,
-        "kind": row.kind,
-        "cluster": row.cluster,
-        "started_at": datetime.fromisoformat(row.started_at),
-        "tool_version": row.tool_version,
-        "argument_digest": row.argument_digest,
-    }
+    start = stored_start(row)
     if row.outcome is None:
-        return RunStart(**start)
+        return start
     return RunRecord(
-        **start,
+        **asdict(start),
         finished_at=datetime.fromisoformat(row.finished_at),
         outcome=Outcome(row.outcome),
         verdict=row.verdict,

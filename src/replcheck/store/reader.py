@@ -3,6 +3,7 @@
 What is found damaged is named and left out; it never looks like a run that was fine.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -57,6 +58,8 @@ class RunFilter:
     outcomes: frozenset[Outcome] = frozenset()
     unended: bool = False
     """Runs without an end, beside those of `outcomes`."""
+    run_ids: frozenset[str] = frozenset()
+    """Not more than a few hundred."""
 
 
 EVERY_RUN = RunFilter()
@@ -65,8 +68,10 @@ EVERY_RUN = RunFilter()
 def open_reader(path: Path) -> "HistoryReader":
     """Open an existing history; raise StoreError where there is none, or it cannot be read by this replcheck."""
     try:
-        with path.open("rb"):
-            pass
+        # Never opened: whoever closes it takes the locks from every connection of this process, see `make_file`.
+        path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileNotFoundError as error:
         raise StoreError(f"there is no history at {path}: no run was recorded there", hint=_HINT) from error
     except OSError as error:
@@ -100,6 +105,11 @@ class HistoryReader:
         statement = _runs(wanted).order_by(RUNS.c.run_id.desc()).limit(limit)
         with self._connected() as connection:
             return [run for row in connection.execute(statement) if (run := self._read(row)) is not None]
+
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of runs that are in the history."""
+        with self._connected() as connection:
+            return frozenset(connection.scalars(select(RUNS.c.kind).distinct()))
 
     def ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """Return the ids that begin so, newest first."""
@@ -219,6 +229,8 @@ def _conditions(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
         yield RUNS.c.kind.in_(sorted(wanted.kinds))
     if wanted.cluster is not None:
         yield RUNS.c.cluster == wanted.cluster
+    if wanted.run_ids:
+        yield RUNS.c.run_id.in_(sorted(wanted.run_ids))
     ended = RECORDS.c.outcome.in_([outcome.value for outcome in wanted.outcomes])
     if wanted.outcomes and wanted.unended:
         yield ended | RECORDS.c.outcome.is_(None)

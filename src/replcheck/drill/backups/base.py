@@ -9,18 +9,21 @@ from time import sleep
 from replcheck.config.model import BaseBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
 from replcheck.drill.backups.labels import Label, Manifest, parse_label, parse_manifest
-from replcheck.drill.backups.physical import PhysicalRestore, archive_of, require_archive, require_programs, version_of
+from replcheck.drill.backups.physical import PhysicalRestore, require_programs, unlabelled, version_of
+from replcheck.drill.backups.recognition import not_recognised
 from replcheck.drill.backups.source import Restored
+from replcheck.drill.backups.supply import archive_of, archive_reaches, require_archive, require_sealed_wal
 from replcheck.drill.backups.tarballs import find_in, in_progress, unpack
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
 from replcheck.postgres.base_backups import combine
 from replcheck.postgres.compression import COMPRESSIONS, require_decompressor, without_compression
-from replcheck.postgres.control import major_of
+from replcheck.postgres.control import major_of, stored_system_identifier
 from replcheck.postgres.programs import Programs
 
 _MANIFEST = "backup_manifest"
@@ -42,8 +45,8 @@ class _Found:
     manifest: Manifest | None
     major: int | None
     taken_at: datetime
-    problem: str = ""
-    """Why it is no backup, as far as it was read; empty where nothing speaks against it."""
+    unlabelled: bool
+    """Whether neither label nor manifest tell that it is a base backup, though its files could be read."""
 
 
 class BaseSource:
@@ -68,17 +71,26 @@ class BaseSource:
 
     def requirements(self, copy: CopyFacts, target: Target) -> None:
         """Raise DrillBlocked where programs are missing or a backup of the chain is not there."""
+        one = self._named(copy.label)
+        if one.unlabelled:
+            raise unlabelled(one.folder)
         programs = require_programs(copy, target, self._programs_for)
-        chain = self._chain(self._named(copy.label))
+        chain = self._chain(one)
         try:
             if len(chain) > 1:
                 programs.path("pg_combinebackup")
-            for one in chain:
-                for archive in _archives(one):
+            for part in chain:
+                for archive in _archives(part):
                     require_decompressor(archive)
         except ProgramError as exc:
             raise DrillBlocked(exc.message, code="no_programs", hint=exc.hint) from exc
         require_archive(self._config.wal)
+        require_sealed_wal(copy, target, self._config.wal)
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> bool | None:
+        """Return whether the archive, or a backup in a folder, goes as far as a WAL file; None where unknown."""
+        own = [one.folder / "pg_wal" for one in self._located() if one.tar is None]
+        return archive_reaches(self._config.wal, self._config.restore_command, segment, segment_bytes, own=own)
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Copy or unpack, combine, recover and open one backup."""
@@ -154,7 +166,7 @@ class BaseSource:
         path = self._path
         with reading(f"backup {path}"):
             if not path.exists():
-                raise DrillBlocked(f"there is no {path}", code="backup_not_found", hint="Check `path`.")
+                raise DrillBlocked(f"there is no {path}", code="backup_not_found", hint="Check the path of the backup.")
             if path.is_file():
                 found = _look(path.parent, path.parent.name, path)
                 return [found] if found else self._nothing()
@@ -173,9 +185,10 @@ class BaseSource:
                 code="compression_unknown",
                 hint=f"Known are {', '.join(COMPRESSIONS)}.",
             )
-        raise BackupRefuted(
-            f"{self._path} is no base backup, and no folder with any",
-            code="not_a_backup",
+        raise not_recognised(
+            self._path,
+            "is no base backup, and no folder with any",
+            self.kind,
             hint="A base backup is a directory with PG_VERSION in it, or one with base.tar (also .gz, .lz4, .zst).",
         )
 
@@ -212,7 +225,7 @@ class BaseSource:
             taken_at=one.taken_at,
             major=one.major,
             size_bytes=self._size(one),
-            system_identifier=one.manifest.system_identifier if one.manifest else None,
+            system_identifier=_system_of(one),
             start_lsn=one.label.start if one.label else None,
             end_lsn=one.manifest.end if one.manifest else None,
             timeline=one.label.timeline if one.label else None,
@@ -246,7 +259,7 @@ def _look(folder: Path, name: str, archive: Path | None = None) -> _Found | None
     if tar is None and not any((folder / part).exists() for part in ("PG_VERSION", _LABEL, "global")):
         return None
     texts = _texts(folder, tar)
-    if tar is not None and archive is not None and not texts:
+    if archive is not None and not texts and without_compression(archive.name) != "base.tar":
         return None
     label = manifest = None
     try:
@@ -259,15 +272,25 @@ def _look(folder: Path, name: str, archive: Path | None = None) -> _Found | None
     except ValueError:
         manifest = None
     version = next((major_of(text) for name, text in texts.items() if name.endswith("PG_VERSION")), None)
+    version = version if tar is not None else version_of(folder)
     return _Found(
         folder=folder,
         name=name,
         tar=tar,
         label=label,
         manifest=manifest,
-        major=version if tar is not None else version_of(folder),
+        major=version,
         taken_at=_taken_at(folder, tar, label),
+        # Of an archive that somebody else has packed the label is known only once it is unpacked.
+        unlabelled=tar is None and version is not None and _LABEL not in texts and not (folder / _MANIFEST).exists(),
     )
+
+
+def _system_of(one: _Found) -> int | None:
+    """Return the cluster that a backup is of: manifests tell it from PostgreSQL 17 on, the control file always."""
+    if one.manifest is not None and one.manifest.system_identifier is not None:
+        return one.manifest.system_identifier
+    return stored_system_identifier(one.folder) if one.tar is None else None
 
 
 def _texts(folder: Path, tar: Path | None) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Servers that commands of the user's provide and destroy, for instance a provider's own restore.
 
 The connection string that the provision command hands back is a secret: it reaches the destroy command's environment,
-and nothing else. The destroy command runs after every attempt, whatever became of it.
+and nothing else. The destroy command runs after every attempt, whatever became of it; what a drill that is killed had
+provided is noted, without that secret, for the next one to destroy.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 
 from replcheck.config.model import CommandBackup
 from replcheck.drill.backups.source import Restored
-from replcheck.drill.scratch import Scratch
+from replcheck.drill.provided import command_digest
+from replcheck.drill.scratch import Provided, Scratch, note_provided
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, ReplcheckError, UsageError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn
@@ -24,7 +27,19 @@ class _Provision:
     """One attempt, as the commands are told of it."""
 
     variables: dict[str, str]
+    scratch: Scratch
     dsn: str = ""
+
+    def noted(self, destroy: Sequence[str]) -> Provided:
+        """Return what a later drill needs to destroy it, without anything secret."""
+        if not self.dsn:
+            return Provided(variables=self.variables, destroy=command_digest(destroy))
+        words, _ = dsn.words_without_secrets(dsn.parse(self.dsn))
+        return Provided(
+            variables=self.variables | {"REPLCHECK_DSN": dsn.written(words)},
+            destroy=command_digest(destroy),
+            where=dsn.public_address(self.dsn),
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +65,9 @@ class CommandSource:
             except ProgramError as error:
                 raise DrillBlocked(error.message, code="programs_missing", hint=error.hint) from error
 
+    def reaches(self, segment: Segment, segment_bytes: int) -> None:
+        """Tell nothing: WAL means nothing to its commands."""
+
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Have a server provided and see that it answers; stages RESTORE and OPEN. Raises DrillBlocked."""
         variables = {
@@ -60,10 +78,10 @@ class CommandSource:
             "REPLCHECK_TARGET_KIND": target.kind.value,
             "REPLCHECK_SCRATCH": str(scratch.directory),
         }
-        self._attempt = _Provision(variables=variables)
+        self._begin(_Provision(variables=variables, scratch=scratch))
         with stages.enter(Stage.RESTORE):
             handed = self._provided(variables, stages)
-            self._attempt = _Provision(variables=variables, dsn=handed)
+            self._begin(_Provision(variables=variables, scratch=scratch, dsn=handed))
         with stages.enter(Stage.OPEN):
             server = self._answered(handed)
         return Restored(
@@ -97,6 +115,12 @@ class CommandSource:
                 code="destroy_failed",
                 hint="It holds a copy of your data: make sure by hand that it is gone.",
             ) from error
+        note_provided(attempt.scratch, None)
+
+    def _begin(self, attempt: _Provision) -> None:
+        """Note what is to be destroyed, before anything can be there: we may be killed at any time."""
+        note_provided(attempt.scratch, attempt.noted(self.section.destroy))
+        self._attempt = attempt
 
     def _provided(self, variables: dict[str, str], stages: Stages) -> str:
         """Return the connection string that the provision command hands back."""

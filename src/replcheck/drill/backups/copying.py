@@ -96,7 +96,7 @@ def reading(what: str) -> Iterator[None]:
             raise DrillBlocked(
                 f"the scratch directory's file system is full while {what} is copied",
                 code="no_space",
-                hint="Make room there, or choose a folder on another file system as drill.scratch.",
+                hint="Make room there, or choose a folder on another file system with --scratch.",
             ) from exc
         if isinstance(exc, FileNotFoundError):
             raise DrillBlocked(

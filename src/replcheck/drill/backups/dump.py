@@ -25,6 +25,7 @@ from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed, usable_programs
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.errors import BackupRefuted, DrillBlocked, NodeError, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import dsn as connection_strings
@@ -98,6 +99,9 @@ class DumpSource:
             if missing:
                 problem = extension_missing(missing[0])
                 raise DrillBlocked(problem.what, code=problem.code, hint=problem.hint)
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> None:
+        """Tell nothing: WAL means nothing to a dump."""
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:  # noqa: ARG002
         """Read a dump through, restore it and open the copy; stages FETCH, RESTORE and OPEN."""

@@ -1,12 +1,20 @@
-"""Which dumps there are at a place, told by their content; what lies there and looks like one is never passed over."""
+"""Which dumps there are at a place, told by their content; what looks like one is never passed over."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from replcheck.drill.backups.recognition import likeness, not_recognised
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.model.drill import BackupKind, CopyFacts
-from replcheck.postgres.dumps import Dump, DumpDamagedError, DumpUnsupportedError, examine_dump, is_globals
+from replcheck.postgres.dumps import (
+    Dump,
+    DumpDamagedError,
+    DumpUnsupportedError,
+    NotADumpError,
+    examine_dump,
+    is_globals,
+)
 
 _SUFFIXES = frozenset({".backup", ".bak", ".custom", ".dir", ".dmp", ".dump", ".gz", ".pgdump", ".sql", ".tar"})
 """How dumps are often called: such a file is listed even where its content is none."""
@@ -40,8 +48,10 @@ def find_dumps(path: Path, *, globals_file: Path | None) -> list[Found]:
         raise DrillBlocked(f"{path} cannot be read: {exc.strerror}", code="backup_unreadable") from exc
     suffixes = _SUFFIXES | {one.path.suffix for one in found if one.dump is not None}
     kept = [one for one in found if one.dump is not None or _looks_like_one(one, suffixes)]
-    if not kept:
-        raise DrillBlocked(f"there is no dump in {path}", code="backup_missing", hint="Check the path of the backup.")
+    other = likeness(path, BackupKind.DUMP) if not any(one.dump for one in kept) else ""
+    if not kept or other:
+        hint = other or "Check the path of the backup."
+        raise DrillBlocked(f"there is no dump in {path}", code="backup_missing", hint=hint)
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(kept, key=lambda one: (one.facts.taken_at or oldest, one.path.name), reverse=True)
 
@@ -51,6 +61,9 @@ def _found(path: Path) -> Found:
         dump = examine_dump(path)
     except DumpDamagedError as error:
         return _useless(path, BackupRefuted(f"{path.name} {error}", code=error.code))
+    except NotADumpError as error:
+        hint = "Check the path and the kind."
+        return _useless(path, not_recognised(path, str(error), BackupKind.DUMP, hint=hint))
     except DumpUnsupportedError as error:
         hint = "Unpack it first, or restore it through a backup of the kind command."
         return _useless(path, DrillBlocked(f"{path.name} {error}", code="format_unsupported", hint=hint))

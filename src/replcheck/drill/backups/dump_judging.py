@@ -112,7 +112,7 @@ def _role_missing(role: str, circumstances: Circumstances) -> Problem:
         code="role_missing",
         what=f"role {name} is named in {circumstances.dump}, which does not hold it",
         blame=Blame.ENVIRONMENT,
-        hint="Back up roles too, with pg_dumpall --globals-only, and name that file as globals of the backup.",
+        hint="Back up roles too, with pg_dumpall --globals-only, and name that file with --globals or as `globals`.",
     )
 
 

@@ -13,6 +13,7 @@ from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
 from replcheck.postgres.pgbackrest import ABSENT, PgBackRest, RepositoryBackup, StanzaProblem
@@ -40,6 +41,14 @@ class PgBackRestSource:
     def requirements(self, copy: CopyFacts, target: Target) -> None:
         """Raise DrillBlocked where server programs are missing."""
         require_programs(copy, target, self._programs_for)
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> bool | None:
+        """Return whether the repository's archive goes as far as a WAL file."""
+        try:
+            ends = [Segment.parse(name, segment_bytes) for name in self._tool.archived_to()]
+        except (StanzaProblem, ProgramError):
+            return None
+        return any(end is not None and end.number >= segment.number for end in ends)
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Have pgBackRest restore one backup, recover it from its archive, and open it."""

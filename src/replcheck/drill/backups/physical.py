@@ -3,8 +3,9 @@
 from contextlib import suppress
 from pathlib import Path
 
-from replcheck.drill.archive import Archive, CommandArchive, FolderArchive, NoArchive
+from replcheck.drill.archive import Archive, NoArchive
 from replcheck.drill.backups.labels import Label, parse_label
+from replcheck.drill.backups.recognition import NOT_RECOGNISED
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.recovery import Recovery, Start
 from replcheck.drill.scratch import Scratch
@@ -15,27 +16,9 @@ from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramErr
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
 from replcheck.postgres import recovery_state
 from replcheck.postgres.control import ControlFacts, major_of, read_control
+from replcheck.postgres.failures import SURROUNDINGS
 from replcheck.postgres.programs import Programs, server_account
 from replcheck.postgres.server import LocalServer
-
-
-def archive_of(wal: str | None, restore_command: str | None, scratch: Scratch) -> Archive:
-    """Return where a backup's WAL comes from."""
-    if restore_command is not None:
-        return CommandArchive(restore_command, account=scratch.account, folder=scratch.spool_dir)
-    return FolderArchive(Path(wal)) if wal is not None else NoArchive()
-
-
-def require_archive(wal: str | None) -> None:
-    """Raise DrillBlocked where the folder of a WAL archive is not there or cannot be looked at."""
-    try:
-        found = wal is None or Path(wal).is_dir()
-    except OSError:
-        found = False
-    if not found:
-        raise DrillBlocked(
-            f"the WAL archive {wal} is not there or cannot be read", code="archive_unreadable", hint="Check `wal`."
-        )
 
 
 def require_programs(copy: CopyFacts, target: Target, find: ProgramsFor) -> Programs:
@@ -141,6 +124,8 @@ class PhysicalRestore:
         except FileNotFoundError:
             if not self._needs_label:
                 return None
+            if self._kind is BackupKind.BASE and not (self._server.data_dir / "backup_manifest").exists():
+                raise unlabelled() from None
             raise BackupRefuted(
                 "backup_label is missing: without it the files of a base backup do not fit together",
                 code="backup_label_missing",
@@ -150,13 +135,23 @@ class PhysicalRestore:
             raise BackupRefuted("backup_label is damaged", code="backup_label_damaged") from exc
 
 
-_SURROUNDINGS = ("Permission denied", "Input/output error")
+def unlabelled(folder: Path | None = None) -> DrillBlocked:
+    """Return that nothing tells a base backup from any copy of a data directory; `folder` is where it lies."""
+    what = (
+        f"{folder or 'the backup'} is not recognised as a base backup: it has neither backup_label nor backup_manifest"
+    )
+    snapshot = f"drill it as --from snapshot:{folder}" if folder is not None else "it is of the kind snapshot"
+    return DrillBlocked(
+        what,
+        code=NOT_RECOGNISED,
+        hint=f"If it is a file-system snapshot, {snapshot}; a base backup without its label is useless.",
+    )
 
 
 def control_refused(error: ProgramError) -> DrillError:
     """Return what it means that a control file could not be read: a program that did not run tells nothing of it."""
     ran = error.__cause__ is None or isinstance(error.__cause__, KeyError | ValueError)
-    if ran and not any(words in error.message for words in _SURROUNDINGS):
+    if ran and not any(words in error.message for words in SURROUNDINGS):
         return BackupRefuted("global/pg_control cannot be read", code="control_damaged")
     return DrillBlocked(f"global/pg_control could not be looked at: {error.message}", code="control_unread")
 

@@ -6,20 +6,15 @@ from pathlib import Path, PurePath
 
 from replcheck.config.model import SnapshotBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
-from replcheck.drill.backups.physical import (
-    PhysicalRestore,
-    archive_of,
-    require_archive,
-    require_programs,
-    require_whole,
-    version_of,
-)
+from replcheck.drill.backups.physical import PhysicalRestore, require_programs, require_whole, version_of
+from replcheck.drill.backups.recognition import likeness, not_recognised
 from replcheck.drill.backups.source import Restored
+from replcheck.drill.backups.supply import archive_of, archive_reaches, require_archive
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
-from replcheck.drill.wal import is_wal_name
+from replcheck.drill.wal import Segment, is_wal_name
 from replcheck.errors import BackupRefuted, DrillBlocked, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target
 from replcheck.postgres import processes
@@ -63,6 +58,13 @@ class SnapshotSource:
             )
         wal = folder / "pg_wal"
         if not self._has_wal(folder):
+            if (folder / "backup_label").exists() or (folder / "backup_manifest").exists():
+                raise not_recognised(
+                    folder,
+                    "is not recognised as a snapshot: it is without WAL and labelled as a base backup",
+                    self.kind,
+                    hint=f"Drill it as --from base:{folder}",
+                )
             # An archive does not make up for it: only the WAL that lay there tells up to where its pages may be.
             raise BackupRefuted(
                 f"snapshot {folder} lacks its WAL: {wal} is "
@@ -70,6 +72,11 @@ class SnapshotSource:
                 code="wal_missing",
                 hint="Take the snapshot of all file systems of the cluster at once, the WAL's too.",
             )
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> bool | None:
+        """Return whether the archive or a snapshot goes as far as a WAL file; None where that cannot be told."""
+        own = [folder / "pg_wal" for folder in self._folders()]
+        return archive_reaches(self._config.wal, self._config.restore_command, segment, segment_bytes, own=own)
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Copy, recover and open one snapshot."""
@@ -96,15 +103,17 @@ class SnapshotSource:
         path = self._path
         with reading(f"snapshot {path}"):
             if not path.is_dir():
-                raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint="Check `path`.")
+                hint = likeness(path, self.kind) or "Check the path of the backup."
+                raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint=hint)
             if _is_data_directory(path):
                 return [path]
             entries = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
             found = [entry for entry in entries if _is_data_directory(entry)]
         if not found and entries:
-            raise BackupRefuted(
-                f"{path} is no data directory, and no folder with any",
-                code="not_a_backup",
+            raise not_recognised(
+                path,
+                "is no data directory, and no folder with any",
+                self.kind,
                 hint="A snapshot of a data directory has PG_VERSION in it.",
             )
         return found

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.stages import Stages
+from replcheck.drill.wal import Segment
 from replcheck.model.drill import BackupKind, CopyFacts, Problem, RecoveryFacts, Target
 from replcheck.postgres.programs import Programs
 from replcheck.postgres.server import LocalServer
@@ -57,6 +58,12 @@ class BackupSource(Protocol):
         """Raise DrillBlocked where programs are missing, or the target makes no sense for this kind.
 
         Called before anything is fetched; disk space is checked by the caller from `copy.size_bytes`.
+        """
+
+    def reaches(self, segment: Segment, segment_bytes: int) -> bool | None:
+        """Return whether its WAL goes as far as a file; None where that cannot be told, or means nothing.
+
+        Raises DrillError where the place cannot be read.
         """
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:

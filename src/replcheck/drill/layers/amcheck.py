@@ -33,6 +33,13 @@ from replcheck.postgres.dump_databases import PREFIX
 _STATEMENT_TIMEOUT_S = 24 * 3600.0
 _POLL_S = 0.2
 _MOST_PROBLEMS = 50
+_AMCHECK_BEFORE = (
+    "To have the layer amcheck in copies that stand still at a target, make the extension in each database of the"
+    " primary, before the WAL of the target is written: CREATE EXTENSION amcheck;"
+)
+_AMCHECK_THERE = (
+    "To have the layer amcheck, make the extension in each database of the copy's server: CREATE EXTENSION amcheck;"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +52,8 @@ class _Findings:
     problems: list[Problem] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     """Why something was not checked."""
+    hint: str = ""
+    """What lets it be checked the next time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +86,7 @@ class AmcheckLayer:
         reason = findings.unchecked[0] if findings.unchecked else ""
         if not total:
             reason = reason or "the copy has no table"
-            return LayerReport(name=self.name, state=LayerState.NOT_RUN, reason=reason)
+            return LayerReport(name=self.name, state=LayerState.NOT_RUN, reason=reason, hint=findings.hint)
         state = LayerState.INCONCLUSIVE if findings.unchecked else LayerState.PASSED
         count = len(findings.problems)
         if count:
@@ -93,6 +102,7 @@ class AmcheckLayer:
             checked=f"{findings.heaps:,} tables, {findings.indexes:,} indexes",
             relations=total,
             problems=tuple(problems),
+            hint=findings.hint,
         )
 
     def _check_database(
@@ -105,6 +115,7 @@ class AmcheckLayer:
             if schema is None:
                 if not _may_add(restored, database, in_recovery=in_recovery):
                     findings.unchecked.append(_why_not(database, in_recovery=in_recovery))
+                    findings.hint = _AMCHECK_BEFORE if in_recovery else _AMCHECK_THERE
                     return
                 try:
                     stack.enter_context(_added(connection_strings.merge(restored.dsn, dbname=database)))

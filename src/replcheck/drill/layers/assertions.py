@@ -10,7 +10,7 @@ from replcheck.model.drill import Blame, LayerName, LayerReport, LayerState, Pro
 from replcheck.postgres.assertion_checks import holds, may_run, set_search_path
 from replcheck.postgres.assertions import Assertion
 from replcheck.postgres.copies import open_copy, read_copy_server
-from replcheck.postgres.failures import is_corruption
+from replcheck.postgres.failures import is_corruption, is_disk_failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class AssertionsLayer:
                     return _unasked(assertion, f"it {refusal}")
                 held = holds(copy, assertion)
         except StatementFailed as error:
-            if is_corruption(error):
+            if is_corruption(error) and not is_disk_failure(error):
                 return _failed(assertion, f"cannot be read on the copy (SQLSTATE {error.sqlstate})")
             return _unasked(assertion, f"the copy refused it (SQLSTATE {error.sqlstate})")
         if held is None:

@@ -20,7 +20,7 @@ from replcheck.errors import DatabaseMissing, NodeError, StatementCancelled, Sta
 from replcheck.model.drill import RowDifference
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
 from replcheck.postgres.digests import LAST_BLOCK, ListedRow, PartDigests, RowHash, digest_ranges, list_rows
-from replcheck.postgres.failures import is_corruption, is_too_wide
+from replcheck.postgres.failures import is_corruption, is_disk_failure, is_too_wide
 from replcheck.postgres.horizons import Horizon, later_than, read_entry_xids, read_xmax
 from replcheck.postgres.nodes import Database
 from replcheck.postgres.session import Limits, Session
@@ -237,7 +237,8 @@ class DatabaseRows:
         raise AssertionError
 
     def _refused(self, sides: _Sides, relation: Relation, error: StatementFailed) -> NodeError | _LookElsewhere:
-        if is_corruption(error) and not is_too_wide(error) and error.node == sides.copy.node:
+        damaged = is_corruption(error) and not is_disk_failure(error) and not is_too_wide(error)
+        if damaged and error.node == sides.copy.node:
             self.findings.differences.append(
                 RowDifference(
                     database=self._database.name,

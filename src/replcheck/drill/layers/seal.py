@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from replcheck.drill.backups.source import Restored
@@ -16,12 +17,15 @@ from replcheck.model.seal import SealedServer, SealManifest
 from replcheck.model.wal import Lsn
 from replcheck.postgres.sealing import read_replayed
 
+CHANGED = "the dump was changed since it was sealed: its SHA-256 is another"
+
 
 class SealLayer:
     """Compares a copy with a seal; `seal` is None where none belongs to this drill.
 
     `dump_file` is the dump that is restored, where it is one: only the very dump that was taken under the seal's
-    snapshot can be compared with it. Left out, the copy's label is taken for it.
+    snapshot can be compared with it. One that was changed since is compared too, and never passes. Left out, the
+    copy's label is taken for it.
     """
 
     name = LayerName.SEAL
@@ -70,7 +74,7 @@ class SealLayer:
     async def _compare_dump(
         self, seal: SealManifest, case: Case, restored: Restored, copy: CopyServer, began: float
     ) -> LayerReport:
-        from replcheck.drill.seal_dump import dump_digest
+        from replcheck.drill.seal_dump import dump_digest, is_sealed_dump
 
         asked = case.target.kind is TargetKind.SEAL
         if seal.dump is None:
@@ -80,10 +84,15 @@ class SealLayer:
             digest, _ = await asyncio.to_thread(dump_digest, file)
         except OSError:
             return _not_run("it cannot be told whether the dump is the one of the seal", began, by_design=not asked)
-        if digest != seal.dump.sha256:
+        changed = digest != seal.dump.sha256
+        if changed and not is_sealed_dump(file, seal.dump):
             return _not_run("the dump is not the one that was taken with the seal", began, by_design=not asked)
         findings = await compare_portable(seal, copy, restored, jobs=self._jobs, stages=case.stages)
-        return findings.report(self.name, time.monotonic() - began)
+        if changed:
+            findings.doubts.insert(0, CHANGED)
+        report = findings.report(self.name, time.monotonic() - began)
+        told = changed and report.state is LayerState.FAILED
+        return replace(report, reason=f"{report.reason}; {CHANGED}") if told else report
 
 
 def incomparable(sealed: SealedServer, copy: SealedServer) -> str:

@@ -155,7 +155,8 @@ class _Comparison:
             self._findings.rows += rows
             return
         if sealed.recomputed:
-            self._findings.doubts.append(f"{label} holds other rows: a restore computes them anew")
+            stale = "a restore computes it anew, and it was not fresh when it was sealed"
+            self._findings.doubts.append(f"{label} holds other rows: {stale}")
             return
         more = rows - sealed.rows
         kind = "extra" if more > 0 else "missing" if more < 0 else "changed"

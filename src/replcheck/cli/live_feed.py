@@ -1,0 +1,223 @@
+"""What the screen of `replcheck watch` reads: a watch of its own, a recorder's history, or a recording."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from replcheck.errors import ReplcheckError, StoreError
+from replcheck.events import Event
+from replcheck.model.live import Severity
+from replcheck.model.spanning import Spans
+from replcheck.runs.background import Audit
+from replcheck.runs.following import Source, watch_or_follow
+from replcheck.runs.history import list_runs
+from replcheck.runs.live import LiveSettings, LiveUpdate
+from replcheck.runs.live_config import LiveRequest
+from replcheck.runs.replaying import replayed
+from replcheck.runs.scrub import ScrubState
+from replcheck.store import RunFilter, open_live_reader
+from replcheck.tui.feed import (
+    AuditEnded,
+    EventsTaken,
+    Link,
+    LinkChanged,
+    Noted,
+    RunsRead,
+    RunTold,
+    ScrubTold,
+    SpansRead,
+    StandingsTaken,
+    Take,
+    Update,
+    ViewTaken,
+)
+from replcheck.watch.limits import WatchLimits
+
+WINDOW = timedelta(days=30)
+_HISTORY_EVERY_S = 10.0
+_SPANS_EVERY = 6
+_CURVES = timedelta(minutes=10)
+_EVENTS_SHOWN = 300
+_RUNS_SHOWN = 300
+_PATIENCE_S = 90.0
+_LINKS = {Source.OWN: Link.SAMPLING, Source.RECORDER: Link.READING, Source.LOST: Link.LOST}
+
+
+class Board:
+    """Hands updates to whoever subscribed, what is known already first; used by any thread."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._takes: list[Take] = []
+        self._known: dict[type[Update], Update] = {}
+        self.history_changed = threading.Event()
+        """Set by whoever added to the history: it is read again soon."""
+
+    def subscribe(self, take: Take) -> None:
+        """Hand every update to `take` from now on."""
+        with self._mutex:
+            for update in self._known.values():
+                take(update)
+            self._takes.append(take)
+
+    def tell(self, update: Update) -> None:
+        """Hand on an update."""
+        with self._mutex:
+            if not isinstance(update, EventsTaken | RunTold | Noted):
+                self._known[type(update)] = update
+            for take in self._takes:
+                take(update)
+
+    def take_live(self, update: LiveUpdate) -> None:
+        """Hand on what is known after a sample."""
+        at = update.view.at
+        self.tell(ViewTaken(at=at, view=update.view))
+        self.tell(StandingsTaken(at=at, standings=update.standings))
+        if update.scrub is not None:
+            self.tell(_scrub_told(at, update.scrub))
+        if update.events:
+            self.tell(EventsTaken(at=at, events=update.events))
+
+    def note(self, text: str) -> None:
+        """Hand on a line for people."""
+        warns = text.startswith(("warning", "error"))
+        self.tell(Noted(at=now(), text=text, severity=Severity.WARNING if warns else Severity.INFO))
+
+    def audit_event(self, event: Event) -> None:
+        """Hand on what an audit tells."""
+        self.tell(RunTold(at=event.at, kind="audit", event=event))
+
+    def audit_over(self, audit: Audit) -> None:
+        """Hand on how an audit ended."""
+        result = audit.finished.result if audit.finished else None
+        problem = audit.error.message if audit.error is not None else ""
+        self.tell(AuditEnded(at=now(), result=result, problem=problem))
+        self.history_changed.set()
+
+
+def _scrub_told(at: datetime, scrub: ScrubState) -> ScrubTold:
+    return ScrubTold(
+        at=at,
+        period_s=scrub.period_s,
+        nodes=scrub.nodes if scrub.running else (),
+        share=scrub.share,
+        resting=scrub.resting,
+        deadline=scrub.deadline,
+    )
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+class WatchFeed:
+    """A watch in a thread of its own, and another one that reads the history now and then."""
+
+    def __init__(self, request: LiveRequest, settings: LiveSettings, board: Board) -> None:
+        self._request, self._settings, self._board = request, settings, board
+        self._store = settings.store
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._ending = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="replcheck watch", daemon=True)
+        self._reading = threading.Thread(target=self._read, name="replcheck history reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._board.tell(LinkChanged(at=now(), link=Link.CONNECTING))
+        self._watching.start()
+        self._reading.start()
+
+    def close(self) -> None:
+        """End the watch in order and wait for that."""
+        self._ending.set()
+        self._board.history_changed.set()
+        if self._loop is not None and self._watching.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._watching.join(_PATIENCE_S)
+
+    def _watch(self) -> None:
+        try:
+            asyncio.run(self._watch_until_closed())
+        except ReplcheckError as error:
+            self._board.tell(LinkChanged(at=now(), link=Link.LOST, what=error.message))
+        except Exception as defect:  # noqa: BLE001 - the screen stays, and says why nothing comes
+            self._board.tell(LinkChanged(at=now(), link=Link.LOST, what=f"internal error: {type(defect).__name__}"))
+
+    async def _watch_until_closed(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._ending.is_set():
+            return
+        await watch_or_follow(self._request, self._settings, self._stop, source=self._source)
+
+    def _source(self, source: Source, why: str) -> None:
+        self._board.tell(LinkChanged(at=now(), link=_LINKS[source], what=why))
+        self._board.history_changed.set()
+
+    def _read(self) -> None:
+        looks = 0
+        while not self._ending.is_set():
+            try:
+                self._read_once(first=looks == 0, spans=looks % _SPANS_EVERY == 0)
+                looks += 1
+            except StoreError as error:
+                self._board.tell(RunsRead(at=now(), runs=(), problem=error.message))
+            self._board.history_changed.wait(_HISTORY_EVERY_S)
+            self._board.history_changed.clear()
+
+    def _read_once(self, *, first: bool, spans: bool) -> None:
+        at = now()
+        if self._store is None:
+            self._board.tell(RunsRead(at=at, runs=(), problem="no history is kept"))
+            return
+        if not self._store.exists():
+            raise StoreError("there is no history yet")
+        runs = list_runs(self._store, RunFilter(), limit=_RUNS_SHOWN)
+        damaged = f"{len(runs.damaged)} records are damaged" if runs.damaged else ""
+        self._board.tell(RunsRead(at=at, runs=runs.runs, problem=damaged))
+        reader, cluster = open_live_reader(self._store), self._request.cluster
+        if first:
+            known = reader.events(cluster, limit=_EVENTS_SHOWN)
+            self._board.tell(EventsTaken(at=at, events=tuple(known)))
+        if spans:
+            since = at - WINDOW
+            watched = Spans(watch=tuple(reader.watch_spans(cluster, since, at))).thinned(3600.0).watch
+            nodes = tuple(reader.node_spans(cluster, at - _CURVES, at))
+            self._board.tell(SpansRead(at=at, since=since, watch=watched, nodes=nodes))
+
+
+@dataclass(slots=True)
+class ReplayFeed:
+    """Shows a recording at the pace at which it was made, or `speed` times as quickly."""
+
+    path: Path
+    limits: WatchLimits
+    board: Board
+    speed: float = 1.0
+    longest_wait_s: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._play, name="replcheck replay", daemon=True).start()
+
+    def _play(self) -> None:
+        last: datetime | None = None
+        try:
+            for update in replayed(self.path, self.limits):
+                if last is None:
+                    self.board.tell(LinkChanged(at=update.view.at, link=Link.REPLAY, what=self.path.name))
+                    self.board.tell(RunsRead(at=update.view.at, runs=(), problem="a recording has no history"))
+                else:
+                    self.sleep(min((update.view.at - last).total_seconds() / self.speed, self.longest_wait_s))
+                last = update.view.at
+                self.board.take_live(update)
+        except ReplcheckError as error:
+            self.board.tell(LinkChanged(at=last or now(), link=Link.LOST, what=error.message))
+            return
+        self.board.tell(LinkChanged(at=last or now(), link=Link.ENDED, what=self.path.name))

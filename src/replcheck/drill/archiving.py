@@ -1,0 +1,72 @@
+"""Whether an archive that ends before a seal is excused. Pure.
+
+A WAL file is archived once it is full, or once a switch ends it (pg_switch_wal, archive_timeout). So right after a seal
+its WAL cannot be in the archive, and that says nothing against it. But an archive that has stopped looks the same, and
+must not be excused for ever. Which file is missing tells more than the age of the seal alone:
+
+- Of the files before the one that holds the restore point each was full when the seal was made: the archiver owes it,
+  and is given `drill.archive_delay` from then on.
+- The file that holds the restore point may still be filling, where the primary writes little. It is given a day, or
+  `drill.archive_delay` where that is longer; who lets commits wait for longer than that would lose them.
+
+After that it counts against the backup, whichever seal the drill stands on: also where the seal was passed over for an
+older one that the archive does reach. A gap or a damaged file before the seal is never excused.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from replcheck.model.drill import Blame, Problem
+from replcheck.model.run import short_id
+from replcheck.model.units import format_duration
+
+NOT_ARCHIVED = "seal_not_archived"
+BEHIND = "archive_behind"
+_FILLING_S = 24 * 3600.0
+"""How long a file may take to fill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """The WAL of a seal that is not in the archive, which is whole up to there."""
+
+    seal_id: str
+    made_at: datetime
+    missing: str
+    """The file."""
+    owed: bool
+    """Whether it was full when the seal was made."""
+    progress: str = ""
+    """How far recovery got, to be put behind a message; empty where it was not tried."""
+
+
+def allowed_s(lack: Lack, delay_s: float) -> float:
+    """Return for how many seconds after its seal a file may be missing."""
+    return delay_s if lack.owed else max(delay_s, _FILLING_S)
+
+
+def is_excused(lack: Lack, *, now: datetime, delay_s: float) -> bool:
+    """Return whether the file may come yet."""
+    return (now - lack.made_at).total_seconds() <= allowed_s(lack, delay_s)
+
+
+def lack_problem(lack: Lack, *, now: datetime, delay_s: float) -> Problem:
+    """Return what it means that the WAL of a seal is missing."""
+    age, seal = format_duration(max(0.0, (now - lack.made_at).total_seconds())), short_id(lack.seal_id)
+    if is_excused(lack, now=now, delay_s=delay_s):
+        return Problem(
+            code=NOT_ARCHIVED,
+            what=f"seal {seal}, made {age} ago, is not archived yet: WAL file {lack.missing} is not there"
+            f"{lack.progress}",
+            blame=Blame.ENVIRONMENT,
+            hint="Wait until its WAL is archived, or have it archived now, on the primary: SELECT pg_switch_wal();",
+        )
+    limit = format_duration(allowed_s(lack, delay_s))
+    why = f"drill.archive_delay allows {limit}" if lack.owed else f"a file that is still filling is given {limit}"
+    return Problem(
+        code=BEHIND,
+        what=f"the archive has stopped or is behind: WAL file {lack.missing} is not there {age} after seal {seal} was"
+        f" made; {why}{lack.progress}",
+        blame=Blame.BACKUP,
+        hint="Look at pg_stat_archiver on the primary; where it writes little, set archive_timeout there.",
+    )

@@ -1,0 +1,171 @@
+"""Evidence as plain facts: the records of a cluster's chain, its head, and what verifying it found.
+
+A record is one line of canonical JSON, a DSSE envelope around an in-toto statement; its SHA-256 is that of the line,
+and the next record names it. Nothing here reads a key or a file.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from replcheck.model.outcome import Outcome
+
+
+class RecordKind(Enum):
+    """What a record of a chain is about."""
+
+    BEGIN = "begin"
+    """The chain begins; the first record of every chain, and no other."""
+    RUN = "run"
+    """A run came to an end, or was found to have none."""
+    NOTE = "note"
+    """Somebody said something of an earlier record."""
+    CHECKPOINT = "checkpoint"
+    """Earlier records were moved into an archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRecord:
+    """One record of a chain."""
+
+    cluster: str
+    chain_id: str
+    """Random, drawn when the chain began: a chain that was begun anew is another one."""
+    sequence: int
+    """1 for the first record."""
+    sha256: str
+    """Of the envelope."""
+    previous: str | None
+    """The SHA-256 of the record before it; None for the first."""
+    kind: RecordKind
+    run_id: str | None
+    """Of the run it is about, or whose record a note is about."""
+    recorded_at: datetime
+    key_id: str
+    """Of the key that signed it; empty where none did."""
+    envelope: str | None
+    """The line itself; None where it was moved into an archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRuns:
+    """Runs of a history that ended without a record: those before the chain began."""
+
+    count: int
+    sha256: str
+    """Over what the history holds of their ends, so that they cannot be changed unnoticed either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceHead:
+    """The last record of a chain, or that of one run: what can be kept elsewhere as an anchor."""
+
+    sequence: int
+    sha256: str
+    signed: bool
+    key_id: str
+    """Empty where it is not signed."""
+    recorded_at: datetime
+
+
+def head_of(record: EvidenceRecord | None) -> EvidenceHead | None:
+    """Return what of a record can be kept elsewhere; None for none."""
+    if record is None:
+        return None
+    return EvidenceHead(
+        sequence=record.sequence,
+        sha256=record.sha256,
+        signed=bool(record.key_id),
+        key_id=record.key_id,
+        recorded_at=record.recorded_at,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainPlace:
+    """Where the next record of a chain will stand, as its history holds it at that moment."""
+
+    head: EvidenceRecord | None
+    """None where the chain has not begun."""
+    earlier: EarlierRuns | None
+    """Runs that ended before the chain; None where it has begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReport:
+    """What verifying a chain, or a part of one, found."""
+
+    cluster: str
+    """Empty where no record could be read."""
+    chain_id: str
+    first: int
+    """Sequence of the first record that was looked at; 0 where there is none."""
+    last: int
+    """Sequence of the last record up to which nothing is wrong; 0 where there is none."""
+    before: str | None
+    """The SHA-256 that the first record names of the one before it; None where it is the first of its chain."""
+    head: str
+    """The SHA-256 of the record `last`."""
+    signed: int
+    """Records whose signature was verified."""
+    unsigned: int
+    unverified: int
+    """Records with a signature that no key was at hand for."""
+    key_ids: tuple[str, ...]
+    """Of the keys that signed records."""
+    vouched: int
+    """Sequence of the last record that a verified signature, on it or later, or an anchor vouches for; 0 for none."""
+    oldest_at: datetime | None
+    newest_at: datetime | None
+    problem: str
+    """What is wrong with the record `broken_at`, as one clause that names it; empty where nothing is."""
+    broken_at: int | None
+    """Sequence of that record; None where nothing is wrong, or where it is no matter of one record."""
+    exported_at: datetime | None = None
+    """When a file was written; None for a history."""
+    archived: int = 0
+    """Sequence of the last record that lies in an archive, vouched for by a checkpoint; 0 for none."""
+    earlier: EarlierRuns | None = None
+    """The runs without a record that the chain tells of; None where that part of it was not seen."""
+    anchored: bool = False
+    """Whether the anchor is among its records."""
+
+    @property
+    def records(self) -> int:
+        """Return how many records nothing is wrong with."""
+        return self.last - self.first + 1 if self.last else 0
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return how far it is proven that nobody changed, removed, reordered or cut off a record."""
+        if self.problem:
+            return Outcome.REFUTED
+        if not self.records:
+            return Outcome.UNCHECKED
+        return Outcome.PROVEN if self.vouched >= self.last else Outcome.PARTIAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceState:
+    """What a control, metrics and a report of a period ask of a cluster's chain."""
+
+    records: int
+    """In the history, without those in archives."""
+    verified: int
+    """Of these, how many were verified for this answer."""
+    rested: int
+    """How many more an earlier verification, signed and not older than `rested_at`, answers for."""
+    problem: str
+    """Why the chain is not whole, as one clause; empty where nothing was found wrong."""
+    head: EvidenceHead | None
+    """None where the chain has not begun."""
+    signed: int
+    """Of the verified ones, those with a verified signature."""
+    unsigned: int
+    """Of the verified ones, those without any."""
+    oldest_at: datetime | None
+    newest_at: datetime | None
+    outcome: Outcome
+    """PROVEN: whole, and every record vouched for; PARTIAL: nothing wrong was found, but that is not all."""
+    rested_at: datetime | None = None
+    """When the oldest verification was made that this answer rests on; None where all was verified now."""

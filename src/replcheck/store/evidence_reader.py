@@ -1,0 +1,119 @@
+"""Reads the chains of evidence in a history, without writing to it. What is read is told as it stands, not judged."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, Connection, inspect, select
+
+from replcheck.model.evidence import EarlierRuns, EvidenceRecord, RecordKind
+from replcheck.model.run import RunStart
+from replcheck.store.evidence import EVIDENCE, MARKS, head, stored_record, unrecorded_ends
+from replcheck.store.history import stored_start
+from replcheck.store.reader import HistoryReader, RunFilter, open_reader
+from replcheck.store.tables import RECORDS, RUNS
+
+_ROWS_AT_A_TIME = 500
+
+
+def open_evidence(path: Path) -> "EvidenceReader":
+    """Open the chains of an existing history; raise StoreError where it cannot be read by this replcheck."""
+    open_reader(path)
+    return EvidenceReader(path)
+
+
+class EvidenceReader(HistoryReader):
+    """The chains of one history; every method raises StoreError where the file cannot be read or is damaged."""
+
+    def clusters(self) -> tuple[str, ...]:
+        """Return the clusters that have a chain, sorted."""
+        with self._connected() as connection:
+            if not _kept(connection):
+                return ()
+            return tuple(connection.scalars(select(EVIDENCE.c.cluster).distinct().order_by(EVIDENCE.c.cluster)))
+
+    def is_signed(self, cluster: str) -> bool:
+        """Return whether any record of a chain says that it is signed."""
+        with self._connected() as connection:
+            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id != "").limit(1)
+            return _kept(connection) and connection.scalar(signed) is not None
+
+    def head(self, cluster: str) -> EvidenceRecord | None:
+        """Return the last record of a chain; None where it has not begun."""
+        with self._connected() as connection:
+            return head(connection, cluster) if _kept(connection) else None
+
+    def records(
+        self, cluster: str, *, first: int = 1, last: int | None = None, newest_first: bool = False, kept: bool = False
+    ) -> Iterator[EvidenceRecord]:
+        """Yield the records of a chain in their order, a few at a time, as of one moment.
+
+        With `kept`, without those that lie in an archive.
+        """
+        limits: list[ColumnElement[bool]] = [EVIDENCE.c.cluster == cluster, EVIDENCE.c.sequence >= first]
+        if last is not None:
+            limits.append(EVIDENCE.c.sequence <= last)
+        if kept:
+            limits.append(EVIDENCE.c.envelope.is_not(None))
+        order = EVIDENCE.c.sequence.desc() if newest_first else EVIDENCE.c.sequence
+        with self._connected() as connection:
+            if not _kept(connection):
+                return
+            rows = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(
+                select(EVIDENCE).where(*limits).order_by(order)
+            )
+            for row in rows:
+                yield stored_record(row)
+
+    def of_runs(self, run_ids: Iterable[str]) -> Mapping[str, EvidenceRecord]:
+        """Return the record of each run that has one: the last, where a run was first taken for killed."""
+        wanted = list(run_ids)
+        with self._connected() as connection:
+            if not wanted or not _kept(connection):
+                return {}
+            of_runs = select(EVIDENCE).where(EVIDENCE.c.kind == RecordKind.RUN.value).order_by(EVIDENCE.c.sequence)
+            return {
+                row.run_id: stored_record(row)
+                for at in range(0, len(wanted), _ROWS_AT_A_TIME)
+                for row in connection.execute(of_runs.where(EVIDENCE.c.run_id.in_(wanted[at : at + _ROWS_AT_A_TIME])))
+            }
+
+    def runs_of(self, run_ids: Sequence[str]) -> Mapping[str, RunStart]:
+        """Return the runs with these ids that the history holds, as it holds them; not more than a few hundred."""
+        found = self.runs(RunFilter(run_ids=frozenset(run_ids)))
+        return {run.run_id: run for run in found}
+
+    def notes(self, run_id: str) -> tuple[EvidenceRecord, ...]:
+        """Return the notes about the record of a run, in their order."""
+        with self._connected() as connection:
+            if not _kept(connection):
+                return ()
+            statement = select(EVIDENCE).where(EVIDENCE.c.kind == RecordKind.NOTE.value, EVIDENCE.c.run_id == run_id)
+            return tuple(stored_record(row) for row in connection.execute(statement.order_by(EVIDENCE.c.sequence)))
+
+    def unrecorded_ends(self, cluster: str) -> EarlierRuns:
+        """Return the runs that ended and of which no record tells."""
+        with self._connected() as connection:
+            return unrecorded_ends(connection, cluster)
+
+    def unended(self, cluster: str) -> list[RunStart]:
+        """Return the runs of a cluster that have no end and of which no record tells, oldest first."""
+        with self._connected() as connection:
+            if not _kept(connection):
+                return []
+            lone = select(RUNS).outerjoin(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
+            lone = lone.outerjoin(EVIDENCE, EVIDENCE.c.run_id == RUNS.c.run_id)
+            lone = lone.where(RUNS.c.cluster == cluster, RECORDS.c.run_id.is_(None), EVIDENCE.c.sequence.is_(None))
+            return [stored_start(row) for row in connection.execute(lone.order_by(RUNS.c.run_id))]
+
+    def mark(self, cluster: str) -> str | None:
+        """Return the statement of up to where a chain was last verified; None where there is none."""
+        with self._connected() as connection:
+            if not _kept(connection):
+                return None
+            envelope: str | None = connection.scalar(select(MARKS.c.envelope).where(MARKS.c.cluster == cluster))
+            return envelope
+
+
+def _kept(connection: Connection) -> bool:
+    """Return whether the history is of a version that keeps evidence."""
+    return inspect(connection).has_table(EVIDENCE.name)

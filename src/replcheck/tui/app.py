@@ -1,0 +1,198 @@
+"""The app: takes updates from a feed, folds them some twenty times a second, and has the screen in front drawn anew."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from replcheck.errors import ReplcheckError
+from replcheck.model.live import Severity
+from replcheck.model.names import printable
+from replcheck.model.outcome import ExitStatus
+from replcheck.tui.ascii import AsciiOnly
+from replcheck.tui.feed import Commands, Feed, Link, Update
+from replcheck.tui.look import Look
+from replcheck.tui.options import Options
+from replcheck.tui.screens.base import AppScreen, Window
+from replcheck.tui.screens.overview import OverviewScreen
+from replcheck.tui.state import Model, fold
+from replcheck.tui.themes import DARK, LIGHT, variables_of
+
+TICK_S = 0.05
+"""How often updates are looked for: what is told is drawn within this time and that of drawing."""
+_KEPT_COMMANDS = {"Theme", "Screenshot"}
+"""Of those that Textual itself offers."""
+_UNLISTED = ("command_palette", "move", "page", "open")
+"""Keys that are no commands of the palette."""
+_TOAST = {Severity.INFO: "information", Severity.WARNING: "warning", Severity.CRITICAL: "error"}
+
+
+def run_app(feed: Feed, commands: Commands, options: Options) -> int:
+    """Show what the feed tells until the user leaves; return the exit status.
+
+    Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part.
+    """
+    app = WatchApp(feed, commands, options)
+    app.run()
+    return app.return_code or int(ExitStatus.PROVEN)
+
+
+def _audit_screen() -> AppScreen:
+    from replcheck.tui.screens.audit import AuditScreen
+
+    return AuditScreen()
+
+
+def _drill_screen() -> AppScreen:
+    from replcheck.tui.screens.drill import DrillScreen
+
+    return DrillScreen()
+
+
+def _history_screen() -> AppScreen:
+    from replcheck.tui.screens.history import HistoryScreen
+
+    return HistoryScreen()
+
+
+class WatchApp(App[None]):
+    """Four screens over one model."""
+
+    TITLE = "replcheck"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "overview": OverviewScreen,
+        "audit": _audit_screen,
+        "drill": _drill_screen,
+        "history": _history_screen,
+    }
+    DEFAULT_MODE = "overview"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "go('overview')", "Overview", show=False, tooltip="How the cluster is"),
+        Binding("2", "go('audit')", "Audit", show=False, tooltip="The audit that runs, or ran last"),
+        Binding("3", "go('drill')", "Drill", show=False, tooltip="The trial restore that runs, or ran last"),
+        Binding("4", "go('history')", "History", show=False, tooltip="Past runs"),
+        Binding("t", "turn_light", "Light/dark", show=False, tooltip="Dark on light, or light on dark"),
+        Binding("ctrl+p", "command_palette", "Commands", show=False, tooltip="Find any command by its name"),
+        Binding("question_mark", "help", "Help", key_display="?", tooltip="What the screen shows, and all its keys"),
+        Binding("q", "quit", "Quit", tooltip="Leave; what runs in the background is asked about"),
+    ]
+
+    def __init__(self, feed: Feed, commands: Commands, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.commands = commands
+        self.model = Model()
+        self._feed = feed
+        self._inbox: deque[Update] = deque()
+        self._drawn_second = 0
+        self._told = 0
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        self.theme = (LIGHT if options.light else DARK).name
+
+    def on_mount(self) -> None:
+        """Begin to listen."""
+        self._feed.subscribe(self._inbox.append)
+        self.take()
+        self.set_interval(TICK_S, self._tick)
+
+    def look(self) -> Look:
+        """Return what the drawing depends on beside the model; a recording has its own present."""
+        # Whole seconds: no figure is finer, and what has not changed within one is not drawn again.
+        model, now = self.model, self.options.clock().replace(microsecond=0)
+        if model.link in {Link.REPLAY, Link.ENDED} and model.at is not None:
+            now = model.at
+        return Look(now=now, zone=self.options.zone, asked=self.options.asked)
+
+    def take(self) -> bool:
+        """Fold what came in; return whether anything did."""
+        updates = []
+        while self._inbox:
+            updates.append(self._inbox.popleft())
+        if updates:
+            self.model = fold(self.model, updates)
+        return bool(updates)
+
+    def draw(self, screen: Screen[Any] | None = None) -> None:
+        """Draw the screen in front, or the one that is named."""
+        screen = screen or self.screen_stack[0]
+        if isinstance(screen, AppScreen) and screen.is_mounted:
+            screen.show(self.model, self.look())
+
+    def _tick(self) -> None:
+        second = int(self.options.clock().timestamp())
+        if self.take() or second != self._drawn_second:
+            self._drawn_second = second
+            self.draw()
+            if isinstance(self.screen, Window):
+                self.screen.redraw()
+        self._tell()
+
+    def _tell(self) -> None:
+        new, self._told = self.model.noted - self._told, self.model.noted
+        for note in self.model.notes[-new:] if new else ():
+            self.notify(printable(note.text), severity=_TOAST[note.severity], markup=False)  # type: ignore[arg-type]
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Return the filters of lines, with the one that leaves nothing but ASCII where the locale asks for it."""
+        filters = list(super().get_line_filters())
+        return [*filters, AsciiOnly()] if self.options.ascii_only else filters
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return the colours that other themes do not know."""
+        return variables_of(self.current_theme)
+
+    def action_go(self, name: str) -> None:
+        """Show another screen."""
+        self.switch_mode(name)
+
+    def try_to(self, command: Callable[[], None]) -> None:
+        """Do what was asked for; tell why where it cannot be done."""
+        try:
+            command()
+        except ReplcheckError as error:
+            self.notify(printable(f"{error.message}. {error.hint}".strip()), severity="error", markup=False)
+
+    def action_help(self) -> None:
+        """Tell what the screen shows, and all keys."""
+        from replcheck.tui.draw.help import help_lines
+        from replcheck.tui.screens.facts import FactsScreen
+
+        screen = self.screen
+        if isinstance(screen, AppScreen):
+            self.push_screen(FactsScreen(f"Help: {screen.NAME}", lambda width: help_lines(screen, self, width)))
+
+    async def action_quit(self) -> None:
+        """Leave; ask first where something runs that would end with it."""
+        running = self.model.running if self.commands.offers().controls else ()
+        if not running:
+            self.exit()
+            return
+        from replcheck.tui.screens.ask import Confirm
+
+        question = f"{' and '.join(running)} {'runs' if len(running) == 1 else 'run'}, and ends when you leave."
+        self.push_screen(Confirm("Leave?", question.capitalize(), yes="Leave", no="Stay"), self._left)
+
+    def _left(self, yes: bool | None) -> None:
+        if yes:
+            self.exit()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Return what the command palette offers: every key of the screen, the screens, and what Textual has."""
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if active.enabled and binding.tooltip and not binding.action.startswith(_UNLISTED):
+                node, action = active.node, binding.action
+                yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, node))
+        yield from (found for found in super().get_system_commands(screen) if found.title in _KEPT_COMMANDS)
+
+    def action_turn_light(self) -> None:
+        """Change between dark and light."""
+        self.theme = (DARK if self.theme == LIGHT.name else LIGHT).name

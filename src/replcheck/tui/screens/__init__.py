@@ -1,0 +1,1 @@
+"""The screens: which widgets there are, and which keys do what."""

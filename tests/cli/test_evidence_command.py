@@ -1,0 +1,508 @@
+"""`replcheck evidence` as it is typed: what it finds, what it writes, and what it refuses; the audits are fakes."""
+
+import json
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from replcheck.cli.main import main
+from replcheck.evidence.statement import document_digest
+from replcheck.report.published import schema_text
+from replcheck.runs import audit as audit_use_case
+from replcheck.runs.evidence import evidence_head
+from tests.commands import Ended, assert_one_line, environment
+from tests.evidences import payload_of, resigned, with_payload
+from tests.factories import consistent, diverged
+from tests.fakes import returning
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = """
+cluster = "clinic"
+[nodes]
+a = { dsn = "host=a password=canary" }
+b = { dsn = "host=b" }
+[output]
+store = "clinic.db"
+"""
+
+
+def said(words, capsys=None, *, result=None):
+    """Run one command here; an audit finds `result`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_use_case, "_default_auditor", lambda: returning(result or consistent()))
+        status = main(words)
+    if capsys is None:
+        return Ended(int(status), "", "")
+    streams = capsys.readouterr()
+    assert "canary" not in streams.out + streams.err
+    return Ended(int(status), streams.out, streams.err)
+
+
+def prepare(folder, patch):
+    """Make a folder with a configuration the current one."""
+    for variable, value in environment(folder).items():
+        patch.setenv(variable, value)
+    for variable in ("REPLCHECK_CONFIG", "REPLCHECK_DEBUG", "REPLCHECK_FORMAT", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        patch.delenv(variable, raising=False)
+    patch.chdir(folder)
+    (folder / "replcheck.toml").write_text(f"{CONFIGURATION}signing_key = 'clinic.key'\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """A folder with a history of three signed audits and a note; all paths in it are relative."""
+    folder = tmp_path_factory.mktemp("history")
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(folder, patch)
+        assert said(["evidence", "keys"]).status == 0
+        for result in (consistent(), diverged(), consistent()):
+            said(["audit"], result=result)
+        assert said(["evidence", "note", "latest", "--reviewer", "Amal", "--text", "seen"]).status == 0
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run one command in a folder with a configuration."""
+    prepare(tmp_path, monkeypatch)
+    return lambda *words, result=None: said(words, capsys, result=result)
+
+
+@pytest.fixture
+def audited(run, tmp_path, history):
+    """Run commands in a copy of the folder with the history."""
+    shutil.copytree(history, tmp_path, dirs_exist_ok=True)
+    return run
+
+
+def exported(run, tmp_path, *words):
+    ended = run("evidence", "export", "--output", "clinic.jsonl", *words)
+    assert ended.status == 0, ended
+    return tmp_path / "clinic.jsonl"
+
+
+def lines_of(path):
+    return path.read_bytes().splitlines()
+
+
+def rewritten(path, lines):
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+VERIFY = ("evidence", "verify", "--file", "clinic.jsonl", "--public-key", "clinic.key.pub")
+
+
+# --- keys ---
+
+
+def test_a_pair_of_keys_is_made_closed_and_never_again(run, tmp_path):
+    ended = run("evidence", "keys", "other.key")
+    assert ended.status == 0
+    assert stat.S_IMODE((tmp_path / "other.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "other.key.pub").stat().st_mode) == 0o644
+    [key_id] = re.findall(r"key id +([0-9a-f]{64})", ended.out)
+    before = (tmp_path / "other.key").read_bytes()
+    assert "PRIVATE" not in ended.out
+    assert "exists already" in assert_one_line(run("evidence", "keys", "other.key"))
+    assert (tmp_path / "other.key").read_bytes() == before
+    assert key_id in run("evidence", "keys", "other.key", "--show").out
+
+
+def test_half_a_pair_is_never_overwritten(run, tmp_path):
+    (tmp_path / "other.key.pub").write_text("kept", encoding="utf-8")
+    assert "other.key.pub exists already" in assert_one_line(run("evidence", "keys", "other.key"))
+    assert not (tmp_path / "other.key").exists()
+
+
+def test_a_key_goes_where_the_configuration_says(run, tmp_path):
+    assert run("evidence", "keys").status == 0
+    assert (tmp_path / "clinic.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read the public key"),
+        (b"", "is no Ed25519 public key in PEM"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is no Ed25519 public key in PEM"),
+        ("private", "holds a private key, and verifying needs the public one"),
+    ],
+)
+def test_a_public_key_that_is_none_is_one_line(audited, tmp_path, content, said):
+    exported(audited, tmp_path)
+    if content is not None:
+        (tmp_path / "x").write_bytes((tmp_path / "clinic.key").read_bytes() if content == "private" else content)
+    ended = audited("evidence", "verify", "--file", "clinic.jsonl", "--public-key", "x")
+    assert said in assert_one_line(ended)
+
+
+@pytest.mark.parametrize("command", [("audit",), ("evidence", "export"), ("evidence", "note", "latest")])
+def test_a_private_key_that_others_can_read_is_refused(audited, tmp_path, command):
+    (tmp_path / "clinic.key").chmod(0o644)
+    more = ("--reviewer", "a", "--text", "b") if "note" in command else ()
+    assert "can be read by others" in assert_one_line(audited(*command, *more))
+
+
+# --- verify ---
+
+
+def test_a_history_and_its_export_are_whole(audited, tmp_path):
+    ended = audited("evidence", "verify")
+    assert (ended.status, ended.err) == (0, "")
+    assert "WHOLE  5 records of clinic, 1 to 5: none was changed, removed, put in or reordered." in ended.out
+    assert "keep the head elsewhere" in ended.out
+    exported(audited, tmp_path)
+    ended = audited(*VERIFY)
+    assert (ended.status, ended.err) == (0, "")
+    assert "nor cut off" in ended.out
+    assert "5 with a verified signature" in ended.out
+
+
+def test_only_the_file_and_the_public_key_are_needed(audited, tmp_path):
+    exported(audited, tmp_path)
+    for path in tmp_path.glob("*"):
+        if path.name not in {"clinic.jsonl", "clinic.key.pub"}:
+            path.unlink()
+    assert audited(*VERIFY).status == 0
+
+
+def test_what_was_found_follows_its_schema(audited, tmp_path):
+    exported(audited, tmp_path)
+    schema = json.loads(schema_text("evidence"))
+    whole = audited(*VERIFY, "--format", "json")
+    rewritten(tmp_path / "clinic.jsonl", lines_of(tmp_path / "clinic.jsonl")[:3])
+    broken = audited(*VERIFY, "--format", "json")
+    for ended, status, verdict, broken_at in ((whole, 0, "whole", None), (broken, 2, "broken", 4)):
+        document = json.loads(ended.out)
+        jsonschema.Draft202012Validator(schema).validate(document)
+        assert (ended.status, document["exit_code"], document["verdict"]) == (status, status, verdict)
+        assert document["chains"][0]["broken_at"] == broken_at
+
+
+def test_a_file_without_a_key_is_not_proven(audited, tmp_path):
+    exported(audited, tmp_path)
+    ended = audited("evidence", "verify", "--file", "clinic.jsonl")
+    assert ended.status == 1
+    assert "no signature was verified" in ended.out
+
+
+def test_each_tampering_is_one_line_that_names_the_record(audited, tmp_path):
+    path = exported(audited, tmp_path)
+    lines = lines_of(path)
+    changed = payload_of(lines[2])
+    changed["predicate"]["run"]["outcome"] = "proven"
+    for tampered, said in (
+        ([*lines[:2], with_payload(lines[2], changed), *lines[3:]], "record 3 was changed"),
+        ([*lines[:2], *lines[3:]], "record 3 is missing: record 4 follows record 2"),
+        ([*lines[:2], lines[3], lines[2], *lines[4:]], "record 3 is missing: record 4 follows record 2"),
+        ([*lines[:2], lines[1], *lines[2:]], "record 3 is missing: record 2 stands in its place"),
+        ([*lines[:4], resigned(lines[4], "thief"), lines[5]], "record 5 is signed by key"),
+        (lines[:4], "records were cut off behind record 4"),
+        ([*lines[:2], b"nothing", *lines[3:]], "record 3 cannot be read"),
+    ):
+        rewritten(path, tampered)
+        ended = audited(*VERIFY)
+        assert (ended.status, ended.err) == (2, "")
+        assert ended.out.startswith("✘ BROKEN  ")
+        assert said in " ".join(ended.out.split())
+        assert ended.out.count("✘") == 1
+
+
+def test_a_history_without_a_key_is_whole_and_unvouched(run, tmp_path):
+    (tmp_path / "replcheck.toml").write_text(CONFIGURATION, encoding="utf-8")
+    run("audit")
+    ended = run("evidence", "verify")
+    assert ended.status == 1
+    assert "none is signed" in " ".join(ended.out.split())
+    (tmp_path / "replcheck.toml").write_text(f"{CONFIGURATION}signing_key = 'clinic.key'\n", encoding="utf-8")
+    run("evidence", "keys")
+    assert run("evidence", "verify").status == 1
+    run("audit")
+    assert run("evidence", "verify").status == 0
+
+
+def test_keys_of_earlier_times_are_named_in_the_configuration(audited, tmp_path):
+    (tmp_path / "clinic.key").rename(tmp_path / "old.key")
+    (tmp_path / "clinic.key.pub").rename(tmp_path / "old.key.pub")
+    audited("evidence", "keys")
+    audited("audit")
+    ended = audited("evidence", "verify")
+    assert ended.status == 2
+    assert "record 1 is signed by key" in ended.out
+    with (tmp_path / "replcheck.toml").open("a", encoding="utf-8") as file:
+        file.write("public_keys = ['old.key.pub']\n")
+    assert audited("evidence", "verify").status == 0
+
+
+def test_the_head_that_was_kept_finds_a_tail_that_was_cut_off(audited, tmp_path):
+    head = evidence_head(tmp_path / "clinic.db", "clinic")
+    assert head is not None
+    ended = audited("evidence", "verify", "--head", head.sha256)
+    assert (ended.status, "nor cut off" in ended.out) == (0, True)
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("DELETE FROM evidence_records WHERE sequence = 5")
+        connection.commit()
+    assert audited("evidence", "verify").status == 0
+    ended = audited("evidence", "verify", "--head", head.sha256)
+    assert ended.status == 2
+    assert "no record up to 4 has the SHA-256 of --head" in ended.out
+    assert "64 hexadecimal digits" in assert_one_line(audited("evidence", "verify", "--head", "abc"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.jsonl", None, "cannot read none.jsonl: no such file"),
+        ("empty.jsonl", b"", "empty.jsonl is no exported evidence"),
+        ("other.jsonl", b'{"a": 1}\n{"b": 2}\n', "other.jsonl is no exported evidence"),
+        ("binary.jsonl", bytes(range(256)) * 50, "binary.jsonl is no exported evidence"),
+    ],
+)
+def test_what_is_no_export_is_one_line(run, tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert said in assert_one_line(run("evidence", "verify", "--file", name))
+
+
+def test_a_history_of_a_newer_version_and_one_without_evidence_are_one_line(audited, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("DELETE FROM evidence_records")
+        connection.commit()
+        assert "holds no evidence of clinic yet" in assert_one_line(audited("evidence", "verify"))
+        connection.execute("UPDATE replcheck_meta SET value = '99'")
+        connection.commit()
+    for command in ("verify", "export"):
+        assert "has schema version 99" in assert_one_line(audited("evidence", command))
+
+
+# --- what runs tell of their records ---
+
+
+def test_the_json_of_a_run_names_its_record_outside_of_what_that_covers(audited, tmp_path):
+    told = json.loads(audited("audit", "--format", "json", result=diverged()).out)
+    path = exported(audited, tmp_path)
+    record = payload_of(lines_of(path)[5])
+    assert (told["evidence"]["sequence"], told["evidence"]["signed"]) == (6, True)
+    assert told["evidence"]["sha256"] == payload_of(lines_of(path)[6])["predicate"]["export"]["head"]
+    assert record["subject"][0]["digest"]["sha256"] == document_digest(told)
+    jsonschema.Draft202012Validator(json.loads(schema_text("audit"))).validate(told)
+    assert json.loads(audited("report", "latest", "--format", "json").out) == told
+    listed = json.loads(audited("history", "--format", "json").out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("history"))).validate(listed)
+    assert listed["runs"][0]["evidence"] == told["evidence"]
+    shown = json.loads(audited("history", "show", "latest", "--format", "json").out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("run"))).validate(shown)
+    assert shown["evidence"] == told["evidence"]
+    assert f"record 6, SHA-256 {told['evidence']['sha256']}" in audited("history", "show", "latest").out
+
+
+def test_a_run_without_a_history_has_no_record(run):
+    run("evidence", "keys")
+    told = json.loads(run("audit", "--no-store", "--format", "json").out)
+    assert told["evidence"] is None
+
+
+def test_a_report_that_was_changed_after_it_was_recorded_is_not_told(audited, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("UPDATE results SET document = replace(document, '18.1', '18.2')")
+        connection.commit()
+    message = assert_one_line(audited("report", "latest"))
+    assert "it was changed after it was recorded" in message
+    assert audited("evidence", "verify").status == 0
+    ended = audited("evidence", "verify", "--reports")
+    assert ended.status == 2
+    assert "the report of run" in ended.out
+
+
+# --- export, import, archive ---
+
+
+def test_a_period_is_exported_as_records_that_follow_each_other(audited, tmp_path):
+    assert "no record of that period" in assert_one_line(audited("evidence", "export", "--until", "1d"))
+    path = exported(audited, tmp_path, "--since", "1d")
+    assert len(lines_of(path)) == 6
+    assert audited("evidence", "export").out.encode().splitlines()[:5] == lines_of(path)[:5]
+
+
+def test_a_chain_that_is_not_whole_is_not_exported(audited, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("DELETE FROM evidence_records WHERE sequence = 3")
+        connection.commit()
+    message = assert_one_line(audited("evidence", "export", "--output", "clinic.jsonl"))
+    assert "record 3 is missing" in message
+    assert not (tmp_path / "clinic.jsonl").exists()
+
+
+def test_an_import_brings_the_chain_into_another_history_and_goes_on(audited, tmp_path):
+    exported(audited, tmp_path)
+    words = ("evidence", "import", "clinic.jsonl", "--store", "copy.db", "--public-key", "clinic.key.pub")
+    assert "5 records of clinic, 1 to 5: 5 new in copy.db" in audited(*words).out
+    assert ": 0 new in copy.db" in audited(*words).out
+    audited("audit")
+    exported(audited, tmp_path)
+    assert ": 1 new in copy.db" in audited(*words).out
+    verify = ("evidence", "verify", "--store", "copy.db", "--public-key", "clinic.key.pub")
+    ended = audited(*verify)
+    assert (ended.status, "6 records of clinic" in ended.out) == (0, True)
+
+
+def test_an_import_takes_nothing_of_a_file_that_is_not_whole_nor_of_another_chain(audited, tmp_path):
+    path = exported(audited, tmp_path)
+    rewritten(path, lines_of(path)[:2] + lines_of(path)[3:])
+    words = ("evidence", "import", "clinic.jsonl", "--store", "copy.db")
+    assert "record 3 is missing" in assert_one_line(audited(*words))
+    assert not (tmp_path / "copy.db").exists()
+    exported(audited, tmp_path)
+    assert audited(*words).status == 0
+    (tmp_path / "clinic.db").unlink()
+    audited("audit")
+    exported(audited, tmp_path)
+    assert "record 1 of clinic is another one in this history" in assert_one_line(audited(*words))
+
+
+def test_an_archive_leaves_a_checkpoint_and_can_be_brought_back(audited, tmp_path):
+    before = {run["run_id"]: run["evidence"] for run in json.loads(audited("history", "--format", "json").out)["runs"]}
+    ended = audited("evidence", "export", "--archive", "--until", "0s", "--output", "2026.jsonl")
+    assert ended.status == 0, ended
+    audited("audit")
+    ended = audited("evidence", "verify")
+    assert ended.status == 0
+    assert "2 records of clinic, 6 to 7" in ended.out
+    assert "records 1 to 5, under a signed checkpoint" in ended.out
+    after = {run["run_id"]: run["evidence"] for run in json.loads(audited("history", "--format", "json").out)["runs"]}
+    assert after.items() >= before.items()
+    exported(audited, tmp_path)
+    both = ("evidence", "verify", "--file", "2026.jsonl", "--file", "clinic.jsonl", "--public-key", "clinic.key.pub")
+    assert audited(*both).status == 0
+    assert audited(*(word.replace("2026", "none").replace("clinic.jsonl", "2026.jsonl") for word in both)).status == 3
+    assert "5 new" in audited("evidence", "import", "2026.jsonl").out
+    ended = audited("evidence", "verify")
+    assert (ended.status, "7 records of clinic, 1 to 7" in ended.out) == (0, True)
+
+
+def test_an_archive_is_never_overwritten_and_never_unsigned(audited, tmp_path):
+    (tmp_path / "2026.jsonl").write_text("kept", encoding="utf-8")
+    archive = ("evidence", "export", "--archive", "--until", "0s", "--output", "2026.jsonl")
+    assert "2026.jsonl exists already" in assert_one_line(audited(*archive))
+    assert "needs to know up to when" in assert_one_line(audited("evidence", "export", "--archive"))
+    unsigned = ("evidence", "export", "--archive", "--until", "0s", "--output", "new.jsonl", "--store", "clinic.db")
+    assert "an archive needs a signed checkpoint" in assert_one_line(audited(*unsigned))
+    assert "5 records of clinic, 1 to 5" in audited("evidence", "verify").out
+
+
+def test_records_that_were_removed_without_a_checkpoint_are_missed(audited, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("UPDATE evidence_records SET envelope = NULL WHERE sequence <= 2")
+        connection.commit()
+    ended = audited("evidence", "verify")
+    assert ended.status == 2
+    assert "record 2 is missing, and no checkpoint tells of an archive" in ended.out
+
+
+# --- notes ---
+
+
+def test_a_note_is_a_record_of_its_own_about_another(audited, tmp_path):
+    ended = audited(
+        *("evidence", "note", "--record", "3", "--reviewer", "Amal", "--text", "db2 was copied anew"),
+        *("--action", "the disk was changed"),
+    )
+    assert ended.status == 0
+    assert ended.out.startswith("noted on record 3 of clinic, as record 6; signed by key")
+    lines = lines_of(exported(audited, tmp_path))
+    note = payload_of(lines[5])
+    about = payload_of(lines[2])
+    assert note["predicate"]["note"]["about"]["run_id"] == about["predicate"]["run"]["run_id"]
+    assert note["subject"][0]["digest"]["sha256"] == payload_of(lines[3])["predicate"]["chain"]["previous"]
+    assert note["predicate"]["note"]["corrective_action"] == "the disk was changed"
+    assert audited("evidence", "verify").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "a note is about one record"),
+        (("latest", "--record", "1"), "a note is about one record"),
+        (("latest", "--text", "x"), "a note needs its reviewer"),
+        (("latest", "--reviewer", "x"), "a note needs its text"),
+        (("--record", "99", "--reviewer", "x", "--text", "y"), "there is no record of clinic at place 99"),
+        (("ffffff", "--reviewer", "x", "--text", "y"), "no run has this id"),
+        (("latest", "--reviewer", "x", "--text", "y" * 5000), "a note has at most 4,000 letters"),
+    ],
+)
+def test_a_note_that_makes_no_sense_is_one_line(audited, words, said):
+    assert said in assert_one_line(audited("evidence", "note", *words))
+
+
+# --- the documentation ---
+
+PAGE = (ROOT / "docs" / "verify-evidence.md").read_text(encoding="utf-8")
+
+
+def program(start):
+    """Return the program in the documentation that begins so."""
+    [found] = [text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if text.startswith(start)]
+    return found
+
+
+def by_the_page(tmp_path):
+    (tmp_path / "verify.py").write_text(program('"""python verify.py'), encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-I", "verify.py", "clinic.jsonl", "clinic.key.pub"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_thirty_lines_without_replcheck_verify_an_export(audited, tmp_path):
+    assert len(program('"""python verify.py').splitlines()) <= 32
+    assert "replcheck" not in re.sub(r"\.jsonl.*|urn:\S+", "", program('"""python verify.py'))
+    lines = lines_of(exported(audited, tmp_path))
+    done = by_the_page(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("records 1 to 5 of clinic are as they were made")
+    statement = payload_of(lines[2])
+    statement["predicate"]["run"]["outcome"] = "proven"
+    for tampered in (
+        [*lines[:2], with_payload(lines[2], statement), *lines[3:]],
+        [*lines[:2], *lines[3:]],
+        [*lines[:2], lines[3], lines[2], *lines[4:]],
+        [*lines[:2], lines[1], *lines[2:]],
+        [*lines[:4], resigned(lines[4], "thief"), lines[5]],
+        [*lines[:5], resigned(lines[5], None)],
+        lines[:5],
+        [*lines[:4], lines[5]],
+        [*lines, lines[4]],
+        [lines[5]],
+    ):
+        rewritten(tmp_path / "clinic.jsonl", tampered)
+        done = by_the_page(tmp_path)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_the_digest_of_a_report_is_the_one_that_the_page_computes(audited, tmp_path):
+    report = audited("report", "latest", "--format", "json").out
+    [code] = re.findall(r"\n\n((?:    .*\n|\n)*    print\(hashlib.*\n)", PAGE)
+    done = subprocess.run(
+        [sys.executable, "-c", re.sub("^    ", "", code, flags=re.MULTILINE)],
+        input=report,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    record = payload_of(lines_of(exported(audited, tmp_path))[3])
+    assert done.stdout.strip() == record["subject"][0]["digest"]["sha256"]
+    assert datetime.fromisoformat(record["predicate"]["recorded"]["at"]) <= datetime.now(UTC)

@@ -1,0 +1,331 @@
+"""A chain is whole, or the record that was tampered with is named; whatever was done to it, it is not proven."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replcheck.evidence.chain import View, joined, judge, without_anchor
+from replcheck.evidence.opening import Opened, Unreadable, open_line
+from replcheck.evidence.verifying import opened, verify_file
+from replcheck.model.canonical import canonical
+from replcheck.model.outcome import Outcome
+from tests.evidences import (
+    chain,
+    export,
+    key,
+    lines_of,
+    notary,
+    payload_of,
+    public,
+    resigned,
+    signed_chain,
+    with_payload,
+)
+
+KEYS = {found.key_id: found.verifier for found in public()}
+SIGNED = lines_of(signed_chain(8))
+UNSIGNED = lines_of(chain([None] * 7))
+
+
+def found(lines, *, keys=KEYS, view=View.HISTORY, anchor=None):
+    return judge((open_line(line, keys) for line in lines), view, with_keys=bool(keys), anchor=anchor)
+
+
+def sha256(line):
+    read = open_line(line, {})
+    assert isinstance(read, Opened)
+    return read.sha256
+
+
+def test_a_whole_chain_is_proven_with_its_key():
+    report = found(SIGNED)
+    assert (report.outcome, report.problem) == (Outcome.PROVEN, "")
+    assert (report.first, report.last, report.records, report.signed, report.unsigned) == (1, 8, 8, 8, 0)
+    assert (report.cluster, report.head, report.key_ids) == ("clinic", sha256(SIGNED[-1]), tuple(KEYS))
+
+
+def test_without_a_key_nothing_vouches_for_a_whole_chain():
+    report = found(SIGNED, keys={})
+    assert (report.outcome, report.unverified, report.signed) == (Outcome.PARTIAL, 8, 0)
+    assert found(UNSIGNED, keys={}).outcome is Outcome.PARTIAL
+
+
+def test_an_unsigned_record_is_vouched_for_by_a_later_signature():
+    assert found(lines_of(chain([None, None, "clinic"]))).outcome is Outcome.PROVEN
+
+
+def test_an_unsigned_record_at_the_end_could_be_anybodys():
+    report = found(lines_of(chain(["clinic", "clinic", None])))
+    assert report.outcome is Outcome.REFUTED
+    assert (report.broken_at, report.problem) == (4, "record 4 is not signed, and no later one vouches for it")
+
+
+def test_a_head_that_was_kept_elsewhere_vouches_without_a_key():
+    report = found(UNSIGNED, keys={}, anchor=sha256(UNSIGNED[-1]))
+    assert (report.outcome, report.anchored) == (Outcome.PROVEN, True)
+    report = found(UNSIGNED, keys={}, anchor=sha256(UNSIGNED[4]))
+    assert (report.outcome, report.vouched) == (Outcome.PARTIAL, 5)
+
+
+def test_a_chain_that_was_cut_behind_the_head_that_was_kept_is_found_out():
+    [report] = without_anchor([found(SIGNED[:-1], anchor=sha256(SIGNED[-1]))])
+    assert report.outcome is Outcome.REFUTED
+    assert report.problem.startswith("no record up to 7 has the SHA-256 of --head")
+
+
+def test_a_changed_record_is_named_by_its_signature():
+    statement = payload_of(SIGNED[4])
+    statement["predicate"]["recorded"]["by"]["user"] = "somebody"
+    report = found([*SIGNED[:4], with_payload(SIGNED[4], statement), *SIGNED[5:]])
+    assert report.broken_at == 5
+    assert report.problem == "record 5 was changed: its signature is not that of its content"
+
+
+def test_a_changed_record_without_a_signature_is_named_by_the_next():
+    statement = payload_of(UNSIGNED[4])
+    statement["predicate"]["recorded"]["by"]["user"] = "somebody"
+    report = found([*UNSIGNED[:4], with_payload(UNSIGNED[4], statement), *UNSIGNED[5:]], keys={})
+    assert report.broken_at == 6
+    assert report.problem.startswith("record 5 was changed, or record 6 was")
+
+
+def test_a_removed_record_is_named():
+    report = found(SIGNED[:4] + SIGNED[5:])
+    assert (report.broken_at, report.problem) == (5, "record 5 is missing: record 6 follows record 4")
+    assert found(SIGNED[1:]).problem == "record 1 is missing, and no checkpoint tells of an archive"
+
+
+def test_a_record_in_another_place_is_named():
+    report = found([*SIGNED[:3], SIGNED[1], *SIGNED[3:]])
+    assert (report.broken_at, report.problem) == (4, "record 4 is missing: record 2 stands in its place")
+
+
+def test_another_key_is_no_key():
+    report = found([*SIGNED[:-1], resigned(SIGNED[-1], "thief")])
+    assert report.broken_at == 8
+    assert report.problem.startswith(f"record 8 is signed by key {key('thief')[1].key_id[:12]}, and not by one")
+
+
+def test_a_record_of_another_chain_is_named_though_it_fits():
+    other = signed_chain(8)
+    fitting = payload_of(lines_of(other)[5])
+    fitting["predicate"]["chain"]["previous"] = sha256(SIGNED[4])
+    line = resigned(with_payload(lines_of(other)[5], fitting), "clinic")
+    assert found([*SIGNED[:5], line]).problem == "record 6 belongs to another chain than record 5"
+
+
+def test_what_is_no_record_is_named_by_its_place():
+    report = found([*SIGNED[:2], b"{}", *SIGNED[3:]])
+    assert report.problem.startswith("record 3 cannot be read")
+    assert found([b"", *SIGNED]).problem.startswith("the first record cannot be read")
+
+
+def test_an_empty_chain_proves_nothing():
+    assert found([]).outcome is Outcome.UNCHECKED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line + b" ",
+        lambda line: line.replace(b'":"', b'": "', 1),
+        lambda line: b"\xef\xbb\xbf" + line,
+        lambda line: line.replace(b'"signatures":[', b'"signatures":[],"signatures":['),
+        lambda line: line.replace(b"}]}", b'},{"keyid":"' + b"0" * 64 + b'","sig":"' + b"A" * 86 + b'=="}]}'),
+        lambda line: line.replace(b'"keyid"', b'"\\u006beyid"'),
+        lambda line: line.replace(b"vnd.in-toto+json", b"vnd.other+json"),
+    ],
+)
+def test_an_envelope_has_one_form_alone(change):
+    changed = change(SIGNED[-1])
+    assert changed != SIGNED[-1]
+    assert isinstance(open_line(changed, KEYS), Unreadable)
+
+
+def test_the_last_letter_of_base64_hides_nothing():
+    line = canonical({"payload": "e30=", "payloadType": "application/vnd.in-toto+json", "signatures": []})
+    assert open_line(line, KEYS) == Unreadable("it holds no in-toto statement")
+    assert open_line(line.replace(b"e30=", b"e31="), KEYS) == Unreadable("it is not in canonical form")
+
+
+def test_deep_nonsense_is_refused_as_such():
+    deep = with_payload(SIGNED[0], None).replace(b'"bnVsbA=="', b'"' + b"W1tb" * 50_000 + b'"')
+    assert isinstance(open_line(deep, KEYS), Unreadable)
+
+
+# --- files ---
+
+
+def test_an_exported_file_needs_the_public_key_alone(tmp_path):
+    path = export(tmp_path / "clinic.jsonl", signed_chain(8))
+    report = verify_file(path, public())
+    assert (report.outcome, report.records, report.exported_at is not None) == (Outcome.PROVEN, 8, True)
+    assert verify_file(path, ()).outcome is Outcome.PARTIAL
+    assert verify_file(path, public("thief")).outcome is Outcome.REFUTED
+
+
+def test_a_signed_closing_line_vouches_for_unsigned_records(tmp_path):
+    assert verify_file(export(tmp_path / "a", chain([None] * 3)), public()).outcome is Outcome.PROVEN
+    report = verify_file(export(tmp_path / "b", chain([None] * 3), closed_by=None), public())
+    assert report.problem == "record 1 is not signed, and no later one vouches for it"
+
+
+def test_a_tail_that_was_cut_off_is_found_with_and_without_the_closing_line(tmp_path):
+    lines = export(tmp_path / "clinic.jsonl", signed_chain(8)).read_bytes().splitlines(keepends=True)
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(lines[:-1]))
+    assert verify_file(cut, public()).problem == "records were cut off behind record 8: the closing line is missing"
+    cut.write_bytes(b"".join([*lines[:-2], lines[-1]]))
+    assert verify_file(cut, public()).problem == "record 8 is missing: the closing line tells of 8"
+    cut.write_bytes(b"".join([*lines, lines[3]]))
+    assert verify_file(cut, public()).problem == "something follows behind the closing line and record 8"
+
+
+def test_the_closing_line_of_a_longer_file_does_not_fit_a_shorter_one(tmp_path):
+    records = signed_chain(8)
+    longer = export(tmp_path / "longer", records[2:]).read_bytes().splitlines(keepends=True)
+    (tmp_path / "forged").write_bytes(b"".join(longer[1:]))
+    assert verify_file(tmp_path / "forged", public()).problem.startswith("the closing line does not fit")
+
+
+def test_records_that_were_cut_off_behind_a_closing_line_that_anybody_wrote_are_not_passed_over(tmp_path):
+    records = signed_chain(8)
+    cut = export(tmp_path / "cut", records[:-2], closed_by=None)
+    report = verify_file(cut, public())
+    assert report.outcome is Outcome.REFUTED
+    assert report.problem == "records could have been cut off behind record 6: the closing line is not signed"
+    assert verify_file(cut, public(), anchor=records[5].sha256).outcome is Outcome.PROVEN
+
+
+def test_files_follow_each_other(tmp_path):
+    records = signed_chain(9)
+    parts = [export(tmp_path / f"{n}", records[n : n + 3]) for n in (0, 3, 6)]
+    reports = joined([verify_file(part, public()) for part in parts])
+    assert [report.outcome for report in reports] == [Outcome.PROVEN] * 3
+    gap = joined([verify_file(part, public()) for part in (parts[0], parts[2])])
+    assert gap[1].problem == "record 7 does not follow record 3 of the file before it"
+
+
+def test_many_lines_are_opened_by_several_processes_in_their_order(monkeypatch, tmp_path):
+    monkeypatch.setattr("replcheck.evidence.verifying._FEW", 2)
+    monkeypatch.setattr("replcheck.evidence.verifying._AT_A_TIME", 1)
+    monkeypatch.setattr("replcheck.evidence.verifying._processes", lambda: 2)
+    assert list(opened(SIGNED, public())) == [open_line(line, KEYS) for line in SIGNED]
+    path = export(tmp_path / "clinic.jsonl", signed_chain(8))
+    assert verify_file(path, public()).outcome is Outcome.PROVEN
+
+
+# --- every tampering with a single record ---
+
+EXPORTED_BY = notary()
+
+
+def _exported(lines):
+    report = found(lines, keys={}, view=View.PART)
+    from replcheck.evidence.exporting import extent_of
+
+    return [*lines, EXPORTED_BY.closing(extent_of(report), report.head).encode()]
+
+
+FILE = _exported(SIGNED)
+PLACES = st.integers(0, len(FILE) - 1)
+
+
+def assert_refuted(lines, whole=FILE):
+    assert lines != whole
+    report = found(lines, view=View.FILE)
+    assert report.outcome is Outcome.REFUTED
+    assert report.problem
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLACES, st.data())
+def test_any_changed_byte_is_found(place, data):
+    line = bytearray(FILE[place])
+    at = data.draw(st.integers(0, len(line) - 1))
+    line[at] = data.draw(st.integers(0, 255).filter(lambda value: value != line[at]))
+    assert_refuted([*FILE[:place], bytes(line), *FILE[place + 1 :]])
+
+
+@settings(max_examples=100, deadline=None)
+@given(PLACES, st.data())
+def test_any_inserted_or_lost_byte_is_found(place, data):
+    line = FILE[place]
+    at = data.draw(st.integers(0, len(line) - 1))
+    more = data.draw(st.binary(max_size=3).filter(lambda content: content != line[at : at + 1]))
+    assert_refuted([*FILE[:place], line[:at] + more + line[at + 1 :], *FILE[place + 1 :]])
+
+
+@given(PLACES)
+def test_any_deleted_line_is_found(place):
+    assert_refuted(FILE[:place] + FILE[place + 1 :])
+
+
+@given(PLACES, PLACES)
+def test_any_swapped_lines_are_found(one, other):
+    swapped = list(FILE)
+    swapped[one], swapped[other] = swapped[other], swapped[one]
+    if one != other:
+        assert_refuted(swapped)
+
+
+@given(PLACES, PLACES)
+def test_any_inserted_line_is_found(place, which):
+    assert_refuted([*FILE[:place], FILE[which], *FILE[place:]])
+
+
+@given(st.integers(1, len(FILE) - 1))
+def test_any_truncation_is_found(length):
+    assert_refuted(FILE[:length])
+
+
+@given(PLACES, st.sampled_from(["thief", None]))
+def test_a_line_that_another_key_or_none_signed_is_found(place, name):
+    assert_refuted([*FILE[:place], resigned(FILE[place], name), *FILE[place + 1 :]])
+
+
+FIELDS = [
+    ("predicate", "run", "outcome"),
+    ("predicate", "run", "exit_status"),
+    ("predicate", "recorded", "at"),
+    ("predicate", "recorded", "configuration_sha256"),
+    ("predicate", "chain", "previous"),
+    ("predicate", "chain", "sequence"),
+    ("predicateType",),
+]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, len(SIGNED) - 1), st.sampled_from(FIELDS), st.one_of(st.integers(), st.text(), st.none()))
+def test_any_changed_field_is_found_though_the_form_is_right(place, path, value):
+    statement = payload_of(FILE[place])
+    inner = statement
+    for name in path[:-1]:
+        inner = inner.get(name, {})
+    if inner.get(path[-1]) != value or path[-1] not in inner:
+        inner[path[-1]] = value
+    if canonical(statement) != canonical(payload_of(FILE[place])):
+        assert_refuted([*FILE[:place], with_payload(FILE[place], statement), *FILE[place + 1 :]])
+
+
+@given(st.integers(0, len(UNSIGNED) - 2), st.text(min_size=1))
+def test_a_change_of_an_unsigned_record_is_found_by_the_one_behind_it(place, value):
+    statement = payload_of(UNSIGNED[place])
+    statement["predicate"]["recorded"]["by"]["user"] = value
+    report = found([*UNSIGNED[:place], with_payload(UNSIGNED[place], statement), *UNSIGNED[place + 1 :]], keys={})
+    assert report.outcome is Outcome.REFUTED
+    assert report.broken_at == place + 2
+
+
+def test_a_thief_who_writes_the_whole_chain_anew_needs_the_key():
+    forged = lines_of(chain(["thief"] * 7))
+    assert found(forged).problem.startswith("record 1 is signed by key")
+    assert found(UNSIGNED).problem == "record 1 is not signed, and no later one vouches for it"
+
+
+def test_a_report_of_nothing_wrong_counts_its_records():
+    report = found(SIGNED[2:6], view=View.PART)
+    assert (report.first, report.last, report.records, report.before) == (3, 6, 4, sha256(SIGNED[1]))
+    assert replace(report, last=0).records == 0

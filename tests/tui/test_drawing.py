@@ -1,0 +1,330 @@
+"""What is drawn says what is so: a sign or word beside every colour, and nothing good of what nobody knows."""
+
+from dataclasses import replace
+from datetime import UTC, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.content import Content
+
+from replcheck.model.control import Standing
+from replcheck.model.live import NodeState, RecoveryPoint
+from replcheck.model.outcome import Outcome
+from replcheck.tui.ascii import in_ascii
+from replcheck.tui.audit_fold import fold_audit
+from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress
+from replcheck.tui.draw.banner import alarm
+from replcheck.tui.draw.charts import lag_charts
+from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
+from replcheck.tui.draw.details import claim_details, node_details
+from replcheck.tui.draw.glance import glance, tiles
+from replcheck.tui.draw.history import trend
+from replcheck.tui.draw.overview import (
+    claim_lamps,
+    event_layout,
+    event_row,
+    node_layout,
+    node_row,
+    watch_strip,
+)
+from replcheck.tui.draw.relation import relation_details
+from replcheck.tui.draw.spark import lag_curve
+from replcheck.tui.draw.table import Column, laid_out
+from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, StandingsTaken, ViewTaken
+from replcheck.tui.look import Look
+from replcheck.tui.state import LagPoint, Model, fold
+from tests.tui import stories
+
+NOW = stories.NOW
+LOOK = Look(now=NOW, zone=UTC, asked=stories.ASKED)
+
+
+def model(*updates) -> Model:
+    return fold(Model(), [*stories.healthy(), *updates])
+
+
+def outcomes(shown: Model, look: Look = LOOK):
+    return {tile.title: tile.outcome for tile in tiles(shown, look)}
+
+
+def viewed(**more) -> ViewTaken:
+    return ViewTaken(at=NOW, view=stories.view(**more))
+
+
+def text(content: Content) -> str:
+    return content.plain
+
+
+def nodes(shown: Model):
+    assert shown.view is not None
+    return shown.view.nodes
+
+
+def alarmed(shown: Model) -> str:
+    found = alarm(shown, LOOK)
+    return found.text if found is not None else ""
+
+
+def folded(events) -> AuditModel:
+    found = fold_audit(None, list(events))
+    assert found is not None
+    return found
+
+
+def test_all_figures_of_a_healthy_cluster_are_good():
+    assert set(outcomes(model()).values()) == {Outcome.PROVEN}
+
+
+def test_no_figure_is_good_once_nothing_is_watched():
+    lost = model(LinkChanged(at=NOW, link=Link.LOST, what="history gone"))
+    assert set(outcomes(lost).values()) == {Outcome.UNCHECKED}
+    late = replace(LOOK, now=NOW + timedelta(seconds=30))
+    assert set(outcomes(model(), late).values()) == {Outcome.UNCHECKED}
+
+
+def test_no_figure_is_good_before_anything_was_seen():
+    assert not set(outcomes(Model()).values()) & {Outcome.PROVEN}
+
+
+def test_fewer_copies_than_asked_for_are_told():
+    assert outcomes(fold(Model(), stories.degraded()))["running copies"] is Outcome.REFUTED
+
+
+def test_a_lost_copy_is_told_where_nobody_asked_for_a_number():
+    shown = tiles(fold(Model(), stories.degraded()), replace(LOOK, asked=Asked()))
+    assert (shown[0].outcome, shown[0].note) == (Outcome.PARTIAL, "db3 lost")
+
+
+def test_two_primaries_are_no_copies_to_count():
+    assert outcomes(fold(Model(), stories.split_brain()))["running copies"] is Outcome.REFUTED
+
+
+def test_no_proven_copy_is_never_good():
+    none = {name: replace(held, proven=False) for name, held in stories.standings().items()}
+    shown = model(StandingsTaken(at=NOW, standings=none))
+    assert outcomes(shown, replace(LOOK, asked=Asked()))["proven copies"] is Outcome.UNCHECKED
+    assert outcomes(shown)["proven copies"] is Outcome.REFUTED
+
+
+def test_an_unknown_recovery_point_is_unchecked_where_one_is_asked_for():
+    unknown = viewed(recovery_point=RecoveryPoint(at=None, age_s=None, reason="archiving is off"))
+    assert outcomes(model(unknown))["recovery point"] is Outcome.UNCHECKED
+
+
+def test_the_recovery_point_goes_with_the_clock_while_nothing_is_left_to_archive():
+    idle = viewed(recovery_point=RecoveryPoint(at=NOW - timedelta(hours=1), age_s=0.0))
+    assert tiles(model(idle), LOOK)[3].value == "14:41:02"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("tall", [False, True])
+def test_the_figures_fill_the_width_and_no_more(width, tall):
+    lines = glance(tiles(model(), LOOK), width, tall=tall)
+    assert len(lines) == (5 if tall else 3)
+    assert all(line.cell_length <= width for line in lines)
+
+
+COLUMNS = st.lists(
+    st.builds(
+        lambda least, extra, keep: (least, least + extra, keep),
+        st.integers(1, 12),
+        st.integers(0, 30),
+        st.integers(1, 9),
+    ),
+    max_size=8,
+)
+
+
+@given(COLUMNS, st.integers(20, 200))
+def test_a_table_is_never_wider_than_its_room(columns, width):
+    last = Column(key="last", title="", least=15, most=10_000, cut=True)
+    wanted = [
+        Column(key=str(number), title="", least=least, most=most, keep=keep)
+        for number, (least, most, keep) in enumerate(columns)
+    ]
+    line = laid_out([*wanted, last], width).row({"last": "x" * 500})
+    assert line.cell_length <= width
+
+
+@pytest.mark.parametrize("width", [56, 76, 196])
+def test_every_node_fits_its_line_and_says_its_state_in_words(width):
+    shown = fold(Model(), stories.degraded())
+    for node in nodes(shown):
+        line = node_row(node_layout(width), shown, node, LOOK)
+        assert line.cell_length <= width
+        assert node.state.value in text(line)
+
+
+def test_why_a_node_is_lost_can_be_read_at_eighty_columns():
+    shown = fold(Model(), stories.degraded())
+    line = node_row(node_layout(76), shown, nodes(shown)[2], LOOK)
+    assert "connection refused, for 2min 3s" in text(line)
+
+
+def test_a_node_that_nobody_watches_is_not_called_proven():
+    shown = model(LinkChanged(at=NOW, link=Link.LOST))
+    line = text(node_row(node_layout(120), shown, nodes(shown)[1], LOOK))
+    assert "?" in line
+    assert "proven" not in line
+
+
+def test_a_curve_shows_the_worst_of_each_part_and_where_nothing_was_known():
+    points = [
+        LagPoint(at=NOW - timedelta(seconds=second), lag_bytes=lag, state=NodeState.STREAMING)
+        for second, lag in ((39, 0), (25, 1 << 20), (24, 5), (12, None))
+    ]
+    drawn = lag_curve(points, now=NOW, span_s=40, width=4, limit=None)
+    assert text(drawn) == "▁█× "
+
+
+def test_lag_over_its_limit_is_drawn_otherwise():
+    def styles(limit):
+        points = [LagPoint(at=NOW, lag_bytes=2 << 20, state=NodeState.STREAMING)]
+        return [span.style for span in lag_curve(points, now=NOW, span_s=10, width=1, limit=limit).spans]
+
+    assert styles(1 << 20) != styles(4 << 20)
+
+
+def test_charts_have_as_many_lines_as_there_is_room():
+    lines = lag_charts(fold(Model(), stories.degraded()), LOOK, 196, 8, span_s=300)
+    assert len(lines) == 8
+    assert all(line.cell_length <= 196 for line in lines)
+
+
+@pytest.mark.parametrize("width", [56, 76, 196])
+def test_every_claim_is_a_lamp_that_is_named(width):
+    lines = claim_lamps(stories.claims(), width, 9)
+    told = "\n".join(text(line) for line in lines)
+    assert all(claim.name in told for claim in stories.claims())
+
+
+def test_claims_without_room_are_counted():
+    lines = claim_lamps(stories.claims(), 56, 2)
+    assert len(lines) == 2
+    assert "and 7 more" in text(lines[1])
+
+
+def test_a_claim_that_was_broken_in_the_window_says_so_though_it_holds_now():
+    told = "\n".join(text(line) for line in claim_details(model(), LOOK, "copies"))
+    assert "✔ met" in told
+    assert "✘ breached" in told
+
+
+def test_a_time_without_a_watch_shows_as_a_gap_and_is_never_rounded_away():
+    read = stories.watched()
+    almost = replace(read.watch[0], began_at=read.since, ended_at=NOW - timedelta(seconds=120))
+    shown = model(SpansRead(at=NOW, since=read.since, watch=(almost,)))
+    assert "100%" not in text(watch_strip(shown, LOOK, 76))
+    whole = replace(almost, ended_at=NOW)
+    assert "100%" in text(watch_strip(model(SpansRead(at=NOW, since=read.since, watch=(whole,))), LOOK, 76))
+
+
+def test_the_worst_is_told_first_in_the_line_of_alarm():
+    both = [*stories.split_brain(), LinkChanged(at=NOW, link=Link.LOST, what="disk i/o error")]
+    assert "disk i/o error" in alarmed(fold(Model(), both))
+    assert "split brain" in alarmed(fold(Model(), stories.split_brain()))
+    assert alarmed(model()) == ""
+
+
+def test_an_event_of_a_name_that_steers_terminals_does_not():
+    event = replace(stories.events()[0], what="lag of \x1b[2Jdb3")
+    assert "\x1b" not in text(event_row(event_layout(76), event, LOOK))
+
+
+def relation(**more) -> RelationProgress:
+    return RelationProgress(database="d", relation="s.t", size_bytes=100 * 8192, number=0, blocks=100, **more)
+
+
+def test_a_map_of_a_relation_shows_the_worst_of_each_part():
+    shown = relation(proven=((0, 55), (80, 100)), in_flight=((55, 60),), diverged=((85, 86),))
+    tones = relation_tones(shown, 10)
+    assert tones[:5] == [Tone.PROVEN] * 5
+    assert (tones[5], tones[6], tones[8]) == (Tone.IN_FLIGHT, Tone.NOT_YET, Tone.DIVERGED)
+
+
+def test_a_map_has_no_more_cells_than_the_relation_has_blocks():
+    assert len(relation_tones(relation(), 400)) == 100
+
+
+def test_a_part_of_a_finished_relation_that_was_not_compared_is_no_proof():
+    done = relation(proven=((0, 50),), rank=Rank.UNCHECKED)
+    assert Tone.PROVEN not in relation_tones(done, 10)[5:]
+
+
+@pytest.mark.parametrize("count", [3, 154, 1500])
+def test_a_map_that_was_kept_up_to_date_is_that_of_a_new_drawing(count):
+    events = list(stories.audit_events(NOW, 1.0, "clinic.chart", count))
+    kept, shown, step = AuditMap(), folded(events[:1]), max(1, len(events) // 40)
+    for at in range(1, len(events), step):
+        shown = fold_audit(shown, events[at : at + step]) or shown
+        assert list(kept.tones(shown, 300)) == list(AuditMap().tones(shown, 300))
+    assert Tone.DIVERGED in kept.tones(shown, 300)
+    assert Tone.NOT_YET not in kept.tones(shown, 300)
+
+
+def test_no_cell_of_a_consistent_audit_is_other_than_proven():
+    done = folded(stories.audit_events(NOW, 1.0, "", 154))
+    assert set(AuditMap().tones(done, 300)) == {Tone.PROVEN}
+
+
+def test_a_diverged_relation_is_told_down_to_its_blocks():
+    done = folded(stories.audit_events(NOW, 1.0, "clinic.chart", 154))
+    told = "\n".join(text(line) for line in relation_details(done, done.relations["records", "clinic.chart"], 76))
+    assert "8,200" in told
+    assert "3 rows differ" in told
+
+
+def test_a_trend_shows_each_day_of_a_month():
+    lines = [text(line) for line in trend(stories.past_runs(), LOOK, 76)]
+    audit = next(line for line in lines if line.startswith("audit"))
+    assert audit[9:39].count("✔") == 25
+    assert "✘" in audit[9:39]
+
+
+def test_every_part_of_a_node_is_told_where_it_is_known():
+    told = "\n".join(text(line) for line in node_details(model(), "db1", LOOK))
+    for part in ("18.6", "5C/A3F01288", "db3: physical, active, keeps 48MB", "18,240", "4h 12min ago"):
+        assert part in told
+
+
+@given(st.text(max_size=40))
+def test_ascii_takes_as_many_cells(sample):
+    drawn = in_ascii(sample)
+    assert drawn.isascii()
+    assert len(drawn) == cell_len(sample) or not sample.isprintable()
+
+
+def test_standings_have_a_sign_each():
+    signs = {text(line)[2:3] for line in claim_lamps(stories.claims(), 40, 9)}
+    assert {"✔", "~", "?"} <= signs
+    assert len({standing.outcome for standing in Standing}) == 5
+
+
+def test_a_copy_that_diverged_is_told_across_the_screen_and_never_called_proven():
+    held = stories.standings()
+    held["db3"] = replace(
+        held["db3"], proven=False, refuted=True, diverged=True, reason="a later audit found it diverged"
+    )
+    shown = model(StandingsTaken(at=NOW, standings=held))
+    assert "db3 diverged" in alarmed(shown)
+    assert outcomes(shown)["proven copies"] is Outcome.PARTIAL
+    assert "✘ diverged" in text(node_row(node_layout(76), shown, nodes(shown)[2], LOOK))
+
+
+def test_a_primary_that_was_never_seen_is_not_said_to_be_gone():
+    def states(*found: NodeState) -> str:
+        names = ("db1", "db2", "db3")
+        view = viewed(nodes=tuple(stories.node(name, state) for name, state in zip(names, found, strict=True)))
+        return alarmed(model(view))
+
+    assert states(NodeState.UNSEEN, NodeState.UNSEEN, NodeState.STARTING) == "no node has answered yet"
+    assert states(NodeState.UNSURE, NodeState.STREAMING, NodeState.STREAMING) == "no primary is seen"
+    assert "nobody takes writes" in states(NodeState.LOST, NodeState.STREAMING, NodeState.STREAMING)
+
+
+@pytest.mark.parametrize("state", NodeState)
+def test_every_state_of_a_node_has_a_sign_and_an_outcome(state):
+    shown = model(viewed(nodes=(stories.node("db1", state, reason="so it is"),)))
+    assert state.value in text(node_row(node_layout(76), shown, nodes(shown)[0], LOOK))

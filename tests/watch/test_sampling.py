@@ -1,0 +1,196 @@
+"""What real servers tell in one sample, and what it costs them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from replcheck.lab.backups import ARCHIVING, archive_all, begin_archive
+from replcheck.lab.cluster import LabCluster
+from replcheck.model.live import NodeAnswer
+from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.postgres.sampling import open_sampling_session, sample_node
+from replcheck.postgres.session import Session
+from replcheck.watch.sampler import steady_clock
+from tests.conftest import MakeCluster
+
+
+@asynccontextmanager
+async def session_of(cluster: LabCluster, node: str, dsn: str | None = None) -> AsyncIterator[Session]:
+    session = await open_sampling_session(NodeTarget(name=node, dsn=dsn or cluster.audit_dsn(node)))
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def asked(cluster: LabCluster, node: str, dsn: str | None = None, *, first: bool = True) -> NodeAnswer:
+    async with session_of(cluster, node, dsn) as session:
+        return await sample_node(session, steady_clock(), first=first)
+
+
+async def test_a_primary_tells_its_role_position_and_who_it_sends_to(cluster: LabCluster) -> None:
+    cluster.catch_up()
+    answer = await asked(cluster, "primary")
+    assert (answer.role, answer.timeline, answer.replayed_lsn, answer.receiver) == (NodeRole.PRIMARY, 1, None, None)
+    assert answer.insert_lsn is not None
+    assert answer.server_version_num // 10000 == cluster.state.major
+    assert {sender.application for sender in answer.senders} == {"standby1", "standby2"}
+    assert {(sender.state, sender.sync_state, sender.logical) for sender in answer.senders} == {
+        ("streaming", "async", False)
+    }
+    assert {(slot.name, slot.active, slot.wal_status) for slot in answer.slots} == {
+        ("standby1", True, "reserved"),
+        ("standby2", True, "reserved"),
+    }
+    assert answer.archiver is not None
+    assert answer.archiver.mode == "off"
+    assert (answer.data_checksums, answer.checksum_failures) == (True, 0)
+    assert answer.wal_segment_size == 16 << 20
+    assert answer.next_xid is not None
+    assert answer.oldest_xid is not None
+    assert answer.oldest_xid <= answer.next_xid
+    assert abs(answer.server_at - datetime.now(UTC)) < timedelta(seconds=10)
+    assert answer.host == str(cluster.state.socket_dir)
+
+
+async def test_a_standby_tells_how_far_it_is_and_from_whom(cluster: LabCluster) -> None:
+    cluster.catch_up()
+    answer = await asked(cluster, "standby1")
+    assert (answer.role, answer.timeline, answer.insert_lsn, answer.senders) == (NodeRole.STANDBY, 1, None, ())
+    assert answer.receiver is not None
+    assert (answer.receiver.status, answer.receiver.host) == ("streaming", str(cluster.state.socket_dir))
+    assert answer.receiver.last_message_at is not None
+    assert answer.received_lsn is not None
+    assert answer.received_lsn == answer.replayed_lsn
+    assert answer.replayed_commit_at is not None
+    assert (answer.replay_paused, answer.apply_delay_s, answer.cluster_name) == (False, 0.0, "standby1")
+    assert (answer.next_xid, answer.oldest_xid) == (None, None)
+
+
+async def test_the_nodes_of_a_cluster_are_told_apart_and_belong_together(cluster: LabCluster) -> None:
+    answers = [await asked(cluster, node) for node in cluster.nodes]
+    assert len({answer.system_identifier for answer in answers}) == 1
+    assert len({(answer.started_at, answer.own_port) for answer in answers}) == 3
+
+
+async def test_a_role_without_privileges_sees_less_and_says_nothing_wrong(cluster: LabCluster) -> None:
+    cluster.primary.execute("create role plain login")
+    try:
+        cluster.catch_up()
+        primary = await asked(cluster, "primary", cluster.primary.dsn(user="plain"))
+        standby = await asked(cluster, "standby1", cluster.node("standby1").dsn(user="plain"))
+    finally:
+        cluster.primary.execute("drop role plain")
+    assert {(sender.state, sender.address, sender.replayed_lsn) for sender in primary.senders} == {(None, "", None)}
+    assert len(primary.senders) == 2
+    assert (primary.timeline, primary.oldest_wal, primary.archived_lsn) == (1, None, None)
+    assert standby.receiver is not None
+    assert (standby.receiver.status, standby.receiver.host, standby.timeline) == (None, "", None)
+    assert standby.replayed_lsn is not None
+
+
+async def test_a_first_answer_tells_the_oldest_wal_and_the_last_checkpoint(cluster: LabCluster) -> None:
+    cluster.primary.execute("checkpoint")
+    answer = await asked(cluster, "primary")
+    assert answer.oldest_wal is not None
+    assert answer.insert_lsn is not None
+    assert answer.oldest_wal % answer.wal_segment_size == 0
+    assert answer.oldest_wal <= answer.insert_lsn
+    [mark] = answer.earlier
+    assert mark.lsn <= answer.insert_lsn
+    assert mark.at <= answer.at
+    assert mark.next_xid is not None
+    assert (await asked(cluster, "primary", first=False)).earlier == ()
+
+
+async def test_a_first_answer_tells_what_is_archived_even_after_a_base_backup(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    cluster = make_cluster(major=newest_major, standbys=0, settings=ARCHIVING)
+    archive = begin_archive(cluster)
+    cluster.primary.execute("create table filled ()")
+    [(segment,)] = cluster.primary.execute("select pg_walfile_name(pg_current_wal_insert_lsn())")
+    archive_all(cluster, archive)
+    deadline = asyncio.get_running_loop().time() + 30
+    while cluster.primary.execute("select last_archived_wal from pg_stat_archiver") != [(segment,)]:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    answer = await asked(cluster, "primary")
+    assert answer.archived_lsn == (int(segment[16:], 16) + 1) * (16 << 20)
+    full = next(mark for mark in answer.earlier if mark.lsn == answer.archived_lsn)
+    assert timedelta(0) <= answer.at - full.at < timedelta(seconds=60)
+    assert answer.archiver is not None
+    assert answer.archiver.archived >= 1
+
+
+async def test_a_sample_costs_the_server_less_than_a_millisecond(cluster: LabCluster) -> None:
+    costs = {}
+    for node in cluster.nodes:
+        async with session_of(cluster, node) as session:
+            plans = [
+                json.loads(bytes(row[0]) if isinstance(row[0], bytes) else row[0])
+                if isinstance(row[0], bytes | str)
+                else row[0]
+                for _ in range(40)
+                for row in await session.fetch("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE sample")
+            ]
+        # The plan is made once for a session; other work on this machine only ever adds.
+        costs[node] = min(plan[0]["Execution Time"] for plan in plans)
+    assert max(costs.values()) < 1.0, costs
+
+
+async def test_a_sample_is_one_prepared_statement(cluster: LabCluster) -> None:
+    async with session_of(cluster, "primary") as session:
+        for _ in range(5):
+            await sample_node(session, steady_clock())
+        ((count, plans),) = await session.fetch(
+            "SELECT count(*), max(generic_plans + custom_plans) FROM pg_prepared_statements"
+        )
+    assert (count, plans) == (1, 5)
+
+
+@pytest.mark.parametrize("delay", ["0", "5min", "250ms", "1h"])
+async def test_a_delay_on_purpose_is_told_in_seconds(cluster: LabCluster, delay: str) -> None:
+    standby = cluster.node("standby2")
+    standby.configure(recovery_min_apply_delay=delay)
+    standby.reload()
+    try:
+        for _ in range(100):
+            answer = await asked(cluster, "standby2")
+            if answer.apply_delay_s == {"0": 0.0, "5min": 300.0, "250ms": 0.25, "1h": 3600.0}[delay]:
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail(f"{answer.apply_delay_s} after {delay}")
+    finally:
+        standby.configure(recovery_min_apply_delay=None)
+        standby.reload()
+
+
+async def test_a_pooler_is_refused(cluster: LabCluster) -> None:
+    from replcheck.errors import NodeUnfit
+    from tests.proxies import proxied
+
+    with proxied(cluster.primary, pooler=True) as pooler, pytest.raises(NodeUnfit):
+        await asked(cluster, "primary", pooler.dsn(cluster.audit_dsn("primary")))
+
+
+def test_a_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 20.0, 5.0, 5.0, 30.0])
+    beats = iter(range(100))
+
+    class Fake(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(next(times), UTC)
+
+    monkeypatch.setattr("replcheck.watch.sampler.datetime", Fake)
+    monkeypatch.setattr("replcheck.watch.sampler.time.monotonic", lambda: float(next(beats)))
+    clock: Callable[[], datetime] = steady_clock()
+    told = [clock() for _ in range(4)]
+    assert told == sorted(told)
+    assert told[2] > told[1] > told[0]
+    assert told[3] == datetime.fromtimestamp(30, UTC)
