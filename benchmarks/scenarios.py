@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import commands, evidence, restores, subjects, writers
+from benchmarks import checks, commands, evidence, restores, subjects, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
 from replcheck.errors import LabError
 
@@ -268,6 +268,41 @@ def long_chain(setup: Setup) -> list[Measure]:
     ]
 
 
+def checking(setup: Setup) -> list[Measure]:
+    """Measure a check with nothing due, of three nodes and a history of many runs."""
+    runs = 100_000
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        store = cluster.directory / "history.db"
+        rows = checks.make_history(store, cluster, runs, now=checks.now())
+        config = checks.configuration(cluster.directory, cluster, store)
+        checks.check(config)
+        series = in_turns(
+            max(5, setup.rounds),
+            {
+                "check": lambda: checks.check(config).seconds,
+                "nagios": lambda: (
+                    commands.run(commands.replcheck("check", "--config", str(config), "--format", "nagios")).seconds
+                ),
+                "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+            },
+        )
+    figure = median(series["check"])
+    return [
+        Measure(
+            name="check",
+            what=f"replcheck check with nothing due: eight controls over 30 days, a look at three nodes, and a history"
+            f" of {runs:,} runs",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="s",
+            reach="at most 1",
+            reached=figure <= 1,
+            notes={"rows": rows, "nagios": "a plugin's line, answered from the history alone"},
+        )
+    ]
+
+
 def help_text(setup: Setup) -> list[Measure]:
     """Measure how long `replcheck --help` takes, against an interpreter that does nothing."""
     series = in_turns(
@@ -294,6 +329,7 @@ def help_text(setup: Setup) -> list[Measure]:
 
 SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "help": help_text,
+    "check": checking,
     "digest": against_bare_digest,
     "reladiff": against_reladiff,
     "hidden": with_hidden_differences,

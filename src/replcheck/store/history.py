@@ -97,8 +97,10 @@ class History:
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
             check_version(connection, self.name)
             if not METADATA.tables.keys() <= tables:
-                # So far every version has only added tables.
+                # So far every version has only added tables and indexes.
                 METADATA.create_all(connection)
+                for index in RUNS.indexes:
+                    index.create(connection, checkfirst=True)
                 connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
 
     def begin(self, run: RunStart) -> None:
