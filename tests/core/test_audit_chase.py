@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replcheck.audit.chase import TRUSTED_STATUS_VERSION, Chase
-from replcheck.audit.options import AuditOptions
+from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.errors import NodeLost
 from replcheck.postgres.snapshots import Anchor
 from tests.core.histories import History, ModelServer, Unit, finish, histories, take_anchor
@@ -42,13 +43,16 @@ class Staged:
 
     primary: ModelNode
     replicas: list[ModelNode]
+    pacing: Pacing = Pacing.DEFAULT
+    rests_s: list[float] = field(default_factory=list)
 
     def chase(self) -> tuple[Chase, bool]:
         ticks = itertools.count()
         nodes = {node.name: node for node in self.replicas}
         cluster: Any = SimpleNamespace(
             clock=lambda: next(ticks) / 20,
-            options=AuditOptions(align_budget_s=1.0),
+            options=AuditOptions(align_budget_s=1.0, pacing=self.pacing),
+            halt=SimpleNamespace(sleep=self._sleep),
             primary=self.primary,
             replicas=nodes,
             anchors=SimpleNamespace(advance=self._advance),
@@ -65,6 +69,9 @@ class Staged:
             report=lambda name, error: cluster.replicas[name].report(error),
         )
         return chase, asyncio.run(chase.run())
+
+    async def _sleep(self, seconds: float) -> None:
+        self.rests_s.append(seconds)
 
     async def _advance(self, primary: Any) -> Anchor:
         return take_anchor(primary.server)
@@ -159,3 +166,16 @@ def test_a_replica_that_was_promoted_is_left_out_and_its_handle_told(staged):
     assert found
     assert set(chase.unsettled) == {"db3"}
     assert [type(error) for error in promoted.troubles] == [NodeLost]
+
+
+@pytest.mark.parametrize(("pacing", "rested"), [(Pacing.GENTLE, True), (Pacing.DEFAULT, False)])
+def test_only_a_gentle_chase_rests_between_its_attempts_nine_times_as_long_as_they_took(pacing, rested):
+    commit = Unit((1000,), committed=True)
+    history = History(1000, [("assigned", 1000), ("logged", commit), ("shown", commit)])
+    primary = ModelServer(history, primary=True, moment=2, steps=iter([0] * 12 + [1]))
+    standby = ModelServer(history, primary=False, moment=1, steps=iter(()))
+    staged = Staged(ModelNode("db1", primary), [ModelNode("db2", standby)], pacing=pacing)
+    chase, found = staged.chase()
+    assert found
+    assert chase.attempts > 1
+    assert staged.rests_s == ([pytest.approx(0.45)] * (chase.attempts - 1) if rested else [])

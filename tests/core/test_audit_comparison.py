@@ -337,6 +337,15 @@ def test_many_unreadable_blocks_do_not_cost_a_statement_each():
     assert count < 100
 
 
+def test_a_lost_file_is_not_searched_beyond_the_rows_that_the_others_have():
+    relation = planted()
+    relation.nodes["db2"].no_file = True
+    finding, count = run_and_count(begin(relation, known_blocks=15), relation.reply)
+    covered = joined(part.blocks for part in finding.replicas["db2"].unreadable)
+    assert covered == [BlockRange(0, LAST_BLOCK)]
+    assert count < 40
+
+
 def test_an_unreadable_range_tells_sqlstate_and_block():
     relation = planted()
     relation.nodes["db2"].unreadable = {7}

@@ -1,9 +1,12 @@
 """Relations that come into being while an audit runs, or take another's place: they are read like all the others."""
 
+from functools import partial
 from typing import LiteralString
 
 import pytest
+from psycopg import sql
 
+from replcheck.audit import database as database_audit
 from replcheck.events import ChunkCompared, DatabasePlanned, Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
@@ -15,7 +18,7 @@ from tests.staged import at, audit, between_plan_and_read, newest_only, session_
 ROWS = 50
 
 
-def run_on_primary(cluster: LabCluster, database: str, *statements: LiteralString) -> None:
+def run_on_primary(cluster: LabCluster, database: str, *statements: LiteralString | sql.Composed) -> None:
     with session_on(cluster.primary, database, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -64,6 +67,20 @@ def test_tables_created_while_latecomers_are_read_are_found_too(cluster: LabClus
     )
     run.assert_consistent()
     assert (run.relation("late").rows, run.relation("later").rows) == (200, 1)
+
+
+@newest_only
+def test_tables_that_come_into_being_without_end_are_told_as_too_late(cluster: LabCluster, visits: str) -> None:
+    def one_more(number: int) -> None:
+        name = sql.Identifier(f"late{number}")
+        run_on_primary(cluster, visits, sql.SQL("create table {} as select 1 as id").format(name))
+
+    last = database_audit._ROUNDS - 1
+    more = [at(ChunkCompared, partial(one_more, n), relation=f"late{n - 1}") for n in range(1, last + 1)]
+    run = audit(cluster, visits, at(ChunkCompared, partial(one_more, 0)), *more)
+    assert {(note.code, note.relation) for note in run.result.not_checked} == {("too_late", f"public.late{last}")}
+    assert run.verdict is Verdict.INCONCLUSIVE
+    assert {run.relation(f"late{n}").verdict for n in range(last)} == {Verdict.CONSISTENT}
 
 
 @newest_only

@@ -14,7 +14,7 @@ from replcheck.lab.planted import PlantedFault
 from tests.auditing import parts_of
 from tests.soak.plans import HARMLESS_FAULTS, ROLE_FAULTS
 
-BUSY_CODES = frozenset({"redefined", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
+BUSY_CODES = frozenset({"redefined", "too_late", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
 """Why a relation that is written, locked and redefined without pause may stay unproven."""
 AWAY_CODES = frozenset(
     {"node_lost", "left_behind", "lost_while_reading", "unanswered", "unfinished", "sequence_unread", "no_database"}

@@ -21,6 +21,8 @@ _TAIL_BLOCKS = 16_384
 _SPLIT = 8
 _UNREADABLE_LIMIT = 16
 """Unreadable ranges told apart in one chunk; a missing file would otherwise cost a statement a block."""
+_NO_FILE = "58P01"
+"""SQLSTATE of a file that is not there."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -342,7 +344,16 @@ def _examine(notes: _Notes, ranges: tuple[BlockRange, ...], width: int) -> Gener
 
 
 def _examine_tail(notes: _Notes, blocks: BlockRange) -> Generator[Request, Reply, None]:
-    """Go through what lies beyond the known blocks, a stretch at a time, for as long as it differs."""
+    """Go through what lies beyond the known blocks, a stretch at a time, for as long as it differs.
+
+    Where the file of a node is gone and the others have no row there, that is all there is to find.
+    """
+    reply = yield PartsRequest((blocks,), LISTED_BLOCKS)
+    notes.hear(reply)
+    gone = any(answer.sqlstate == _NO_FILE for answer in _damaged(reply).values())
+    if gone and not any(_rows_in(answer) for answer in reply.values()):
+        _note_unreadable(notes, reply, (blocks,))
+        return
     while notes.present and notes.primary in notes.seen:
         stretch = BlockRange(blocks.first, blocks.first + _TAIL_BLOCKS)
         yield from _examine(notes, (stretch,), LISTED_BLOCKS)
@@ -489,6 +500,11 @@ def _finding(notes: _Notes, digest: Digest | None) -> ChunkFinding:
             for replica in notes.replicas
         },
     )
+
+
+def _rows_in(answer: Answer) -> int:
+    digest = _digest_of(answer)
+    return digest.rows if digest is not None else 0
 
 
 def _digest_of(answer: Answer | None) -> Digest | None:

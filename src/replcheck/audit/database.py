@@ -17,7 +17,7 @@ from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
-from replcheck.audit.shortfalls import Shortfall
+from replcheck.audit.shortfalls import TOO_LATE, UNFINISHED, Shortfall
 from replcheck.audit.telling import Teller
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
@@ -28,7 +28,7 @@ from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.software import read_software
 
-_ROUNDS = 4
+_ROUNDS = 8
 """How often relations are looked for that came into being while the others were read."""
 _PLANNING_TRIES = 20
 _DAMAGE_TRIES = 5
@@ -43,6 +43,8 @@ class DatabaseAudit:
         self.database = database
         self._oid = oid
         self.plan: Plan | None = None
+        self._unread: frozenset[int] = frozenset()
+        """Relations that were planned last, and not read when nobody looks for more."""
         self._cluster = cluster
         self._shared_here = shared_here
         self._pace = Pace(cluster.options, cluster.primary.facts, [node.facts for node in cluster.replicas.values()])
@@ -102,7 +104,8 @@ class DatabaseAudit:
         if await self._make_plan():
             for _ in range(_ROUNDS):
                 await asyncio.gather(*(worker.work() for worker in self._workers))
-                if not await self._plan_latecomers():
+                self._unread = await self._plan_latecomers()
+                if not self._unread:
                     break
             await self._look_at_extras()
         await self._find_witness()
@@ -172,9 +175,10 @@ class DatabaseAudit:
         """Record that what is left will not be proven, for every replica."""
         self._workers[0].retire_gone()
         lack = self._job.absent.get(self._cluster.primary.name, lack)
-        for proof in self._job.queue.proofs.values():
+        for oid, proof in self._job.queue.proofs.items():
+            late = oid in self._unread and lack is UNFINISHED
             for name in proof.active:
-                proof.give_up(name, lack)
+                proof.give_up(name, TOO_LATE if late else lack)
 
     async def close(self) -> None:
         """Close every session."""
@@ -264,27 +268,27 @@ class DatabaseAudit:
             if proof.finished:
                 self._job.teller.finished([proof])
 
-    async def _plan_latecomers(self) -> bool:
-        """Plan relations that came into being since the last listing; return whether there is anything new to read.
+    async def _plan_latecomers(self) -> frozenset[int]:
+        """Plan relations that came into being since the last listing; return what there is to read of them.
 
         What cannot be listed is told: a table that took another's place under its name must not be missed. One that was
         unlogged when it was looked at, and is not any more, is new again.
         """
         plan, queue = self.plan, self._job.queue
         if plan is None or self._workers[0].over:
-            return False
+            return frozenset()
         dropped = self._job.dropped
         known = queue.proofs.keys() | {other.oid for other in plan.sequences}
         known -= {oid for oid, relation in dropped.items() if relation.unlogged}
         listing = await self._listing(but=known)
         if listing is None:
-            return False
+            return frozenset()
         now = self._sorted(listing[0])
         self.plan = replace(plan, digested=(*plan.digested, *now.digested), sequences=(*plan.sequences, *now.sequences))
         for relation in now.digested:
             dropped.pop(relation.oid, None)
         self._take_on(now.digested, *listing)
-        return bool(now.digested)
+        return frozenset(relation.oid for relation in now.digested)
 
     async def _look_at_extras(self) -> None:
         """Look again, under other alignments, at relations that only a replica seemed to have."""

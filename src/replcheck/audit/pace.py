@@ -16,8 +16,9 @@ _FIRST_CHUNK_BLOCKS = 4096
 _SMALLEST_CHUNK_BLOCKS = 256
 _LARGEST_CHUNK_BLOCKS = 131_072
 _SWEEP_PARTS = 512
-_GENTLE_SWEEP_S = 5.0
-_GENTLE_CHUNK_S = 0.25
+_GENTLE_SWEEP_S = 1.0
+_GENTLE_CHUNK_S = 0.1
+"""So short that the rest behind it keeps the snapshot: an alignment under load costs more than such a chunk."""
 ASSUMED_BYTES_PER_S = 100_000_000
 """What one lane reads before anything was measured."""
 

@@ -46,6 +46,12 @@ REDEFINED = Shortfall(
     verdict=Verdict.INCONCLUSIVE,
     hint="Audit it when no DDL runs.",
 )
+TOO_LATE = Shortfall(
+    code="too_late",
+    reason="it came into being when the audit had looked for new relations as often as it does",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit when fewer relations come into being.",
+)
 LOCKED = Shortfall(
     code="locked",
     reason="a lock kept the audit out",
@@ -117,6 +123,7 @@ INCONCLUSIVE_CODES = frozenset(
         "in_flight",
         "unsteady",
         "redefined",
+        "too_late",
         "locked",
         "conflict",
         "sequence_unsteady",
