@@ -391,6 +391,7 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "workload": workload,
     "seal": sealing,
     "drill": drilling,
-from benchmarks import checks, commands, evidence, restores, subjects, watches, writers
+    "evidence": long_chain,
+    "sampler": sampling,
 }
 """By the name that `--only` takes."""

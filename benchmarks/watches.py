@@ -97,7 +97,7 @@ async def _detection_s(cluster: LabCluster, number: int) -> float:
     await asyncio.sleep(2 + number * 0.37 % 1)
     await asyncio.to_thread(cluster.primary.kill)
     killed = time.monotonic()
-    while taker.lost_at is None:
+    while taker.lost_at is None:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.01)
     stop.set()
     await running
