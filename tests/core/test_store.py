@@ -110,7 +110,7 @@ def test_a_history_of_a_newer_version_is_refused(path):
     connection.execute("UPDATE replcheck_meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 3"):
+    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 4"):
         open_history(path)
 
 

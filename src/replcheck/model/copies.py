@@ -2,7 +2,9 @@
 
 A copy is proven while its last whole audit found it consistent and is younger than a limit, it belongs to the same
 cluster and line of timelines, and every sample since that audit showed it streaming, without a gap of more than
-`GAP_S` between samples. The primary counts once a replica that is proven agrees with it.
+`GAP_S` between samples. The primary counts once a replica that is proven agrees with it, as long as it has been the
+primary in every sample since. What is no longer proven is unknown, not bad: `refuted` tells what something speaks
+against.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +14,8 @@ from datetime import datetime, timedelta
 from replcheck.model.live import NodeState
 from replcheck.model.outcome import Verdict
 from replcheck.model.spans import GAP_S, NodeSpan
+
+_UNWATCHED = "nothing watched it for a while since it was proven"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class CopyStanding:
     """Of that audit, from its beginning."""
     reason: str
     """Why it is not proven, in one clause; empty where it is."""
+    refuted: bool = False
+    """Whether something speaks against it: an audit found it diverged, or it was last seen not to be a running copy.
+    False also where it is merely not proven any more."""
 
 
 def standings(
@@ -58,10 +65,8 @@ def standings(
     past = [proof for proof in proofs if proof.finished_at <= moment]
     watched = _by_node(span for span in spans if span.began_at <= moment)
     found = {node: _replica(node, moment, past, watched.get(node, []), max_age_s) for node in _names(past, watched)}
-    for node, own in watched.items():
-        if own[-1].state is NodeState.PRIMARY:
-            found[node] = _primary(node, moment, own, found)
-    return found
+    primaries = [node for node, own in watched.items() if own[-1].state is NodeState.PRIMARY]
+    return found | {node: _primary(node, moment, watched[node], found) for node in primaries}
 
 
 def _names(proofs: Sequence[AuditProof], watched: dict[str, list[NodeSpan]]) -> set[str]:
@@ -78,54 +83,75 @@ def _by_node(spans: Iterable[NodeSpan]) -> dict[str, list[NodeSpan]]:
 def _replica(
     node: str, moment: datetime, proofs: Sequence[AuditProof], spans: Sequence[NodeSpan], max_age_s: float
 ) -> CopyStanding:
-    own = [proof for proof in proofs if proof.node == node and proof.whole]
-    last = max(own, key=lambda proof: proof.finished_at, default=None)
+    gone = bool(spans) and not spans[-1].state.is_running_copy and _seconds(moment, spans[-1].ended_at) <= GAP_S
+    own = [proof for proof in proofs if proof.node == node]
+    diverged = _is_diverged(own)
+    last = max((proof for proof in own if proof.whole), key=lambda proof: proof.finished_at, default=None)
     if last is None:
-        return CopyStanding(node=node, proven=False, proof=None, age_s=None, reason="it was never audited as a whole")
-    age_s = (moment - last.proven_at).total_seconds()
-    reason = _doubt(last, proofs, age_s, max_age_s) or _interruption(last, moment, spans)
-    return CopyStanding(node=node, proven=not reason, proof=last, age_s=age_s, reason=reason)
+        reason = "a part of it was found diverged" if diverged else "it was never audited as a whole"
+        return CopyStanding(node=node, proven=False, proof=None, age_s=None, reason=reason, refuted=diverged or gone)
+    age_s = _seconds(moment, last.proven_at)
+    reason = _doubt(last, age_s, max_age_s, diverged=diverged) or _interruption(last, moment, spans)
+    return CopyStanding(node=node, proven=not reason, proof=last, age_s=age_s, reason=reason, refuted=diverged or gone)
 
 
-def _doubt(last: AuditProof, proofs: Sequence[AuditProof], age_s: float, max_age_s: float) -> str:
+def _is_diverged(own: Iterable[AuditProof]) -> bool:
+    """Return whether the newest word on a node that settles it is `diverged`.
+
+    A part that diverged refutes the whole, whatever an older audit proved; only a whole audit that proves it consistent
+    takes that back.
+    """
+    settled = [
+        proof
+        for proof in own
+        if proof.verdict is Verdict.DIVERGED or (proof.whole and proof.verdict is Verdict.CONSISTENT)
+    ]
+    newest = max(settled, key=lambda proof: (proof.finished_at, proof.verdict is Verdict.DIVERGED), default=None)
+    return newest is not None and newest.verdict is Verdict.DIVERGED
+
+
+def _doubt(last: AuditProof, age_s: float, max_age_s: float, *, diverged: bool) -> str:
     if last.verdict is not Verdict.CONSISTENT:
         return f"its last whole audit found it {last.verdict.value}"
-    # A part of a cluster that diverged refutes the whole, whatever an older audit proved.
-    if any(
-        later.node == last.node and later.verdict is Verdict.DIVERGED and later.finished_at >= last.finished_at
-        for later in proofs
-    ):
+    if diverged:
         return "a later audit found it diverged"
     return "" if age_s <= max_age_s else "its proof is too old"
 
 
-def _interruption(last: AuditProof, moment: datetime, spans: Sequence[NodeSpan]) -> str:
+def _interruption(
+    last: AuditProof, moment: datetime, spans: Sequence[NodeSpan], state: NodeState = NodeState.STREAMING
+) -> str:
+    """Return what keeps the samples from showing one and the same copy since a proof; empty where nothing does."""
     gap = timedelta(seconds=GAP_S)
     reached = last.proven_at
     for span in spans:
         if span.ended_at < last.proven_at:
             continue
         if span.began_at - reached > gap or (span.longest_gap_s > GAP_S and span.began_at >= last.proven_at):
-            return "nothing watched it for a while since it was proven"
+            return _UNWATCHED
         if span.system_identifier not in {None, last.system_identifier}:
             return "it belongs to another cluster since it was proven"
-        if span.state is not NodeState.STREAMING:
+        if span.state is not state:
             return f"it was {span.state.value} since it was proven"
         reached = max(reached, span.ended_at)
-    return "" if moment - reached <= gap else "nothing watched it for a while since it was proven"
+    return "" if moment - reached <= gap else _UNWATCHED
 
 
 def _primary(node: str, moment: datetime, spans: Sequence[NodeSpan], found: dict[str, CopyStanding]) -> CopyStanding:
+    """Return the standing of a primary: it stands on the youngest proof of a replica that is itself still proven."""
     witnesses = [
-        standing
+        (standing.proof, standing.age_s)
         for standing in found.values()
         if standing.proven and standing.proof is not None and standing.proof.primary == node
     ]
-    best = max((witness for witness in witnesses), key=lambda w: w.proof.proven_at if w.proof else moment, default=None)
-    if best is None:
+    if not witnesses:
         reason = "no proven replica agrees with it"
         return CopyStanding(node=node, proven=False, proof=None, age_s=None, reason=reason)
-    if moment - spans[-1].ended_at > timedelta(seconds=GAP_S):
-        reason = "nothing watched it for a while"
-        return CopyStanding(node=node, proven=False, proof=best.proof, age_s=best.age_s, reason=reason)
-    return CopyStanding(node=node, proven=True, proof=best.proof, age_s=best.age_s, reason="")
+    # A server that was another primary's standby in between, or came back under an old name, is not what was compared.
+    proof, age_s = max(witnesses, key=lambda witness: witness[0].proven_at)
+    reason = _interruption(proof, moment, spans, NodeState.PRIMARY)
+    return CopyStanding(node=node, proven=not reason, proof=proof, age_s=age_s, reason=reason)
+
+
+def _seconds(later: datetime, earlier: datetime) -> float:
+    return (later - earlier).total_seconds()

@@ -9,15 +9,48 @@ from typing import TYPE_CHECKING, Any
 from replcheck.store.places import default_path
 
 if TYPE_CHECKING:
+    from replcheck.store.audit_parts import AuditParts
     from replcheck.store.history import History, open_history
+    from replcheck.store.live import LiveWriter, open_live_writer
+    from replcheck.store.live_reader import LiveReader, StoredEvent, StoredView, open_live_reader
     from replcheck.store.reader import HistoryReader, RunFilter, open_reader
+    from replcheck.store.thinning import Keep
 
-__all__ = ["History", "HistoryReader", "RunFilter", "default_path", "open_history", "open_reader"]
+__all__ = [
+    "AuditParts",
+    "History",
+    "HistoryReader",
+    "Keep",
+    "LiveReader",
+    "LiveWriter",
+    "RunFilter",
+    "StoredEvent",
+    "StoredView",
+    "default_path",
+    "open_history",
+    "open_live_reader",
+    "open_live_writer",
+    "open_reader",
+]
 
-_LIES_IN = {"History": "history", "open_history": "history"}
+_LIES_IN = {
+    "AuditParts": "audit_parts",
+    "History": "history",
+    "HistoryReader": "reader",
+    "Keep": "thinning",
+    "LiveReader": "live_reader",
+    "LiveWriter": "live",
+    "RunFilter": "reader",
+    "StoredEvent": "live_reader",
+    "StoredView": "live_reader",
+    "open_history": "history",
+    "open_live_reader": "live_reader",
+    "open_live_writer": "live",
+    "open_reader": "reader",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _LIES_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LIES_IN.get(name, 'reader')}"), name)
+    return getattr(import_module(f"{__name__}.{_LIES_IN[name]}"), name)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from replcheck.model.outcome import ExitStatus, Outcome
 from replcheck.model.plain import Plain, to_plain, utc_text
 from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
+from replcheck.store.audit_parts import AuditParts, write_parts
 from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
@@ -53,7 +55,7 @@ def open_history(location: str | Path) -> "History":
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
-    history = History(_engine(path), str(path))
+    history = History(writing_engine(path), str(path))
     history.prepare()
     return history
 
@@ -75,7 +77,7 @@ class History:
                 METADATA.create_all(connection)
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
             check_version(connection, self.name)
-            if connection.scalar(select(META.c.value).where(META.c.key == _VERSION_KEY)) != str(SCHEMA_VERSION):
+            if not METADATA.tables.keys() <= tables:
                 # So far every version has only added tables.
                 METADATA.create_all(connection)
                 connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
@@ -85,8 +87,11 @@ class History:
         with self._transaction() as connection:
             connection.execute(insert(RUNS).values(**_run_values(run)))
 
-    def finish(self, record: RunRecord, document: Plain = None) -> None:
-        """Write how a run ended, with its result where it has one; its beginning too where that is missing."""
+    def finish(self, record: RunRecord, document: Plain = None, parts: AuditParts | None = None) -> None:
+        """Write how a run ended, with its result where it has one; its beginning too where that is missing.
+
+        `parts` are what is asked of an audit later on without reading its whole result.
+        """
         with self._transaction() as connection:
             known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
             if known is None:
@@ -94,6 +99,8 @@ class History:
             connection.execute(insert(RECORDS).values(**_record_values(record)))
             if document is not None:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
+            if parts is not None:
+                write_parts(connection, parts)
 
     def runs(self, *, limit: int = 100) -> list[RunStart]:
         """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
@@ -162,13 +169,19 @@ class History:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StoreError(f"history {self.name}: {str(error.orig).lower()}", hint=_HINT) from error
-        except SQLAlchemyError as error:
-            raise StoreError(f"history {self.name} cannot be read or written", hint=_HINT) from error
+        with told(self.name), self._engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turn what the database raises in the block into a StoreError that quotes no value."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"history {name}: {str(error.orig).lower()}", hint=_HINT) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"history {name} cannot be read or written", hint=_HINT) from error
 
 
 def _forget(connection: Connection, runs: list[str]) -> None:
@@ -219,23 +232,29 @@ def stored_run(row: Row[Any], failure: Any) -> RunStart:
     )
 
 
-def _engine(path: Path) -> Engine:
+def writing_engine(path: Path, *, durable: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
+    """Return an engine whose transactions wait for other writers.
+
+    What is written without `durable` survives the end of the process at once, and that of the machine with the next
+    durable transaction only.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", partial(_configure, durable))
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _configure(connection: Any, _record: object) -> None:
+def _configure(durable: bool, connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself: a transaction that turns from reading to writing cannot wait
     # for another writer (SQLite manual, Transactions).
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    synchronous = "FULL" if durable else "NORMAL"
+    for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -5,7 +5,7 @@ Times are UTC texts that sort, as JSON has them. A run without a record was kill
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
 
 METADATA = MetaData()
