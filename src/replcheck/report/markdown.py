@@ -118,7 +118,9 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(words: Words, style: Style) -> str:
     # A table's cell ends at a bar wherever it stands, also within a code span (GitHub Flavored Markdown, Tables).
-    return "".join(_inline(part, style).replace("|", r"\|") if isinstance(part, Code) else _inline(part, style) for part in words)
+    return "".join(
+        _inline(part, style).replace("|", r"\|") if isinstance(part, Code) else _inline(part, style) for part in words
+    )
 
 
 def _list(items: Sequence[Words], style: Style, *, ordered: bool) -> str:

@@ -57,7 +57,7 @@ class StoredReport:
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
     """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
     reader = open_reader(store)
-    runs = _with_states(reader, reader.runs(wanted, limit=limit))
+    runs = with_states(reader, reader.runs(wanted, limit=limit))
     return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
@@ -76,7 +76,7 @@ def read_report(store: Path, name: str) -> StoredReport:
     if document is None:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
-        return StoredReport(result=_believed(past.run, document), document=document)
+        return StoredReport(result=believed(past.run, document), document=document)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -84,19 +84,24 @@ def read_report(store: Path, name: str) -> StoredReport:
         ) from error
 
 
-def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`)."""
+def summarize(
+    store: Path, *, since: datetime | None, until: datetime | None, now: datetime, cluster: str | None = None
+) -> Period:
+    """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
+
+    Those of one cluster alone where one is named.
+    """
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
-    with_end = RunFilter(since=since, until=end, kind=AUDIT)
+    with_end = RunFilter(since=since, until=end, kind=AUDIT, cluster=cluster)
     open_runs = []
     for run, document in reader.walk(with_end):
         if not isinstance(run, RunRecord):
             open_runs.append(run)
             continue
         tally.add(run, _readable(run, document))
-    for past in _with_states(reader, open_runs):
+    for past in with_states(reader, open_runs):
         tally.add_unended(past)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
 
@@ -131,7 +136,7 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
         runs = reader.runs(limit=1)
         if not runs:
             raise StoreError(f"history {reader.path} holds no run that can be read")
-        return _with_states(reader, runs)[0]
+        return with_states(reader, runs)[0]
     prefix = name.lower()
     if not _ID.fullmatch(prefix):
         raise UsageError("a run is named by its id, by the beginning of its id, or by latest", hint=_LISTED)
@@ -142,10 +147,11 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
         raise UsageError(
             "more than one run has an id that begins so", hint=f"Write more of it, for instance {short_id(ids[0])}."
         )
-    return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
+    return with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
 
 
-def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
+def with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
+    """Return where each run stands: a run without an end may still be at work."""
     if all(isinstance(run, RunRecord) for run in runs):
         return [PastRun(run=run, state=RunState.ENDED) for run in runs]
     kinds = {_lock_of(run) for run in runs if not isinstance(run, RunRecord)}
@@ -180,7 +186,8 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
+def believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
+    """Return the result of a stored document; raise ValueError where it is none, or contradicts the run's record."""
     result: AuditResult | DrillResult | PastSeal
     match run.kind:
         case "drill":
@@ -200,7 +207,7 @@ def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str
     if isinstance(document, StoreError):
         return "it is damaged"
     try:
-        result = None if document is None else _believed(run, document)
+        result = None if document is None else believed(run, document)
     except ValueError as error:
         return str(error)
     return result if isinstance(result, AuditResult) else None

@@ -52,7 +52,7 @@ from replcheck.report.paper import (
     words,
 )
 from replcheck.report.pictures.chunk_map import chunk_map
-from replcheck.report.verdict import counted, joined, next_steps, outcome_of, sentence, verdict_of
+from replcheck.report.verdict import counted, joined, next_steps, sentence, verdict_of
 
 _DIFFERENCES_SHOWN = 100
 _PLACES_SHOWN = 50
@@ -61,8 +61,8 @@ _PLACES_SHOWN = 50
 def audit_paper(result: AuditResult) -> Paper:
     """Lay out one audit."""
     sections = (
-        _steps(next_steps(result)),
         _differences(result),
+        steps_section(next_steps(result)),
         _nodes(result),
         _relations(result),
         _alignments(result),
@@ -95,9 +95,6 @@ def steps_section(steps: Sequence[str]) -> Section | None:
         title="What to do next",
         blocks=(Items(items=tuple(words(step) for step in steps), ordered=True),),
     )
-
-
-_steps = steps_section
 
 
 def _facts(result: AuditResult) -> Iterable[tuple[str, Words]]:
@@ -165,7 +162,9 @@ def _differences(result: AuditResult) -> Section | None:
     queries = list(dict.fromkeys(found.query for found in result.divergences if found.query))
     if queries:
         blocks.append(
-            Prose(words("The rows themselves stay in the database. To look at them, under your own role, on each node:"))
+            Prose(
+                words("The rows themselves stay in the database. To look at them, under your own role, on each node:")
+            )
         )
         blocks.append(Verbatim("\n".join(queries[:_DIFFERENCES_SHOWN])))
     return Section(anchor="differences", title="Where they differ", blocks=tuple(blocks))
@@ -339,7 +338,7 @@ def _not_checked(entries: Sequence[NotChecked]) -> Section:
     by_design = [entry for entry in entries if entry.by_design]
     blocks: list[Block] = []
     if unproven:
-        told = f"{counted(len(unproven), 'thing was', 'things were')} not checked, and so {'is' if len(unproven) == 1 else 'are'} unproven."
+        told = f"Unproven, because {counted(len(unproven), 'thing was', 'things were')} not checked."
         blocks += [Notice(outcome=Outcome.UNCHECKED, words=words(told)), _reasons("Not checked", unproven)]
     if by_design:
         blocks.append(_reasons("Not checked by design: no effect on the verdict", by_design))

@@ -54,8 +54,8 @@ from replcheck.report.verdict import counted
 def drill_paper(result: DrillResult) -> Paper:
     """Lay out one drill."""
     sections = (
-        steps_section(drill_steps(result)),
         _wrong(result),
+        steps_section(drill_steps(result)),
         _objectives(result),
         _layers(result.layers),
         _backup(result),
@@ -192,9 +192,7 @@ def _stage_table(stages: Sequence[StageReport]) -> Table:
                 words(format_duration(stage.elapsed_s)),
                 known(None if stage.size_bytes is None else format_size(stage.size_bytes)),
                 words("yes" if stage.stage in RECOVERY_STAGES else "no"),
-                words("finished")
-                if stage.finished
-                else words(Mark(outcome=Outcome.REFUTED, word="did not finish")),
+                words("finished") if stage.finished else words(Mark(outcome=Outcome.REFUTED, word="did not finish")),
             )
             for stage in stages
         ),

@@ -69,7 +69,7 @@ class _Map:
         for verdict, word in _WORDS.items():
             self.canvas.rect(x, 4, 10, 10, kind=f"cell {verdict.outcome.value}")
             self.canvas.text(x + 14, 13, word, kind="small")
-            x += 26 + 6.2 * len(word)
+            x += 32 + 6.4 * len(word)
 
     def relation(self, relation: RelationReport) -> None:
         full = f"{relation.database}.{qualified(relation.schema, relation.name)}"
