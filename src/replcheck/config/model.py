@@ -4,6 +4,7 @@ Durations are seconds and sizes bytes once read. The sections `backups`, `drill`
 commands beside `audit`: their shape is checked, so that one file serves a cluster's whole life.
 """
 
+import difflib
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
@@ -232,7 +233,7 @@ class Drill(Section):
 class Control(Section):
     """One claim; `warn` is the limit from which it is at risk."""
 
-    claim: str | None = None
+    claim: str | None = Field(default=None, examples=["At least two consistent copies at any moment"])
     """The claim in the words of who makes it."""
 
 
@@ -240,44 +241,90 @@ class CopiesControl(Control):
     """How many copies run, and how many are proven."""
 
     running: int = Field(default=3, ge=1)
+    """Nodes that hold the data and keep up, the primary included."""
     proven: int = Field(default=2, ge=1)
-    window: Duration | None = None
-    share: float | None = Field(default=None, gt=0, le=100)
-    """Percent of the window in which it must hold."""
+    """Copies that are proven, the primary included."""
+    window: Duration | None = Field(default=None, ge=1, examples=["30d"])
+    """Time up to now over which it is measured; left out, it is measured now alone."""
+    share: float | None = Field(default=None, gt=0, le=100, examples=[99.9])
+    """Percent of the window in which it must hold; what nothing watched counts as missed."""
+    warn: float | None = Field(default=None, gt=0, le=100, examples=[99.95])
+    """Percent of the window below which it is at risk."""
+
+    @model_validator(mode="after")
+    def _window_makes_sense(self) -> Self:
+        if self.window is None and (self.share is not None or self.warn is not None):
+            raise ValueError("share and warn need a window, such as 30d")
+        if self.warn is not None and self.warn < (self.share or 0):
+            raise ValueError("warn must be at least share")
+        return self
 
 
 class AgeControl(Control):
     """How old a proof or a recovery point may be."""
 
     max_age: Duration
+    """The limit."""
     warn: Duration | None = None
+    """Age from which it is at risk; a proof of that age is due anew."""
+
+    @model_validator(mode="after")
+    def _warn_comes_first(self) -> Self:
+        _require_at_most(self.warn, self.max_age, "max_age")
+        return self
+
+
+class RecoveryPointControl(AgeControl):
+    """How old the newest point may be that a restore can reach."""
+
+    window: Duration | None = Field(default=None, ge=1, examples=["7d"])
+    """Time up to now of which the worst must keep the limit too; left out, it is measured now alone."""
+    drilled_every: Duration | None = Field(default=None, ge=1, examples=["7d"])
+    """How old the drill may be that has shown it; left out, that is `restore.every`, or any age."""
 
 
 class RestoreControl(Control):
     """How often a restore must succeed, and how quickly."""
 
     every: Duration
+    """How old the last drill may be that restored and compared the rows, of each backup."""
     max_time: Duration | None = None
+    """How long a restore may take until the copy can be used."""
     warn: Duration | None = None
+    """Age of that drill from which it is at risk; a backup is due to be drilled anew then."""
+
+    @model_validator(mode="after")
+    def _warn_comes_first(self) -> Self:
+        _require_at_most(self.warn, self.every, "every")
+        return self
 
 
 class TimeControl(Control):
     """How long something may take."""
 
     max_time: Duration
+    """The limit."""
     warn: Duration | None = None
+    """Time from which it is at risk."""
+
+    @model_validator(mode="after")
+    def _warn_comes_first(self) -> Self:
+        _require_at_most(self.warn, self.max_time, "max_time")
+        return self
 
 
 class FailoverControl(TimeControl):
     """How long a failover may take, and how old its last exercise may be."""
 
     exercised_every: Duration | None = None
+    """How long ago the last failover may be, meant or not; left out, any time ago."""
 
 
 class PlacementControl(Control):
     """What must differ between the copies."""
 
-    distinct: tuple[Literal["host", "zone"], ...] = ("host",)
+    distinct: tuple[Literal["host", "zone"], ...] = Field(default=("host",), min_length=1)
+    """`host` is observed, `zone` is what the configuration attests."""
 
 
 class Policy(Section):
@@ -287,7 +334,7 @@ class Policy(Section):
     """Copies that run and are proven."""
     consistency: AgeControl | None = None
     """Age of the last proof."""
-    recovery_point: AgeControl | None = Field(default=None, alias="recovery-point")
+    recovery_point: RecoveryPointControl | None = Field(default=None, alias="recovery-point")
     """Distance of the newest point that a restore can reach."""
     restore: RestoreControl | None = None
     """Trial restores."""
@@ -303,13 +350,20 @@ class Policy(Section):
     """The chain of evidence."""
 
 
+def _require_at_most(warn: float | None, limit: float, key: str) -> None:
+    if warn is not None and warn > limit:
+        raise ValueError(f"warn must be at most {key}")
+
+
 class Waiver(Section):
     """Why a control may be breached for a while."""
 
     reason: Annotated[str, Field(min_length=1)]
+    """Why."""
     by: Annotated[str, Field(min_length=1)]
     """Role of the one who decided."""
     until: date
+    """The last day, in UTC; from the next one on, the waiver is an error until it is removed or decided anew."""
 
 
 class Output(Section):
@@ -353,8 +407,10 @@ class Configuration(Section):
         if self.drill.backup is not None and self.drill.backup not in self.backups:
             raise ValueError(f'drill.backup names "{self.drill.backup}", which is not under backups')
         controls = {field.alias or name for name, field in Policy.model_fields.items()}
-        for control in self.waivers.keys() - controls:
-            raise ValueError(f"waivers.{control} names no control (controls: {', '.join(sorted(controls))})")
+        for control in sorted(self.waivers.keys() - controls):
+            near = difflib.get_close_matches(control, sorted(controls), n=1, cutoff=0.5)
+            known = f'did you mean "{near[0]}"?' if near else f"controls: {', '.join(sorted(controls))}"
+            raise ValueError(f"waivers.{control} names no control ({known})")
         return self
 
     def without_effect(self) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ known afterwards: `copies.standings`, which is asked at a moment, still trusts t
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import groupby, pairwise, zip_longest
 
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import NodeState
@@ -99,7 +100,7 @@ def copies_over_time(
     lives = _lives(list(proofs), list(spans), asked)
     moments = {began_at, ended_at, *(moment for life in lives for moment in life.changes())}
     borders = sorted(moment for moment in moments if began_at <= moment <= ended_at)
-    found = [_stretch(first, second, lives, asked) for first, second in zip(borders, borders[1:], strict=False)]
+    found = [_stretch(first, second, lives, asked) for first, second in pairwise(borders)]
     return CopiesOverTime(stretches=tuple(_joined(found)))
 
 
@@ -167,7 +168,7 @@ def _life(
     ]
     own = [(began_at, ended_at) for _, began_at, ended_at in replicas[node]]
     return _Life(
-        seen=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, set(NodeState))),
+        seen=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, NodeState)),
         running=_Times.of((run.began_at, run.ended_at) for run in (*streams, *ruling)),
         proven=_Times.of([*own, *agreeing]),
         diverged=_Times.of(_diverged_times(node, proofs)),
@@ -183,26 +184,21 @@ class _Run:
     identifiers: frozenset[str]
 
 
-def _lasting(spans: Sequence[NodeSpan], states: set[NodeState]) -> list[_Run]:
-    """Return the times in which samples showed a node in these states, bridging gaps of at most `GAP_S`."""
+def _lasting(spans: Sequence[NodeSpan], states: Container[NodeState]) -> list[_Run]:
+    """Return the times in which samples showed a node in these states, bridging gaps of at most `GAP_S`.
+
+    Nobody knows when between two samples a state changed: the earlier one is believed until the later.
+    """
     runs: list[_Run] = []
-    unbroken = False
-    before: NodeSpan | None = None
-    for span in spans:
-        near = before is not None and span.began_at - before.ended_at <= _GAP and span.longest_gap_s <= GAP_S
-        if runs and before is not None and before.state in states and near and span.state not in states:
-            # Nobody knows when between two samples a state changed; the earlier one is believed until the later.
-            runs[-1] = _Run(runs[-1].began_at, max(runs[-1].ended_at, span.began_at), runs[-1].identifiers)
+    joins = False
+    for span, later in zip_longest(spans, spans[1:]):
+        lasts = later is not None and later.began_at - span.ended_at <= _GAP and later.longest_gap_s <= GAP_S
+        ended_at = max(span.ended_at, later.began_at) if lasts else span.ended_at
         if span.state in states:
-            known = frozenset({span.system_identifier} - {None}) | frozenset()
-            identifiers = frozenset(name for name in known if name is not None)
-            if runs and unbroken and near:
-                joined = runs[-1].identifiers | identifiers
-                runs[-1] = _Run(runs[-1].began_at, max(runs[-1].ended_at, span.ended_at), joined)
-            else:
-                runs.append(_Run(span.began_at, span.ended_at, identifiers))
-        unbroken = span.state in states
-        before = span
+            known = frozenset({span.system_identifier} if span.system_identifier is not None else ())
+            before = runs.pop() if joins else _Run(span.began_at, ended_at, known)
+            runs.append(_Run(before.began_at, max(before.ended_at, ended_at), before.identifiers | known))
+        joins = lasts and span.state in states
     return runs
 
 
@@ -267,27 +263,9 @@ def _stretch(began_at: datetime, ended_at: datetime, lives: Sequence[_Life], ask
 
 
 def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-    last: Stretch | None = None
-    for stretch in stretches:
-        same = last is not None and (last.coverage, last.running, last.proven) == (
-            stretch.coverage,
-            stretch.running,
-            stretch.proven,
-        )
-        if last is not None and same:
-            last = Stretch(
-                began_at=last.began_at,
-                ended_at=stretch.ended_at,
-                coverage=last.coverage,
-                running=last.running,
-                proven=last.proven,
-            )
-            continue
-        if last is not None:
-            yield last
-        last = stretch
-    if last is not None:
-        yield last
+    for _, group in groupby(stretches, key=lambda stretch: (stretch.coverage, stretch.running, stretch.proven)):
+        same = list(group)
+        yield replace(same[0], ended_at=same[-1].ended_at)
 
 
 def _percent(part: float, whole: float) -> float:

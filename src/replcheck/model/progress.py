@@ -7,10 +7,10 @@ started anew since. Positions are block numbers; no digest and no row's content 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 MAX_AGE_S = 24 * 3600
-"""How old a proof may be to be built upon."""
+"""How old a proof may be for an audit to build upon it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,8 @@ class Progress:
     started_at: datetime
     premises: Premises
     proofs: tuple[ProvenBlocks, ...]
+    max_age_s: float = MAX_AGE_S
+    """How old a proof may be to be built upon."""
 
     def still_valid(self, premises: Premises, primary: str, now: datetime) -> dict[RelationState, list[ProvenBlocks]]:
         """Return what still holds under other premises, by state: for each proof, the replicas it still holds for.
@@ -76,6 +78,7 @@ class Progress:
         Nothing holds where the encoding, the cluster or the primary's server is another one.
         """
         mine, valid = self.premises, dict[RelationState, list[ProvenBlocks]]()
+        oldest = now - timedelta(seconds=self.max_age_s)
         same = {node for node, server in mine.servers.items() if premises.servers.get(node) == server}
         if (mine.encoding, mine.system_identifier) != (premises.encoding, premises.system_identifier):
             return valid
@@ -83,7 +86,7 @@ class Progress:
             return valid
         for proof in self.proofs:
             replicas = tuple(name for name in proof.replicas if name in same)
-            if replicas and (now - proof.proven_at).total_seconds() <= MAX_AGE_S:
+            if replicas and proof.proven_at >= oldest:
                 valid.setdefault(proof.state, []).append(_narrowed(proof, replicas))
         return valid
 

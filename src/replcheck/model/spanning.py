@@ -25,9 +25,9 @@ class Spans:
     nodes: tuple[NodeSpan, ...] = ()
     watch: tuple[WatchSpan, ...] = ()
 
-    def __bool__(self) -> bool:
-        """Return whether it holds any."""
-        return bool(self.nodes or self.watch)
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.nodes) + len(self.watch)
 
     def __add__(self, more: "Spans") -> "Spans":
         """Return these and then `more`."""
@@ -67,9 +67,14 @@ class SpanBuilder:
             self._watch, watch = self._grown(self._watch, _watch_sample(view, self._watch))
         return Spans(nodes=tuple(ended), watch=tuple(watch))
 
+    @property
+    def open(self) -> Spans:
+        """Return the spans that have not ended yet, as far as they go."""
+        return Spans(nodes=tuple(self._nodes.values()), watch=(self._watch,) if self._watch else ())
+
     def rest(self) -> Spans:
         """End every span and return them: what follows begins new ones."""
-        spans = Spans(nodes=tuple(self._nodes.values()), watch=(self._watch,) if self._watch else ())
+        spans = self.open
         self._nodes, self._watch = {}, None
         return spans
 

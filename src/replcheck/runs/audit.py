@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,13 +19,14 @@ from replcheck.events import Emit, RunFinished, RunStarted
 from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
-from replcheck.model.progress import Progress
+from replcheck.model.progress import MAX_AGE_S, Progress
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart
 from replcheck.report.document import audit_document
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 from replcheck.runs.controls import Hands, NoHands, pausable
 from replcheck.runs.keeper import Keeper
 from replcheck.runs.lock import lock_file, one_of_several_runs, only_run
+from replcheck.runs.parts import parts_of
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, started
 from replcheck.runs.request import AuditRequest
@@ -65,6 +67,21 @@ class FinishedAudit:
     """Why the history lacks this run; empty where it was kept or none was wanted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """By whom an audit is asked for: of two kinds, neither is in the other's way nor builds upon its proofs."""
+
+    kind: str = KIND
+    called: str = "an audit"
+    since: datetime | None = None
+    """Go on with whatever runs of this kind have proven since then, if anything; None leaves that to the request."""
+    max_age_s: float = MAX_AGE_S
+    """How old a proof may be for a later run of this kind to build upon it."""
+
+
+AUDIT = Order()
+
+
 def run_audit(
     request: AuditRequest,
     *,
@@ -73,22 +90,25 @@ def run_audit(
     tell: Tell = lambda _: None,
     hands: Hands | None = None,
     auditor: Auditor | None = None,
+    order: Order = AUDIT,
 ) -> FinishedAudit:
     """Audit a cluster, keep the record, and return both.
 
     `store` is the file of the history, None for none. A broken sink, a signal and proofs that cannot be kept are told
-    through `tell`; `hands` may pause the run. Raises UsageError where another audit of the same cluster and store is
-    running, or where there is no run to go on with; every other ReplcheckError is returned. Must not be called from a
-    running event loop.
+    through `tell`; `hands` may pause the run. Raises UsageError where another run of the same kind, cluster and store
+    is at work, or where there is no run to go on with; every other ReplcheckError is returned. Must not be called from
+    a running event loop.
     """
-    start = started(KIND, request.cluster, request.argument_digest)
-    with _lock(request, store):
+    start = started(order.kind, request.cluster, request.argument_digest)
+    with _lock(request, store, order):
         recorder = Recorder(store)
-        earlier = _earlier(request, recorder)
+        earlier = _earlier(request, recorder, order)
         recorder.begin(start)
-        keeper = Keeper(recorder.history, start.run_id, request.extent, tell)
+        keeper = Keeper(
+            recorder.history, start.run_id, request.extent, tell, kind=order.kind, max_age_s=order.max_age_s
+        )
         emit = FanOut([*sinks, keeper], report_broken=tell)
-        emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=KIND, cluster=request.cluster))
+        emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=order.kind, cluster=request.cluster))
         try:
             run = _Run(request, start.run_id, auditor or _default_auditor(), earlier, hands or NoHands())
             finished = _succeeded(start, run.prove(emit, tell))
@@ -99,7 +119,10 @@ def run_audit(
             raise
         record, result = finished.record, finished.result
         keeper.end(result)
-        recorder.finish(record, audit_document(result) if result and recorder.history else None)
+        if result is not None and recorder.history is not None:
+            recorder.finish(record, audit_document(result), parts_of(result))
+        else:
+            recorder.finish(record)
         emit(RunFinished(at=record.finished_at, run_id=record.run_id, outcome=record.outcome, summary=record.summary))
     return replace(finished, unrecorded=recorder.problem)
 
@@ -114,12 +137,12 @@ def _failed(start: RunStart, error: ReplcheckError) -> FinishedAudit:
     return FinishedAudit(record=record, result=None, error=error)
 
 
-def _lock(request: AuditRequest, store: Path | None) -> AbstractContextManager[None]:
+def _lock(request: AuditRequest, store: Path | None, order: Order) -> AbstractContextManager[None]:
     if store is None:
         return nullcontext()
     if request.cluster == UNNAMED_CLUSTER:
-        return one_of_several_runs(lock_file(store))
-    return only_run(lock_file(store), f'an audit of cluster "{request.cluster}"')
+        return one_of_several_runs(lock_file(store, order.kind))
+    return only_run(lock_file(store, order.kind), f'{order.called} of cluster "{request.cluster}"')
 
 
 def _default_auditor() -> Auditor:
@@ -128,7 +151,13 @@ def _default_auditor() -> Auditor:
     return audit_cluster
 
 
-def _earlier(request: AuditRequest, recorder: Recorder) -> tuple[Progress, ...]:
+def _earlier(request: AuditRequest, recorder: Recorder, order: Order) -> tuple[Progress, ...]:
+    if order.since is not None:
+        return (
+            _proven_since(order, recorder.history.unfinished(request.cluster, kind=order.kind))
+            if recorder.history
+            else ()
+        )
     if not request.resume:
         return ()
     if recorder.history is None:
@@ -142,6 +171,18 @@ def _earlier(request: AuditRequest, recorder: Recorder) -> tuple[Progress, ...]:
             f'no audit of cluster "{request.cluster}" is left to go on with', hint="Run it without --resume."
         )
     return earlier
+
+
+def _proven_since(order: Order, runs: Sequence[Progress]) -> tuple[Progress, ...]:
+    since = order.since
+    return tuple(
+        replace(
+            run,
+            max_age_s=order.max_age_s,
+            proofs=tuple(proof for proof in run.proofs if since is None or proof.proven_at >= since),
+        )
+        for run in runs
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ class Keeper:
     run_id: str
     extent: Extent
     tell: Callable[[str], None] = lambda _: None
+    kind: str = "audit"
+    max_age_s: float = MAX_AGE_S
+    """How old a proof may be for a later run of this kind to build upon it."""
     clock: Callable[[], float] = time.monotonic
     _premises: Premises | None = None
     _waiting: list[ProvenBlocks] = field(default_factory=list)
@@ -57,8 +60,9 @@ class Keeper:
             return
         try:
             if result and is_whole(result):
-                self.history.forget_proofs(self._premises, self.extent)
-            self.history.forget_old_proofs(self._premises, datetime.now(UTC) - timedelta(seconds=MAX_AGE_S))
+                self.history.forget_proofs(self._premises, self.extent, kind=self.kind)
+            before = datetime.now(UTC) - timedelta(seconds=self.max_age_s)
+            self.history.forget_old_proofs(self._premises, before, kind=self.kind)
         except StoreError as error:
             self._give_up(error)
 

@@ -8,7 +8,7 @@ from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, RunStart
 
 if TYPE_CHECKING:
-    from replcheck.store import History
+    from replcheck.store import AuditParts, History
 
 
 class Recorder:
@@ -35,11 +35,11 @@ class Recorder:
             # The end is still worth a try: a full disk may have room again by then.
             self.problem = error.message
 
-    def finish(self, record: RunRecord, document: Plain = None) -> None:
-        """Write how the run ended, and its result where it has one."""
+    def finish(self, record: RunRecord, document: Plain = None, parts: "AuditParts | None" = None) -> None:
+        """Write how the run ended, its result where it has one, and what is asked of an audit later on."""
         try:
             if self.history:
-                self.history.finish(record, document)
+                self.history.finish(record, document, parts)
                 self.problem = ""
         except StoreError as error:
             self._give_up(error)

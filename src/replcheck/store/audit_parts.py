@@ -22,12 +22,12 @@ class AuditParts:
     proofs: tuple[AuditProof, ...]
 
 
-def write_parts(connection: Connection, parts: AuditParts) -> None:
-    """Write them; each table is written with one statement, however many relations there are."""
+def write_parts(connection: Connection, run_id: str, parts: AuditParts) -> None:
+    """Write those of a run; each table is written with one statement, however many relations there are."""
     rows = {
-        AUDIT_NODES: [proof_values(proof) for proof in parts.proofs],
-        RELATION_VERDICTS: list(_verdicts(parts.result)),
-        ALIGNMENTS: list(_alignments(parts.result)),
+        AUDIT_NODES: [proof_values(proof) | {"run_id": run_id} for proof in parts.proofs],
+        RELATION_VERDICTS: [values | {"run_id": run_id} for values in _verdicts(parts.result)],
+        ALIGNMENTS: [values | {"run_id": run_id} for values in _alignments(parts.result)],
     }
     for table, values in rows.items():
         if values:
@@ -38,7 +38,6 @@ def _verdicts(result: AuditResult) -> Iterator[dict[str, Any]]:
     for relation in result.relations:
         for replica in relation.replicas:
             yield {
-                "run_id": result.run_id,
                 "database": relation.database,
                 "relation": qualified(relation.schema, relation.name),
                 "node": replica.node,
@@ -54,7 +53,6 @@ def _alignments(result: AuditResult) -> Iterator[dict[str, Any]]:
     for replica in result.replicas:
         for alignment in replica.alignments:
             yield {
-                "run_id": result.run_id,
                 "node": replica.node.name,
                 "lane": alignment.lane,
                 "database": alignment.database,

@@ -35,6 +35,7 @@ from replcheck.model.plain import Plain, to_plain, utc_text
 from replcheck.model.progress import Extent, Premises, Progress, ProvenBlocks, RelationState
 from replcheck.model.run import Failure, RunRecord, RunStart
 from replcheck.store.audit_parts import AuditParts, write_parts
+from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 10
@@ -100,7 +101,7 @@ class History:
             if document is not None:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
             if parts is not None:
-                write_parts(connection, parts)
+                write_parts(connection, record.run_id, parts)
 
     def runs(self, *, limit: int = 100) -> list[RunStart]:
         """Return the newest runs, newest first: a RunRecord each, or a RunStart for one that never ended."""
@@ -132,20 +133,21 @@ class History:
             if rows:
                 connection.execute(insert(PROOFS), rows)
 
-    def unfinished(self, cluster: str) -> tuple[Progress, ...]:
-        """Return what the audits of a cluster that can be gone on with have proven, newest first."""
+    def unfinished(self, cluster: str, *, kind: str = "audit") -> tuple[Progress, ...]:
+        """Return what the runs of a kind and a cluster that can be gone on with have proven, newest first."""
         runs = (
             select(RUNS.c.started_at, PREMISES)
             .join(PREMISES)
-            .where(RUNS.c.cluster == cluster)
+            .where(RUNS.c.cluster == cluster, RUNS.c.kind == kind)
             .order_by(RUNS.c.run_id.desc())
         )
         with self._transaction() as connection:
             return tuple(_stored_progress(connection, run) for run in connection.execute(runs).all())
 
-    def forget_proofs(self, premises: Premises, extent: Extent) -> None:
-        """Drop what runs of the same cluster have proven that were asked for no more than `extent` on these nodes."""
+    def forget_proofs(self, premises: Premises, extent: Extent, *, kind: str = "audit") -> None:
+        """Drop what runs of a kind and cluster have proven that were asked for no more than `extent` on these nodes."""
         of_cluster = select(PREMISES.c.run_id, PREMISES.c.servers, EXTENTS.c.digest).outerjoin(EXTENTS)
+        of_cluster = of_cluster.join(RUNS, RUNS.c.run_id == PREMISES.c.run_id).where(RUNS.c.kind == kind)
         of_cluster = of_cluster.where(PREMISES.c.system_identifier == premises.system_identifier)
         with self._transaction() as connection:
             settled = [
@@ -155,17 +157,31 @@ class History:
             ]
             _forget(connection, settled)
 
-    def forget_old_proofs(self, premises: Premises, before: datetime) -> None:
-        """Drop what runs of the same cluster have proven that began and proved nothing after `before`."""
+    def forget_old_proofs(self, premises: Premises, before: datetime, *, kind: str = "audit") -> None:
+        """Drop what runs of a kind and cluster have proven that began and proved nothing after `before`."""
         newest = select(func.max(PROOFS.c.proven_at)).where(PROOFS.c.run_id == PREMISES.c.run_id).scalar_subquery()
         old = (
             select(PREMISES.c.run_id)
             .join(RUNS)
-            .where(PREMISES.c.system_identifier == premises.system_identifier)
+            .where(PREMISES.c.system_identifier == premises.system_identifier, RUNS.c.kind == kind)
             .where(RUNS.c.started_at < utc_text(before), func.coalesce(newest, "") < utc_text(before))
         )
         with self._transaction() as connection:
             _forget(connection, list(connection.scalars(old)))
+
+    def state(self, cluster: str, name: str) -> Plain:
+        """Return what was last kept under a name; None where nothing was."""
+        own = (LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == name)
+        with self._transaction() as connection:
+            document: Plain = connection.scalar(select(LIVE_STATES.c.document).where(*own))
+            return document
+
+    def keep_state(self, cluster: str, name: str, document: Plain) -> None:
+        """Keep something under a name, in place of what was kept there."""
+        own = (LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == name)
+        with self._transaction() as connection:
+            connection.execute(delete(LIVE_STATES).where(*own))
+            connection.execute(insert(LIVE_STATES).values(cluster=cluster, name=name, document=document))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

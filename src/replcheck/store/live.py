@@ -6,6 +6,7 @@ when that is possible again; who asked for it is told once that it fails and onc
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ THIN_EVERY_S = 600.0
 _BUSY_TIMEOUT_S = 2.0
 _MOST_SPANS = 20_000
 _MOST_EVENTS = 20_000
-_WAITING_RESOLUTION_S = 60.0
+_FIRST_THIN_S = 60.0
 Tell = Callable[[str], None]
 
 
@@ -58,23 +59,26 @@ class _Waiting:
     def add(self, spans: Spans, events: Sequence[ClusterEvent]) -> None:
         if spans:
             self.spans += spans
-            if len(self.spans.nodes) + len(self.spans.watch) > _MOST_SPANS:
+            if len(self.spans) > _MOST_SPANS:
                 self._make_room()
         self.events += events
         self.dropped += max(0, len(self.events) - _MOST_EVENTS)
         del self.events[:-_MOST_EVENTS]
 
     def _make_room(self) -> None:
-        for resolution_s in (_WAITING_RESOLUTION_S, 3600.0):
+        for resolution_s in (60.0, 3600.0):
             self.spans = self.spans.thinned(resolution_s)
-            if len(self.spans.nodes) + len(self.spans.watch) <= _MOST_SPANS // 2:
+            if len(self.spans) <= _MOST_SPANS // 2:
                 return
         # What changes so often that thinning does not help is kept from its end: the gap before it is seen as one.
         self.spans = Spans(nodes=self.spans.nodes[-_MOST_SPANS // 2 :], watch=self.spans.watch[-_MOST_SPANS // 2 :])
 
 
 class LiveWriter:
-    """Takes one view after another; never raises for a history that cannot be written. Used by one thread at a time."""
+    """Takes one view after another; never raises for a history that cannot be written.
+
+    `add` may be called by another thread than the one that calls everything else, and waits for nothing.
+    """
 
     def __init__(self, path: Path, cluster: str, *, keep: Keep, tell: Tell, clock: Callable[[], float]) -> None:
         self.path = path
@@ -82,31 +86,43 @@ class LiveWriter:
         self.problem = ""
         """Why nothing is written at the moment; empty while all is."""
         self._keep, self._tell, self._clock = keep, tell, clock
+        self._mutex = threading.Lock()
         self._builder = SpanBuilder()
         self._waiting = _Waiting()
+        self._view: ClusterView | None = None
         self._connections: _Connections | None = None
         self._not_before = 0.0
         self._spans_at = clock()
-        self._thin_at = clock() + 60.0
+        self._thin_at = clock() + _FIRST_THIN_S
 
     def take(self, view: ClusterView, events: Sequence[ClusterEvent] = ()) -> None:
-        """Take the newest view and what happened since the one before it."""
-        self._waiting.add(self._builder.take(view), events)
+        """Take the newest view and what happened since the one before it, and write what is due."""
+        self.add(view, events)
+        self.flush()
+
+    def add(self, view: ClusterView | None, events: Sequence[ClusterEvent] = ()) -> None:
+        """Take the same without writing; None for events that no view came with."""
+        with self._mutex:
+            self._waiting.add(self._builder.take(view) if view else Spans(), events)
+            self._view = view or self._view
+
+    def flush(self) -> None:
+        """Write what is due."""
         if self._clock() >= self._not_before:
-            self._try(view)
+            self._try(last=False)
 
     def close(self) -> None:
         """Write what is left and let go of the file; what cannot be written now is lost, which is told."""
-        self._waiting.add(self._builder.rest(), ())
-        self._not_before = 0.0
-        self._try(None)
+        with self._mutex:
+            self._waiting.add(self._builder.rest(), ())
+        self._try(last=True)
         if self._waiting.spans or self._waiting.events:
             self._tell(f"warning: the last of what was watched is not kept: {self.problem}")
         self._let_go()
 
-    def _try(self, view: ClusterView | None) -> None:
+    def _try(self, *, last: bool) -> None:
         try:
-            self._write(view)
+            self._write(last=last)
         except StoreError as error:
             self._let_go()
             self._not_before = self._clock() + RETRY_S
@@ -122,20 +138,35 @@ class LiveWriter:
         dropped, self._waiting.dropped = self._waiting.dropped, 0
         return f"; {dropped} events were too many to keep" if dropped else ""
 
-    def _write(self, view: ClusterView | None) -> None:
+    def _write(self, *, last: bool) -> None:
         with told(str(self.path)):
-            connections = self._opened()
-            now = self._clock()
-            due = view is None or bool(self.problem) or now - self._spans_at >= SPAN_S
-            if self._waiting.events or (due and self._waiting.spans):
-                self._write_all(connections.durable, view)
-                self._spans_at = now
-            elif view is not None:
-                with connections.quick.begin():
-                    self._write_view(connections.quick, view)
+            connections, now = self._opened(), self._clock()
+            with self._mutex:
+                view, self._view = self._view, None
+                due = last or bool(self.problem) or now - self._spans_at >= SPAN_S
+                waiting = self._waiting if self._waiting.events or (due and self._waiting.spans) else None
+                if waiting is not None:
+                    self._waiting = _Waiting(dropped=waiting.dropped)
+            try:
+                if waiting is not None:
+                    self._write_all(connections.durable, waiting, view)
+                    self._spans_at = now
+                elif view is not None:
+                    with connections.quick.begin():
+                        self._write_view(connections.quick, view)
+            except BaseException:
+                self._take_back(waiting, view)
+                raise
             if now >= self._thin_at:
                 self._thin_at = now + THIN_EVERY_S
                 thin(connections.durable, self.cluster, self._keep, datetime.now(UTC))
+
+    def _take_back(self, waiting: _Waiting | None, view: ClusterView | None) -> None:
+        with self._mutex:
+            self._view = self._view or view
+            if waiting is not None:
+                newer, self._waiting = self._waiting, waiting
+                self._waiting.add(newer.spans, newer.events)
 
     def _opened(self) -> "_Connections":
         if self._connections is not None and not self._connections.stale(self.path):
@@ -148,20 +179,19 @@ class LiveWriter:
             raise StoreError(f"cannot open history {self.path}: {(error.strerror or 'unknown').lower()}") from error
         return self._connections
 
-    def _write_all(self, connection: Connection, view: ClusterView | None) -> None:
-        waiting = self._waiting
+    def _write_all(self, connection: Connection, waiting: _Waiting, view: ClusterView | None) -> None:
+        tables = (
+            (CLUSTER_EVENTS, [event_values(self.cluster, event) for event in waiting.events]),
+            (NODE_SPANS, [node_span_values(self.cluster, span, 0) for span in waiting.spans.nodes]),
+            (WATCH_SPANS, [watch_span_values(self.cluster, span, 0) for span in waiting.spans.watch]),
+        )
         with connection.begin():
-            for table, rows in (
-                (CLUSTER_EVENTS, [event_values(self.cluster, event) for event in waiting.events]),
-                (NODE_SPANS, [node_span_values(self.cluster, span, 0) for span in waiting.spans.nodes]),
-                (WATCH_SPANS, [watch_span_values(self.cluster, span, 0) for span in waiting.spans.watch]),
-            ):
+            for table, rows in tables:
                 if rows:
                     # An event that a failed commit kept after all is not kept twice.
                     connection.execute(insert(table).prefix_with("OR IGNORE", dialect="sqlite"), rows)
             if view is not None:
                 self._write_view(connection, view)
-        self._waiting = _Waiting(dropped=waiting.dropped)
 
     def _write_view(self, connection: Connection, view: ClusterView) -> None:
         values = {"written_at": utc_text(datetime.now(UTC)), "document": to_plain(view)}

@@ -119,6 +119,15 @@ WATCH_SPANS = Table(
 )
 """Samples of whole clusters, thinned out."""
 
+LIVE_STATES = Table(
+    "live_states",
+    METADATA,
+    Column("cluster", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+"""What who watches must know again after a restart, by name."""
+
 LIVE_VIEWS = Table(
     "live_views",
     METADATA,

@@ -1,0 +1,94 @@
+"""The control `consistency`: the last proof of every replica found no divergence, and is young enough."""
+
+from collections.abc import Iterator
+
+from replcheck.check.facts import Facts, newest_proofs
+from replcheck.check.found import Fault, Found, at_risk, beyond, breached, listed, oldest, unchecked
+from replcheck.config.model import AgeControl, Policy
+from replcheck.model.control import Measure, Unit
+from replcheck.model.copies import AuditProof
+from replcheck.model.live import NodeState
+from replcheck.model.outcome import Verdict
+from replcheck.model.units import format_duration
+
+_NOT_PROVEN = (
+    "that copies are equal at this moment: a proof is of the time at which its audit read the rows",
+    "relations that an audit leaves out by design or by configuration: its report names them",
+)
+
+
+def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
+    """Return how old the proofs are, and what speaks against them."""
+    if facts.history_problem:
+        return Found(measured="unknown", limit=_limit(asked), faults=(unchecked(facts.history_problem),))
+    replicas = _replicas(facts)
+    proofs = {node: proof for node, proof in newest_proofs(facts.proofs).items() if node in replicas}
+    faults = [fault for node in replicas for fault in _faults(node, proofs.get(node), asked, facts)]
+    if not replicas:
+        faults = [unchecked("no replica is known that could be audited")]
+    against = [proof.run_id for proof in facts.proofs if proof.node in replicas and _speaks_against(proof, proofs)]
+    return Found(
+        measured=_measured(replicas, proofs, facts),
+        limit=_limit(asked),
+        faults=tuple(faults),
+        measures=tuple(
+            Measure(
+                name="proof_age",
+                unit=Unit.SECONDS,
+                value=facts.age_s(proofs[node].proven_at) if node in proofs else None,
+                limit=asked.max_age,
+                warn=asked.warn,
+                subject=node,
+            )
+            for node in replicas
+        ),
+        runs=tuple(dict.fromkeys([*(proof.run_id for proof in proofs.values()), *against])),
+        not_proven=_NOT_PROVEN,
+        as_of=oldest(proof.proven_at for proof in proofs.values()),
+    )
+
+
+def _replicas(facts: Facts) -> list[str]:
+    """Return the configured nodes that must be copies of the primary, as far as is known which one that is."""
+    viewed = facts.viewed()
+    primaries = {name for name, node in viewed.items() if node.state is NodeState.PRIMARY}
+    if not primaries:
+        newest = max(facts.proofs, key=lambda proof: proof.finished_at, default=None)
+        primaries = {newest.primary} if newest else set()
+    # Where two claim to be the primary, each must be proven against the other.
+    left_out = primaries if len(primaries) == 1 else set()
+    return [name for name in facts.node_names if name not in left_out]
+
+
+def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts) -> Iterator[Fault]:
+    later = [one for one in facts.proofs if one.node == node and _is_later(one, proof)]
+    if any(one.verdict is Verdict.DIVERGED for one in later):
+        yield breached(f"{node} was found diverged")
+    elif doubtful := next((one for one in later if one.whole and one.verdict is not Verdict.CONSISTENT), None):
+        yield at_risk(f"{node} was found {doubtful.verdict.value} since its last proof")
+    if proof is None:
+        yield unchecked(f"{node} was never proven as a whole")
+        return
+    age_s = facts.age_s(proof.proven_at)
+    yield from beyond(age_s, asked.max_age, asked.warn, f"the proof of {node} is {format_duration(age_s)} old")
+
+
+def _is_later(one: AuditProof, proof: AuditProof | None) -> bool:
+    return proof is None or one.finished_at > proof.finished_at
+
+
+def _speaks_against(one: AuditProof, proofs: dict[str, AuditProof]) -> bool:
+    return one.verdict is Verdict.DIVERGED and _is_later(one, proofs.get(one.node))
+
+
+def _measured(replicas: list[str], proofs: dict[str, AuditProof], facts: Facts) -> str:
+    if not proofs:
+        return "no proof"
+    age_s = max(facts.age_s(proof.proven_at) for proof in proofs.values())
+    lacking = [node for node in replicas if node not in proofs]
+    told = f"{listed(list(proofs))} proven consistent, the oldest proof is {format_duration(age_s)} old"
+    return f"{told}; none of {listed(lacking)}" if lacking else told
+
+
+def _limit(asked: AgeControl) -> str:
+    return f"every replica proven consistent within {format_duration(asked.max_age)}"

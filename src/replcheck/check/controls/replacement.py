@@ -1,0 +1,134 @@
+"""The control `replacement`: a lost copy was recreated within its limit, and proven.
+
+It rests on the last copy that was recreated, and on every copy that is lost now.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from replcheck.check.facts import Facts
+from replcheck.check.found import Fault, Found, at_risk, beyond, oldest, unchecked
+from replcheck.check.outages import Loss, losses
+from replcheck.config.model import Policy, TimeControl
+from replcheck.model.control import Measure, Unit
+from replcheck.model.copies import AuditProof
+from replcheck.model.live import ClusterEvent, EventKind
+from replcheck.model.outcome import Verdict
+from replcheck.model.units import format_duration
+
+_NOT_PROVEN = (
+    "that the next lost copy will be recreated as the last one was",
+    "who recreated it: a program and a person look alike",
+)
+
+
+def find_replacement(_policy: Policy, asked: TimeControl, facts: Facts) -> Found:
+    """Return how long it took to recreate the last lost copy, and how long those have been gone that are lost now."""
+    if facts.history_problem:
+        return Found(measured="unknown", limit=_limit(asked), faults=(unchecked(facts.history_problem),))
+    last = next((event for event in reversed(facts.events) if event.kind is EventKind.COPY_RECREATED), None)
+    proof = _proof_of(last, facts.proofs)
+    gone = _gone(facts)
+    faults = [*_gone_faults(gone, asked, facts), *_last_faults(last, proof, asked), *_away_faults(last, asked, facts)]
+    return Found(
+        measured=_measured(last, gone, facts),
+        limit=_limit(asked),
+        faults=tuple(faults),
+        measures=tuple(_measures(last, gone, asked, facts)),
+        runs=(proof.run_id,) if proof else (),
+        not_proven=_NOT_PROVEN,
+        as_of=oldest([last.at if last else None]),
+    )
+
+
+def _gone(facts: Facts) -> list[Loss]:
+    """Return the configured nodes that are lost; one that the last look shows running is not, whatever events say."""
+    viewed = facts.viewed()
+    running = {name for name, node in viewed.items() if node.state.is_running_copy}
+    return [loss for name, loss in losses(facts.events).items() if name in facts.node_names and name not in running]
+
+
+def _took_s(event: ClusterEvent) -> float | None:
+    if event.seconds is not None:
+        return event.seconds
+    return (event.at - event.began_at).total_seconds() if event.began_at else None
+
+
+def _gone_faults(gone: Sequence[Loss], asked: TimeControl, facts: Facts) -> Iterator[Fault]:
+    for loss in gone:
+        waited_s = facts.age_s(loss.since)
+        what = f"{loss.node} is lost and not recreated for {format_duration(waited_s)}"
+        yield from beyond(waited_s, asked.max_time, None, what) or [at_risk(what)]
+
+
+def _last_faults(last: ClusterEvent | None, proof: AuditProof | None, asked: TimeControl) -> Iterator[Fault]:
+    if last is None:
+        yield unchecked("no lost copy was ever seen to be recreated")
+        return
+    took_s = _took_s(last)
+    if took_s is None:
+        yield unchecked(f"how long {last.node} was lost before it was recreated is unknown")
+    else:
+        yield from beyond(took_s, asked.max_time, asked.warn, f"{last.node} was recreated in {format_duration(took_s)}")
+    if proof is None:
+        yield at_risk(f"{last.node} was recreated and is not proven since")
+
+
+def _away_faults(last: ClusterEvent | None, asked: TimeControl, facts: Facts) -> Iterator[Fault]:
+    """Yield that a copy was away for longer than the limit since, and came back instead of being recreated."""
+    away = [
+        event
+        for event in facts.events
+        if event.kind is EventKind.NODE_BACK
+        and (event.seconds or 0) > asked.max_time
+        and (last is None or event.at > last.at)
+    ]
+    for event in away[-1:]:
+        yield at_risk(
+            f"{event.node} was away for {format_duration(event.seconds or 0)} and was not recreated meanwhile"
+        )
+
+
+def _proof_of(last: ClusterEvent | None, proofs: Sequence[AuditProof]) -> AuditProof | None:
+    if last is None:
+        return None
+    own = [
+        proof
+        for proof in proofs
+        if proof.node == last.node
+        and proof.proven_at >= last.at
+        and proof.whole
+        and proof.verdict is Verdict.CONSISTENT
+    ]
+    return min(own, key=lambda proof: proof.finished_at, default=None)
+
+
+def _measured(last: ClusterEvent | None, gone: Sequence[Loss], facts: Facts) -> str:
+    told = "no lost copy was ever seen to be recreated"
+    if last is not None:
+        took_s = _took_s(last)
+        took = f" in {format_duration(took_s)}" if took_s is not None else ""
+        told = f"{last.node} was recreated{took}, {format_duration(facts.age_s(last.at))} ago"
+    waiting = "; ".join(f"{loss.node} lost for {format_duration(facts.age_s(loss.since))}" for loss in gone)
+    return f"{told}; {waiting}" if waiting else told
+
+
+def _limit(asked: TimeControl) -> str:
+    return f"a lost copy recreated within {format_duration(asked.max_time)}, and proven"
+
+
+def _measures(last: ClusterEvent | None, gone: Sequence[Loss], asked: TimeControl, facts: Facts) -> Iterator[Measure]:
+    yield Measure(
+        name="replacement_time",
+        unit=Unit.SECONDS,
+        value=_took_s(last) if last else None,
+        limit=asked.max_time,
+        warn=asked.warn,
+    )
+    for loss in gone:
+        yield Measure(
+            name="lost_for",
+            unit=Unit.SECONDS,
+            value=facts.age_s(loss.since),
+            limit=asked.max_time,
+            subject=loss.node,
+        )

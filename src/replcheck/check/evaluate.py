@@ -1,0 +1,78 @@
+"""Evaluates a policy against facts: each control by its own module, then the clock, then the waivers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from replcheck.check.controls.consistency import find_consistency
+from replcheck.check.controls.copies import find_copies
+from replcheck.check.controls.evidence import find_evidence
+from replcheck.check.controls.failover import find_failover
+from replcheck.check.controls.integrity import find_integrity
+from replcheck.check.controls.placement import find_placement
+from replcheck.check.controls.recovery_point import find_recovery_point
+from replcheck.check.controls.replacement import find_replacement
+from replcheck.check.controls.restore import find_restore
+from replcheck.check.facts import Facts
+from replcheck.check.found import Found
+from replcheck.check.policy import CLAIMS, section_of
+from replcheck.config.model import Control, Policy, Waiver
+from replcheck.model.control import ControlName, ControlResult, Standing, WaiverNote
+
+# Each takes its own section of the policy.
+_FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
+    ControlName.COPIES: find_copies,
+    ControlName.CONSISTENCY: find_consistency,
+    ControlName.RECOVERY_POINT: find_recovery_point,
+    ControlName.RESTORE: find_restore,
+    ControlName.FAILOVER: find_failover,
+    ControlName.REPLACEMENT: find_replacement,
+    ControlName.PLACEMENT: find_placement,
+    ControlName.INTEGRITY: find_integrity,
+    ControlName.EVIDENCE: find_evidence,
+}
+_EXCUSABLE = frozenset({Standing.BREACHED, Standing.UNCHECKED})
+
+
+def evaluate(policy: Policy, facts: Facts, waivers: Mapping[str, Waiver] | None = None) -> tuple[ControlResult, ...]:
+    """Return the result of every control there is, in their order; what nobody asked is told as such.
+
+    Waivers are taken to be in force: `policy.require_waivers_in_force` sees to that.
+    """
+    return tuple(_result(name, policy, facts, (waivers or {}).get(name.value)) for name in ControlName)
+
+
+def _result(name: ControlName, policy: Policy, facts: Facts, waiver: Waiver | None) -> ControlResult:
+    section = section_of(policy, name)
+    if section is None:
+        return ControlResult(name=name, standing=Standing.NOT_ASKED, claim=CLAIMS[name])
+    result = _clocked(_of(name, section, _FINDERS[name](policy, section, facts)), facts)
+    return _waived(result, waiver) if waiver is not None else result
+
+
+def _of(name: ControlName, section: Control, found: Found) -> ControlResult:
+    return ControlResult(
+        name=name,
+        standing=found.standing,
+        claim=section.claim or CLAIMS[name],
+        measured=found.measured,
+        limit=found.limit,
+        problems=found.problems,
+        measures=found.measures,
+        runs=found.runs,
+        not_proven=found.not_proven,
+        as_of=found.as_of,
+    )
+
+
+def _clocked(result: ControlResult, facts: Facts) -> ControlResult:
+    """Return the result as a clock that can't be right leaves it: ages seem smaller then than they are."""
+    if not facts.clock_problem or result.standing is Standing.BREACHED:
+        return result
+    return replace(result, standing=Standing.UNCHECKED, problems=(facts.clock_problem, *result.problems))
+
+
+def _waived(result: ControlResult, waiver: Waiver) -> ControlResult:
+    excuses = result.standing if result.standing in _EXCUSABLE else None
+    note = WaiverNote(reason=waiver.reason, by=waiver.by, until=waiver.until, excuses=excuses)
+    return replace(result, standing=Standing.WAIVED if excuses else result.standing, waiver=note)
