@@ -19,7 +19,8 @@ from replcheck.model.outcome import ExitStatus
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.paper import Paper
-from replcheck.report.period_page import period_json, print_period
+from replcheck.report.period_document import period_json
+from replcheck.report.period_page import print_period
 from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
 from replcheck.runs.history import StoredReport, moment_of, read_report, summarize

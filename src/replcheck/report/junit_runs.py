@@ -10,12 +10,17 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from replcheck.model.audit import AuditResult, NotChecked, RelationReplica, RelationReport
+from replcheck.model.control import ControlResult
 from replcheck.model.drill import DrillResult, LayerReport, LayerState
 from replcheck.model.names import printable, qualified
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import utc_text
+from replcheck.model.run import RunRecord
+from replcheck.model.units import format_duration
 from replcheck.report.audit_words import elapsed_s, how_many, place_of
 from replcheck.report.drill_words import drill_sentence, everything_wrong, layer_sentence
+from replcheck.report.history import PastRun
+from replcheck.report.period_facts import PeriodFacts
 from replcheck.report.seal_stored import PastSeal
 from replcheck.report.verdict import outcome_of, sentence
 
@@ -97,9 +102,46 @@ def seal_junit(seal: PastSeal) -> str:
     return _document(f"replcheck seal {seal.run_id}", [suite])
 
 
-def suites_junit(name: str, suites: Sequence[Suite]) -> str:
-    """Return any suites as one document."""
-    return _document(name, suites)
+def period_junit(facts: PeriodFacts) -> str:
+    """Return a period: a suite of the controls, one of the record, and one each of the audits and drills."""
+    controls = [
+        Case(name=control.name.value, outcome=control.outcome, message=_control_message(control))
+        for control in facts.controls
+    ]
+    if not controls:
+        controls = [Case(name="policy", outcome=Outcome.UNCHECKED, message="no check of a policy is in this history")]
+    gaps = [
+        Case(
+            name=f"watched at {utc_text(gap.began_at)}",
+            outcome=Outcome.UNCHECKED,
+            message=f"nothing was watching for {format_duration(gap.seconds)}",
+        )
+        for gap in facts.watched.gaps
+    ]
+    whole = Case(name="watched all the time", outcome=Outcome.PARTIAL if gaps else Outcome.PROVEN, message="see below")
+    suites = {
+        "controls": controls,
+        "record": [whole, *gaps],
+        "audits": [_run_case(past) for past in facts.runs if past.run.kind == "audit"],
+        "drills": [_run_case(past) for past in facts.runs if past.run.kind == "drill"],
+    }
+    named = [
+        Suite(name=f"{facts.cluster}.{name}", at=facts.since, seconds=0.0, cases=tuple(cases))
+        for name, cases in suites.items()
+    ]
+    return _document(f"replcheck period {utc_text(facts.since)} to {utc_text(facts.until)}", named)
+
+
+def _control_message(control: ControlResult) -> str:
+    return "; ".join([*control.problems, control.measured, control.limit]).strip("; ") or control.standing.value
+
+
+def _run_case(past: PastRun) -> Case:
+    run = past.run
+    if isinstance(run, RunRecord):
+        seconds = elapsed_s(run.started_at, run.finished_at)
+        return Case(name=run.run_id, outcome=run.outcome, message=run.summary, seconds=seconds)
+    return Case(name=run.run_id, outcome=Outcome.UNCHECKED, message=past.state.value)
 
 
 def _relation_cases(result: AuditResult, node: str) -> Iterable[Case]:

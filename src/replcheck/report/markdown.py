@@ -37,7 +37,7 @@ def paper_markdown(paper: Paper, style: Style) -> str:
     """Return the whole paper as text, with a line break at its end."""
     parts = [
         f"# {escaped(paper.title)}",
-        f"{_mark(paper.mark, style, upper=True)}: {_line(paper.summary, style)}",
+        f"{_mark(paper.mark, style, upper=paper.mark.is_loud)}: {_line(paper.summary, style)}",
         _list([(Strong(f"{term}:"), " ", *told) for term, told in paper.facts], style, ordered=False),
     ]
     for section in paper.sections:
@@ -86,7 +86,7 @@ def _block(block: Block, style: Style, level: int) -> Iterator[str]:
         case Pairs():
             yield _list([(Strong(f"{term}:"), " ", *told) for term, told in block.pairs], style, ordered=False)
         case Verbatim():
-            yield "\n".join(f"    {printable(line)}" for line in block.text.split("\n"))
+            yield "\n".join(f"    {printable(line)}" for line in block.lines)
         case Table():
             yield from _table(block, style)
         case Figure():

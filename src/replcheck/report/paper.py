@@ -23,6 +23,11 @@ class Mark:
     """None for a word that is neither good nor bad."""
     word: str
 
+    @property
+    def is_loud(self) -> bool:
+        """Return whether it is a word or two, which may stand in capitals at the head of a paper."""
+        return len(self.word) <= 24
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -81,9 +86,9 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """A text that people copy: never wrapped, never cut."""
+    """Lines that people copy: never wrapped, never cut."""
 
-    text: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,9 +152,9 @@ class OldReference:
 
 EDITIONS = (
     "Promises still cite ISO/IEC 27001:2005. That edition was replaced by ISO/IEC 27001:2013, and that one by"
-    " ISO/IEC 27001:2022, which this report follows; certificates for the older ones are no longer valid. A promise"
-    " that names the edition of 2005 should name that of 2022."
+    " ISO/IEC 27001:2022, which this report follows. Nothing can be certified by the older ones any more."
 )
+CITES_OLD = "This promise cites a replaced edition of ISO/IEC 27001. The one in force is ISO/IEC 27001:2022."
 OLD_REFERENCES = (
     OldReference(old="2005 A.10.5.1, 2013 A.12.3.1 (information back-up)", now="2022 A.8.13"),
     OldReference(old="2013 A.17.2.1 (availability of information processing facilities)", now="2022 A.8.14"),
@@ -181,12 +181,9 @@ def cites_replaced_edition(claim: str) -> bool:
 
 
 UNPROVABLE = (
-    ("That the copies stand in separate racks, rooms or buildings: SQL cannot see a rack. Hosts are observed; zones are"
-    " what the configuration declares."),
-    ("That the copies survive the outage of a provider, of a region, of its network or power: only such an outage would"
-    " show it."),
-    ("That a switch-over or the replacement of a copy happened without a human hand: it is seen that it happened, when,"
-    " and how long it took."),
+    "That the copies stand in separate racks or rooms: SQL cannot see a rack; hosts are observed, zones are declared.",
+    "That the copies survive the outage of a provider, its region, network or power: only such an outage shows it.",
+    "That a switch-over or a new copy came about without a human hand: it is seen that, when and how fast it did.",
     "That the primary holds what the application meant to write: copies of a mistake are consistent.",
     "What happened between two samples, and while nothing was watching.",
     "That nobody changed the server programs, which compute the digests themselves.",

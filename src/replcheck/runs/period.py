@@ -14,6 +14,7 @@ from replcheck.errors import StoreError, UsageError
 from replcheck.model.copies import AuditProof
 from replcheck.model.copy_times import CopiesAsked, copies_over_time
 from replcheck.model.drill import DrillResult
+from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord
 from replcheck.model.spans import NodeSpan
 from replcheck.report.period_facts import Asked, PastDrill, PeriodFacts
@@ -68,7 +69,7 @@ def gather_period(
         until=until,
         made_at=now,
         tool_version=__version__,
-        audits=summarize(store, since=since, until=until, now=now, cluster=cluster),
+        audits=summarize(store, since=wanted.since, until=until, now=now, cluster=cluster),
         runs=tuple(reversed(with_states(reader, runs))),
         drills=drills,
         events=tuple(reversed(reader.events(cluster, since, until))),
@@ -151,9 +152,14 @@ def _read_drills(reader: LiveReader, wanted: RunFilter, unread: dict[str, str]) 
             continue
         result = None
         try:
-            if isinstance(document, StoreError):
-                raise ValueError("it is damaged")
-            result = believed(run, document) if document is not None else None
-        except ValueError as error:
-            unread[run.run_id] = str(error)
-        yield PastDrill(run=run, result=result if isinstance(result, DrillResult) else None)
+            result = _drill_of(run, document)
+        except (ValueError, StoreError) as error:
+            unread[run.run_id] = "it is damaged" if isinstance(error, StoreError) else str(error)
+        yield PastDrill(run=run, result=result)
+
+
+def _drill_of(run: RunRecord, document: Plain | StoreError) -> DrillResult | None:
+    if isinstance(document, StoreError):
+        raise document
+    result = believed(run, document) if document is not None else None
+    return result if isinstance(result, DrillResult) else None

@@ -166,7 +166,7 @@ def _differences(result: AuditResult) -> Section | None:
                 words("The rows themselves stay in the database. To look at them, under your own role, on each node:")
             )
         )
-        blocks.append(Verbatim("\n".join(queries[:_DIFFERENCES_SHOWN])))
+        blocks.append(Verbatim(tuple(queries[:_DIFFERENCES_SHOWN])))
     return Section(anchor="differences", title="Where they differ", blocks=tuple(blocks))
 
 

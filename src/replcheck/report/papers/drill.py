@@ -268,7 +268,7 @@ def _scratch(result: DrillResult) -> Section | None:
         told = words("The restored copy ", what, " in ", Code(scratch.where), ". It is as sensitive as the original.")
         blocks.append(Notice(outcome=outcome, words=told))
         if scratch.connect:
-            blocks.append(Verbatim(scratch.connect))
+            blocks.append(Verbatim((scratch.connect,)))
     return Section(anchor="scratch", title="Scratch copy", blocks=tuple(blocks))
 
 

@@ -4,8 +4,21 @@ from collections.abc import Iterable
 from datetime import tzinfo
 
 from replcheck.model.control import Standing
-from replcheck.model.units import format_duration
-from replcheck.report.paper import Block, Group, Items, Link, Moment, Paper, Prose, Section, Verbatim, Words, words
+from replcheck.model.units import format_duration, format_percent
+from replcheck.report.paper import (
+    Block,
+    Group,
+    Items,
+    Link,
+    Moment,
+    Pairs,
+    Paper,
+    Prose,
+    Section,
+    Verbatim,
+    Words,
+    words,
+)
 from replcheck.report.papers.promises import (
     promises_section,
     requirements_section,
@@ -71,10 +84,10 @@ def _facts(facts: PeriodFacts) -> Iterable[tuple[str, Words]]:
 
 def _summary(facts: PeriodFacts) -> str:
     gaps = facts.watched.gaps
-    told = f"Something watched the cluster {facts.watched.share:.2f}% of this time"
+    told = f"Something watched the cluster {format_percent(facts.watched.share)} of this time"
     if gaps:
         told += f" and nothing did for {format_duration(facts.watched.unwatched_s)}"
-    enough = f"There were certainly enough proven copies {facts.copies.share:.2f}% of it."
+    enough = f"There were certainly enough proven copies {format_percent(facts.copies.share)} of it."
     return f"{told}. {enough} {audits_sentence(facts.audits)} {drills_sentence(facts.drills)}"
 
 
@@ -104,8 +117,8 @@ def _measured(facts: PeriodFacts) -> Iterable[Words]:
     yield words(drills_sentence(facts.drills))
     seen = facts.watched
     if seen.samples:
-        yield words(f"{seen.samples:,} samples of the nodes, over {seen.share:.2f}% of the period.")
-        yield words(f"Enough proven copies {facts.copies.share:.2f}% of the period.")
+        yield words(f"{seen.samples:,} samples of the nodes, over {format_percent(seen.share)} of the period.")
+        yield words(f"Enough proven copies {format_percent(facts.copies.share)} of the period.")
     if facts.tallies:
         checks = max(sum(tally.standings.values()) for tally in facts.tallies)
         yield words(f"{counted(checks, 'check')} of the policy.")
@@ -125,10 +138,10 @@ def _not_measured(facts: PeriodFacts) -> Iterable[Words]:
         yield words("Whether a backup comes back: none was restored in the period.")
     unchecked = [control.name.value for control in facts.controls if control.standing is Standing.UNCHECKED]
     if unchecked:
-        yield words(f"{joined(unchecked)}: asked for, and could not be checked.")
+        yield words(f"Asked for, and could not be checked: {joined(unchecked)}.")
     missing = [control.name.value for control in facts.controls if control.standing is Standing.NOT_ASKED]
     if missing:
-        yield words(f"{joined(missing)}: nobody asked.")
+        yield words(f"Nobody asked for {joined(missing)}.")
     broken = len(facts.audits.unread) + len(facts.unread)
     if broken:
         yield words(f"{counted(broken, 'run')} whose record or report cannot be read.")
@@ -142,8 +155,8 @@ def _method(facts: PeriodFacts) -> Section:
         " for machines, and the record of each run:"
     )
     since, until = facts.since.isoformat(), facts.until.isoformat()
-    commands = f"replcheck report --since {since} --until {until} --format json\nreplcheck history show RUN"
-    glossary = Items(items=tuple(words(f"{term}: {meaning}.") for term, meaning in _GLOSSARY))
+    commands = (f"replcheck report --since {since} --until {until} --format json", "replcheck history show RUN")
+    glossary = Pairs(pairs=tuple((term.capitalize(), words(f"{meaning}.")) for term, meaning in _GLOSSARY))
     blocks: tuple[Block, ...] = (
         Prose(words(told)),
         Verbatim(commands),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from replcheck.model.control import ControlName, ControlResult, Measure, Standing, Unit
 from replcheck.model.outcome import Outcome
 from replcheck.model.run import short_id
-from replcheck.model.units import format_duration, format_size
+from replcheck.model.units import format_duration, format_percent, format_size
 from replcheck.report.paper import (
     Block,
     Code,
@@ -29,6 +29,7 @@ from replcheck.report.paper import (
 )
 from replcheck.report.period_facts import ControlTally, PeriodFacts
 from replcheck.report.requirements import (
+    CITES_OLD,
     EDITIONS,
     OLD_REFERENCES,
     REQUIREMENTS,
@@ -55,7 +56,7 @@ def claims_paper(facts: PeriodFacts) -> Paper:
         facts=(
             ("Period", words(Moment(facts.since), " to ", Moment(facts.until))),
             ("Checked", words(Moment(facts.controls_at)) if facts.controls_at else words("never")),
-            ("Watched", words(f"{facts.watched.share:.2f}% of the period")),
+            ("Watched", words(f"{format_percent(facts.watched.share)} of the period")),
         ),
         sections=(promises_section(facts), unprovable_section(), requirements_section(facts)),
         made_by=f"replcheck {facts.tool_version}",
@@ -68,12 +69,18 @@ def standing_mark(facts: PeriodFacts) -> Mark:
     for outcome, word in _WORST_FIRST:
         count = sum(control.outcome is outcome for control in asked)
         if count:
-            all_of = "all " if count == len(asked) else ""
-            more = "" if all_of else f" of {len(asked)}"
-            return Mark(
-                outcome=outcome, word=f"{all_of}{count}{more} {'control' if len(asked) == 1 else 'controls'} {word}"
-            )
+            many = f"all {count}" if count == len(asked) else f"{count} of {len(asked)}"
+            told = f"{many} {'control' if len(asked) == 1 else 'controls'} {word} at the last check"
+            return _throughout(Mark(outcome=outcome, word=told), facts)
     return Mark(outcome=None, word="no control was asked for")
+
+
+def _throughout(mark: Mark, facts: PeriodFacts) -> Mark:
+    """Return a mark that is no better than the period: what was not met in between was not met."""
+    broken = [tally for tally in facts.tallies if tally.last_not_met_at is not None]
+    if mark.outcome is not Outcome.PROVEN or not broken:
+        return mark
+    return Mark(outcome=Outcome.PARTIAL, word=f"{mark.word}, {len(broken)} of them not at all times")
 
 
 _WORST_FIRST = (
@@ -148,12 +155,10 @@ def _controls_sentence(facts: PeriodFacts) -> Words:
     asked = [control for control in facts.controls if control.standing is not Standing.NOT_ASKED]
     if not asked:
         return words("No control was asked for: nothing that was promised could be proven.")
-    groups = [
-        (standing, [control.name.value for control in asked if control.standing is standing]) for standing in Standing
-    ]
-    told = [
-        f"{joined(names)} {'is' if len(names) == 1 else 'are'} {standing.value}" for standing, names in groups if names
-    ]
+    told = []
+    for standing in Standing:
+        names = [control.name.value for control in asked if control.standing is standing]
+        told += [f"{joined(names)} {'is' if len(names) == 1 else 'are'} {standing.value}"] if names else []
     return words(f"{'; '.join(told)}.".capitalize())
 
 
@@ -203,7 +208,7 @@ def _promise(control: ControlResult, tally: ControlTally | None) -> Group:
     pairs.append(("Bears on", words(joined([one.reference for one in requirements_of(control.name)]) or "none")))
     blocks: list[Block] = [Pairs(pairs=tuple(pairs))]
     if cites_replaced_edition(control.claim):
-        blocks.append(Notice(outcome=Outcome.PARTIAL, words=words(EDITIONS)))
+        blocks.append(Notice(outcome=Outcome.PARTIAL, words=words(CITES_OLD)))
     if control.not_proven:
         blocks.append(Prose(words("This does not prove:")))
         blocks.append(Items(items=tuple(words(_sentence(text)) for text in control.not_proven)))
@@ -234,7 +239,7 @@ def _value(value: float | None, unit: Unit) -> str:
         case Unit.BYTES:
             return format_size(round(value))
         case Unit.PERCENT:
-            return f"{value:.2f}%".replace(".00%", "%")
+            return format_percent(value)
         case Unit.COUNT:
             return f"{value:,.0f}"
 
@@ -244,9 +249,9 @@ def _tally(facts: PeriodFacts, name: ControlName) -> ControlTally | None:
 
 
 def _tally_words(tally: ControlTally) -> Words:
-    asked = {standing: count for standing, count in tally.standings.items() if standing is not Standing.NOT_ASKED}
-    total = sum(asked.values())
-    told = ", ".join(f"{standing.value} in {asked[standing]:,}" for standing in Standing if asked.get(standing))
+    counts = [(standing, tally.standings.get(standing, 0)) for standing in Standing if standing.outcome is not None]
+    total = sum(count for _, count in counts)
+    told = ", ".join(f"{standing.value} in {count:,}" for standing, count in counts if count)
     parts: list[Inline] = [f"of {counted(total, 'check')}: {told}"]
     if tally.last_not_met_at is not None:
         parts += ["; last not met ", Moment(tally.last_not_met_at)]
@@ -261,10 +266,10 @@ def _runs(runs: tuple[str, ...]) -> Words:
 
 
 def _measured_for(requirement: Requirement, by_name: dict[ControlName, ControlResult]) -> Words:
-    return joined_words(_one_measured(name, by_name.get(name)) for name in requirement.controls)
+    return joined_words((_one_measured(name, by_name.get(name)) for name in requirement.controls), " ")
 
 
 def _one_measured(name: ControlName, control: ControlResult | None) -> Words:
     if control is None or control.standing is Standing.NOT_ASKED:
-        return words(f"{name.value}: not asked")
-    return words(f"{name.value}: ", control_mark(control))
+        return words(Mark(outcome=None, word=f"{name.value}: not asked"))
+    return words(Mark(outcome=control.outcome, word=f"{name.value}: {control.standing.value}"))

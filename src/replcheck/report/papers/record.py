@@ -1,5 +1,6 @@
 """What was watched over a period, and what was not: the line of time, the copies, lag and recovery point."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
@@ -7,8 +8,8 @@ from replcheck.model.copy_times import Coverage, Stretch
 from replcheck.model.live import ClusterEvent, NodeState, Severity
 from replcheck.model.outcome import Outcome
 from replcheck.model.run import RunRecord
-from replcheck.model.spans import GAP_S
-from replcheck.model.units import format_duration
+from replcheck.model.spans import GAP_S, WatchSpan
+from replcheck.model.units import format_duration, format_percent
 from replcheck.report.divisions import Division, divisions
 from replcheck.report.history import PastRun, RunState
 from replcheck.report.paper import (
@@ -91,8 +92,9 @@ def copies_section(facts: PeriodFacts, zone: tzinfo | None) -> Section:
     )
     told = (
         f"There were certainly {counted(asked.proven, 'proven copy', 'proven copies')} or more, and"
-        f" {counted(asked.running, 'running one', 'running ones')} or more, {copies.share:.2f}% of the time, {source}."
-        f" Had all that is unknown been good, it would have been {copies.share_at_best:.2f}%."
+        f" {counted(asked.running, 'running one', 'running ones')} or more, {format_percent(copies.share)} of the time,"
+        f" {source}."
+        f" Had all that is unknown been good, it would have been {format_percent(copies.share_at_best)}."
     )
     shown = table(
         "Share of the time with enough proven copies",
@@ -121,14 +123,7 @@ def lag_section(facts: PeriodFacts, zone: tzinfo | None) -> Section:
     shown = table(
         "The worst of each time",
         columns("When", *names, "Recovery point", numeric=(*names, "Recovery point")),
-        (
-            (
-                words(part.word),
-                *(_worst_cell(curve, part) for curve in shown_curves),
-                _worst_cell(recovery, part, known_only=not _unknown_within(facts, part)),
-            )
-            for part in divisions(facts.since, facts.until, zone)
-        ),
+        _worst_rows(facts, [*shown_curves, recovery], divisions(facts.since, facts.until, zone)),
     )
     told = (
         "Lag is how old what a standby shows is. The age of the recovery point is how much would be lost if only the"
@@ -166,21 +161,35 @@ def _limit(word: str, seconds: float | None, kind: str) -> Iterable[Limit]:
     return () if seconds is None else (Limit(word=word, seconds=seconds, kind=kind),)
 
 
-def _worst_cell(curve: Curve, part: Division, *, known_only: bool = True) -> Words:
-    values = [
-        reading.seconds
-        for reading in curve.readings
-        if reading.seconds is not None and reading.ended_at >= part.begin and reading.began_at < part.end
-    ]
-    if not values:
-        return known(None)
-    return words(f"{format_duration(max(values))}{'' if known_only else ', at times unknown'}")
+def _worst_rows(facts: PeriodFacts, curves: Sequence[Curve], parts: Sequence[Division]) -> Iterable[tuple[Words, ...]]:
+    """Yield a row for each part; the last curve is the recovery point, which may be unknown at times."""
+    worst = [_worst_by_part(curve.readings, parts) for curve in curves]
+    ends = [part.end for part in parts]
+    unknown = {place for span in facts.watch_spans if span.recovery_unknown for place in _places(span, parts, ends)}
+    for place, part in enumerate(parts):
+        cells = [known(None if place not in own else format_duration(own[place])) for own in worst]
+        if place in unknown and place in worst[-1]:
+            cells[-1] = words(f"{format_duration(worst[-1][place])}, at times unknown")
+        yield words(part.word), *cells
 
 
-def _unknown_within(facts: PeriodFacts, part: Division) -> bool:
-    return any(
-        span.recovery_unknown and span.ended_at >= part.begin and span.began_at < part.end for span in facts.watch_spans
-    )
+def _worst_by_part(readings: Iterable[Reading], parts: Sequence[Division]) -> dict[int, float]:
+    """Return the worst known reading within each part, by the part's place; without those that have none."""
+    worst: dict[int, float] = {}
+    ends = [part.end for part in parts]
+    for reading in readings:
+        if reading.seconds is not None:
+            for place in _places(reading, parts, ends):
+                worst[place] = max(worst.get(place, 0.0), reading.seconds)
+    return worst
+
+
+def _places(time: Reading | WatchSpan, parts: Sequence[Division], ends: Sequence[datetime]) -> Iterable[int]:
+    """Yield the places of the parts that a time reaches into."""
+    for place in range(bisect_right(ends, time.began_at), len(parts)):
+        if parts[place].begin > time.ended_at:
+            return
+        yield place
 
 
 def _copies_row(part: Division, stretches: Sequence[Stretch]) -> tuple[Words, ...]:
@@ -193,7 +202,7 @@ def _copies_row(part: Division, stretches: Sequence[Stretch]) -> tuple[Words, ..
     seen = [stretch.proven for stretch, _ in inside if stretch.coverage is not Coverage.UNWATCHED]
     return (
         words(part.word),
-        *(words(f"{100 * share:.2f}%") for share in shares),
+        *(words(format_percent(100 * share)) for share in shares),
         known(min(seen) if seen else None),
     )
 
@@ -212,8 +221,8 @@ def _watched_words(facts: PeriodFacts) -> Iterable[Block]:
         yield Notice(outcome=Outcome.UNCHECKED, words=words(told))
         return
     apart = f" at most {format_duration(seen.longest_gap_s)} apart while it did" if seen.longest_gap_s else ""
-    told = f"Something watched {seen.share:.2f}% of the period: {seen.samples:,} samples,{apart or ' one alone'}."
-    yield Prose(words(told))
+    share = f"Something watched {format_percent(seen.share)} of the period"
+    yield Prose(words(f"{share}: {seen.samples:,} samples,{apart or ' one alone'}."))
     if seen.gaps:
         longest = max(seen.gaps, key=lambda gap: gap.seconds)
         many = "once" if len(seen.gaps) == 1 else f"{len(seen.gaps):,} times"

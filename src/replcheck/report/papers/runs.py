@@ -33,7 +33,7 @@ from replcheck.report.period_facts import PastDrill, PeriodFacts
 from replcheck.report.pictures.over_time import Limit, durations_over_time
 from replcheck.report.verdict import counted
 
-_GAPS_SHOWN = 10
+_GAPS_SHOWN = 5
 _FAILED_SHOWN = 100
 _DRILLS_SHOWN = 120
 _EVENTS_SHOWN = 150
@@ -220,10 +220,14 @@ def _recovery_time(result: DrillResult | None) -> Words:
 def _rows(result: DrillResult | None) -> Words:
     if result is None:
         return known(None)
-    proven = [layer for layer in result.layers if layer.name.compares_rows and layer.state is LayerState.PASSED]
-    if not proven:
-        return words("no")
-    return words("; ".join(f"{layer.name.value}, {layer.rows or 0:,} matched" for layer in proven))
+    ran = [layer for layer in result.layers if layer.name.compares_rows and layer.state is not LayerState.NOT_RUN]
+    told = [
+        f"{layer.name.value}, {layer.rows or 0:,} matched"
+        if layer.state is LayerState.PASSED
+        else f"{layer.name.value}: {layer.state.value}"
+        for layer in ran
+    ]
+    return words("; ".join(told) or "no")
 
 
 def _drill_tip(drill: PastDrill) -> str:

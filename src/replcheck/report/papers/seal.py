@@ -73,4 +73,4 @@ def _meaning(seal: PastSeal) -> Section:
         " of a backup: a drill to it does."
     )
     command = f"replcheck drill --target seal:{seal.seal_id}"
-    return Section(anchor="meaning", title="What it is for", blocks=(Prose(words(told)), Verbatim(command)))
+    return Section(anchor="meaning", title="What it is for", blocks=(Prose(words(told)), Verbatim((command,))))

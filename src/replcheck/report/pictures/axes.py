@@ -48,23 +48,33 @@ class TimeAxis:
 class AgeAxis:
     """A vertical axis of durations, logarithmic: a second and a day are both read from it."""
 
+    smallest_s: float
+    """The axis begins at or below it, but not below a tenth of a second."""
     largest_s: float
     top: float
     bottom: float
 
+    @property
+    def floor_s(self) -> float:
+        """Return the duration of the base line; what is shorter lies on it too."""
+        return max((age for age in _AGES_S if age <= self.smallest_s), default=_AGES_S[0])
+
+    @property
+    def ceiling_s(self) -> float:
+        """Return the duration of the upper edge."""
+        return max(self.largest_s, 10 * self.floor_s)
+
     def y(self, seconds: float) -> float:
-        """Return where a duration lies; a tenth of a second and less is the base line."""
-        floor = _AGES_S[0]
-        whole = math.log(max(self.largest_s, 10 * floor) / floor)
-        share = math.log(max(seconds, floor) / floor) / whole
+        """Return where a duration lies."""
+        share = math.log(max(seconds, self.floor_s) / self.floor_s) / math.log(self.ceiling_s / self.floor_s)
         return self.bottom - min(share, 1.0) * (self.bottom - self.top)
 
     def draw(self, canvas: Canvas, left: float, right: float) -> None:
         """Draw a line for each duration that people count in."""
         for age in _AGES_S:
-            if age <= max(self.largest_s, 10 * _AGES_S[0]):
+            if self.floor_s <= age <= self.ceiling_s:
                 canvas.line((left, self.y(age)), (right, self.y(age)), kind="grid")
-                word = f"≤{format_duration(age)}" if age == _AGES_S[0] else format_duration(age)
+                word = f"≤{format_duration(age)}" if age == self.floor_s else format_duration(age)
                 canvas.text(left - 6, self.y(age) + 4, word, kind="small", anchor="end")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from replcheck.model.copy_times import Coverage, Stretch
 from replcheck.model.outcome import Outcome
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_duration, format_percent
 from replcheck.report.pictures.axes import AgeAxis, TimeAxis
 from replcheck.report.pictures.drawing import Canvas, Drawing, Point, shortened
 
@@ -85,7 +85,7 @@ def lag_over_time(
     frame: Frame, lags: Sequence[Curve], recovery: Curve, limits: Sequence[Limit], *, name: str = "lag"
 ) -> Drawing:
     """Draw the worst lag of each node above, and the worst age of the recovery point below."""
-    canvas = Canvas(WIDTH, 372)
+    canvas = Canvas(WIDTH, 352)
     axis = frame.axis()
     _panel(canvas, frame, axis, "Lag of each standby, the worst of each moment", lags, (), top=30.0, bottom=150.0)
     own = (Curve(name="recovery point", readings=recovery.readings),)
@@ -101,8 +101,8 @@ def copies_over_time_drawn(
     frame: Frame, stretches: Sequence[Stretch], *, asked: int, most: int, name: str = "copies"
 ) -> Drawing:
     """Draw how many copies ran and were proven at each moment, beside how many were asked for."""
-    canvas = Canvas(WIDTH, 240)
-    axis, top, bottom = frame.axis(), 40.0, 190.0
+    canvas = Canvas(WIDTH, 232)
+    axis, top, bottom = frame.axis(), 46.0, 194.0
     most = max(most, asked, *(stretch.running for stretch in stretches), 1)
 
     def y(count: int) -> float:
@@ -127,7 +127,7 @@ def copies_over_time_drawn(
     )
     _draw_gaps(canvas, frame, axis, top, bottom)
     canvas.line((_LEFT, y(asked)), (_RIGHT, y(asked)), kind="limit")
-    canvas.text(_RIGHT, y(asked) - 4, f"{asked} asked for", kind="small", anchor="end")
+    _draw_keys(canvas, [("running", "curve one"), (f"{asked} proven asked for", "limit")], 30)
     canvas.text(_LEFT - 8, bottom + 28, "all times", kind="small", anchor="end")
     _coverage_legend(canvas)
     return canvas.finished(name=name, title="Copies over time", description=_copies_words(frame, stretches, asked))
@@ -170,16 +170,18 @@ def durations_over_time(
     frame: Frame, points: Sequence[tuple[datetime, float, Outcome, str]], limits: Sequence[Limit], *, name: str
 ) -> Drawing:
     """Draw one dot for each drill: when it began and how long the recovery took."""
-    canvas = Canvas(WIDTH, 210)
+    canvas = Canvas(WIDTH, 190)
     axis, top, bottom = frame.axis(), 26.0, 170.0
     largest = max([*(seconds for _, seconds, _, _ in points), *(limit.seconds for limit in limits), 1.0]) * 1.4
-    ages = AgeAxis(largest_s=largest, top=top, bottom=bottom)
+    smallest = min([*(seconds for _, seconds, _, _ in points), *(limit.seconds for limit in limits)])
+    ages = AgeAxis(smallest_s=smallest, largest_s=largest, top=top, bottom=bottom)
     ages.draw(canvas, _LEFT, _RIGHT)
     axis.draw(canvas, top, bottom)
     _draw_limits(canvas, ages, limits)
     for at, seconds, outcome, tip in points:
         canvas.dot(axis.x(at), ages.y(seconds), 4, kind=f"fill {outcome.value}", tip=tip)
     canvas.text(_LEFT, 14, "Recovery time of each drill", kind="small strong")
+    _draw_keys(canvas, _limit_keys(limits), 10)
     told = f"{len(points):,} drills" if len(points) != 1 else "1 drill"
     longest = f", the longest took {format_duration(max(s for _, s, _, _ in points))}" if points else ""
     limited = "".join(f"; {limit.word}: {format_duration(limit.seconds)}" for limit in limits)
@@ -228,11 +230,12 @@ def _panel(
 ) -> None:
     readings = [worst_readings(curve.readings, frame) for curve in curves]
     largest = max([*(value for own in readings for _, _, value in own), *(limit.seconds for limit in limits), 1.0])
-    ages = AgeAxis(largest_s=largest * 1.4, top=top, bottom=bottom)
+    smallest = min([*(value for own in readings for _, _, value in own), *(limit.seconds for limit in limits), largest])
+    ages = AgeAxis(smallest_s=smallest, largest_s=largest * 1.4, top=top, bottom=bottom)
     canvas.text(_LEFT, top - 14, title, kind="small strong")
     ages.draw(canvas, _LEFT, _RIGHT)
     axis.draw(canvas, top, bottom)
-    for number, (curve, own) in enumerate(zip(curves, readings, strict=True)):
+    for number, own in enumerate(readings):
         colour = _COLOURS[number % len(_COLOURS)]
         steps = [(began_at, ended_at, ages.y(value)) for began_at, ended_at, value in own]
         if len(curves) == 1:
@@ -240,19 +243,30 @@ def _panel(
                 x = axis.x(began_at)
                 canvas.rect(x, y, axis.x(ended_at) - x, bottom - y, kind=f"area {colour}")
         _draw_steps(canvas, axis, steps, kind=f"curve {colour}")
-        if len(curves) > 1:
-            x = _RIGHT - 110.0 * (len(curves) - number)
-            canvas.line((x, top - 18), (x + 20, top - 18), kind=f"curve {colour}")
-            canvas.text(x + 25, top - 14, shortened(curve.name, 13), kind="small")
     _draw_gaps(canvas, frame, axis, top, bottom)
     _draw_limits(canvas, ages, limits)
+    keys = [(shortened(curve.name, 13), f"curve {_COLOURS[n % len(_COLOURS)]}") for n, curve in enumerate(curves)]
+    _draw_keys(canvas, [*(keys if len(keys) > 1 else []), *_limit_keys(limits)], top - 18)
 
 
 def _draw_limits(canvas: Canvas, ages: AgeAxis, limits: Sequence[Limit]) -> None:
     for limit in limits:
         y = ages.y(limit.seconds)
         canvas.line((_LEFT, y), (_RIGHT, y), kind=limit.kind)
-        canvas.text(_RIGHT, y - 4, f"{limit.word} {format_duration(limit.seconds)}", kind="small", anchor="end")
+
+
+def _limit_keys(limits: Sequence[Limit]) -> list[tuple[str, str]]:
+    return [(f"{limit.word} {format_duration(limit.seconds)}", limit.kind) for limit in limits]
+
+
+def _draw_keys(canvas: Canvas, keys: Sequence[tuple[str, str]], y: float) -> None:
+    """Draw what lines mean, from the right edge to the left."""
+    x = _RIGHT
+    for word, kind in reversed(keys):
+        x -= 6.3 * len(word)
+        canvas.text(x, y + 4, word, kind="small")
+        canvas.line((x - 26, y), (x - 6, y), kind=kind)
+        x -= 44
 
 
 def _draw_steps(
@@ -318,8 +332,6 @@ def _coverage_legend(canvas: Canvas) -> None:
         canvas.rect(x, 6, 10, 10, kind=_COVERAGE_KINDS.get(coverage, "gap"))
         canvas.text(x + 14, 15, word, kind="small")
         x += 30 + 5.9 * len(word)
-    canvas.line((x, 11), (x + 20, 11), kind="curve one")
-    canvas.text(x + 25, 15, "running", kind="small")
 
 
 def _worst_words(curve: Curve) -> str:
@@ -332,7 +344,7 @@ def _copies_words(frame: Frame, stretches: Sequence[Stretch], asked: int) -> str
     told = []
     for coverage, word in _COVERAGE_WORDS.items():
         spent = sum(stretch.seconds for stretch in stretches if stretch.coverage is coverage)
-        told.append(f"{word} {100 * spent / whole:.2f}% of the time")
+        told.append(f"{word} {format_percent(100 * spent / whole)} of the time")
     return f"{asked} proven copies were asked for: {', '.join(told)}. {_gap_words(frame)}"
 
 
