@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+PROGRAM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
 _WAIT_S = 60.0
 
 
@@ -146,7 +148,7 @@ def running() -> Iterator[Browser]:
         back, write_back = os.pipe()
         # The browser reads commands from descriptor 3 and answers on 4.
         process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{read_to} 4>&{write_back}', *_words(home)],
+            ["bash", "-c", f'exec "$0" "$@" 3<&{read_to} 4>&{write_back}', *_words(home)],
             pass_fds=(read_to, write_back),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

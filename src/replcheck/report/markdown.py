@@ -149,7 +149,8 @@ def _inline(part: Inline, style: Style) -> str:
         case Moment():
             return style.time(part.at)
         case Link():
-            return f"[{escaped(part.text)}](#{part.section})"
+            # Every reader of Markdown makes the addresses of headings in a way of its own.
+            return escaped(part.text)
 
 
 def _mark(mark: Mark, style: Style, *, upper: bool = False) -> str:

@@ -57,8 +57,8 @@ def _outcome(outcome: Outcome | None) -> str:
     return outcome.value if outcome else _NO_OUTCOME
 
 
-def _sign(outcome: Outcome | None) -> str:
-    return Style().sign(outcome) if outcome else "–"
+def _sign(outcome: Outcome) -> str:
+    return Style().sign(outcome)
 
 
 def _svg(drawing: Drawing) -> Markup:

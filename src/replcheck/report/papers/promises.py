@@ -266,7 +266,7 @@ def _runs(runs: tuple[str, ...]) -> Words:
 
 
 def _measured_for(requirement: Requirement, by_name: dict[ControlName, ControlResult]) -> Words:
-    return joined_words((_one_measured(name, by_name.get(name)) for name in requirement.controls), " ")
+    return joined_words((_one_measured(name, by_name.get(name)) for name in requirement.controls), "; ")
 
 
 def _one_measured(name: ControlName, control: ControlResult | None) -> Words:
