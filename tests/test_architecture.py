@@ -23,6 +23,7 @@ HOMES = {
     "sqlalchemy": {"store"},
     "pydantic": {"config"},
     "tomlkit": {"config"},
+    "prometheus_client": {"report"},
     "subprocess": {"postgres"},
     "sqlglot": {"postgres"},
     "securesystemslib": {"evidence"},

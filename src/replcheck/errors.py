@@ -9,6 +9,7 @@ No message may hold a row's value, a password or a connection string.
       ConfigurationError    the file is missing, malformed or says something impossible
       NodeError             one node cannot be used; carries its name
         NodeUnreachable       nothing answers at the address
+          NodeStarting          a server is there, and starts, stops or recovers
         AuthenticationRefused the server turned the role away
         NodeUnfit             it answers, but no proof can be had through it (role, version, pooler, privilege)
         ConnectionsExhausted  too few free connections for the lanes
@@ -57,6 +58,10 @@ class NodeError(ReplcheckError):
 
 class NodeUnreachable(NodeError):
     """Nothing answers at the node's address."""
+
+
+class NodeStarting(NodeUnreachable):
+    """A server is there and accepts no connections: it is starting, stopping or recovering."""
 
 
 class AuthenticationRefused(NodeError):

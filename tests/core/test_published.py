@@ -36,7 +36,7 @@ def test_every_schema_is_one(name):
 def test_every_file_is_published():
     files = {path.name.removesuffix(".schema.json") for path in ROOT.glob("src/replcheck/report/schemas/*.json")}
     assert files
-    assert set(schema_names()) == files | {"config", "events"}
+    assert set(schema_names()) == files | {"config", "events", "cluster_events"}
     assert set(schema_titles()) == set(schema_names())
 
 

@@ -146,7 +146,7 @@ class Facts:
         looks = [
             _span_of(node, at)
             for node in (self.view.nodes if self.view else ())
-            if node.node not in seen or seen[node.node] < at
+            if node.node not in seen or seen[node.node] <= at
         ]
         return (*self.spans, *looks)
 

@@ -16,6 +16,7 @@ from replcheck.cli.report import report
 from replcheck.cli.schema import schema
 from replcheck.cli.seal import seal
 from replcheck.cli.selftest import selftest
+from replcheck.cli.watch import watch
 
 _EPILOG = (
     "Exit status: 0 proven (consistent), 1 partial (inconclusive), 2 refuted (diverged), 3 unchecked, and every error."
@@ -64,6 +65,7 @@ app.command(short_help="Fix what the primary holds, so that a restore can be com
     seal
 )
 app.command(short_help="Prove that a backup restores, with the right rows.", epilog=_DRILL_EPILOG)(drill)
+app.command(short_help="Watch a cluster live, and record what happens to it.")(watch)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)

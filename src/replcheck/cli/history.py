@@ -63,6 +63,27 @@ def history(
 
 
 @history_app.command()
+def events(
+    context: typer.Context,
+    config: Config = None,
+    store: Store = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many events.")] = 50,
+    since: Annotated[
+        str | None, typer.Option(metavar="DURATION|DATE", help="What happened so long ago at most, or since then.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DURATION|DATE", help="What happened longer ago, or before then.")
+    ] = None,
+    format: FormatOption = Format.HUMAN,  # noqa: A002 - the option's name
+) -> None:
+    """List what happened to the cluster while it was watched, newest first."""
+    from replcheck.cli.history_run import show_events
+
+    outer_config, outer_store = context.obj or (None, None)
+    raise typer.Exit(int(show_events(config or outer_config, store or outer_store, since, until, limit, format)))
+
+
+@history_app.command()
 def show(
     context: typer.Context,
     run: Annotated[

@@ -13,9 +13,10 @@ from replcheck.cli.options import Format
 from replcheck.cli.output import Draw, deliver, page
 from replcheck.cli.stored import Source, find_source
 from replcheck.model.outcome import ExitStatus, Outcome
+from replcheck.report.cluster_events import cluster_events_json, print_cluster_events
 from replcheck.report.history import history_json, print_history, print_run, run_json
 from replcheck.report.style import Style
-from replcheck.runs.history import find_run, list_runs, moment_of
+from replcheck.runs.history import find_run, list_events, list_runs, moment_of
 from replcheck.store import RunFilter
 
 
@@ -47,6 +48,30 @@ def list_history(config: Path | None, store: Path | None, listed: Listed, form: 
     for run_id in found.damaged:
         Display(quiet=True).note(f"warning: the record of run {run_id} is damaged and left out")
     return ExitStatus.UNCHECKED if found.damaged else status
+
+
+def show_events(
+    config: Path | None, store: Path | None, since: str | None, until: str | None, limit: int, form: Format
+) -> ExitStatus:
+    """Print what happened while the cluster was watched; with a history named alone, of all clusters in it."""
+    source, now = find_source(config, store), datetime.now(UTC)
+    found, damaged = list_events(
+        source.store,
+        source.configuration.cluster if source.configuration else None,
+        since=moment_of(since, flag="--since", now=now, zone=source.zone) if since else None,
+        until=moment_of(until, flag="--until", now=now, zone=source.zone) if until else None,
+        limit=limit,
+    )
+
+    def draw(console: Console, style: Style) -> None:
+        print_cluster_events(found, console, style)
+
+    text = cluster_events_json(found, store=str(source.store))
+    status = _printed(text if form is Format.JSON else draw, source)
+    if damaged:
+        Display(quiet=True).note(f"warning: {damaged} events are damaged and left out")
+        return ExitStatus.UNCHECKED
+    return status
 
 
 def show_run(config: Path | None, store: Path | None, name: str, form: Format) -> ExitStatus:

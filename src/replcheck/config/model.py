@@ -230,6 +230,30 @@ class Drill(Section):
     """Read-only boolean expressions that must hold on what was restored; a name may begin with `database.`."""
 
 
+class Watch(Section):
+    """How the cluster is watched, beside what the policy asks."""
+
+    interval: Duration = Field(default=1.0, ge=0.1, le=60)
+    """How often every node is asked."""
+    max_lag: Size | None = Field(default=None, examples=["64MB"])
+    """WAL that a standby may have yet to replay before it is an event; left out, any amount."""
+    max_lag_time: Duration = Field(default=60.0, ge=1)
+    """How old what a standby shows may be before it is an event, its `recovery_min_apply_delay` aside."""
+    scrub: Duration | None = Field(default=None, ge=60, examples=["7d"])
+    """In which time everything is proven over and over at a gentle pace; left out, it is not."""
+
+
+class History(Section):
+    """How long the history keeps what lies beside the records; those of runs are never dropped."""
+
+    keep_samples: Duration = Field(default=400 * 86400.0, ge=86400, examples=["400d"])
+    """What was seen of the nodes, second by second at first, then by the minute, then by the hour."""
+    keep_events: Duration = Field(default=2200 * 86400.0, ge=86400, examples=["2200d"])
+    """What happened to the cluster."""
+    keep_details: Duration = Field(default=400 * 86400.0, ge=86400, examples=["400d"])
+    """Verdicts of single relations and alignments, which the results of audits hold as well."""
+
+
 class Control(Section):
     """One claim; `warn` is the limit from which it is at risk."""
 
@@ -397,6 +421,8 @@ class Configuration(Section):
     """Where backups lie, by name."""
     drill: Drill = Drill()
     seal: Seal = Seal()
+    watch: Watch = Watch()
+    history: History = History()
     policy: Policy = Policy()
     waivers: dict[str, Waiver] = {}
     """Controls that are excused, by name."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 
+from replcheck.model.live import ClusterView
 from replcheck.model.outcome import Outcome, worst
 
 
@@ -73,7 +74,7 @@ class Measure:
     """One number that a control rests on, beside the limits set for it."""
 
     name: str
-    """Words of lower case joined by underscores, without the unit: `proof_age`."""
+    """Words in lower case joined by underscores, without the unit; with `subject` it is unique in its control."""
     unit: Unit
     value: float | None
     """None where it could not be measured."""
@@ -165,12 +166,10 @@ class CheckResult:
     tool_version: str
     controls: tuple[ControlResult, ...]
     """One for each name, in their order, also those that nobody asked for."""
-    looked_at: datetime | None
-    """When the nodes were last seen, by this check or by what watches them; None where they never were."""
+    view: ClusterView | None = None
+    """The nodes as they were last seen; None where they never were, or too long ago."""
     fresh: bool = True
     """Whether this check looked at the nodes itself; False where it answers from the history alone."""
-    silent: tuple[str, ...] = ()
-    """Nodes that did not answer this check's own look, with the reason: `db2: timeout`."""
     due: tuple[DueRun, ...] = ()
     notes: tuple[str, ...] = ()
     """What else whoever reads the result has to know: a clock that was moved back, a budget that ended."""

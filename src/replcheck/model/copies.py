@@ -35,6 +35,9 @@ class AuditProof:
     timeline: int | None
     level: str
     outcome_summary: str = ""
+    scope_digest: str = ""
+    """Of what the user asked for, so that what was left out on purpose can be known again; empty where the audit did
+    not come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ def _by_node(spans: Iterable[NodeSpan]) -> dict[str, list[NodeSpan]]:
 def _replica(
     node: str, moment: datetime, proofs: Sequence[AuditProof], spans: Sequence[NodeSpan], max_age_s: float
 ) -> CopyStanding:
-    gone = bool(spans) and not spans[-1].state.is_running_copy and _seconds(moment, spans[-1].ended_at) <= GAP_S
+    gone = _is_gone(spans[-1], moment) if spans else False
     own = [proof for proof in proofs if proof.node == node]
     diverged = _is_diverged(own)
     last = max((proof for proof in own if proof.whole), key=lambda proof: proof.finished_at, default=None)
@@ -92,7 +95,13 @@ def _replica(
         return CopyStanding(node=node, proven=False, proof=None, age_s=None, reason=reason, refuted=diverged or gone)
     age_s = _seconds(moment, last.proven_at)
     reason = _doubt(last, age_s, max_age_s, diverged=diverged) or _interruption(last, moment, spans)
-    return CopyStanding(node=node, proven=not reason, proof=last, age_s=age_s, reason=reason, refuted=diverged or gone)
+    refuted = bool(reason) and (diverged or gone)
+    return CopyStanding(node=node, proven=not reason, proof=last, age_s=age_s, reason=reason, refuted=refuted)
+
+
+def _is_gone(newest: NodeSpan, moment: datetime) -> bool:
+    seen = newest.state is not NodeState.UNSURE and _seconds(moment, newest.ended_at) <= GAP_S
+    return seen and not newest.state.is_running_copy
 
 
 def _is_diverged(own: Iterable[AuditProof]) -> bool:

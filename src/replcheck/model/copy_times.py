@@ -18,6 +18,7 @@ from replcheck.model.outcome import Verdict
 from replcheck.model.spans import GAP_S, NodeSpan
 
 _GAP = timedelta(seconds=GAP_S)
+_TELLING = frozenset(NodeState) - {NodeState.UNSURE}
 
 
 class Coverage(Enum):
@@ -133,13 +134,25 @@ class _Times:
 class _Life:
     """One node over all times."""
 
-    seen: _Times
+    watched: _Times
+    known: _Times
+    """Times in which a look at it told what it is."""
     running: _Times
     proven: _Times
     diverged: _Times
+    ruling: _Times
+    """Times in which it was the primary, which is held against nobody."""
+
+    @property
+    def _all(self) -> tuple[_Times, ...]:
+        return (self.watched, self.known, self.running, self.proven, self.diverged, self.ruling)
+
+    def is_refuted(self, moment: datetime) -> bool:
+        """Return whether an audit speaks against it."""
+        return self.diverged.holds(moment) and not self.ruling.holds(moment)
 
     def changes(self) -> Iterator[datetime]:
-        for times in (self.seen, self.running, self.proven, self.diverged):
+        for times in self._all:
             yield from times.begins
             yield from times.ends
 
@@ -168,20 +181,25 @@ def _life(
     ]
     own = [(began_at, ended_at) for _, began_at, ended_at in replicas[node]]
     return _Life(
-        seen=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, NodeState)),
+        watched=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, frozenset(NodeState))),
+        known=_Times.of((run.began_at, run.ended_at) for run in _lasting(spans, _TELLING)),
         running=_Times.of((run.began_at, run.ended_at) for run in (*streams, *ruling)),
         proven=_Times.of([*own, *agreeing]),
         diverged=_Times.of(_diverged_times(node, proofs)),
+        ruling=_Times.of((run.began_at, run.ended_at) for run in ruling),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Spans of one node without a gap between them, all of them of wanted states."""
+    """Spans of one node without a gap between them, all of wanted states and of one cluster."""
 
     began_at: datetime
     ended_at: datetime
-    identifiers: frozenset[str]
+    identifier: str | None
+    """Of the system; None where it was never seen. It is the same in all of them."""
+    gap_s: float
+    """How long before it the sample before it was, as far as there was one."""
 
 
 def _lasting(spans: Sequence[NodeSpan], states: Container[NodeState]) -> list[_Run]:
@@ -195,17 +213,25 @@ def _lasting(spans: Sequence[NodeSpan], states: Container[NodeState]) -> list[_R
         lasts = later is not None and later.began_at - span.ended_at <= _GAP and later.longest_gap_s <= GAP_S
         ended_at = max(span.ended_at, later.began_at) if lasts else span.ended_at
         if span.state in states:
-            known = frozenset({span.system_identifier} if span.system_identifier is not None else ())
-            before = runs.pop() if joins else _Run(span.began_at, ended_at, known)
-            runs.append(_Run(before.began_at, max(before.ended_at, ended_at), before.identifiers | known))
+            begun = _Run(span.began_at, ended_at, span.system_identifier, span.longest_gap_s)
+            before = runs.pop() if joins and _same_cluster(runs[-1], begun) else begun
+            identifier = before.identifier or begun.identifier
+            runs.append(replace(before, ended_at=max(before.ended_at, ended_at), identifier=identifier))
         joins = lasts and span.state in states
     return runs
+
+
+def _same_cluster(one: _Run, other: _Run) -> bool:
+    return None in {one.identifier, other.identifier} or one.identifier == other.identifier
 
 
 def _around(moment: datetime, runs: Sequence[_Run], identifier: str) -> tuple[datetime, datetime] | None:
     """Return the run that shows a node from a moment on, or from at most `GAP_S` later; None where none does."""
     place = bisect_left([run.ended_at for run in runs], moment)
-    if place == len(runs) or runs[place].began_at - moment > _GAP or not runs[place].identifiers <= {identifier}:
+    if place == len(runs) or runs[place].identifier not in {None, identifier}:
+        return None
+    late = runs[place].began_at >= moment
+    if late and (runs[place].began_at - moment > _GAP or runs[place].gap_s > GAP_S):
         return None
     return runs[place].began_at, runs[place].ended_at
 
@@ -243,23 +269,19 @@ def _diverged_times(node: str, proofs: Iterable[AuditProof]) -> Iterator[tuple[d
 
 def _stretch(began_at: datetime, ended_at: datetime, lives: Sequence[_Life], asked: CopiesAsked) -> Stretch:
     middle = began_at + (ended_at - began_at) / 2
-    seen = [life.seen.holds(middle) for life in lives]
-    running = [life.running.holds(middle) for life in lives]
+    running = sum(life.running.holds(middle) for life in lives)
     proven = sum(life.proven.holds(middle) for life in lives)
-    may_run = sum(runs or not seen_ for runs, seen_ in zip(running, seen, strict=True))
-    may_be_proven = sum(
-        (runs or not seen_) and not life.diverged.holds(middle)
-        for life, runs, seen_ in zip(lives, running, seen, strict=True)
-    )
-    if not any(seen):
+    may_run = [life for life in lives if life.running.holds(middle) or not life.known.holds(middle)]
+    may_be_proven = [life for life in may_run if not life.is_refuted(middle)]
+    if not any(life.watched.holds(middle) for life in lives):
         coverage = Coverage.UNWATCHED
-    elif sum(running) >= asked.running and proven >= asked.proven:
+    elif running >= asked.running and proven >= asked.proven:
         coverage = Coverage.ENOUGH
-    elif may_run < asked.running or may_be_proven < asked.proven:
+    elif len(may_run) < asked.running or len(may_be_proven) < asked.proven:
         coverage = Coverage.SHORT
     else:
         coverage = Coverage.UNPROVEN
-    return Stretch(began_at=began_at, ended_at=ended_at, coverage=coverage, running=sum(running), proven=proven)
+    return Stretch(began_at=began_at, ended_at=ended_at, coverage=coverage, running=running, proven=proven)
 
 
 def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:

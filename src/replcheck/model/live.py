@@ -25,6 +25,8 @@ class Sender:
     sent_lsn: Lsn | None
     flushed_lsn: Lsn | None
     replayed_lsn: Lsn | None
+    logical: bool | None = None
+    """Whether it decodes changes for a subscriber; None where it uses no slot, as a standby may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,19 @@ class Archiver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WalMark:
+    """How far a primary had written at a moment: all that was committed by then lies before `lsn`."""
+
+    at: datetime
+    """By the clock of who watches."""
+    lsn: Lsn
+    next_xid: int | None = None
+    """The first transaction id not yet given out, with its epoch; None where unknown."""
+    idle: bool = False
+    """Whether no transaction with an id was in progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAnswer:
     """What one node told in one sample."""
 
@@ -109,6 +124,21 @@ class NodeAnswer:
     """Queries that recovery cancelled, over all databases."""
     wal_segment_size: int
     """Bytes of one WAL file."""
+    own_port: int = 0
+    """The port in the server's configuration; with the identifier and the time of its start it tells servers apart."""
+    cluster_name: str = ""
+    """What the server calls itself, and hence its receiver, unless told otherwise."""
+    next_xid: int | None = None
+    """Of a primary: the first transaction id not yet given out; None for a standby."""
+    oldest_xid: int | None = None
+    """Of a primary: the oldest transaction id still in progress; `next_xid` where none is."""
+    promoted_lsn: Lsn | None = None
+    """Of a primary that replayed WAL since it started: where that ended; None after a start without recovery."""
+    earlier: tuple[WalMark, ...] = ()
+    """Of a primary, in the first answer of a connection: positions of the past that its files still tell."""
+    oldest_wal: Lsn | None = None
+    """In the first answer of a connection: where the oldest WAL file that the node still has begins. A copy made anew
+    has none from before it was made."""
 
 
 class SilenceCode(Enum):
@@ -162,6 +192,9 @@ class NodeState(Enum):
     """It is on another branch of history than the primary: an old primary, or a standby that was left behind."""
     FOREIGN = "foreign"
     """It has another system identifier."""
+    UNSURE = "unsure"
+    """It is there, and what it is may not be seen: it refuses the role, the role lacks a privilege, or the same server
+    answers under another name too. Neither good nor bad."""
 
     @property
     def is_running_copy(self) -> bool:
@@ -238,6 +271,14 @@ class ClusterView:
     nodes: tuple[NodeView, ...]
     recovery_point: RecoveryPoint
     split_brain: bool = False
+    last_primary: str | None = None
+    """The primary that was known last, silent or not."""
+    timeline: int | None = None
+    """The newest timeline that a primary was on."""
+    former_primaries: tuple[str, ...] = ()
+    """Nodes that were taken over from and have not rejoined."""
+    proven_copies: int | None = None
+    """How many copies are proven, the primary included; None where no proofs were given."""
 
     @property
     def running_copies(self) -> int:
@@ -254,6 +295,7 @@ class EventKind(Enum):
     PRIMARY_LOST = "primary lost"
     STANDBY_LOST = "standby lost"
     STANDBY_DETACHED = "standby detached"
+    OUT_OF_SIGHT = "node out of sight"
     NODE_BACK = "node back"
     PROMOTED = "promoted"
     SWITCHED_OVER = "switched over"

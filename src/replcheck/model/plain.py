@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from functools import cache
 
@@ -35,6 +35,8 @@ def to_plain(value: object) -> Plain:
             return value
         case datetime():
             return utc_text(value)
+        case date():
+            return value.isoformat()
         case Mapping():
             return {str(key): to_plain(item) for key, item in value.items()}
         case list() | tuple():

@@ -6,7 +6,7 @@ verdict may rest on it. Keys that a type does not know are passed over: newer ve
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -48,6 +48,8 @@ def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "pattern": "^[0-9A-F]+/[0-9A-F]+$"}
     if kind is datetime:
         return {"type": "string", "format": "date-time"}
+    if kind is date:
+        return {"type": "string", "format": "date"}
     if get_origin(kind) in (Union, UnionType):
         return _either([json_schema(part, definitions) for part in get_args(kind)])
     if get_origin(kind) is tuple:
@@ -194,7 +196,7 @@ def _is_required(field: Field[Any]) -> bool:
 
 
 def _word_reader(kind: Any) -> _Reader:
-    made: Callable[[str], object] = {datetime: _moment, Lsn: Lsn.parse}.get(kind) or _words_of(kind).__getitem__
+    made = _MADE.get(kind) or _words_of(kind).__getitem__
 
     def read(value: object) -> object:
         if isinstance(value, str):
@@ -216,6 +218,9 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without its offset")
     return moment
+
+
+_MADE: Mapping[type, Callable[[str], object]] = {datetime: _moment, date: date.fromisoformat, Lsn: Lsn.parse}
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ joined keeps the worst of both, and nothing is joined over a time in which nothi
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from replcheck.model.live import ClusterView, NodeView
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
@@ -94,26 +94,15 @@ def joinable(earlier: AnySpan, later: AnySpan) -> bool:
 
 def joined(earlier: AnySpan, later: AnySpan) -> AnySpan:
     """Return one span in place of two that are `joinable`, with the worst of both."""
-    gap = max(earlier.longest_gap_s, later.longest_gap_s, _distance_s(earlier, later))
-    samples = earlier.samples + later.samples
-    if isinstance(earlier, NodeSpan) and isinstance(later, NodeSpan):
-        return replace(
-            earlier,
-            ended_at=later.ended_at,
-            samples=samples,
-            longest_gap_s=gap,
-            max_lag_bytes=_worst(earlier.max_lag_bytes, later.max_lag_bytes),
-            max_lag_s=_worst(earlier.max_lag_s, later.max_lag_s),
-        )
-    assert isinstance(earlier, WatchSpan)  # noqa: S101 - there are two kinds
-    assert isinstance(later, WatchSpan)  # noqa: S101
-    return replace(
-        earlier,
-        ended_at=later.ended_at,
-        samples=samples,
-        longest_gap_s=gap,
-        max_recovery_age_s=_worst(earlier.max_recovery_age_s, later.max_recovery_age_s),
-    )
+    changes: dict[str, Any] = {
+        "ended_at": later.ended_at,
+        "samples": earlier.samples + later.samples,
+        "longest_gap_s": max(earlier.longest_gap_s, later.longest_gap_s, _distance_s(earlier, later)),
+    }
+    for worst in ("max_lag_bytes", "max_lag_s", "max_recovery_age_s"):
+        if hasattr(earlier, worst):
+            changes[worst] = _worst(getattr(earlier, worst), getattr(later, worst))
+    return replace(earlier, **changes)
 
 
 def thinned(spans: Sequence[AnySpan], resolution_s: float) -> list[AnySpan]:
@@ -130,6 +119,12 @@ def thinned(spans: Sequence[AnySpan], resolution_s: float) -> list[AnySpan]:
 def watched_until(spans: Iterable[AnySpan]) -> datetime | None:
     """Return when the newest of some spans ended; None where there is none."""
     return max((span.ended_at for span in spans), default=None)
+
+
+def latest_spans(view: ClusterView) -> tuple[NodeSpan, ...]:
+    """Return a span of the one moment of a view for each of its nodes that was ever seen."""
+    samples = [_sample_of(node, view.at, None) for node in view.nodes]
+    return tuple(sample for sample in samples if sample is not None)
 
 
 def _sample_of(node: NodeView, at: datetime, before: NodeSpan | None) -> NodeSpan | None:
@@ -178,10 +173,7 @@ def _state(span: NodeSpan | WatchSpan) -> tuple[object, ...]:
     return (span.node, span.state, *history, span.replay_paused, span.checksum_failures, span.data_checksums)
 
 
-_Number = TypeVar("_Number", int, float)
-
-
-def _worst(one: _Number | None, other: _Number | None) -> _Number | None:
+def _worst(one: float | None, other: float | None) -> float | None:
     return max((value for value in (one, other) if value is not None), default=None)
 
 

@@ -24,3 +24,18 @@ class Lsn(int):
         return f"{self >> 32:X}/{self & 0xFFFFFFFF:X}"
 
     __repr__ = __str__
+
+
+def file_end(name: str, segment_size: int) -> Lsn | None:
+    """Return where a WAL file of that name ends; None for other files of the archive (PostgreSQL, xlog_internal.h).
+
+    >>> file_end("000000010000000000000002", 16 << 20), file_end("00000002.history", 16 << 20)
+    (0/3000000, None)
+    """
+    if len(name) != 24:
+        return None
+    try:
+        log, number = int(name[8:16], 16), int(name[16:], 16)
+    except ValueError:
+        return None
+    return Lsn((log << 32) + (number + 1) * segment_size)

@@ -14,6 +14,7 @@ from replcheck.errors import (
     DatabaseMissing,
     NodeError,
     NodeLost,
+    NodeStarting,
     NodeUnreachable,
     StatementCancelled,
     StatementFailed,
@@ -103,7 +104,7 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
             f'node "{node}" at {address} has no such database', node=node, hint="Name one with dbname=."
         )
     if state == "57P03" or _says(text, "starting up", "shutting down", "recovery mode", "not accepting connections"):
-        return NodeUnreachable(
+        return NodeStarting(
             f'node "{node}" at {address} is not accepting connections (it is starting, stopping or recovering)',
             node=node,
             hint="Wait until the server is up, or look at its log.",

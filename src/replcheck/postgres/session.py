@@ -16,7 +16,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.abc import AdaptContext
 
-from replcheck.errors import NodeError, NodeUnfit
+from replcheck.errors import NodeError, NodeUnfit, StatementFailed
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
 from replcheck.postgres.connecting import connect
@@ -141,6 +141,12 @@ class Session:
         return self._connection.info.hostaddr
 
     @property
+    def socket_directory(self) -> str:
+        """Return the directory of the Unix socket that the connection goes through, empty over TCP."""
+        host = self._connection.info.host
+        return host if host.startswith(("/", "@")) else ""
+
+    @property
     def alive(self) -> bool:
         """Return whether the connection was usable when it was last used."""
         return not self._connection.closed
@@ -157,6 +163,17 @@ class Session:
             return await cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             raise self._translated(error) from error
+
+    async def fetch_again(self, statement: LiteralString) -> Row:
+        """Run a statement of one row that is run over and over on this session: the server prepares it once."""
+        try:
+            cursor = await self._connection.execute(statement, prepare=True)
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        if row is None:
+            raise StatementFailed(f'node "{self.node}" returned no row', node=self.node, sqlstate="")
+        return row
 
     async def fetch_batch(self, batches: Sequence[Batch]) -> list[Row]:
         """Run several statements in one round trip and return the first row of each that returns rows.

@@ -12,12 +12,15 @@ from replcheck import events
 from replcheck.config.schema import configuration_schema
 from replcheck.errors import UsageError
 from replcheck.events import Event
+from replcheck.model.live import ClusterEvent
 from replcheck.model.plain import snake_case
 from replcheck.model.shape import properties_schema
+from replcheck.report.cluster_events import cluster_events_schema
 
 _SUFFIX = ".schema.json"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _GENERATED = {
+    "cluster_events": "what happened to watched clusters, as history events tells it",
     "config": "the configuration file",
     "events": "a line of --events",
 }
@@ -40,14 +43,23 @@ def schema_text(name: str) -> str:
         return files[name].rstrip("\n") + "\n"
     if name not in _GENERATED:
         raise UsageError("there is no schema of this name", hint=f"There are: {', '.join(schema_names())}.")
-    made = configuration_schema() if name == "config" else events_schema()
-    return json.dumps(made, indent=2) + "\n"
+    return json.dumps(_generated(name), indent=2) + "\n"
+
+
+def _generated(name: str) -> dict[str, Any]:
+    match name:
+        case "config":
+            return configuration_schema()
+        case "cluster_events":
+            return {"$schema": _DIALECT, **cluster_events_schema()}
+        case _:
+            return events_schema()
 
 
 def events_schema() -> dict[str, Any]:
     """Return the schema of one line of an event stream: any of the events that there are."""
     definitions: dict[str, Any] = {}
-    choices = [_event_schema(kind, definitions) for kind in _event_kinds()]
+    choices = [_event_schema(kind, definitions) for kind in (*_event_kinds(), ClusterEvent)]
     return {
         "$schema": _DIALECT,
         "title": "replcheck event",
@@ -62,7 +74,7 @@ def _event_kinds() -> Iterator[type[Event]]:
     return (kind for kind in kinds if kind is not Event)
 
 
-def _event_schema(kind: type[Event], definitions: dict[str, Any]) -> dict[str, Any]:
+def _event_schema(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     properties = {"event": {"const": snake_case(kind.__name__)}, **properties_schema(kind, definitions)}
     return {
         "title": kind.__name__,

@@ -19,6 +19,7 @@ from replcheck.errors import (
     ConnectionsExhausted,
     DatabaseMissing,
     NodeError,
+    NodeStarting,
     NodeUnfit,
     NodeUnreachable,
     UsageError,
@@ -40,6 +41,7 @@ _MOST_TRIES = 20
 _LIMITS = Limits(statement_s=30.0, transaction_s=30.0)
 _CODES: dict[type[NodeError], str] = {
     NodeUnreachable: "unreachable",
+    NodeStarting: "unreachable",
     AuthenticationRefused: "refused",
     ConnectionsExhausted: "connections",
     DatabaseMissing: "no_database",

@@ -17,6 +17,7 @@ from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
+from replcheck.report.cluster_events import PastEvent
 from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
 from replcheck.report.period import Period, PeriodTally
@@ -24,14 +25,15 @@ from replcheck.report.reading import audit_result
 from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
 from replcheck.runs.lock import is_held, lock_file
-from replcheck.store import HistoryReader, RunFilter, open_reader
+from replcheck.store import HistoryReader, RunFilter, open_live_reader, open_reader
 
 LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
+SCRUB = "scrub"
 _LISTED = 'The runs are listed by "replcheck history".'
-_LOCKED = (AUDIT, DRILL, SEAL)
+_LOCKED = (AUDIT, DRILL, SEAL, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
@@ -94,7 +96,7 @@ def summarize(
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
-    with_end = RunFilter(since=since, until=end, kind=AUDIT, cluster=cluster)
+    with_end = RunFilter(since=since, until=end, kinds=frozenset({AUDIT, SCRUB}), cluster=cluster)
     open_runs = []
     for run, document in reader.walk(with_end):
         if not isinstance(run, RunRecord):
@@ -104,6 +106,20 @@ def summarize(
     for past in with_states(reader, open_runs):
         tally.add_unended(past)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
+
+
+def list_events(
+    store: Path, cluster: str | None, *, since: datetime | None, until: datetime | None, limit: int | None
+) -> tuple[list[PastEvent], int]:
+    """Return what happened to a cluster, or to all of a history, newest first, and how many events are damaged."""
+    reader = open_live_reader(store)
+    clusters = (cluster,) if cluster is not None else reader.clusters()
+    found = [
+        PastEvent(cluster=name, event=event)
+        for name in clusters
+        for event in reader.events(name, since=since, until=until, limit=limit)
+    ]
+    return sorted(found, key=lambda past: past.event.at, reverse=True)[:limit], reader.damaged_rows
 
 
 def moment_of(text: str, *, flag: str, now: datetime, zone: tzinfo | None) -> datetime:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from replcheck.model.audit import AuditResult
 from replcheck.model.copies import AuditProof
+from replcheck.runs.request import extent_of
 
 if TYPE_CHECKING:
     from replcheck.store import AuditParts
@@ -35,6 +36,7 @@ def proofs_of(result: AuditResult) -> tuple[AuditProof, ...]:
             timeline=replica.node.timeline,
             level=result.level,
             outcome_summary=replica.reason,
+            scope_digest="" if result.stopped else extent_of(result.scope).digest,
         )
         for replica in result.replicas
     )

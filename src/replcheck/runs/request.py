@@ -12,6 +12,7 @@ from replcheck.audit.scope import scope_of
 from replcheck.config import Configuration
 from replcheck.config.model import PauseIf
 from replcheck.errors import ConfigurationError, UsageError
+from replcheck.model.audit import Scope
 from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
@@ -63,10 +64,8 @@ class AuditRequest:
 
     @property
     def extent(self) -> Extent:
-        """Return how much of the cluster is asked for; whether indexes are checked is no matter of rows."""
-        scope = replace(scope_of(self.options), indexes=False)
-        digest = hashlib.sha256(json.dumps(to_plain(scope), sort_keys=True).encode()).hexdigest()
-        return Extent(digest=digest, whole=scope.whole)
+        """Return how much of the cluster is asked for."""
+        return extent_of(scope_of(self.options))
 
     @property
     def argument_digest(self) -> str:
@@ -77,6 +76,13 @@ class AuditRequest:
         names = [target.name for target in self.targets]
         asked = {"cluster": self.cluster, "nodes": names, "options": to_plain(self.options)}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def extent_of(scope: Scope) -> Extent:
+    """Return how much of a cluster a scope asks for; whether indexes are checked is no matter of rows."""
+    rows = replace(scope, indexes=False)
+    digest = hashlib.sha256(json.dumps(to_plain(rows), sort_keys=True).encode()).hexdigest()
+    return Extent(digest=digest, whole=rows.whole)
 
 
 def is_node_name(text: str) -> bool:

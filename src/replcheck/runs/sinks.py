@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -40,11 +41,17 @@ class JsonLines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._mutex = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Write one event and flush it, so that a reader that follows the file sees it at once."""
-        self._stream.write(json.dumps(event_document(event)) + "\n")
-        self._stream.flush()
+        self.write(event_document(event))
+
+    def write(self, document: dict[str, Plain]) -> None:
+        """Write one object, and flush it alike; safe to be called by several threads."""
+        with self._mutex:
+            self._stream.write(json.dumps(document) + "\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Close the file; standard output stays open. What could not be written was already told."""

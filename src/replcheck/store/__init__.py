@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from replcheck.store.live import LiveWriter, open_live_writer
     from replcheck.store.live_reader import LiveReader, StoredEvent, StoredView, open_live_reader
     from replcheck.store.reader import HistoryReader, RunFilter, open_reader
-    from replcheck.store.thinning import Keep
+    from replcheck.store.thinning import KEEP_FOR_EVER, Keep
 
 __all__ = [
+    "KEEP_FOR_EVER",
     "AuditParts",
     "History",
     "HistoryReader",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _LIES_IN = {
+    "KEEP_FOR_EVER": "thinning",
     "AuditParts": "audit_parts",
     "History": "history",
     "HistoryReader": "reader",

@@ -43,9 +43,10 @@ _VERSION_KEY = "schema_version"
 _HINT = "Name a writable file with output.store, or run with --no-store."
 
 
-def open_history(location: str | Path) -> "History":
+def open_history(location: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> "History":
     """Open a history file, and create it with its folder where there is none; only its owner may read a new one.
 
+    `busy_timeout_s` is how long every method waits for another writer to be done.
     Raises StoreError where it cannot be opened or written, is no history, or belongs to a newer replcheck.
     """
     if "://" in str(location):
@@ -56,7 +57,7 @@ def open_history(location: str | Path) -> "History":
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise StoreError(f"cannot open history {path}: {(error.strerror or 'unknown').lower()}", hint=_HINT) from error
-    history = History(writing_engine(path), str(path))
+    history = History(writing_engine(path, busy_timeout_s=busy_timeout_s), str(path))
     history.prepare()
     return history
 

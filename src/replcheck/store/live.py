@@ -27,6 +27,8 @@ from replcheck.store.thinning import KEEP_FOR_EVER, Keep, thin
 RETRY_S = 10.0
 """How long a history that could not be written is left alone."""
 THIN_EVERY_S = 600.0
+TELL_EVERY_S = 3600.0
+"""How often it is told at most that a history cannot be written."""
 _BUSY_TIMEOUT_S = 2.0
 _MOST_SPANS = 20_000
 _MOST_EVENTS = 20_000
@@ -90,8 +92,10 @@ class LiveWriter:
         self._builder = SpanBuilder()
         self._waiting = _Waiting()
         self._view: ClusterView | None = None
+        self._seen_at: datetime | None = None
         self._connections: _Connections | None = None
-        self._not_before = 0.0
+        self._not_before = self._quiet_until = float("-inf")
+        self._told = False
         self._spans_at = clock()
         self._thin_at = clock() + _FIRST_THIN_S
 
@@ -104,7 +108,8 @@ class LiveWriter:
         """Take the same without writing; None for events that no view came with."""
         with self._mutex:
             self._waiting.add(self._builder.take(view) if view else Spans(), events)
-            self._view = view or self._view
+            if view is not None:
+                self._view, self._seen_at = view, view.at
 
     def flush(self) -> None:
         """Write what is due."""
@@ -126,13 +131,17 @@ class LiveWriter:
         except StoreError as error:
             self._let_go()
             self._not_before = self._clock() + RETRY_S
-            if not self.problem:
+            if self._clock() >= self._quiet_until:
+                # A disk that is all but full takes some writes and refuses others.
+                self._quiet_until = self._clock() + TELL_EVERY_S
+                self._told = True
                 self._tell(f"warning: what is watched is kept in memory for now: {error.message}")
             self.problem = error.message
             return
-        if self.problem:
+        if self.problem and self._told:
+            self._told = False
             self._tell("the history is written again" + self._lack())
-            self.problem = ""
+        self.problem = ""
 
     def _lack(self) -> str:
         dropped, self._waiting.dropped = self._waiting.dropped, 0
@@ -159,7 +168,7 @@ class LiveWriter:
                 raise
             if now >= self._thin_at:
                 self._thin_at = now + THIN_EVERY_S
-                thin(connections.durable, self.cluster, self._keep, datetime.now(UTC))
+                thin(connections.durable, self.cluster, self._keep, self._seen_at or datetime.now(UTC))
 
     def _take_back(self, waiting: _Waiting | None, view: ClusterView | None) -> None:
         with self._mutex:
@@ -172,7 +181,7 @@ class LiveWriter:
         if self._connections is not None and not self._connections.stale(self.path):
             return self._connections
         self._let_go()
-        open_history(self.path)
+        open_history(self.path, busy_timeout_s=_BUSY_TIMEOUT_S)
         try:
             self._connections = _Connections.of(self.path)
         except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, Select, Table, Text, select, type_coerce
 
 from replcheck.model.copies import AuditProof
-from replcheck.model.live import ClusterEvent, ClusterView
+from replcheck.model.live import ClusterEvent, ClusterView, EventKind
 from replcheck.model.plain import utc_text
 from replcheck.model.shape import from_plain
 from replcheck.model.spans import NodeSpan, WatchSpan
@@ -83,6 +83,12 @@ class LiveReader(HistoryReader):
         statement = _events(cluster).where(CLUSTER_EVENTS.c.event_id > number)
         return self._facts(CLUSTER_EVENTS, statement.order_by(CLUSTER_EVENTS.c.event_id).limit(limit), _stored_event)
 
+    def last_event_number(self, cluster: str) -> int:
+        """Return the number of the newest event; 0 where there is none."""
+        newest = _events(cluster).order_by(CLUSTER_EVENTS.c.event_id.desc()).limit(1)
+        found = self._facts(CLUSTER_EVENTS, newest, _number)
+        return found[0] if found else 0
+
     def node_spans(self, cluster: str, since: datetime, until: datetime) -> list[NodeSpan]:
         """Return the spans of nodes that reach into a time, in the order in which they began."""
         return self._facts(NODE_SPANS, _spans(NODE_SPANS, cluster, since, until), node_span)
@@ -90,6 +96,20 @@ class LiveReader(HistoryReader):
     def watch_spans(self, cluster: str, since: datetime, until: datetime) -> list[WatchSpan]:
         """Return the spans of the whole cluster that reach into a time, in the order in which they began."""
         return self._facts(WATCH_SPANS, _spans(WATCH_SPANS, cluster, since, until), watch_span)
+
+    def last_watched(self, cluster: str) -> tuple[datetime, bool] | None:
+        """Return when the newest sample of a cluster was taken, and whether its watch ended in order; None for none."""
+        newest = select(WATCH_SPANS.c.ended_at).where(WATCH_SPANS.c.cluster == cluster)
+        spans = self._facts(WATCH_SPANS, newest.order_by(WATCH_SPANS.c.ended_at.desc()).limit(1), _ended_at)
+        view = self.latest_view(cluster)
+        moments = [*spans, *([view.view.at] if view else [])]
+        if not moments:
+            return None
+        kinds = [EventKind.WATCH_BEGAN.value, EventKind.WATCH_ENDED.value]
+        of_watches = _events(cluster).where(CLUSTER_EVENTS.c.kind.in_(kinds))
+        newest_event = of_watches.order_by(CLUSTER_EVENTS.c.event_id.desc()).limit(1)
+        last = self._facts(CLUSTER_EVENTS, newest_event, _stored_event)
+        return max(moments), bool(last) and last[0].event.kind is EventKind.WATCH_ENDED
 
     def proofs(self, cluster: str, since: datetime | None = None) -> list[AuditProof]:
         """Return what audits that ended at `since` or later said of each replica, in the order in which they ended."""
@@ -138,6 +158,14 @@ def _stored_view(row: Row[Any]) -> StoredView:
 
 def _stored_event(row: Row[Any]) -> StoredEvent:
     return StoredEvent(number=row.event_id, event=from_plain(ClusterEvent, json.loads(row.document)))
+
+
+def _ended_at(row: Row[Any]) -> datetime:
+    return datetime.fromisoformat(row.ended_at)
+
+
+def _number(row: Row[Any]) -> int:
+    return int(row.event_id)
 
 
 def _name(row: Row[Any]) -> str:

@@ -111,6 +111,7 @@ def proof_values(proof: AuditProof) -> dict[str, Any]:
         "timeline": proof.timeline,
         "level": proof.level,
         "outcome_summary": proof.outcome_summary,
+        "scope_digest": proof.scope_digest,
     }
 
 
@@ -128,4 +129,5 @@ def audit_proof(row: Row[Any]) -> AuditProof:
         timeline=row.timeline,
         level=row.level,
         outcome_summary=row.outcome_summary,
+        scope_digest=row.scope_digest,
     )

@@ -21,6 +21,7 @@ AUDIT_NODES = Table(
     Column("timeline", BigInteger),
     Column("level", String(16), nullable=False),
     Column("outcome_summary", Text, nullable=False),
+    Column("scope_digest", String(64), nullable=False),
     Index("audit_nodes_by_end", "finished_at"),
 )
 """What an audit said of one replica; part of its record."""

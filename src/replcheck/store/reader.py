@@ -52,6 +52,7 @@ class RunFilter:
     until: datetime | None = None
     """Runs that began before."""
     kind: str | None = None
+    kinds: frozenset[str] = frozenset()
     cluster: str | None = None
     outcomes: frozenset[Outcome] = frozenset()
     unended: bool = False
@@ -214,6 +215,8 @@ def _conditions(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
         yield RUNS.c.started_at < utc_text(wanted.until)
     if wanted.kind is not None:
         yield RUNS.c.kind == wanted.kind
+    if wanted.kinds:
+        yield RUNS.c.kind.in_(sorted(wanted.kinds))
     if wanted.cluster is not None:
         yield RUNS.c.cluster == wanted.cluster
     ended = RECORDS.c.outcome.in_([outcome.value for outcome in wanted.outcomes])

@@ -21,7 +21,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
     """Return how old the proofs are, and what speaks against them."""
     if facts.history_problem:
         return Found(measured="unknown", limit=_limit(asked), faults=(unchecked(facts.history_problem),))
-    replicas = _replicas(facts)
+    replicas = replicas_of(facts)
     proofs = {node: proof for node, proof in newest_proofs(facts.proofs).items() if node in replicas}
     faults = [fault for node in replicas for fault in _faults(node, proofs.get(node), asked, facts)]
     if not replicas:
@@ -48,7 +48,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
     )
 
 
-def _replicas(facts: Facts) -> list[str]:
+def replicas_of(facts: Facts) -> list[str]:
     """Return the configured nodes that must be copies of the primary, as far as is known which one that is."""
     viewed = facts.viewed()
     primaries = {name for name, node in viewed.items() if node.state is NodeState.PRIMARY}

@@ -48,6 +48,16 @@ def proof_age_limit(policy: Policy) -> float:
     return policy.consistency.max_age if policy.consistency else DEFAULT_PROOF_AGE_S
 
 
+def lapsed_proofs(policy: Policy, facts: Facts) -> list[CopyStanding]:
+    """Return the replicas whose proof lapsed though they stream, are watched, and nothing speaks against them."""
+    watched = {span.node for span in facts.spans if facts.age_s(span.ended_at) <= GAP_S}
+    streaming = {name for name, node in facts.viewed().items() if node.state is NodeState.STREAMING}
+    copies = _now(policy, facts).values()
+    return [
+        one for one in copies if one.proof and not one.proven and not one.refuted and one.node in watched & streaming
+    ]
+
+
 def _now(policy: Policy, facts: Facts) -> dict[str, CopyStanding]:
     found = standings(facts.now, facts.proofs, facts.spans_with_look(), max_age_s=proof_age_limit(policy))
     return {name: found[name] for name in facts.node_names if name in found}
@@ -110,11 +120,11 @@ def _lag_faults(facts: Facts, running: list[NodeView]) -> Iterator[Fault]:
 def _window_faults(asked: CopiesControl, over: CopiesOverTime | None) -> Iterator[Fault]:
     if over is None or asked.window is None:
         return
-    told = f"enough copies in {percent(over.share)} of the last {format_duration(asked.window)}"
+    told = f"enough copies are shown in {percent(over.share)} of the last {format_duration(asked.window)}"
     if asked.share is not None and over.share_at_best < asked.share:
         yield breached(f"{told} (limit {asked.share:g}%), too few for {_spent(over, Coverage.SHORT)}")
     elif asked.share is not None and over.share < asked.share:
-        yield unchecked(f"{told} are shown (limit {asked.share:g}%): {_unknown(over)}")
+        yield unchecked(f"{told} (limit {asked.share:g}%): {_unknown(over)}")
     elif asked.warn is not None and over.share < asked.warn:
         yield at_risk(f"{told} (at risk below {asked.warn:g}%)")
 

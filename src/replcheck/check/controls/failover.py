@@ -109,14 +109,14 @@ def _limit(asked: FailoverControl) -> str:
 
 def _measures(switched: Outage | None, asked: FailoverControl, facts: Facts) -> Iterator[Measure]:
     yield Measure(
-        name="failover_time",
+        name="time",
         unit=Unit.SECONDS,
         value=switched.seconds if switched else None,
         limit=asked.max_time,
         warn=asked.warn,
     )
     yield Measure(
-        name="failover_age",
+        name="age",
         unit=Unit.SECONDS,
         value=facts.age_s(switched.ended_at) if switched and switched.ended_at else None,
         limit=asked.exercised_every,

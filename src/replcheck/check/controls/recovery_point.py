@@ -181,12 +181,13 @@ def _measured(asked: RecoveryPointControl, facts: Facts, drill: DrillFact | None
 def _measures(
     asked: RecoveryPointControl, age_s: float | None, worst_s: float | None, drill: DrillFact | None
 ) -> Iterator[Measure]:
-    limits = {"limit": asked.max_age, "warn": asked.warn}
-    yield Measure(name="recovery_point_age", unit=Unit.SECONDS, value=age_s, **limits)
+    ages = [("age", age_s)]
     if asked.window is not None:
-        yield Measure(name="worst_recovery_point_age", unit=Unit.SECONDS, value=worst_s, **limits)
+        ages.append(("worst_age", worst_s))
+    for name, value in ages:
+        yield Measure(name=name, unit=Unit.SECONDS, value=value, limit=asked.max_age, warn=asked.warn)
     yield Measure(
-        name="drilled_recovery_point_age",
+        name="drilled_age",
         unit=Unit.SECONDS,
         value=drill.recovery_point_age_s if drill else None,
         limit=asked.max_age,

@@ -118,7 +118,7 @@ def _limit(asked: TimeControl) -> str:
 
 def _measures(last: ClusterEvent | None, gone: Sequence[Loss], asked: TimeControl, facts: Facts) -> Iterator[Measure]:
     yield Measure(
-        name="replacement_time",
+        name="time",
         unit=Unit.SECONDS,
         value=_took_s(last) if last else None,
         limit=asked.max_time,

@@ -110,7 +110,7 @@ def _limit(asked: RestoreControl) -> str:
 
 def _measures(name: str, restored: DrillFact | None, asked: RestoreControl, facts: Facts) -> Iterator[Measure]:
     yield Measure(
-        name="restore_age",
+        name="age",
         unit=Unit.SECONDS,
         value=facts.age_s(restored.started_at) if restored else None,
         limit=asked.every,
@@ -118,7 +118,7 @@ def _measures(name: str, restored: DrillFact | None, asked: RestoreControl, fact
         subject=name,
     )
     yield Measure(
-        name="restore_time",
+        name="time",
         unit=Unit.SECONDS,
         value=restored.recovery_time_s if restored else None,
         limit=asked.max_time,

@@ -1,0 +1,191 @@
+"""`replcheck watch` from its options to its exit status: 0 where it was ended in order, 3 where it could not watch."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from replcheck.cli.display import Display
+from replcheck.cli.nodes import configuration_for
+from replcheck.cli.output import events_to
+from replcheck.cli.watch import WatchArguments
+from replcheck.config import Configuration
+from replcheck.config.model import History
+from replcheck.errors import UsageError
+from replcheck.model.live import EventKind
+from replcheck.model.outcome import ExitStatus
+from replcheck.model.units import format_duration
+from replcheck.report.style import Style
+from replcheck.report.watch_lines import cluster_event_document, event_line, state_lines, summary_line
+from replcheck.runs.following import run_or_follow
+from replcheck.runs.live import LiveSettings, LiveSink, LiveUpdate, recorder_lock_file, run_live
+from replcheck.runs.live_config import LiveFlags, LiveRequest, live_request
+from replcheck.runs.lock import is_held
+from replcheck.runs.replaying import replayed
+from replcheck.runs.sinks import JsonLines
+from replcheck.store import Keep, default_path
+from replcheck.watch.limits import WatchLimits
+
+_STATE_EVERY_S = 60.0
+
+
+def watch_and_tell(arguments: WatchArguments) -> ExitStatus:
+    """Watch until a signal comes, as the options ask; raise the error that keeps it from watching."""
+    _require_sense(arguments)
+    configuration = configuration_for(arguments.primary, arguments.replicas, arguments.config)
+    with events_to(arguments.events) as writers:
+        if arguments.replay is not None:
+            return _replay(arguments.replay, configuration, arguments, writers)
+        return _watch(arguments, configuration, writers)
+
+
+def history_file(arguments: WatchArguments, configuration: Configuration | None, cluster: str) -> Path | None:
+    """Return the file of the history; None where none is wanted or the environment names no place for it."""
+    if arguments.no_store:
+        return None
+    if arguments.store is not None:
+        return arguments.store
+    if configuration is not None and configuration.output.store is not None:
+        return Path(configuration.output.store)
+    return default_path(cluster, os.environ)
+
+
+def keep_of(configuration: Configuration | None) -> Keep:
+    """Return how long the history keeps what lies beside the records."""
+    history = configuration.history if configuration else History()
+    return Keep(samples_s=history.keep_samples, events_s=history.keep_events, parts_s=history.keep_details)
+
+
+def _watch(arguments: WatchArguments, configuration: Configuration | None, writers: Sequence[JsonLines]) -> ExitStatus:
+    display = Display(quiet=True)
+    request = live_request(_flags(arguments), configuration)
+    store = history_file(arguments, configuration, request.cluster)
+    if store is None and not arguments.no_store:
+        display.note(
+            "warning: nothing of what is seen is kept: neither XDG_STATE_HOME nor HOME is set (or use --no-store)"
+        )
+    _check_scrub(request, store, display)
+    if arguments.record is not None and store is not None and is_held(recorder_lock_file(store, request.cluster)):
+        display.note("note: a recorder is at work already: this watch writes its samples to the recording only")
+        store = None
+    settings = LiveSettings(
+        store=store,
+        keep=keep_of(configuration),
+        sinks=[_lines(arguments, configuration), *(_json(writer) for writer in writers)],
+        run_sinks=writers,
+        recording=arguments.record,
+        tell=display.note,
+    )
+    if arguments.headless:
+        run_live(request, settings)
+    else:
+        run_or_follow(request, settings)
+    return display.heard(ExitStatus.PROVEN)
+
+
+def _replay(
+    path: Path, configuration: Configuration | None, arguments: WatchArguments, writers: Sequence[JsonLines]
+) -> ExitStatus:
+    sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
+    limits = WatchLimits.of(configuration) if configuration else WatchLimits()
+    last: LiveUpdate | None = None
+    for update in replayed(path, limits):
+        last = update
+        for sink in sinks:
+            sink(update)
+    if last is not None and not _to_stdout(arguments.events):
+        _print(state_lines(last.view, last.standings, _style(configuration)))
+    return ExitStatus.PROVEN
+
+
+def _flags(arguments: WatchArguments) -> LiveFlags:
+    return LiveFlags(
+        primary=arguments.primary,
+        replicas=arguments.replicas,
+        interval=arguments.interval,
+        scrub=arguments.scrub,
+        audits=arguments.audits,
+    )
+
+
+def _require_sense(arguments: WatchArguments) -> None:
+    """Raise UsageError where two options contradict one another."""
+    together = {
+        "--headless and --plain": arguments.headless and arguments.plain,
+        "--headless and --replay": arguments.headless and arguments.replay is not None,
+        "--record and --replay": arguments.record is not None and arguments.replay is not None,
+        "--replay and --primary": arguments.replay is not None and arguments.primary is not None,
+        "--store and --no-store": arguments.store is not None and arguments.no_store,
+    }
+    for pair, given in together.items():
+        if given:
+            raise UsageError(f"{pair} were given", hint="Give one of them.")
+
+
+def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> None:
+    if request.scrub_s is None:
+        return
+    if store is None:
+        raise UsageError(
+            "a rolling audit needs a history: what it has proven must outlive it", hint="Leave out --no-store."
+        )
+    age_s = request.limits.max_proof_age_s
+    if request.scrub_s > age_s:
+        display.note(
+            f"note: everything is proven once in {format_duration(request.scrub_s)}, and a proof counts for"
+            f" {format_duration(age_s)} only (policy.consistency.max_age)"
+        )
+
+
+def _lines(arguments: WatchArguments, configuration: Configuration | None) -> LiveSink:
+    """Return what prints lines: what happens, and the state at the beginning and, with --plain, each minute."""
+    if _to_stdout(arguments.events):
+        return lambda _: None
+    style = _style(configuration)
+    every_s = None if arguments.headless or arguments.replay is not None else _STATE_EVERY_S
+    told_at: datetime | None = None
+
+    def take(update: LiveUpdate) -> None:
+        nonlocal told_at
+        view, ending = update.view, any(event.kind is EventKind.WATCH_ENDED for event in update.events)
+        lines = [event_line(event, style) for event in update.events]
+        if told_at is None and not ending:
+            lines += state_lines(view, update.standings, style)
+            told_at = view.at
+        elif every_s is not None and told_at is not None and (view.at - told_at).total_seconds() >= every_s:
+            lines.append(summary_line(view, update.standings, style))
+            told_at = view.at
+        _print(lines)
+
+    return take
+
+
+def _json(writer: JsonLines) -> LiveSink:
+    def take(update: LiveUpdate) -> None:
+        for event in update.events:
+            writer.write(cluster_event_document(event))
+
+    return take
+
+
+def _print(lines: Iterable[str]) -> None:
+    try:
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more: end in order, as at a signal.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _to_stdout(events: Path | None) -> bool:
+    return events is not None and str(events) == "-"
+
+
+def _style(configuration: Configuration | None) -> Style:
+    zone = configuration.output.time_zone if configuration else None
+    return Style(ascii_only=not sys.stdout.encoding.startswith("utf"), zone=ZoneInfo(zone) if zone else None)

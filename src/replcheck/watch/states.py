@@ -1,0 +1,161 @@
+"""What each node is to its cluster at a moment, and its view: judged from the scene alone."""
+
+from datetime import datetime
+
+from replcheck.model.live import NodeAnswer, NodeState, NodeView, SilenceCode
+from replcheck.model.node import NodeRole
+from replcheck.model.units import format_duration
+from replcheck.watch.lag import lag_of
+from replcheck.watch.limits import WatchLimits
+from replcheck.watch.marks import reached
+from replcheck.watch.scene import FoundSender, NodeMemory, Scene
+
+Judged = tuple[NodeState, str]
+_SILENT_STATES = {
+    SilenceCode.STARTING: NodeState.STARTING,
+    SilenceCode.REFUSED: NodeState.UNSURE,
+    SilenceCode.UNFIT: NodeState.UNSURE,
+}
+
+
+def view_of(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeView | None) -> NodeView | None:
+    """Return the view of a configured node; None where nothing of it was awaited long enough to tell."""
+    if memory.last_at is None:
+        return before
+    state, reason = judge(memory, scene, limits)
+    since = before.since if before is not None and before.state is state else scene.at
+    if memory.answer is None:
+        return NodeView(
+            node=memory.name, state=state, since=since, answered_at=None, reason=reason, zone=memory.node.zone
+        )
+    return _answered_view(memory, memory.answer, scene, state, since, reason)
+
+
+def _answered_view(
+    memory: NodeMemory, answer: NodeAnswer, scene: Scene, state: NodeState, since: datetime, reason: str
+) -> NodeView:
+    lag = lag_of(memory, scene) if state in {NodeState.STREAMING, NodeState.DETACHED} else None
+    link = scene.links.get(memory.name)
+    return NodeView(
+        node=memory.name,
+        state=state,
+        since=since,
+        answered_at=answer.at,
+        reason=reason,
+        zone=memory.node.zone,
+        host=answer.host,
+        server_version_num=answer.server_version_num,
+        system_identifier=answer.system_identifier,
+        started_at=answer.started_at,
+        timeline=memory.timeline,
+        lsn=memory.position,
+        received_lsn=answer.received_lsn,
+        lag_bytes=lag.size_bytes if lag else None,
+        lag_s=lag.seconds if lag else None,
+        upstream=link.upstream if link and answer.role is NodeRole.STANDBY else None,
+        sync_state=link.sender.sync_state if link and answer.role is NodeRole.STANDBY else None,
+        replay_paused=answer.replay_paused,
+        apply_delay_s=answer.apply_delay_s,
+        slots=answer.slots,
+        archiver=answer.archiver,
+        data_checksums=answer.data_checksums,
+        checksum_failures=answer.checksum_failures,
+        conflicts=answer.conflicts,
+        elapsed_s=answer.elapsed_s,
+    )
+
+
+def found_view(found: FoundSender, scene: Scene, before: NodeView | None) -> NodeView:
+    """Return the view of a standby that only its sender shows."""
+    sender = found.sender
+    streams = sender.state == "streaming"
+    state = NodeState.STREAMING if streams else NodeState.DETACHED
+    return NodeView(
+        node=found.name,
+        state=state,
+        since=before.since if before is not None and before.state is state else scene.at,
+        answered_at=None,
+        reason="" if streams else f"its sender is in state {sender.state}",
+        host=sender.address,
+        configured=False,
+        lsn=sender.replayed_lsn,
+        received_lsn=sender.flushed_lsn,
+        upstream=found.upstream,
+        sync_state=sender.sync_state,
+    )
+
+
+def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits) -> Judged:
+    """Return what a node is, and why it is not well."""
+    if memory.silence is not None:
+        return _silent(memory, scene)
+    answer = memory.answer
+    if answer is None:
+        return NodeState.UNSEEN, "it has not answered yet"
+    if memory.name in scene.twins:
+        return NodeState.UNSURE, f"it is the same server as {scene.twins[memory.name]}"
+    if answer.system_identifier != scene.identifier:
+        return NodeState.FOREIGN, "it has another system identifier"
+    if answer.role is NodeRole.PRIMARY:
+        return _primary(memory, scene)
+    return _strayed(memory, answer, scene) or _standby(memory, answer, scene, limits)
+
+
+def _silent(memory: NodeMemory, scene: Scene) -> Judged:
+    silence = memory.silence
+    assert silence is not None  # noqa: S101 - asked for only then
+    seen_by = scene.links.get(memory.name)
+    state = _SILENT_STATES.get(silence.code, NodeState.LOST if memory.answer else NodeState.UNSEEN)
+    also = f", while {seen_by.upstream} still sends to it" if seen_by and state is NodeState.LOST else ""
+    return state, silence.reason + also
+
+
+def _primary(memory: NodeMemory, scene: Scene) -> Judged:
+    newer = scene.timeline is not None and memory.timeline is not None and memory.timeline < scene.timeline
+    if memory.name != scene.primary and newer:
+        return (
+            NodeState.STRAYED,
+            f"it takes writes on timeline {memory.timeline}, and the cluster is on {scene.timeline}",
+        )
+    return NodeState.PRIMARY, ""
+
+
+def _strayed(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> Judged | None:
+    """Return that a standby went another way than the primary, None where that is not shown."""
+    if memory.timeline is None or scene.timeline is None or memory.timeline == scene.timeline:
+        return None
+    if memory.timeline > scene.timeline:
+        return NodeState.STRAYED, f"it follows timeline {memory.timeline}, and the primary is on {scene.timeline}"
+    position = answer.replayed_lsn
+    if position is None or scene.switch_lsn is None or position <= scene.switch_lsn:
+        return None
+    return (
+        NodeState.STRAYED,
+        f"it is on timeline {memory.timeline} at {position}, and timeline {scene.timeline} began at {scene.switch_lsn}",
+    )
+
+
+def _standby(memory: NodeMemory, answer: NodeAnswer, scene: Scene, limits: WatchLimits) -> Judged:
+    receiver = answer.receiver
+    if receiver is None:
+        return NodeState.DETACHED, "it receives no WAL"
+    if receiver.status is None:
+        return NodeState.UNSURE, "its role may not see whether it streams (pg_monitor is missing)"
+    if receiver.status != "streaming":
+        return NodeState.DETACHED, f"its receiver is {receiver.status}"
+    if answer.timeline is not None and scene.timeline is not None and answer.timeline < scene.timeline:
+        return NodeState.DETACHED, f"it streams timeline {answer.timeline}, and the primary is on {scene.timeline}"
+    stuck_s = _stuck_s(memory, answer, scene)
+    if stuck_s > limits.stuck_s:
+        return NodeState.DETACHED, f"it says that it streams, and has received nothing for {format_duration(stuck_s)}"
+    return NodeState.STREAMING, ""
+
+
+def _stuck_s(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> float:
+    """Return for how long a standby has received nothing although there was something, in seconds."""
+    if answer.received_lsn is None or memory.received_at is None or not scene.primary_answers:
+        return 0.0
+    has = reached(scene.marks, answer.received_lsn)
+    if has.complete or has.at is None:
+        return 0.0
+    return min((scene.at - memory.received_at).total_seconds(), (scene.at - has.at).total_seconds())

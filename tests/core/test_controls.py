@@ -1,0 +1,569 @@
+"""The controls: each by a table of what spoils it and what does not, and by what must hold of all of them."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replcheck.check.controls.placement import machine_of
+from replcheck.check.evaluate import evaluate
+from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, Facts, LagLimits, WalSeen
+from replcheck.check.policy import CLAIMS, only, require_waivers_in_force
+from replcheck.config.model import Waiver
+from replcheck.errors import ConfigurationError, UsageError
+from replcheck.model.control import ControlName, ControlResult, Standing
+from replcheck.model.drill import DrillVerdict, LayerState
+from replcheck.model.live import EventKind, NodeState, RecoveryPoint
+from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.wal import Lsn
+from tests.core.checks import (
+    DAY,
+    EVIDENCE,
+    HOUR,
+    MINUTE,
+    NODES,
+    NOW,
+    ago,
+    drill,
+    event,
+    facts,
+    node,
+    policy,
+    proof,
+    span,
+    switched_over,
+    view,
+    watch,
+)
+
+MET, AT_RISK, BREACHED, UNCHECKED = Standing.MET, Standing.AT_RISK, Standing.BREACHED, Standing.UNCHECKED
+
+
+def result(name: ControlName, known: Facts, **changes: Any) -> ControlResult:
+    found = {one.name: one for one in evaluate(policy(**changes), known)}
+    assert list(found) == list(ControlName)
+    return found[name]
+
+
+def check(name: ControlName, known: Facts, standing: Standing, told: str, **changes: Any) -> ControlResult:
+    found = result(name, known, **changes)
+    problems = "; ".join(found.problems)
+    assert (found.standing, told in problems) == (standing, True), found
+    assert bool(found.problems) is (found.standing is not MET)
+    assert all(problem[-1] != "." for problem in found.problems)
+    return found
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_a_healthy_cluster_meets_every_control_and_says_what_is_not_proven(name):
+    found = result(name, facts())
+    assert (found.standing, found.outcome, found.problems) == (MET, Outcome.PROVEN, ())
+    assert found.measured
+    assert found.limit
+    assert found.not_proven
+    assert found.measures
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_a_control_that_nobody_asked_is_told_as_such_and_has_no_outcome(name):
+    found = result(name, facts(), **{name.value.replace("-", "_"): None})
+    assert (found.standing, found.outcome, found.claim) == (Standing.NOT_ASKED, None, CLAIMS[name])
+
+
+def test_a_claim_is_told_in_the_words_of_who_makes_it():
+    assert result(ControlName.COPIES, facts()).claim == "Two copies at any moment"
+    assert result(ControlName.RESTORE, facts()).claim == CLAIMS[ControlName.RESTORE]
+
+
+LOST = node("db3", NodeState.LOST, reason="nothing answers")
+YOUNG = tuple(proof(name, HOUR) for name in ("db2", "db3"))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"view": None}, UNCHECKED, "not looked at"),
+        ({"view": view(LOST)}, BREACHED, "2 of 3 copies run: db3 is lost (nothing answers)"),
+        ({"view": view(node("db3", NodeState.UNSURE))}, UNCHECKED, "db3 could not be looked at"),
+        ({"view": view(node("db3", NodeState.UNSURE), node("db2", NodeState.LOST))}, BREACHED, "1 of 3 copies run"),
+        ({"nodes": facts().nodes[:2]}, BREACHED, "2 of 3 copies run"),
+        ({"proofs": ()}, UNCHECKED, "0 of 2 copies are proven; db1: no proven replica"),
+        ({"proofs": tuple(proof(name, 25 * HOUR) for name in ("db2", "db3"))}, UNCHECKED, "its proof is too old"),
+        ({"proofs": tuple(proof(name, HOUR, Verdict.DIVERGED) for name in ("db2", "db3"))}, BREACHED, "0 of 2 copies"),
+        ({"proofs": (proof("db2", HOUR, Verdict.DIVERGED), proof("db3", HOUR))}, MET, ""),
+        ({"spans": ()}, UNCHECKED, "nothing watched"),
+        ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+        ({"lag": LagLimits(size_bytes=1), "view": view(node("db2", lag_bytes=2048))}, AT_RISK, "db2 is 2kB behind"),
+        ({"lag": LagLimits(seconds=60), "view": view(node("db2", lag_s=90.0))}, AT_RISK, "db2 is 1min 30s behind"),
+        ({"lag": LagLimits(seconds=60), "view": view(node("db2", lag_s=90.0, apply_delay_s=60.0))}, MET, ""),
+    ],
+)
+def test_copies_must_run_and_be_proven_now(spoilt, standing, told):
+    check(ControlName.COPIES, facts(**{"proofs": YOUNG} | spoilt), standing, told, copies={"running": 3, "proven": 2})
+
+
+def week(*spans: Any, proofs_every: float = HOUR) -> Facts:
+    rounds = range(1, int(2 * DAY / proofs_every))
+    proofs = tuple(proof(name, number * proofs_every) for number in rounds for name in ("db2", "db3"))
+    return facts(proofs=proofs, spans=(*(span(name, 3 * DAY) for name in ("db1", "db2")), *spans))
+
+
+@pytest.mark.parametrize(
+    ("spans", "standing", "told"),
+    [
+        ([span("db3", 3 * DAY)], MET, ""),
+        ([span("db3", 3 * DAY, 5000), span("db3", 4990, 4500, NodeState.LOST), span("db3", 4490)], MET, ""),
+        (
+            [span("db3", 3 * DAY, 9000), span("db3", 8990, 7000, NodeState.LOST), span("db3", 6990)],
+            BREACHED,
+            "enough copies are shown in 97.685% of the last 1d (limit 99%), too few for 33min 20s",
+        ),
+        ([span("db3", 3 * DAY, 9000), span("db3", 6000)], UNCHECKED, "(limit 99%): copies were not proven for 50min"),
+        (
+            [span("db3", 3 * DAY, 5000), span("db3", 4990, 4500, NodeState.LOST), span("db3", 4490)],
+            AT_RISK,
+            "(at risk below 99.9%)",
+        ),
+    ],
+)
+def test_copies_are_measured_over_a_window_in_which_nothing_unknown_counts_as_good(spans, standing, told):
+    asked = {"running": 3, "proven": 2, "window": "1d", "share": 99.0}
+    asked |= {"warn": 99.9} if standing is AT_RISK else {}
+    check(ControlName.COPIES, week(*spans), standing, told, copies=asked)
+
+
+def test_a_window_that_nothing_watched_is_unchecked_and_states_its_gap():
+    known = facts(spans=tuple(span(name, HOUR) for name in NODES), proofs=YOUNG)
+    found = check(ControlName.COPIES, known, UNCHECKED, "nothing watched for 23h", copies={"window": "1d", "share": 99})
+    assert "23h unwatched" in found.measured
+    assert {one.name: one.value for one in found.measures}["unwatched"] == 23 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("proofs", "standing", "told"),
+    [
+        ([proof("db2", HOUR), proof("db3", HOUR)], MET, ""),
+        ([proof("db2", HOUR), proof("db3", 19 * HOUR)], AT_RISK, "the proof of db3 is 19h old (at risk from 18h on)"),
+        ([proof("db2", HOUR), proof("db3", 25 * HOUR)], BREACHED, "the proof of db3 is 1d 1h old (limit 1d)"),
+        ([proof("db2", HOUR)], UNCHECKED, "db3 was never proven as a whole"),
+        ([proof("db2", HOUR), proof("db3", HOUR, whole=False)], UNCHECKED, "db3 was never proven as a whole"),
+        ([*YOUNG, proof("db3", MINUTE, Verdict.DIVERGED, whole=False, took=1)], BREACHED, "db3 was found diverged"),
+        ([*YOUNG, proof("db3", 2 * HOUR, Verdict.DIVERGED)], MET, ""),
+        ([*YOUNG, proof("db3", MINUTE, Verdict.INCONCLUSIVE, took=1)], AT_RISK, "db3 was found inconclusive since"),
+        ([*YOUNG, proof("db3", MINUTE, Verdict.INCONCLUSIVE, took=1, whole=False)], MET, ""),
+        ([], UNCHECKED, "db2 was never proven"),
+        ([proof("db2", HOUR, Verdict.DIVERGED), proof("db3", HOUR)], BREACHED, "db2 was found diverged"),
+    ],
+)
+def test_consistency_rests_on_the_last_proof_of_every_replica(proofs, standing, told):
+    check(ControlName.CONSISTENCY, facts(proofs=tuple(proofs)), standing, told)
+
+
+def test_consistency_asks_for_proofs_of_whatever_is_not_the_primary():
+    swapped = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
+    known = facts(view=swapped, proofs=YOUNG)
+    assert "db1 was never proven" in check(ControlName.CONSISTENCY, known, UNCHECKED, "db1").problems[0]
+    check(ControlName.CONSISTENCY, facts(view=None, proofs=YOUNG), MET, "")
+    both = view(node("db2", NodeState.PRIMARY), primary=None)
+    check(ControlName.CONSISTENCY, facts(view=both, proofs=YOUNG), UNCHECKED, "db1 was never proven")
+
+
+def point(age_s: float | None, reason: str = "") -> Any:
+    return view(recovery_point=RecoveryPoint(at=None if age_s is None else ago(age_s), age_s=age_s, reason=reason))
+
+
+LATE = drill(2 * HOUR, recovery_point_age_s=4 * HOUR, replayed=Lsn(0x4000000))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"view": point(200)}, MET, ""),
+        ({"view": point(250)}, AT_RISK, "the archive reaches to 4min 10s before now (at risk from 4min on)"),
+        ({"view": point(400, "archiving fails")}, BREACHED, "6min 40s before now: archiving fails (limit 5min)"),
+        ({"view": point(None, "the role may not see it")}, UNCHECKED, "is unknown: the role may not see it"),
+        ({"view": None}, UNCHECKED, "not looked at"),
+        ({"watch": (watch(3 * DAY, max_recovery_age_s=400.0),)}, BREACHED, "in the last 1d it was up to 6min 40s old"),
+        ({"watch": ()}, UNCHECKED, "never seen in the last 1d"),
+        ({"watch": (watch(3 * DAY, recovery_unknown=True),)}, UNCHECKED, "for 1d of the last 1d nobody saw it"),
+        ({"watch": (watch(3 * DAY, 9000), watch(8800))}, MET, ""),
+        ({"watch": (watch(3 * DAY, 9000), watch(8700))}, UNCHECKED, "for 5min of the last 1d nobody saw it"),
+        ({"watch": (watch(3 * DAY, 9000, max_recovery_age_s=150.0), watch(8800))}, UNCHECKED, "for 3min 20s of"),
+        ({"watch": (watch(HOUR),)}, UNCHECKED, "for 23h of the last 1d"),
+        ({"drills": ()}, UNCHECKED, "no drill has restored to the end"),
+        ({"drills": (drill(2 * DAY, to_the_end=False),)}, UNCHECKED, "no drill has restored to the end"),
+        ({"drills": (drill(2 * DAY, replayed=None),)}, UNCHECKED, "no drill has restored to the end"),
+        ({"drills": (drill(2 * DAY, DrillVerdict.FAILED),)}, UNCHECKED, "no drill has restored to the end"),
+        ({"drills": (drill(2 * DAY, DrillVerdict.UNCOMPARED),)}, MET, ""),
+        ({"drills": (drill(8 * DAY),)}, AT_RISK, "the drill that showed it is 8d old"),
+        ({"drills": (drill(2 * DAY, recovery_point_age_s=None),)}, AT_RISK, "replayed no commit"),
+        ({"drills": (LATE,)}, AT_RISK, "the newest commit of the last drill was 4h old"),
+        (
+            {"drills": (LATE,), "wal_seen": (WalSeen(at=ago(3 * HOUR), lsn=Lsn(0x6000000), timeline=1, run_id="a"),)},
+            BREACHED,
+            "the last drill lacked 32MB of WAL that was written 1h before it",
+        ),
+        (
+            {"drills": (LATE,), "wal_seen": (WalSeen(at=ago(3 * HOUR), lsn=Lsn(0x4000100), timeline=1, run_id="a"),)},
+            AT_RISK,
+            "or quiet hours",
+        ),
+        (
+            {"drills": (LATE,), "wal_seen": (WalSeen(at=ago(7300), lsn=Lsn(0x6000000), timeline=1, run_id="a"),)},
+            AT_RISK,
+            "or quiet hours",
+        ),
+        ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+    ],
+)
+def test_the_recovery_point_is_young_now_and_was_all_the_time_and_a_drill_has_shown_it(spoilt, standing, told):
+    check(ControlName.RECOVERY_POINT, facts(**spoilt), standing, told)
+
+
+def test_how_old_the_drill_of_the_recovery_point_may_be_can_be_asked_for():
+    asked = {"max_age": "5min", "drilled_every": "1d"}
+    check(ControlName.RECOVERY_POINT, facts(), BREACHED, "is 2d old (limit 1d)", recovery_point=asked)
+
+
+TWO_BACKUPS = (ConfiguredBackup(name="nightly"), ConfiguredBackup(name="dump"))
+
+
+@pytest.mark.parametrize(
+    ("drills", "standing", "told"),
+    [
+        ([drill(2 * DAY)], MET, ""),
+        ([drill(6.5 * DAY)], AT_RISK, "nightly was last restored 6d 12h ago (at risk from 6d on)"),
+        ([drill(8 * DAY)], BREACHED, "nightly was last restored 8d ago (limit 7d)"),
+        ([drill(2 * DAY, recovery_time_s=8000.0)], BREACHED, "nightly took 2h 13min to restore (limit 2h)"),
+        ([drill(2 * DAY, recovery_time_s=None)], UNCHECKED, "how long nightly took"),
+        ([], UNCHECKED, "no drill has restored nightly"),
+        ([drill(2 * DAY, DrillVerdict.UNCOMPARED)], UNCHECKED, "no drill has restored nightly"),
+        (
+            [drill(2 * DAY), drill(DAY, DrillVerdict.UNCOMPARED)],
+            AT_RISK,
+            "the last drill of nightly ended as restored,",
+        ),
+        ([drill(2 * DAY), drill(DAY, DrillVerdict.NOT_TRIED)], AT_RISK, "ended as not tried: WAL is missing"),
+        ([drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)], BREACHED, "nightly did not restore 1d ago: WAL is missing"),
+        ([drill(2 * DAY, DrillVerdict.FAILED), drill(DAY)], MET, ""),
+        ([drill(2 * DAY, DrillVerdict.FAILED, copy="new", taken_at=ago(DAY)), drill(DAY)], BREACHED, "did not restore"),
+        ([drill(2 * DAY, DrillVerdict.FAILED, copy="old", taken_at=ago(9 * DAY)), drill(DAY)], MET, ""),
+        ([drill(DAY), drill(HOUR, DrillVerdict.FAILED, copy="old", taken_at=ago(9 * DAY))], MET, ""),
+    ],
+)
+def test_every_backup_is_restored_recently_and_in_time(drills, standing, told):
+    check(ControlName.RESTORE, facts(drills=tuple(drills)), standing, told)
+
+
+def test_each_configured_backup_counts():
+    check(ControlName.RESTORE, facts(backups=TWO_BACKUPS), UNCHECKED, "no drill has restored dump")
+    known = facts(backups=TWO_BACKUPS, drills=(drill(DAY), drill(DAY, backup="dump", replayed=None)))
+    assert result(ControlName.RESTORE, known).runs == ("drill-86400", "drill-86400")
+    check(ControlName.RESTORE, facts(backups=()), UNCHECKED, "no backup is configured")
+    other = facts(drills=(drill(DAY), drill(HOUR, DrillVerdict.FAILED, backup="--from")))
+    check(ControlName.RESTORE, other, MET, "")
+
+
+PRIMARY_LOST = event(EventKind.PRIMARY_LOST, 40, "db1", began_at=ago(41))
+NO_PRIMARY = view(node("db1", NodeState.LOST))
+LONG_AWAY = (
+    event(EventKind.PRIMARY_LOST, 2 * HOUR, "db1", began_at=ago(2 * HOUR + 1)),
+    event(EventKind.NODE_BACK, HOUR, "db1", began_at=ago(2 * HOUR + 1), seconds=HOUR + 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"events": switched_over(5 * DAY, seconds=61)}, BREACHED, "the last failover took 1min 1s (limit 1min)"),
+        ({"events": switched_over(5 * DAY, seconds=60)}, MET, ""),
+        ({"events": (*switched_over(9 * DAY, seconds=300), *switched_over(5 * DAY))}, MET, ""),
+        ({"events": switched_over(181 * DAY)}, BREACHED, "the last failover was 181d ago (limit 180d)"),
+        ({"events": ()}, UNCHECKED, "no failover was ever seen"),
+        ({"events": (*switched_over(5 * DAY), PRIMARY_LOST), "view": NO_PRIMARY}, AT_RISK, "nobody took over for 41s"),
+        ({"events": (*switched_over(5 * DAY), PRIMARY_LOST)}, MET, ""),
+        (
+            {"events": (*switched_over(5 * DAY), replace(PRIMARY_LOST, began_at=ago(70))), "view": NO_PRIMARY},
+            BREACHED,
+            "db1 is lost and nobody took over for 1min 10s (limit 1min)",
+        ),
+        ({"events": (*switched_over(5 * DAY), *LONG_AWAY)}, BREACHED, "db1 was away for 1h and nobody took over"),
+        ({"events": (*LONG_AWAY, *switched_over(600)), "proofs": (proof("db2", 500),)}, MET, ""),
+        ({"proofs": ()}, AT_RISK, "no audit has compared the copies with db1"),
+        ({"proofs": (proof("db2", 5 * DAY + 30), proof("db3", DAY, primary="db2"))}, AT_RISK, "no audit has compared"),
+        ({"proofs": (proof("db2", 4 * DAY, Verdict.DIVERGED),)}, BREACHED, "since db1 took over found db2 diverged"),
+        ({"proofs": (proof("db2", 4 * DAY), proof("db2", DAY, Verdict.DIVERGED))}, MET, ""),
+        ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+    ],
+)
+def test_a_failover_rests_on_the_last_one_that_happened(spoilt, standing, told):
+    check(ControlName.FAILOVER, facts(**spoilt), standing, told)
+
+
+STANDBY_LOST = event(EventKind.STANDBY_LOST, 100, "db2", began_at=ago(101))
+AWAY = event(EventKind.NODE_BACK, HOUR, "db2", began_at=ago(2 * HOUR), seconds=HOUR)
+WITHOUT_DB2 = view(node("db2", NodeState.LOST))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"events": ()}, UNCHECKED, "no lost copy was ever seen to be recreated"),
+        (
+            {"events": (event(EventKind.COPY_RECREATED, DAY, "db2", seconds=1900.0),)},
+            BREACHED,
+            "recreated in 31min 40s",
+        ),
+        ({"events": (event(EventKind.COPY_RECREATED, DAY, "db2"),)}, UNCHECKED, "how long db2 was lost"),
+        ({"proofs": (proof("db3", 5 * DAY),)}, AT_RISK, "db3 was recreated and is not proven since"),
+        ({"events": (*switched_over(5 * DAY), STANDBY_LOST), "view": WITHOUT_DB2}, AT_RISK, "db2 is lost and not"),
+        ({"events": (*switched_over(5 * DAY), STANDBY_LOST)}, MET, ""),
+        ({"events": (*switched_over(5 * DAY), STANDBY_LOST, AWAY), "view": WITHOUT_DB2}, AT_RISK, "was away for 1h"),
+        (
+            {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, began_at=ago(1900))), "view": WITHOUT_DB2},
+            BREACHED,
+            "db2 is lost and not recreated for 31min 40s (limit 30min)",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, node="db9")), "view": WITHOUT_DB2},
+            MET,
+            "",
+        ),
+        ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+    ],
+)
+def test_a_replacement_rests_on_the_last_copy_that_was_recreated_and_on_those_lost_now(spoilt, standing, told):
+    check(ControlName.REPLACEMENT, facts(**spoilt), standing, told)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"view": view(node("db3", host="10.0.0.2"))}, BREACHED, "db2 and db3 stand on one host: 10.0.0.2"),
+        (
+            {"view": view(node("db2", host="127.0.0.1"), node("db3", host="/run/pg"))},
+            BREACHED,
+            "db2 and db3 stand on one host: this machine",
+        ),
+        ({"nodes": tuple(ConfiguredNode(name=name, zone="rack-a") for name in NODES)}, BREACHED, "one zone: rack-a"),
+        ({"nodes": (ConfiguredNode(name="db1"), *facts().nodes[1:])}, UNCHECKED, "the zone of db1 is not configured"),
+        ({"view": view(node("db3", NodeState.LOST, host=""))}, MET, ""),
+        ({"view": view(node("db3", host="")), "spans": ()}, UNCHECKED, "the host of db3 was not observed"),
+        ({"view": None, "spans": ()}, UNCHECKED, "the host of db1, db2 and db3 was not observed"),
+    ],
+)
+def test_copies_stand_on_hosts_that_are_observed_and_in_zones_that_are_attested(spoilt, standing, told):
+    known = facts(**{"spans": tuple(span(name, DAY, 10) for name in NODES)} | spoilt)
+    check(ControlName.PLACEMENT, known, standing, told)
+
+
+def test_what_is_not_asked_of_the_placement_is_no_matter():
+    together = facts(view=view(node("db3", host="10.0.0.2")))
+    assert (
+        check(ControlName.PLACEMENT, together, MET, "", placement={"distinct": ["zone"]})
+        .not_proven[0]
+        .startswith("that racks and zones are what the configuration attests")
+    )
+
+
+@pytest.mark.parametrize("host", ["/tmp", "@x", "127.0.0.1", "127.3.2.1", "::1", "localhost"])
+def test_sockets_and_loopback_addresses_are_of_one_machine(host):
+    assert machine_of(host) == "this machine"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "fe80::1%eth0", "2001:db8::1", "db1.internal"])
+def test_other_addresses_are_machines_of_their_own(host):
+    assert machine_of(host) == host
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"view": view(node("db2", data_checksums=False))}, BREACHED, "data checksums are off on db2"),
+        ({"view": view(node("db2", checksum_failures=3))}, BREACHED, "3 checksum failures on db2"),
+        ({"view": view(node("db2", checksum_failures=None))}, UNCHECKED, "whether checksums fail on db2 is unknown"),
+        ({"view": view(node("db2", data_checksums=None)), "spans": ()}, UNCHECKED, "whether checksums fail on db2"),
+        ({"view": view(node("db2", NodeState.LOST, data_checksums=None))}, MET, ""),
+        ({"drills": ()}, UNCHECKED, "no drill has verified the checksums of nightly"),
+        ({"drills": (drill(DAY, manifest=LayerState.NOT_RUN, pages=None),)}, UNCHECKED, "no drill has verified"),
+        ({"drills": (drill(DAY, manifest=LayerState.FAILED),)}, BREACHED, "the manifest of nightly did not verify"),
+        ({"drills": (drill(DAY, pages=LayerState.FAILED),)}, BREACHED, "the pages of nightly did not verify"),
+        ({"drills": (drill(2 * DAY, manifest=LayerState.FAILED), drill(DAY))}, MET, ""),
+        ({"drills": (), "backups": (ConfiguredBackup(name="dump"),)}, MET, ""),
+        ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+    ],
+)
+def test_checksums_are_on_and_none_failed_and_backups_verified(spoilt, standing, told):
+    check(ControlName.INTEGRITY, facts(**spoilt), standing, told)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "standing", "told"),
+    [
+        ({"evidence": None}, UNCHECKED, "no record of evidence is kept"),
+        ({"evidence": None, "history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
+        ({"evidence": replace(EVIDENCE, records=0)}, UNCHECKED, "there is no record of evidence yet"),
+        ({"evidence": replace(EVIDENCE, unsigned=4)}, AT_RISK, "4 of 40 records bear no signature"),
+        ({"evidence": replace(EVIDENCE, problem="record 7 was changed")}, BREACHED, "record 7 was changed"),
+    ],
+)
+def test_the_chain_of_evidence_is_whole_and_signed(spoilt, standing, told):
+    check(ControlName.EVIDENCE, facts(**spoilt), standing, told)
+
+
+WAIVER = Waiver(reason="the exercise is booked", by="head of operations", until=date(2026, 11, 1))
+
+
+def waived(known: Facts, name: ControlName = ControlName.FAILOVER) -> ControlResult:
+    found = evaluate(policy(), known, {name.value: WAIVER})
+    return next(one for one in found if one.name is name)
+
+
+@pytest.mark.parametrize(
+    ("events", "excuses"), [(switched_over(DAY, seconds=90), BREACHED), ((), UNCHECKED)], ids=["breached", "unchecked"]
+)
+def test_a_waiver_excuses_what_is_breached_or_unchecked_and_never_makes_it_met(events, excuses):
+    found = waived(facts(events=events))
+    assert (found.standing, found.outcome) == (Standing.WAIVED, Outcome.PARTIAL)
+    assert found.problems
+    assert found.waiver is not None
+    assert (found.waiver.excuses, found.waiver.by) == (excuses, "head of operations")
+
+
+def test_a_waiver_changes_nothing_where_there_is_nothing_to_excuse():
+    for known, standing in ((facts(), MET), (facts(proofs=()), AT_RISK)):
+        found = waived(known)
+        assert found.waiver is not None
+        assert (found.standing, found.waiver.excuses) == (standing, None)
+
+
+def test_a_waiver_holds_through_its_last_day_and_is_an_error_from_the_next_one_on():
+    require_waivers_in_force({"failover": WAIVER}, datetime(2026, 11, 1, 23, 59, tzinfo=UTC))
+    with pytest.raises(ConfigurationError, match=r"waivers.failover ended on 2026-11-01$") as caught:
+        require_waivers_in_force({"failover": WAIVER}, datetime(2026, 11, 2, tzinfo=UTC))
+    assert caught.value.hint
+
+
+def test_one_control_can_be_asked_alone_and_a_wrong_name_is_told_with_the_nearest():
+    alone = evaluate(only(policy(), ["recovery-point"]), facts())
+    assert [one.name for one in alone if one.outcome is not None] == [ControlName.RECOVERY_POINT]
+    with pytest.raises(UsageError, match='"recovery_point" is no control') as caught:
+        only(policy(), ["recovery_point"])
+    assert caught.value.hint == 'Did you mean "recovery-point"?'
+    with pytest.raises(UsageError, match='control "evidence" is not asked'):
+        only(policy(evidence=None), ["evidence"])
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_a_clock_that_cannot_be_right_leaves_nothing_met(name):
+    found = result(name, facts(clock_problem="the clock was moved back"))
+    assert (found.standing, found.problems[0]) == (UNCHECKED, "the clock was moved back")
+
+
+def test_a_clock_that_cannot_be_right_excuses_no_breach():
+    known = facts(clock_problem="the clock was moved back", view=view(LOST))
+    assert result(ControlName.COPIES, known).standing is BREACHED
+
+
+AGES = st.floats(0, 20 * DAY)
+VERDICTS = st.sampled_from(Verdict)
+
+
+@st.composite
+def any_facts(draw) -> Facts:
+    """Draw facts of which any part may be missing or bad."""
+    nodes = [
+        node(
+            name,
+            draw(st.sampled_from(NodeState)),
+            host=draw(st.sampled_from(["", "10.0.0.1", f"10.0.0.{name[-1]}"])),
+            data_checksums=draw(st.sampled_from([None, True, False])),
+            checksum_failures=draw(st.sampled_from([None, 0, 5])),
+        )
+        for name in NODES
+    ]
+    spans = [
+        span(name, max(ages), min(ages), draw(st.sampled_from(NodeState)), longest_gap_s=draw(st.floats(0, 100)))
+        for name in NODES
+        for ages in draw(st.lists(st.tuples(AGES, AGES), max_size=3))
+    ]
+    proofs = [
+        proof(
+            draw(st.sampled_from(NODES)),
+            age,
+            draw(VERDICTS),
+            whole=draw(st.booleans()),
+            primary=draw(st.sampled_from(NODES)),
+        )
+        for age in draw(st.lists(AGES, max_size=5))
+    ]
+    drills = [
+        drill(
+            age,
+            draw(st.sampled_from(DrillVerdict)),
+            copy=draw(st.sampled_from(["", "a", "b"])),
+            taken_at=draw(st.sampled_from([None, ago(age), ago(21 * DAY)])),
+            recovery_time_s=draw(st.none() | st.floats(0, 1e5)),
+            recovery_point_age_s=draw(st.none() | st.floats(0, 1e5)),
+            to_the_end=draw(st.booleans()),
+            manifest=draw(st.none() | st.sampled_from(LayerState)),
+        )
+        for age in sorted(draw(st.lists(AGES, max_size=4)), reverse=True)
+    ]
+    happened = [
+        event(
+            draw(st.sampled_from(EventKind)),
+            age,
+            draw(st.sampled_from([None, *NODES])),
+            seconds=draw(st.none() | st.floats(0, 1e5)),
+            began_at=draw(st.sampled_from([None, ago(age + 10)])),
+        )
+        for age in sorted(draw(st.lists(AGES, max_size=6)), reverse=True)
+    ]
+    watched = [
+        watch(max(ages), min(ages), max_recovery_age_s=draw(st.none() | st.floats(0, 1000)))
+        for ages in draw(st.lists(st.tuples(AGES, AGES), max_size=3))
+    ]
+    age_s = draw(st.none() | st.floats(0, 1000))
+    looked = view(*nodes, recovery_point=RecoveryPoint(at=None, age_s=age_s))
+    return facts(
+        view=draw(st.sampled_from([None, looked])),
+        spans=tuple(spans),
+        proofs=tuple(proofs),
+        drills=tuple(drills),
+        events=tuple(happened),
+        watch=tuple(watched),
+        evidence=draw(st.sampled_from([None, EVIDENCE])),
+        history_problem=draw(st.sampled_from(["", "", "", "the history is gone"])),
+        clock_problem=draw(st.sampled_from(["", "", "", "the clock was moved back"])),
+    )
+
+
+@given(any_facts())
+def test_whatever_is_known_no_control_is_met_that_is_beyond_a_limit_or_unmeasured(known):
+    for found in evaluate(policy(), known):
+        assert found.standing is not Standing.NOT_ASKED
+        assert (found.standing is MET) is not bool(found.problems)
+        if found.standing is MET:
+            assert all(one.standing is MET for one in found.measures if one.limit is not None), found
+
+
+@given(any_facts())
+def test_without_a_history_nothing_is_met_but_what_one_look_shows(known):
+    less = replace(known, history_problem="gone", spans=(), watch=(), events=(), proofs=(), drills=(), evidence=None)
+    met = {one.name for one in evaluate(policy(), less) if one.standing is MET}
+    assert met <= {ControlName.PLACEMENT}
+    blind = Facts(now=NOW, nodes=known.nodes, backups=known.backups)
+    assert {one.standing for one in evaluate(policy(), blind)} == {UNCHECKED}
+
+
+@given(any_facts(), st.floats(0, 30 * DAY))
+def test_time_alone_makes_nothing_proven(known, later):
+    """Ages only grow: what was not met because of an age does not become met by waiting."""
+    after = replace(known, now=NOW + timedelta(seconds=later))
+    for name in (ControlName.CONSISTENCY, ControlName.RESTORE):
+        if result(name, known).standing is not MET:
+            assert result(name, after).standing is not MET

@@ -1,0 +1,304 @@
+"""A watch from its samples to what is kept and told of it, without a server."""
+
+import asyncio
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+
+from replcheck.errors import StoreError, UsageError
+from replcheck.model.live import EventKind
+from replcheck.model.node import NodeRole, NodeTarget
+from replcheck.model.outcome import Verdict
+from replcheck.model.spans import GAP_S
+from replcheck.runs.following import Follower, Source, watch_or_follow
+from replcheck.runs.live import LiveSettings, record, recorder_lock, run_live
+from replcheck.runs.live_config import LiveRequest
+from replcheck.runs.replaying import replayed
+from replcheck.runs.request import AuditRequest
+from replcheck.store import KEEP_FOR_EVER, open_history, open_live_reader
+from replcheck.watch.limits import WatchLimits
+from tests.commands import wait_for
+from tests.core.watched import detached, healthy, kinds, primary, sample, second, silence, standby
+from tests.factories import consistent, node, replica
+from tests.fakes import REQUEST
+
+TARGETS = tuple(NodeTarget(name=name, dsn=f"host={name}") for name in ("db1", "db2", "db3"))
+
+
+def request(**changes) -> LiveRequest:
+    made = LiveRequest(
+        cluster="clinic",
+        targets=TARGETS,
+        limits=WatchLimits(),
+        interval_s=1.0,
+        audit=AuditRequest(cluster="clinic", targets=TARGETS, options=REQUEST.options),
+        audits=True,
+        scrub_s=None,
+    )
+    return replace(made, **changes)
+
+
+class Samples:
+    """A sampler of recorded samples; then it waits until it is stopped, if it is to."""
+
+    def __init__(self, *samples, wait=False, between=lambda: None):
+        self._samples = samples
+        self._wait = wait
+        self._between = between
+        self.taken = asyncio.Event()
+
+    async def run(self, take, stop):
+        for each in self._samples:
+            take(each)
+            self._between()
+            await asyncio.sleep(0)
+        self.taken.set()
+        if self._wait:
+            await stop.wait()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "clinic.db"
+
+
+def watch(store, *samples, asked=None, sinks=(), between=lambda: None, **settings):
+    """Record some samples from beginning to end."""
+    told = []
+    made = LiveSettings(store=store, keep=KEEP_FOR_EVER, sinks=sinks, tell=told.append, **settings)
+    asyncio.run(record(asked or request(), made, asyncio.Event(), sampler=Samples(*samples, between=between)))
+    return told
+
+
+def events_in(store):
+    """Return what the history tells of the cluster, oldest first."""
+    return open_live_reader(store).events("clinic")[::-1]
+
+
+def test_what_is_watched_is_in_the_history_when_the_watch_has_ended(store):
+    lost = [sample(at, primary(at), standby(at), silence(at, "db3")) for at in (2, 3, 4)]
+    told = watch(store, healthy(0), healthy(1), *lost)
+    assert [event.kind for event in events_in(store)] == [
+        EventKind.WATCH_BEGAN,
+        EventKind.STANDBY_LOST,
+        EventKind.WATCH_ENDED,
+    ]
+    reader = open_live_reader(store)
+    stored = reader.latest_view("clinic")
+    assert stored is not None
+    assert stored.view.running_copies == 2
+    assert {span.samples for span in reader.node_spans("clinic", second(0), second(9)) if span.node == "db2"} == {5}
+    assert told == []
+
+
+def test_every_reader_gets_every_update_and_a_broken_one_is_dropped(store):
+    seen, broken = [], []
+
+    def breaks(update):
+        broken.append(update)
+        raise OSError("nobody listens")
+
+    told = watch(store, healthy(0), healthy(1), sinks=[breaks, seen.append])
+    assert len(broken) == 1
+    assert [kinds(update.events) for update in seen] == [[], [], [EventKind.WATCH_ENDED]]
+    assert told == ["warning: somebody who read along does so no more: OSError"]
+
+
+def killed(store, *samples):
+    """Record samples, and leave what a recorder leaves that was killed: nothing tells of its end."""
+    watch(store, *samples)
+    with open_history(store)._engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM cluster_events WHERE kind = 'watch ended'")
+
+
+def test_a_watch_after_one_that_was_killed_tells_the_gap(store):
+    killed(store, healthy(0), healthy(1))
+    watch(store, healthy(20))
+    [gap] = [event for event in events_in(store) if event.kind is EventKind.WATCH_GAP]
+    assert gap.began_at == second(1.01)
+    assert gap.at == second(20.01)
+    assert gap.seconds == 19.0
+    assert gap.what == "nothing was watching for 19s: the last watch did not end in order"
+
+
+def test_a_watch_soon_after_one_that_ended_in_order_tells_no_gap(store):
+    watch(store, healthy(0), healthy(1))
+    watch(store, healthy(20))
+    assert EventKind.WATCH_GAP not in {event.kind for event in events_in(store)}
+
+
+def test_a_long_time_without_a_watch_is_a_gap_however_it_ended(store):
+    watch(store, healthy(0), healthy(1))
+    watch(store, healthy(2 + GAP_S))
+    [gap] = [event for event in events_in(store) if event.kind is EventKind.WATCH_GAP]
+    assert gap.what == "nothing was watching for 1min 1s: the last watch ended then"
+
+
+def test_a_second_recorder_of_one_history_is_refused(store):
+    with recorder_lock(store, "clinic"):
+        with pytest.raises(UsageError, match='a recorder of cluster "clinic" on'):
+            run_live(request(), LiveSettings(store=store, keep=KEEP_FOR_EVER), sampler=Samples(healthy(0)))
+        run_live(request(cluster="ward"), LiveSettings(store=store, keep=KEEP_FOR_EVER), sampler=Samples(healthy(0)))
+    run_live(request(), LiveSettings(store=store, keep=KEEP_FOR_EVER), sampler=Samples(healthy(0)))
+
+
+def test_a_history_that_cannot_be_opened_ends_the_watch_before_it_begins(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot open history"):
+        watch(tmp_path / "file" / "x.db", healthy(0))
+
+
+def test_a_history_that_goes_away_ends_no_watch(store, monkeypatch):
+    monkeypatch.setattr("replcheck.store.live.RETRY_S", 0.0)
+    seen, told, moves = [], [], iter(range(100))
+
+    def move():
+        number = next(moves)
+        if number == 2:
+            shutil.move(store, store.with_suffix(".away"))
+            store.mkdir()
+            wait_for(lambda: bool(told))
+        if number == 5:
+            store.rmdir()
+
+    made = LiveSettings(store=store, keep=KEEP_FOR_EVER, sinks=[seen.append], tell=told.append)
+    lost = [sample(at, primary(at), standby(at), silence(at, "db3")) for at in range(3, 9)]
+    samples = Samples(*(healthy(at) for at in range(3)), *lost, between=move)
+    asyncio.run(record(request(), made, asyncio.Event(), sampler=samples))
+    assert len(seen) == 10
+    assert told[0].startswith("warning: what is watched is kept in memory for now: ")
+    assert told[1:] == ["the history is written again"]
+    assert EventKind.STANDBY_LOST in {event.kind for event in events_in(store)}
+
+
+# --- audits of what a change put in doubt ---
+
+
+def promoted(at):
+    """Return what is seen after db2 took over from db1, and db3 follows it."""
+    new = primary(at, "db2", lsn=2000, timeline=2, started_at=second(-9999))
+    follows = standby(at, "db3", lsn=2000, timeline=2)
+    return sample(at, silence(at, "db1"), new, follows)
+
+
+def lost(at):
+    """Return what is seen between."""
+    return sample(at, silence(at, "db1"), detached(at, "db2"), detached(at, "db3"))
+
+
+class Audits:
+    """An auditor that takes note of what it is asked for, and finds every replica consistent."""
+
+    def __init__(self, *verdicts):
+        self.asked: list[list[str]] = []
+        self._verdicts = list(verdicts)
+
+    async def __call__(self, targets, options, *, run_id, cluster, emit, stop, gate, earlier):
+        names = [target.name for target in targets]
+        self.asked.append(names)
+        verdict = self._verdicts.pop(0) if self._verdicts else Verdict.CONSISTENT
+        return consistent(
+            primary=node(names[0], NodeRole.PRIMARY),
+            verdict=verdict,
+            replicas=tuple(replica(name, verdict) for name in names[1:]),
+        )
+
+
+def test_surviving_replicas_are_audited_at_once_after_a_switch_over(store):
+    audits = Audits()
+    story = [healthy(0), healthy(1), *(lost(at) for at in (2, 3)), *(promoted(at) for at in range(4, 12))]
+    told = watch(store, *story, auditor=audits, between=lambda: pause(audits))
+    assert EventKind.PROMOTED in {event.kind for event in events_in(store)}
+    assert audits.asked == [["db2", "db3"]]
+    assert "auditing db3 against db2, because of what happened" in told
+    [run] = open_history(store).runs()
+    assert (run.kind, run.cluster) == ("audit", "clinic")
+    assert open_history(store).state("clinic", "owed proofs") == ["db1"]
+
+
+def pause(audits):
+    """Let time pass for what runs beside the samples."""
+    threading.Event().wait(0.1)
+
+
+def test_what_is_owed_outlives_the_recorder(store):
+    unsure = Audits(Verdict.INCONCLUSIVE)
+    story = [healthy(0), healthy(1), *(lost(at) for at in (2, 3)), *(promoted(at) for at in range(4, 12))]
+    watch(store, *story, auditor=unsure, between=lambda: pause(unsure))
+    assert unsure.asked == [["db2", "db3"]]
+    sure = Audits()
+    watch(store, *(promoted(at) for at in range(40, 48)), auditor=sure, between=lambda: pause(sure))
+    assert sure.asked == [["db2", "db3"]]
+
+
+def test_no_audit_is_begun_where_none_is_wanted(store):
+    audits = Audits()
+    story = [healthy(0), healthy(1), *(lost(at) for at in (2, 3)), *(promoted(at) for at in range(4, 12))]
+    watch(store, *story, auditor=audits, asked=request(audits=False), between=lambda: pause(audits))
+    assert audits.asked == []
+
+
+# --- reading along ---
+
+
+def test_who_reads_along_sees_what_the_recorder_sees(store):
+    watch(store, healthy(0))
+    seen = []
+    follower = Follower(store=store, cluster="clinic", max_proof_age_s=3600.0, sinks=[seen.append])
+    first = follower.look()
+    assert first is not None
+    assert (first.view.at, first.events) == (second(0.01), ())
+    assert set(first.standings) == {"db1", "db2", "db3"}
+    assert follower.look() is None
+    gone = [sample(at, primary(at), standby(at), silence(at, "db3")) for at in (2, 3, 4)]
+    watch(store, healthy(1), *gone)
+    update = follower.look()
+    assert update is not None
+    assert EventKind.STANDBY_LOST in {event.kind for event in update.events}
+    assert update.view.at == second(4.01)
+
+
+def test_who_reads_along_takes_over_when_the_recorder_ends(store, monkeypatch):
+    monkeypatch.setattr("replcheck.runs.following._LOOK_S", 0.05)
+    watch(store, healthy(0))
+    sources, seen = [], []
+    sampler = Samples(healthy(5), wait=True)
+    monkeypatch.setattr("replcheck.runs.live._sampler", lambda _: sampler)
+
+    async def story():
+        stop = asyncio.Event()
+        settings = LiveSettings(store=store, keep=KEEP_FOR_EVER, sinks=[seen.append])
+        with recorder_lock(store, "clinic"):
+            reading = asyncio.create_task(
+                watch_or_follow(request(), settings, stop, source=lambda source, why: sources.append(source))
+            )
+            await asyncio.to_thread(wait_for, lambda: bool(seen))
+        await sampler.taken.wait()
+        stop.set()
+        await reading
+
+    asyncio.run(story())
+    assert sources == [Source.RECORDER, Source.OWN]
+    assert [update.view.at for update in seen][-1] == second(5.01)
+
+
+def test_a_recording_is_shown_as_it_was_seen(store, tmp_path):
+    seen, path = [], tmp_path / "r.jsonl"
+    gone = [sample(at, primary(at), standby(at), silence(at, "db3")) for at in (2, 3, 4)]
+    watch(None, healthy(0), healthy(1), *gone, sinks=[seen.append], recording=path)
+    again = list(replayed(path, WatchLimits()))
+    assert [(update.view.nodes, update.events) for update in again] == [
+        (update.view.nodes, update.events) for update in seen[:-1]
+    ]
+
+
+def test_a_recording_that_cannot_go_on_ends_no_watch(store, tmp_path, monkeypatch):
+    def full(self, sample):
+        raise UsageError("the recording cannot be written: no space left on device")
+
+    monkeypatch.setattr("replcheck.watch.replay.Recording.take", full)
+    told = watch(store, healthy(0), healthy(1), recording=tmp_path / "r.jsonl")
+    assert told == ["warning: the recording ends here: the recording cannot be written: no space left on device"]
+    assert len(events_in(store)) == 2

@@ -1,0 +1,139 @@
+"""A new watch goes on where an earlier one ended: nothing is told twice, what changed between them is told."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from replcheck.model.live import ClusterView, EventKind, NodeState, Slot
+from replcheck.model.plain import to_plain
+from replcheck.model.shape import from_plain
+from replcheck.model.wal import Lsn
+from replcheck.watch.limits import WatchLimits
+from replcheck.watch.topology import begin
+from tests.core.watched import (
+    BEGUN,
+    NODES,
+    Watch,
+    archiver,
+    detached,
+    healthy,
+    kinds,
+    only,
+    primary,
+    sample,
+    second,
+    sender,
+    silence,
+    standby,
+)
+
+LIMITS = WatchLimits(copies=3, lag_bytes=100, recovery_age_s=60)
+
+
+def resumed(watch):
+    """Return a watch that begins with what is stored of another one."""
+    stored = from_plain(ClusterView, to_plain(watch.state.view))
+    return Watch(LIMITS, state=begin("clinic", NODES, earlier=stored, limits=LIMITS))
+
+
+def test_a_healthy_cluster_is_watched_on_without_a_word():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    after.see(healthy(5))
+    assert [event.kind for event in after.told] == [EventKind.WATCH_BEGAN]
+    assert after.node("db2").since == watch.node("db2").since
+
+
+def test_the_time_in_which_nothing_watched_is_told():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    event = only(resumed(watch).see(healthy(300)), EventKind.WATCH_GAP)
+    assert (event.began_at, event.seconds) == (second(0.01), 300.0)
+
+
+def troubled(at):
+    """Return a sample with much that is wrong."""
+    lost = Slot(name="spare", logical=False, active=False, retained_bytes=None, wal_status="lost")
+    failing = archiver(failed=1, last_failed="000000010000000000000002", last_failed_at=second(-5))
+    return sample(
+        at,
+        primary(at, slots=(lost,), archiver=failing),
+        detached(at, lsn=500, replay_paused=True, checksum_failures=2),
+        silence(at, "db3"),
+    )
+
+
+def test_nothing_that_was_told_before_is_told_again():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), troubled(1), troubled(2), troubled(3))
+    assert len(set(watch.kinds())) == len(watch.kinds()) == 8
+    after = resumed(watch)
+    after.see(troubled(4), troubled(5), troubled(6))
+    assert after.kinds() == []
+
+
+def test_what_is_well_again_is_told_after_a_restart():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), troubled(1), troubled(2), troubled(3))
+    after = resumed(watch)
+    after.see(healthy(9), healthy(10))
+    assert set(after.kinds()) == {
+        EventKind.NODE_BACK,
+        EventKind.LAG_BACK,
+        EventKind.REPLAY_RESUMED,
+        EventKind.ARCHIVE_WORKING,
+        EventKind.COPIES_BACK,
+    }
+    assert {event.node for event in after.told if event.kind is EventKind.NODE_BACK} == {"db2", "db3"}
+
+
+def test_a_promotion_that_nothing_watched_is_found_with_how_long_nobody_is_known_to_have_written():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    told = after.see(sample(30, silence(30, "db1"), primary(30, "db2", timeline=2, promoted_lsn=Lsn(1000))))
+    assert only(told, EventKind.PROMOTED).node == "db2"
+    event = only(told, EventKind.SWITCHED_OVER)
+    assert (event.began_at, event.seconds, event.detail) == (second(0), 30.0, "db1")
+
+
+def test_an_old_primary_that_rejoins_after_a_restart_is_known_as_one():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), sample(1, silence(1, "db1"), primary(1, "db2", timeline=2)))
+    after = resumed(watch)
+    later = BEGUN + timedelta(seconds=20)
+    told = after.see(sample(30, standby(30, "db1", timeline=2, started_at=later), primary(30, "db2", timeline=2)))
+    assert EventKind.REJOINED in kinds(told)
+
+
+def test_a_found_standby_is_not_found_again():
+    spare = (sender("db2"), sender("db3"), sender("spare"))
+    watch = Watch(LIMITS)
+    watch.see(*(sample(n, primary(n, senders=spare), standby(n), standby(n, "db3")) for n in range(4)))
+    assert EventKind.NODE_FOUND in watch.kinds()
+    after = resumed(watch)
+    after.see(*(sample(n, primary(n, senders=spare), standby(n), standby(n, "db3")) for n in range(5, 9)))
+    assert after.kinds() == []
+    assert after.node("spare").state is NodeState.STREAMING
+
+
+def test_nodes_that_are_configured_no_more_are_forgotten():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    assert watch.state.view is not None
+    state = begin("clinic", NODES[1:], earlier=watch.state.view, limits=LIMITS)
+    after = Watch(LIMITS, state=state)
+    after.see(sample(1, standby(1), standby(1, "db3")), sample(2, standby(2), standby(2, "db3")))
+    assert after.state.view is not None
+    assert [node.node for node in after.state.view.nodes] == ["db2", "db3"]
+
+
+@pytest.mark.parametrize("cluster", ["other"])
+def test_the_view_of_another_cluster_is_not_taken_over(cluster):
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    assert watch.state.view is not None
+    foreign = replace(watch.state.view, cluster=cluster)
+    assert begin("clinic", NODES, earlier=foreign) == begin("clinic", NODES)

@@ -1,0 +1,163 @@
+"""Promotions, switch-overs, split brain: told once, with the times of the samples that show them."""
+
+from datetime import timedelta
+
+from replcheck.model.live import EventKind, NodeState, SilenceCode
+from replcheck.model.wal import Lsn
+from tests.core.watched import BEGUN, Watch, detached, healthy, only, primary, sample, second, silence, standby
+
+LATER = BEGUN + timedelta(seconds=100)
+
+
+def promoted(at, node="db2", *, lsn=1100, **changes):
+    return primary(at, node, lsn=lsn, **({"timeline": 2, "promoted_lsn": Lsn(1050)} | changes))
+
+
+def test_a_promotion_names_the_new_timeline_and_where_it_left_the_old_one():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1"), detached(1), detached(1, "db3")))
+    event = only(watch.see(sample(2, promoted(2))), EventKind.PROMOTED)
+    assert (event.node, event.timeline, event.lsn, event.at) == ("db2", 2, Lsn(1050), second(2.01))
+
+
+def test_a_switch_over_is_timed_from_the_last_sample_that_could_write_to_the_first_that_could_again():
+    watch = Watch()
+    watch.see(healthy(0), healthy(1), sample(2, silence(2, "db1"), detached(2)))
+    event = only(watch.see(sample(5, silence(5, "db1"), promoted(5))), EventKind.SWITCHED_OVER)
+    assert (event.node, event.detail, event.began_at, event.seconds) == ("db2", "db1", second(1), 4.0)
+
+
+def test_a_switch_over_is_told_once_the_old_primary_is_seen_not_to_write():
+    watch = Watch()
+    watch.see(healthy(0))
+    told = watch.see(sample(1, promoted(1)))
+    assert [event.kind for event in told] == [EventKind.PROMOTED]
+    told = watch.see(sample(2.5, silence(2.5, "db1", SilenceCode.TIMEOUT)))
+    assert {event.kind for event in told} == {EventKind.PRIMARY_LOST, EventKind.SWITCHED_OVER}
+    assert only(told, EventKind.SWITCHED_OVER).seconds == 1.0
+
+
+def test_a_loss_that_is_seen_after_the_promotion_is_still_one_of_the_primary():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, promoted(1)))
+    assert only(watch.see(sample(2, silence(2, "db1"))), EventKind.PRIMARY_LOST).node == "db1"
+
+
+def test_a_promotion_that_no_sample_of_the_standby_preceded_shows_in_the_timeline():
+    watch = Watch()
+    watch.see(sample(0, primary(0)), sample(1, silence(1, "db1")))
+    assert only(watch.see(sample(2, promoted(2))), EventKind.PROMOTED).timeline == 2
+
+
+def test_a_primary_that_comes_back_on_a_newer_timeline_of_its_own_was_promoted():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1")))
+    told = watch.see(sample(3, promoted(3, "db1", started_at=LATER)))
+    assert only(told, EventKind.PROMOTED).node == "db1"
+    assert only(told, EventKind.SWITCHED_OVER).seconds == 3.0
+
+
+def test_the_same_answers_again_tell_nothing():
+    watch = Watch()
+    samples = [healthy(0), sample(1, silence(1, "db1")), sample(2, promoted(2), silence(2, "db1"))]
+    watch.see(*samples)
+    assert watch.see(*samples) == []
+
+
+def test_an_answer_that_comes_late_is_passed_over():
+    watch = Watch()
+    watch.see(healthy(0), sample(3, promoted(3), silence(3, "db1")))
+    assert watch.see(sample(2, standby(2))) == []
+    assert watch.node("db2").state is NodeState.PRIMARY
+
+
+def test_two_primaries_are_a_split_brain_once_both_answered_twice():
+    watch = Watch()
+    watch.see(healthy(0))
+    assert EventKind.SPLIT_BRAIN not in [e.kind for e in watch.see(sample(1, primary(1), promoted(1)))]
+    told = watch.see(sample(2, primary(2), promoted(2)))
+    assert only(told, EventKind.SPLIT_BRAIN).detail == "db1, db2"
+    assert watch.state.view is not None
+    assert watch.state.view.split_brain
+    assert watch.state.view.primary is None
+    assert watch.node("db1").state is NodeState.STRAYED
+
+
+def test_a_primary_that_died_before_the_other_one_answered_is_no_split_brain():
+    watch = Watch()
+    watch.see(healthy(0), healthy(1))
+    # db1 is awaited: its last answer is old, and db2 has taken over meanwhile.
+    watch.see(sample(2, promoted(2)), sample(3, promoted(3)), sample(3.5, silence(3.5, "db1")))
+    assert EventKind.SPLIT_BRAIN not in watch.kinds()
+
+
+def test_a_split_brain_is_over_when_one_of_the_two_is_gone():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, primary(1), promoted(1)), sample(2, primary(2), promoted(2)))
+    told = watch.see(sample(5, silence(5, "db1"), promoted(5)))
+    over = only(told, EventKind.SPLIT_BRAIN_OVER)
+    assert (over.began_at, over.seconds) == (second(2.01), 3.0)
+    assert only(told, EventKind.SWITCHED_OVER).seconds == 0.0
+
+
+def test_one_server_under_two_names_is_no_split_brain_and_one_copy():
+    watch = Watch()
+    twice = [
+        sample(number, primary(number), primary(number, "db2", own_port=5432), standby(number, "db3"))
+        for number in range(3)
+    ]
+    watch.see(*twice)
+    assert EventKind.SPLIT_BRAIN not in watch.kinds()
+    assert watch.node("db2").state is NodeState.UNSURE
+    assert watch.state.view is not None
+    assert watch.state.view.running_copies == 2
+
+
+def test_another_cluster_under_a_nodes_name_is_foreign_and_no_rival():
+    watch = Watch()
+    for number in range(3):
+        watch.see(sample(number, primary(number), primary(number, "db2", system_identifier="1", timeline=9)))
+    assert watch.kinds() == [EventKind.STRAYED]
+    assert watch.node("db2").state is NodeState.FOREIGN
+    assert watch.state.view is not None
+    assert watch.state.view.primary == "db1"
+
+
+def test_an_old_primary_that_streams_from_the_new_one_has_rejoined():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1")), sample(2, promoted(2)))
+    told = watch.see(sample(9, standby(9, "db1", lsn=1100, timeline=2, started_at=LATER), promoted(9)))
+    assert only(told, EventKind.REJOINED).node == "db1"
+    assert watch.see(sample(10, standby(10, "db1", lsn=1100, timeline=2, started_at=LATER), promoted(10))) == []
+
+
+def test_an_old_primary_that_wrote_beyond_the_switch_has_strayed():
+    watch = Watch()
+    watch.see(healthy(0, lsn=1070), sample(1, silence(1, "db1")), sample(2, promoted(2)))
+    told = watch.see(sample(9, detached(9, "db1", lsn=1070, started_at=LATER), promoted(9)))
+    assert only(told, EventKind.STRAYED).node == "db1"
+    assert "timeline 2 began at 0/41A" in watch.node("db1").reason
+
+
+def test_an_old_primary_that_stopped_before_the_switch_is_only_detached():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1")), sample(2, promoted(2)))
+    watch.see(sample(9, detached(9, "db1", lsn=1050, started_at=LATER), promoted(9)))
+    assert watch.node("db1").state is NodeState.DETACHED
+
+
+def test_two_standbys_that_were_promoted_are_told_both():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1")))
+    watch.see(sample(2, promoted(2), promoted(2, "db3")), sample(3, promoted(3), promoted(3, "db3")))
+    assert [event.node for event in watch.told if event.kind is EventKind.PROMOTED] == ["db2", "db3"]
+    assert only(watch.told, EventKind.SPLIT_BRAIN).detail == "db2, db3"
+
+
+def test_a_promotion_on_an_old_timeline_does_not_take_the_cluster_with_it():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1"), promoted(1)), sample(2, promoted(2, timeline=3)))
+    watch.see(sample(3, promoted(3, timeline=3), promoted(3, "db3", timeline=2)))
+    assert watch.state.view is not None
+    assert watch.state.view.last_primary == "db2"
+    assert watch.node("db3").state is NodeState.STRAYED
