@@ -27,7 +27,7 @@ from replcheck.model.audit import (
     ReplicaReport,
     Scope,
 )
-from replcheck.model.control import Bound, ControlName, ControlResult, Measure, Standing, Unit
+from replcheck.model.control import Bound, CheckResult, ControlName, ControlResult, Measure, Standing, Unit
 from replcheck.model.drill import (
     BackupKind,
     CopyFacts,
@@ -52,6 +52,8 @@ from replcheck.model.plain import Plain, to_plain
 from replcheck.model.run import RunRecord, RunStart, new_run_id
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.model.wal import Lsn
+from replcheck.report.check_document import check_document
+from replcheck.report.check_words import check_sentence, check_verdict
 from replcheck.report.document import audit_document
 from replcheck.report.drill import drill_document
 from replcheck.report.drill_words import drill_sentence
@@ -351,9 +353,19 @@ def _checks(year: Year) -> Iterator[_Run]:
         diverged = year.divergence <= at < year.divergence + _DAY
         controls = controls_of(at, diverged=diverged)
         outcome = Outcome.REFUTED if diverged else Outcome.PROVEN
-        told = "consistency is breached" if diverged else "6 controls are met"
-        run = _record(year, "check", at, timedelta(seconds=0.4), outcome, verdict=outcome.value, summary=told)
-        yield run, {"schema": "replcheck/check/1", "kind": "check", "controls": to_plain(controls)}, None
+        result = CheckResult(
+            run_id="",
+            cluster=year.cluster,
+            started_at=at,
+            finished_at=at + timedelta(seconds=0.4),
+            tool_version=_VERSION,
+            controls=controls,
+        )
+        run = _record(
+            year, "check", at, timedelta(seconds=0.4), outcome, verdict=check_verdict(result).value,
+            summary=check_sentence(result),
+        )  # fmt: skip
+        yield run, check_document(replace(result, run_id=run.run_id)), None
         at += year.check_every
 
 

@@ -17,11 +17,14 @@ from markdown_it import MarkdownIt
 from benchmarks.years import Year, write_year
 from replcheck.config import load
 from replcheck.model.audit import Scope
-from replcheck.model.control import ControlName, ControlResult, Standing
+from replcheck.model.control import CheckResult, ControlName, ControlResult, DueRun, Standing
+from replcheck.model.live import ClusterView, NodeState, NodeView, RecoveryPoint
+from replcheck.model.outcome import Outcome
 from replcheck.model.seal import NotSealed, SealResult, SignatureState, StoredSeal
 from replcheck.report.html.render import paper_html
 from replcheck.report.markdown import paper_markdown
 from replcheck.report.papers.audit import audit_paper
+from replcheck.report.papers.check import check_paper
 from replcheck.report.papers.drill import drill_paper
 from replcheck.report.papers.period import period_paper
 from replcheck.report.papers.promises import claims_paper, standing_mark
@@ -102,11 +105,48 @@ def papers(month):
     """Every kind of paper by name."""
     found = {f"audit-{name}": audit_paper(result) for name, result in AUDITS.items()}
     found |= {f"drill-{name}": drill_paper(result) for name, result in drills.RESULTS.items()}
+    found |= {"check": check_paper(check_of(month))}
     found |= {"seal": seal_paper(past_seal(seal_document(SEALED))), "period": period_paper(month, ZONE)}
     return found | {"claims": claims_paper(month)}
 
 
+def check_of(month):
+    """Return the newest check of the month, with the nodes it saw."""
+    view = ClusterView(
+        cluster="clinic",
+        at=MONTH.until,
+        watched_since=MONTH.since,
+        system_identifier="7412345678901234567",
+        primary="db2",
+        nodes=(
+            NodeView(
+                node="db1", state=NodeState.LOST, since=MONTH.until, answered_at=None, reason="it does not answer"
+            ),
+            NodeView(node="db2", state=NodeState.PRIMARY, since=MONTH.since, answered_at=MONTH.until, zone="rack-b"),
+            NodeView(node="db3", state=NodeState.STREAMING, since=MONTH.since, answered_at=MONTH.until, lag_s=0.4),
+        ),
+        recovery_point=RecoveryPoint(at=MONTH.until, age_s=38.0),
+    )
+    return CheckResult(
+        run_id="01a2",
+        cluster="clinic",
+        started_at=MONTH.until,
+        finished_at=MONTH.until,
+        tool_version="0.1.0",
+        controls=month.controls,
+        view=view,
+        due=(
+            DueRun(
+                kind="drill", subject="nightly", reason="the last one is 8d old", outcome=Outcome.REFUTED, run_id="x"
+            ),
+        ),
+        notes=("the clock was moved back by 3s",),
+        evidence_head="ab" * 32,
+    )
+
+
 NAMES = [
+    "check",
     *(f"audit-{name}" for name in AUDITS),
     *(f"drill-{name}" for name in drills.RESULTS),
     "seal",
@@ -132,7 +172,7 @@ def test_the_page_is_well_formed(papers, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_says_every_word_that_the_markdown_says(papers, name):
     page = tree(paper_html(papers[name], INDIA))
-    shown = letters("".join(page.find("body").itertext()))
+    shown = letters("".join(element_of(page, "body").itertext()))
     rendered = MarkdownIt("commonmark").enable("table").render(paper_markdown(papers[name], INDIA))
     for element in tree(f"<!DOCTYPE html><title>x</title>{rendered}").iter():
         if element.tag in {"td", "li", "h2", "h3"}:
@@ -161,10 +201,10 @@ def test_a_screen_reader_finds_its_way(papers, name):
         assert all(row[0].tag == "th" and row[0].get("scope") == "row" for row in table.iterfind("tbody/tr"))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"seal", "claims", "drill-blocked"}])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"seal", "claims", "check", "drill-blocked"}])
 def test_every_picture_has_a_title_a_description_and_a_table_beside_it(papers, name):
     page = tree(paper_html(papers[name], INDIA))
-    main = page.find(".//main")
+    main = element_of(page, "main")
     pictures = [svg for svg in main.iter("svg") if svg.get("role") == "img"]
     assert pictures
     for svg in pictures:
@@ -210,7 +250,7 @@ def test_a_name_that_looks_like_markup_stays_a_name(name):
     assert re.findall(r"<(\w+)", rendered) == re.findall(r"<(\w+)", plain)
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_no_name_at_all_becomes_markup_in_a_page(name):
     page = paper_html(hostile(name), INDIA)
     html5lib.HTMLParser(strict=True).parse(page)
@@ -293,6 +333,12 @@ def tree(page: str) -> ET.Element:
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
     return parsed
+
+
+def element_of(page: ET.Element, tag: str) -> ET.Element:
+    """Return the only element with a tag."""
+    [found] = page.iter(tag)
+    return found
 
 
 def tags(page: ET.Element) -> list[str]:

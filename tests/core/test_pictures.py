@@ -145,7 +145,7 @@ def test_a_column_shows_the_worst_that_was_seen_in_it():
 @given(st.lists(st.tuples(st.floats(-10, 310), st.floats(0, 50), st.floats(0, 1e6)), max_size=30))
 def test_no_peak_is_lost_in_a_curve(readings):
     made = [reading(begin, begin + length, seconds) for begin, length, seconds in readings]
-    inside = [one.seconds for one in made if one.ended_at >= FRAME.since and one.began_at <= FRAME.until]
+    inside = [one.seconds or 0.0 for one in made if one.ended_at >= FRAME.since and one.began_at <= FRAME.until]
     found = [worst for _, _, worst in worst_readings(made, FRAME)]
     assert max(found, default=None) == max(inside, default=None)
 

@@ -14,8 +14,10 @@ from replcheck.cli.report import Form
 from replcheck.cli.stored import Source, find_source
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus
+from replcheck.report.check_human import print_check, print_check_verdict
 from replcheck.report.drill_human import print_drill, print_drill_briefly
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.paper import Paper
@@ -23,7 +25,7 @@ from replcheck.report.period_document import period_json
 from replcheck.report.period_page import print_period
 from replcheck.report.seal_stored import PastSeal, print_past_seal
 from replcheck.report.style import Style
-from replcheck.runs.history import StoredReport, moment_of, read_report, summarize
+from replcheck.runs.history import Reported, StoredReport, moment_of, read_report, summarize
 from replcheck.runs.period import PeriodWanted, clusters_of, gather_period
 
 
@@ -88,12 +90,15 @@ def _run_in_form(stored: StoredReport, written: Written, style: Style) -> str | 
             return draw
 
 
-def _paper_of(result: AuditResult | DrillResult | PastSeal) -> Paper:
+def _paper_of(result: Reported) -> Paper:
     from replcheck.report.papers.audit import audit_paper
+    from replcheck.report.papers.check import check_paper
     from replcheck.report.papers.drill import drill_paper
     from replcheck.report.papers.seal import seal_paper
 
     match result:
+        case CheckResult():
+            return check_paper(result)
         case PastSeal():
             return seal_paper(result)
         case DrillResult():
@@ -102,10 +107,13 @@ def _paper_of(result: AuditResult | DrillResult | PastSeal) -> Paper:
             return audit_paper(result)
 
 
-def _junit_of(result: AuditResult | DrillResult | PastSeal) -> str:
+def _junit_of(result: Reported) -> str:
+    from replcheck.report.junit import junit_text
     from replcheck.report.junit_runs import audit_junit, drill_junit, seal_junit
 
     match result:
+        case CheckResult():
+            return junit_text(result)
         case PastSeal():
             return seal_junit(result)
         case DrillResult():
@@ -124,10 +132,12 @@ def _paper_text(paper: Paper, form: Form, style: Style) -> str:
     return paper_markdown(paper, style)
 
 
-def _print_report(
-    result: AuditResult | DrillResult | PastSeal, console: Console, style: Style, written: Written
-) -> None:
+def _print_report(result: Reported, console: Console, style: Style, written: Written) -> None:
     match result:
+        case CheckResult() if written.quiet:
+            print_check_verdict(result, console, style)
+        case CheckResult():
+            print_check(result, console, style, verbose=True)
         case PastSeal():
             print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
         case DrillResult() if written.quiet:

@@ -1,7 +1,7 @@
 """Past runs as JUnit XML, for the machines that collect test results.
 
-A test case passes only where something was proven. What was refuted fails; what was not proven, or not looked at, is an
-error with its reason, so that no collector counts it as passed. What is left out by design is skipped.
+A test case passes only where something was proven. What was refuted or not fully proven fails, and what was not looked
+at is an error, each with its reason, so that no collector counts it as passed. What is left out by design is skipped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from replcheck.model.audit import AuditResult, NotChecked, RelationReplica, RelationReport
-from replcheck.model.control import ControlResult
+from replcheck.model.control import ControlResult, Standing
 from replcheck.model.drill import DrillResult, LayerReport, LayerState
 from replcheck.model.names import printable, qualified
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import utc_text
-from replcheck.model.run import RunRecord
+from replcheck.model.run import AUDIT_KINDS, RunRecord
 from replcheck.model.units import format_duration
 from replcheck.report.audit_words import elapsed_s, how_many, place_of
 from replcheck.report.drill_words import drill_sentence, everything_wrong, layer_sentence
@@ -105,7 +105,7 @@ def seal_junit(seal: PastSeal) -> str:
 def period_junit(facts: PeriodFacts) -> str:
     """Return a period: a suite of the controls, one of the record, and one each of the audits and drills."""
     controls = [
-        Case(name=control.name.value, outcome=control.outcome, message=_control_message(control))
+        Case(name=control.name.value, outcome=_control_outcome(control), message=_control_message(control))
         for control in facts.controls
     ]
     if not controls:
@@ -122,7 +122,7 @@ def period_junit(facts: PeriodFacts) -> str:
     suites = {
         "controls": controls,
         "record": [whole, *gaps],
-        "audits": [_run_case(past) for past in facts.runs if past.run.kind == "audit"],
+        "audits": [_run_case(past) for past in facts.runs if past.run.kind in AUDIT_KINDS],
         "drills": [_run_case(past) for past in facts.runs if past.run.kind == "drill"],
     }
     named = [
@@ -130,6 +130,11 @@ def period_junit(facts: PeriodFacts) -> str:
         for name, cases in suites.items()
     ]
     return _document(f"replcheck period {utc_text(facts.since)} to {utc_text(facts.until)}", named)
+
+
+def _control_outcome(control: ControlResult) -> Outcome | None:
+    """Return how a control is counted: one that is waived is skipped, as in the JUnit XML of a check."""
+    return None if control.standing is Standing.WAIVED else control.outcome
 
 
 def _control_message(control: ControlResult) -> str:
@@ -201,9 +206,9 @@ def _add_case(parent: ET.Element, suite: Suite, case: Case) -> None:
     )
     message = {"message": printable(case.message)}
     match case.outcome:
-        case Outcome.REFUTED:
+        case Outcome.REFUTED | Outcome.PARTIAL:
             ET.SubElement(element, "failure", message | {"type": case.outcome.value})
-        case Outcome.PARTIAL | Outcome.UNCHECKED:
+        case Outcome.UNCHECKED:
             ET.SubElement(element, "error", message | {"type": case.outcome.value})
         case None:
             ET.SubElement(element, "skipped", message)
@@ -211,10 +216,10 @@ def _add_case(parent: ET.Element, suite: Suite, case: Case) -> None:
 
 def _counts(suite: Suite) -> dict[str, str]:
     outcomes = [case.outcome for case in suite.cases]
-    errors = sum(outcome in {Outcome.PARTIAL, Outcome.UNCHECKED} for outcome in outcomes)
+    failures = sum(outcome in {Outcome.PARTIAL, Outcome.REFUTED} for outcome in outcomes)
     return {
         "tests": str(len(outcomes)),
-        "failures": str(outcomes.count(Outcome.REFUTED)),
-        "errors": str(errors),
+        "failures": str(failures),
+        "errors": str(outcomes.count(Outcome.UNCHECKED)),
         "skipped": str(outcomes.count(None)),
     }

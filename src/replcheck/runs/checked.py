@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from replcheck.errors import StoreError
-from replcheck.model.control import ControlName, ControlResult, Standing
+from replcheck.model.control import CheckResult, ControlName, ControlResult, Standing
 from replcheck.model.outcome import Outcome
-from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord
-from replcheck.model.shape import from_plain
 from replcheck.report.period_facts import ControlTally
+from replcheck.runs.history import CHECK, believed
 from replcheck.store import LiveReader
 
-CHECK = "check"
 _MOST_READ = 3_000
 """Checks that are read one by one; of more, the newest."""
 
@@ -69,16 +67,11 @@ def _newest(
 
 def _controls(reader: LiveReader, run: RunRecord, unread: dict[str, str]) -> tuple[ControlResult, ...]:
     try:
-        return controls_of(reader.result(run.run_id))
+        found = believed(run, reader.result(run.run_id))
     except StoreError:
         unread[run.run_id] = "it is damaged"
     except ValueError as error:
         unread[run.run_id] = str(error)
+    else:
+        return found.controls if isinstance(found, CheckResult) else ()
     return ()
-
-
-def controls_of(document: Plain) -> tuple[ControlResult, ...]:
-    """Return the controls of a check's document; raise ValueError where they cannot be read."""
-    if not isinstance(document, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - of the data, not of an argument
-    return from_plain(tuple[ControlResult, ...], document.get("controls"), at="controls")

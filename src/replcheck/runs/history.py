@@ -12,11 +12,13 @@ from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
+from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
-from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
+from replcheck.model.run import AUDIT_KINDS, UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
+from replcheck.report.check_document import check_result
 from replcheck.report.cluster_events import PastEvent
 from replcheck.report.drill import drill_result
 from replcheck.report.history import PastRun, RunState
@@ -32,6 +34,8 @@ AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
 SCRUB = "scrub"
+CHECK = "check"
+Reported = AuditResult | DrillResult | PastSeal | CheckResult
 _LISTED = 'The runs are listed by "replcheck history".'
 _LOCKED = (AUDIT, DRILL, SEAL, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
@@ -51,7 +55,7 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult | DrillResult | PastSeal
+    result: Reported
     document: Plain
     """The JSON as it was stored."""
 
@@ -96,7 +100,7 @@ def summarize(
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
-    with_end = RunFilter(since=since, until=end, kinds=frozenset({AUDIT, SCRUB}), cluster=cluster)
+    with_end = RunFilter(since=since, until=end, kinds=AUDIT_KINDS, cluster=cluster)
     open_runs = []
     for run, document in reader.walk(with_end):
         if not isinstance(run, RunRecord):
@@ -202,20 +206,27 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal:
+def believed(run: RunStart, document: Plain) -> Reported:
     """Return the result of a stored document; raise ValueError where it is none, or contradicts the run's record."""
-    result: AuditResult | DrillResult | PastSeal
-    match run.kind:
-        case "drill":
-            result = drill_result(document)
-        case "seal":
-            result = past_seal(document)
-        case _:
-            result = audit_result(document)
-    outcome = outcome_of(result) if isinstance(result, AuditResult) else result.verdict.outcome
+    result, outcome = _read(run.kind, document)
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result
+
+
+def _read(kind: str, document: Plain) -> tuple[Reported, Outcome]:
+    match kind:
+        case "drill":
+            drill = drill_result(document)
+            return drill, drill.verdict.outcome
+        case "seal":
+            seal = past_seal(document)
+            return seal, seal.verdict.outcome
+        case "check":
+            check = check_result(document)
+            return check, check.outcome
+    audit = audit_result(document)
+    return audit, outcome_of(audit)
 
 
 def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str | None:

@@ -58,7 +58,7 @@ def period_paper(facts: PeriodFacts, zone: tzinfo | None = None) -> Paper:
         sections=(
             _in_words(facts),
             promises_section(facts),
-            requirements_section(facts),
+            requirements_section(facts.controls),
             record_section(facts, zone),
             copies_section(facts, zone),
             lag_section(facts, zone),

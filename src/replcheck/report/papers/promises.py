@@ -58,7 +58,7 @@ def claims_paper(facts: PeriodFacts) -> Paper:
             ("Checked", words(Moment(facts.controls_at)) if facts.controls_at else words("never")),
             ("Watched", words(f"{format_percent(facts.watched.share)} of the period")),
         ),
-        sections=(promises_section(facts), unprovable_section(), requirements_section(facts)),
+        sections=(promises_section(facts), unprovable_section(), requirements_section(facts.controls)),
         made_by=f"replcheck {facts.tool_version}",
     )
 
@@ -101,18 +101,24 @@ def promises_section(facts: PeriodFacts) -> Section:
         told = words("Each control as the newest check of the period found it, of ", Moment(facts.controls_at), ".")
         blocks.append(Prose(told))
     if asked:
-        blocks.append(_overview(asked))
-    blocks += [_promise(control, _tally(facts, control.name)) for control in asked]
-    missing = [control.name.value for control in facts.controls if control.standing is Standing.NOT_ASKED]
-    if missing:
-        told = f"Nobody asked for {joined(missing)}. What is not asked for is not measured, and never counts as met."
-        blocks.append(Prose(words(told)))
+        blocks.append(overview(asked))
+    blocks += [promise(control, _tally(facts, control.name)) for control in asked]
+    blocks += not_asked(facts.controls)
     return Section(anchor="promises", title="What was promised, and what was proven", blocks=tuple(blocks))
 
 
-def requirements_section(facts: PeriodFacts) -> Section:
+def not_asked(controls: Iterable[ControlResult]) -> list[Block]:
+    """Return the words for the controls that nobody asked for, where there are any."""
+    missing = [control.name.value for control in controls if control.standing is Standing.NOT_ASKED]
+    if not missing:
+        return []
+    told = f"Nobody asked for {joined(missing)}. What is not asked for is not measured, and never counts as met."
+    return [Prose(words(told))]
+
+
+def requirements_section(controls: Iterable[ControlResult]) -> Section:
     """Return which controls bear on which requirement, and what each asks besides that nobody measured."""
-    by_name = {control.name: control for control in facts.controls}
+    by_name = {control.name: control for control in controls}
     shown = table(
         "Requirements, the controls that bear on them, and what no control measures",
         columns("Requirement", "What it asks for", "Measured for it", "What it asks besides, not measured here"),
@@ -162,7 +168,8 @@ def _controls_sentence(facts: PeriodFacts) -> Words:
     return words(f"{'; '.join(told)}.".capitalize())
 
 
-def _overview(asked: Iterable[ControlResult]) -> Table:
+def overview(asked: Iterable[ControlResult]) -> Table:
+    """Return a row for each control."""
     return table(
         "Promises at a glance",
         columns("Control", "Promised", "Standing", "Measured", "Limit"),
@@ -184,7 +191,8 @@ def control_mark(control: ControlResult) -> Mark:
     return Mark(outcome=control.outcome, word=control.standing.value)
 
 
-def _promise(control: ControlResult, tally: ControlTally | None) -> Group:
+def promise(control: ControlResult, tally: ControlTally | None = None) -> Group:
+    """Return one promise with all that is known of it; `tally` is where it stood over a period."""
     pairs: list[tuple[str, Words]] = [
         ("Promised", words(f"“{control.claim}”")),
         ("Standing", words(control_mark(control))),

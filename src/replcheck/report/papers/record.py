@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 from replcheck.model.copy_times import Coverage, Stretch
 from replcheck.model.live import ClusterEvent, NodeState, Severity
 from replcheck.model.outcome import Outcome
-from replcheck.model.run import RunRecord
+from replcheck.model.run import AUDIT_KINDS, RunRecord
 from replcheck.model.spans import GAP_S, WatchSpan
 from replcheck.model.units import format_duration, format_percent
 from replcheck.report.divisions import Division, divisions
@@ -41,7 +41,7 @@ from replcheck.report.verdict import counted
 
 _GAPS_SHOWN = 100
 _NODES_DRAWN = 4
-_KINDS = ("audit", "drill", "seal", "check")
+_LANES = {"audits": AUDIT_KINDS, "drills": {"drill"}, "seals": {"seal"}, "checks": {"check"}}
 _COVERED = (Coverage.ENOUGH, Coverage.UNPROVEN, Coverage.SHORT, Coverage.UNWATCHED)
 
 
@@ -249,10 +249,10 @@ def _gap_table(facts: PeriodFacts) -> Block:
 
 
 def _lanes(facts: PeriodFacts) -> Iterable[Lane]:
-    for kind in _KINDS:
-        own = [past for past in facts.runs if past.run.kind == kind]
-        if own or kind in {"audit", "drill"}:
-            yield Lane(name=f"{kind}s", happenings=tuple(_run_happening(past) for past in own))
+    for name, kinds in _LANES.items():
+        own = [past for past in facts.runs if past.run.kind in kinds]
+        if own or name in {"audits", "drills"}:
+            yield Lane(name=name, happenings=tuple(_run_happening(past) for past in own))
     yield Lane(name="events", happenings=tuple(_event_happening(event) for event in facts.events if _matters(event)))
 
 

@@ -6,7 +6,7 @@ from datetime import tzinfo
 from replcheck.model.drill import DrillResult, LayerState
 from replcheck.model.live import ClusterEvent, EventKind, Severity
 from replcheck.model.outcome import Outcome, Verdict
-from replcheck.model.run import RunRecord, short_id
+from replcheck.model.run import AUDIT_KINDS, RunRecord, short_id
 from replcheck.model.units import format_duration
 from replcheck.report.drill_words import rows_were_proven
 from replcheck.report.history import PastRun, RunState
@@ -161,7 +161,7 @@ def _gap_table(period: Period) -> Table:
 
 
 def _not_proven(facts: PeriodFacts) -> Iterable[Block]:
-    audits = [past for past in facts.runs if past.run.kind == "audit" and not _proven(past)]
+    audits = [past for past in facts.runs if past.run.kind in AUDIT_KINDS and not _proven(past)]
     unread = {entry.run_id: entry.reason for entry in facts.audits.unread} | dict(facts.unread)
     if audits:
         yield table(
