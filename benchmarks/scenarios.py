@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import commands, restores, subjects, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
+from benchmarks.reports import year_of_reports
 from replcheck.errors import LabError
 
 _DRILLED_ROWS = 4_000_000
@@ -259,6 +260,11 @@ def help_text(setup: Setup) -> list[Measure]:
     ]
 
 
+def reporting(setup: Setup) -> list[Measure]:
+    """Measure how long the page of a year takes, and how large it is."""
+    return year_of_reports(setup.root, setup.rounds)
+
+
 SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "help": help_text,
     "digest": against_bare_digest,
@@ -269,5 +275,6 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "workload": workload,
     "seal": sealing,
     "drill": drilling,
+    "report": reporting,
 }
 """By the name that `--only` takes."""

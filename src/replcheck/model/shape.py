@@ -4,8 +4,8 @@ The counterpart of `plain`. Reading is strict: what does not fit is refused with
 verdict may rest on it. Keys that a type does not know are passed over: newer versions add some.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
@@ -50,7 +50,7 @@ def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
     if kind is date:
         return {"type": "string", "format": "date"}
-    if get_origin(kind) in (Union, UnionType):
+    if _is_either(kind):
         return _either([json_schema(part, definitions) for part in get_args(kind)])
     if get_origin(kind) is tuple:
         length = _length(kind)
@@ -103,7 +103,7 @@ def _reader(kind: Any) -> _Reader:
     """Return what reads values of a kind; made once, since a history holds many of each."""
     if kind in _SIMPLE:
         return _simple_reader(kind)
-    if get_origin(kind) in (Union, UnionType):
+    if _is_either(kind):
         return _optional_reader(get_args(kind))
     if get_origin(kind) is tuple:
         return _tuple_reader(kind)
@@ -171,17 +171,20 @@ def _mapping_reader(kind: Any) -> _Reader:
 
 def _object_reader(kind: type) -> _Reader:
     # A fact may hold its own kind, so that its fields are looked at no sooner than a value is read.
-    plan: list[tuple[str, _Reader, bool]] = []
+    plan: list[tuple[str, Any, _Reader, bool]] = []
 
     def read(value: object) -> object:
         held = _mapping(value)
         if not plan:
-            plan.extend((field.name, _reader(_hints(kind)[field.name]), _is_required(field)) for field in fields(kind))
+            plan.extend(_field_plan(kind))
         given: dict[str, object] = {}
-        for name, inner, required in plan:
-            if name in held:
+        for name, as_it_is, inner, required in plan:
+            found = held.get(name, MISSING)
+            if type(found) is as_it_is:
+                given[name] = found
+            elif found is not MISSING:
                 try:
-                    given[name] = inner(held[name])
+                    given[name] = inner(found)
                 except _Misfit as misfit:
                     raise misfit.within(name) from None
             elif required:
@@ -191,8 +194,17 @@ def _object_reader(kind: type) -> _Reader:
     return read
 
 
-def _is_required(field: Field[Any]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def _field_plan(kind: type) -> Iterator[tuple[str, Any, _Reader, bool]]:
+    """Yield the name of each field, the type of values taken as they are, what reads others, and whether it must be."""
+    for field in fields(kind):
+        hint = _hints(kind)[field.name]
+        parts = [part for part in get_args(hint) if part is not NoneType] if _is_either(hint) else [hint]
+        as_it_is = parts[0] if len(parts) == 1 and parts[0] in _SIMPLE else None
+        yield field.name, as_it_is, _reader(hint), field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_either(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
 
 
 def _word_reader(kind: Any) -> _Reader:
