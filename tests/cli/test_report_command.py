@@ -60,7 +60,7 @@ def test_a_run_is_rendered_in_every_form(run, tmp_path, form):
 
 @pytest.mark.parametrize("form", ["human", "json", "html", "markdown", "junit"])
 def test_a_past_check_is_rendered_in_every_form(run, store, form):
-    ended = run("latest", *store, "--format", form)
+    ended = run("latest", *store, "--format", form, "--verbose")
     assert (ended.status, ended.err) == (0, "")
     assert "recovery-point" in ended.out
     assert "independent racks" in ended.out

@@ -133,7 +133,7 @@ def test_no_home_is_needed():
 
 def test_keys_that_do_nothing_yet_are_known(tmp_path):
     path = tmp_path / "c.toml"
-    path.write_text(NODES + '[output]\nmetrics = "m"\n')
-    assert load(path).without_effect() == ("output.metrics",)
+    path.write_text(NODES + '[output]\nsigning_key = "k"\n')
+    assert load(path).without_effect() == ("output.signing_key",)
     path.write_text(NODES)
     assert load(path).without_effect() == ()

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from replcheck.config import load
-from replcheck.drill.plan import FROM
 from replcheck.errors import ConfigurationError, UsageError
-from replcheck.model.drill import BackupKind, LayerName, TargetKind
+from replcheck.model.drill import FROM, BackupKind, LayerName, TargetKind
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.runs.drill_request import DrillFlags, drill_request
 

@@ -3,7 +3,7 @@
 from replcheck.model.live import EventKind
 from replcheck.model.wal import Lsn
 from replcheck.watch.limits import WatchLimits
-from replcheck.watch.marks import extended, reached
+from replcheck.watch.marks import Marks, extended, reached
 from tests.core.watched import Watch, healthy, kinds, only, primary, sample, second, standby
 
 LIMITS = WatchLimits(lag_s=10, lag_bytes=1_000_000)
@@ -99,7 +99,7 @@ def test_the_empty_head_of_a_page_is_no_lag():
 
 
 def test_bounded_marks_tell_the_age_of_any_position_and_never_too_young():
-    marks = ()
+    marks: Marks = ()
     for number in range(100_000):
         marks = extended(marks, primary(number, lsn=1000 + number, next_xid=number, oldest_xid=number))
     assert len(marks) <= 600

@@ -161,3 +161,20 @@ def test_a_promotion_on_an_old_timeline_does_not_take_the_cluster_with_it():
     assert watch.state.view is not None
     assert watch.state.view.last_primary == "db2"
     assert watch.node("db3").state is NodeState.STRAYED
+
+
+def test_a_standby_that_starts_as_a_primary_without_a_new_timeline_is_told_too():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1"), silence(1, "db2")))
+    told = watch.see(sample(5, primary(5, "db2", started_at=LATER), silence(5, "db1")))
+    assert only(told, EventKind.PROMOTED).timeline == 1
+    assert only(told, EventKind.SWITCHED_OVER).seconds == 5.0
+    assert watch.state.view is not None
+    assert watch.state.view.primary == "db2"
+
+
+def test_a_primary_whose_own_timeline_rises_was_promoted_even_where_a_newer_one_is_known():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1"), promoted(1, timeline=3)))
+    told = watch.see(sample(9, promoted(9, "db1", timeline=2, started_at=LATER)))
+    assert only(told, EventKind.PROMOTED).node == "db1"

@@ -165,6 +165,7 @@ def test_a_standby_can_be_promoted_and_written_to(broken: LabCluster) -> None:
 def test_every_fault_is_tested_and_described() -> None:
     tested = {*SILENT, *UNREADABLE, "index-mismatch", "pause-replay", "cut-connection", "delay-apply"}
     tested |= {"kill-server", "stop-server", "promote", "split-brain", "flip-on-primary"}
+    tested |= {"freeze-stream", "hang-server", "break-archive"}  # in test_failover
     assert tested == set(FAULTS)
     assert all(fault.what.endswith(".") for fault in FAULTS.values())
 

@@ -17,6 +17,7 @@ import pytest
 from replcheck.cli import main
 from replcheck.cli.lab_show import expectation
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.ledger import LEDGER, Ledger
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.state import MARKER, make_root
 from replcheck.model.audit import DifferenceKind
@@ -77,6 +78,22 @@ def test_a_cluster_from_up_to_down(lab: Lab) -> None:
     assert "transactions in" in lab("load", "--stop")
     assert "nothing writes" in lab("load", "--stop", status=3)
     assert "was removed" in lab("down")
+
+
+def test_a_cluster_fails_over_and_the_ledger_tells_what_was_lost(lab: Lab) -> None:
+    lab("up", "--patients", "100", "--archive")
+    assert "there is no ledger" in lab("ledger", status=3)
+    lab("load", "--seconds", "1", "--rate", "20", "--ledger")
+    assert "standby2 took over from primary" in lab("switchover", "--to", "standby2")
+    said = lab("ledger")
+    assert "standby2 holds" in said
+    Ledger(lab.root / lab.name / LEDGER).note("nobody", 1)
+    assert "lacks 1 acknowledged commit" in lab("ledger", status=3)
+    assert "took over from standby2" in lab("failover")
+    assert "standby2 is down" not in lab("status")
+    assert "node standby2 was copied anew" in lab("heal")
+    assert "fails from now on" in lab("break", "break-archive")
+    assert "archives its WAL again" in lab("heal")
 
 
 def test_the_faults_are_listed(capsys: Capture) -> None:

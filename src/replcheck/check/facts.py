@@ -122,6 +122,8 @@ class Facts:
     evidence_problem: str = "no record of evidence is kept"
     """Why there is none, in one clause."""
     lag: LagLimits = field(default_factory=LagLimits)
+    left_out: tuple[str, ...] = ()
+    """What the configuration keeps out of every audit, a clause each."""
 
     @property
     def node_names(self) -> tuple[str, ...]:

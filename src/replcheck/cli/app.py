@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from replcheck.cli.audit import audit
+from replcheck.cli.check import check
 from replcheck.cli.demo import demo
 from replcheck.cli.doctor import doctor
 from replcheck.cli.drill import drill
@@ -24,6 +25,7 @@ _EPILOG = (
 _DRILL_EPILOG = (
     "Exit status: 0 restored and its rows proven, 1 restored but not every row compared, 2 refuted, 3 could not check."
 )
+_CHECK_EPILOG = "Exit status: 0 every control met, 1 at risk or waived, 2 breached, 3 unchecked, and every error."
 _SEAL_EPILOG = "Exit status: 0 sealed, 1 sealed in part, 3 not sealed, and every error."
 
 app = typer.Typer(
@@ -66,6 +68,7 @@ app.command(short_help="Fix what the primary holds, so that a restore can be com
 )
 app.command(short_help="Prove that a backup restores, with the right rows.", epilog=_DRILL_EPILOG)(drill)
 app.command(short_help="Watch a cluster live, and record what happens to it.")(watch)
+app.command(short_help="Evaluate every control of the policy, for cron.", epilog=_CHECK_EPILOG)(check)
 app.command(short_help="Write a configuration from what the servers tell.")(init)
 app.command(short_help="Say what an audit needs and lacks on each node, and what it costs.")(doctor)
 app.command(short_help="Plant every known difference and count those that are seen.", epilog=_EPILOG)(selftest)

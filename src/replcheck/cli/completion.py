@@ -22,6 +22,17 @@ def complete_backup(context: typer.Context, incomplete: str) -> list[str]:
     return _in_silence(lambda: _backup_names(_given(context, "config")), incomplete)
 
 
+def complete_control(incomplete: str) -> list[str]:
+    """Return the controls that begin so."""
+
+    def names() -> Iterator[str]:
+        from replcheck.model.control import ControlName
+
+        yield from (name.value for name in ControlName)
+
+    return _in_silence(names, incomplete)
+
+
 def complete_layer(incomplete: str) -> list[str]:
     """Return the layers of proof that begin so."""
 

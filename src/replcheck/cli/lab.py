@@ -40,6 +40,9 @@ def up(
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Whether data pages carry checksums.")] = True,
     feedback: Annotated[bool, typer.Option(help="The standbys' hot_standby_feedback.")] = True,
+    archive: Annotated[
+        bool, typer.Option(help="Archive the WAL into the cluster's folder; it grows with what is written.")
+    ] = False,
     patients: Annotated[
         int, typer.Option(min=0, help="Rows of the largest entity to begin with; 0 makes none.")
     ] = 2000,
@@ -51,7 +54,14 @@ def up(
 
     lab_run.up(
         lab_run.Place(directory, name),
-        lab_run.Shape(standbys=standbys, major=major, checksums=checksums, feedback=feedback, patients=patients),
+        lab_run.Shape(
+            standbys=standbys,
+            major=major,
+            checksums=checksums,
+            feedback=feedback,
+            archive=archive,
+            patients=patients,
+        ),
     )
 
 
@@ -75,6 +85,9 @@ def load(
     seconds: Annotated[float | None, typer.Option(min=0, help="How long; until interrupted by default.")] = None,
     writers: Annotated[int, typer.Option(min=1, max=50, help="Connections that write.")] = 4,
     seed: Seed = 0,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Note each acknowledged commit outside of the servers; see lab ledger.")
+    ] = False,
     background: Annotated[bool, typer.Option("--background", help="Return at once and go on writing.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the load in the background.")] = False,
     database: Database = "postgres",
@@ -88,7 +101,15 @@ def load(
     if stop:
         lab_run.stop_load(place)
         return
-    work = lab_run.Load(kind=kind, rate=rate or None, seconds=seconds, writers=writers, seed=seed, database=database)
+    work = lab_run.Load(
+        kind=kind,
+        rate=rate or None,
+        seconds=seconds,
+        writers=writers,
+        seed=seed,
+        database=database,
+        ledger=ledger,
+    )
     if background:
         lab_run.load_in_background(place, work)
     else:
@@ -132,6 +153,43 @@ def heal(
     from replcheck.cli import lab_run
 
     lab_run.heal_nodes(lab_run.Place(directory, name), node)
+
+
+@lab_app.command()
+def failover(
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="Which standby; the most advanced one.")] = None,
+    name: Name = "lab",
+    directory: Dir = None,
+) -> None:
+    """Kill the primary and promote a standby; the others follow it."""
+    from replcheck.cli import lab_run
+
+    lab_run.take_over(lab_run.Place(directory, name), to, orderly=False)
+
+
+@lab_app.command()
+def switchover(
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="Which standby; the most advanced one.")] = None,
+    name: Name = "lab",
+    directory: Dir = None,
+) -> None:
+    """Stop the primary in an orderly way and promote a standby; all others follow it, the old primary too."""
+    from replcheck.cli import lab_run
+
+    lab_run.take_over(lab_run.Place(directory, name), to, orderly=True)
+
+
+@lab_app.command()
+def ledger(
+    node: Annotated[str | None, typer.Option(metavar="NAME", help="Which node is asked; the primary.")] = None,
+    database: Database = "postgres",
+    name: Name = "lab",
+    directory: Dir = None,
+) -> None:
+    """Say whether a node has lost a commit that was acknowledged while `lab load --ledger` wrote."""
+    from replcheck.cli import lab_run
+
+    lab_run.audit_ledger(lab_run.Place(directory, name), node, database)
 
 
 @lab_app.command()

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import typer
 from replcheck.cli.lab import LoadKind
 from replcheck.cli.lab_show import audit_command, counted, describe, expectation, position, write_configuration
 from replcheck.errors import LabError
+from replcheck.lab.backups import ARCHIVING, begin_archive
 from replcheck.lab.cluster import LabCluster, remove, remove_root
+from replcheck.lab.failover import fail_over, switch_over
 from replcheck.lab.faults import FAULTS, apply_fault, heal
+from replcheck.lab.ledger import LEDGER, Ledger, LedgerLoad
 from replcheck.lab.pgbench import PgbenchLoad
 from replcheck.lab.schema import create_schema
 from replcheck.lab.state import LabState, default_root, find_states
@@ -58,6 +61,7 @@ class Shape:
     major: int | None
     checksums: bool
     feedback: bool
+    archive: bool
     patients: int
 
 
@@ -71,6 +75,7 @@ class Load:
     writers: int
     seed: int
     database: str
+    ledger: bool
 
     def on(self, cluster: LabCluster) -> MixedWorkload | PgbenchLoad:
         """Return the load for a cluster, not yet started."""
@@ -85,6 +90,7 @@ class Load:
         return [
             *("--kind", self.kind.value, "--rate", str(self.rate or 0), "--writers", str(self.writers)),
             *("--seed", str(self.seed), "--database", self.database),
+            *(["--ledger"] if self.ledger else []),
             *limit,
         ]
 
@@ -115,8 +121,11 @@ def up(place: Place, shape: Shape) -> None:
         standbys=shape.standbys,
         checksums=shape.checksums,
         feedback=shape.feedback,
+        settings=ARCHIVING if shape.archive else {},
     )
     try:
+        if shape.archive:
+            begin_archive(cluster)
         if shape.patients:
             create_schema(cluster.primary, "postgres", patients=shape.patients)
             cluster.catch_up()
@@ -155,7 +164,8 @@ def load(place: Place, work: Load) -> None:
     """Write until the time is over or a signal comes, and print how much."""
     cluster = place.open()
     running = work.on(cluster)
-    with _until_signal() as ended, running:
+    noting = LedgerLoad(cluster, _ledger_of(cluster), database=work.database) if work.ledger else nullcontext()
+    with _until_signal() as ended, running, noting:
         _note(f"writing to {cluster.primary.name} of {cluster.name}; end it with Ctrl-C")
         begun = time.monotonic()
         ended.wait(work.seconds)
@@ -226,6 +236,31 @@ def heal_nodes(place: Place, node: str | None) -> None:
     """Undo what was broken and print what was done."""
     for done in heal(place.open(), node) or ["nothing was broken"]:
         typer.echo(done)
+
+
+def take_over(place: Place, to: str | None, *, orderly: bool) -> None:
+    """Have a standby take over from the primary and print who did."""
+    cluster = place.open()
+    done = switch_over(cluster, to) if orderly else fail_over(cluster, to)
+    typer.echo(f"{done.new} took over from {done.old}: nobody took writes for {done.seconds:.1f} s")
+    if not orderly:
+        typer.echo(f"{done.old} is down; copy it anew with: replcheck lab heal{place.options}")
+
+
+def audit_ledger(place: Place, node: str | None, database: str) -> None:
+    """Print what the ledger says of a node; raise LabError where an acknowledged commit is not there."""
+    cluster = place.open()
+    server = cluster.node(node) if node else cluster.primary
+    found = _ledger_of(cluster).audit(server, database)
+    held = f"{server.name} holds {found.acknowledged - len(found.lost)} of {found.acknowledged} acknowledged commits"
+    beside = f", and {found.unacknowledged} more that nobody was told of" if found.unacknowledged else ""
+    typer.echo(held + beside)
+    if found.lost:
+        raise LabError(f"node {server.name} lacks {counted(len(found.lost), 'acknowledged commit')}")
+
+
+def _ledger_of(cluster: LabCluster) -> Ledger:
+    return Ledger(cluster.directory / LEDGER)
 
 
 def down(place: Place, *, everything: bool) -> None:

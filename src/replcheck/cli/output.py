@@ -6,17 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
-
-from rich.console import Console
 
 from replcheck.config import Configuration
 from replcheck.errors import UsageError
-from replcheck.report.style import Style
 from replcheck.runs.sinks import JsonLines, open_json_lines
 
-Draw = Callable[[Console, Style], None]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from replcheck.report.style import Style
+
+Draw = Callable[["Console", "Style"], None]
 Render = Callable[[TextIO], str]
 """Returns the text for a stream."""
 
@@ -77,14 +79,18 @@ def _forget_unwritten() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def style_of(configuration: Configuration | None, *, ascii_only: bool = False) -> Style:
+def style_of(configuration: Configuration | None, *, ascii_only: bool = False) -> "Style":
     """Return how things look to people who live in the configured zone."""
+    from replcheck.report.style import Style
+
     zone = configuration.output.time_zone if configuration else None
     return Style(ascii_only=ascii_only, zone=ZoneInfo(zone) if zone else None)
 
 
 def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
+    from rich.console import Console  # large, and what machines read needs none of it
+
     like = Console(file=target)
     text = io.StringIO()
     style = style_of(configuration, ascii_only=not like.encoding.startswith("utf"))

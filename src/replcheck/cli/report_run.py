@@ -137,7 +137,7 @@ def _print_report(result: Reported, console: Console, style: Style, written: Wri
         case CheckResult() if written.quiet:
             print_check_verdict(result, console, style)
         case CheckResult():
-            print_check(result, console, style, verbose=True)
+            print_check(result, console, style, verbose=written.verbose)
         case PastSeal():
             print_past_seal(result, console, style, quiet=written.quiet, verbose=written.verbose)
         case DrillResult() if written.quiet:

@@ -441,7 +441,5 @@ class Configuration(Section):
 
     def without_effect(self) -> tuple[str, ...]:
         """Return the keys that were set and that this version's audit does not act upon yet."""
-        asked: dict[str, Any] = {
-            f"output.{key}": getattr(self.output, key) for key in ("metrics", "signing_key", "ping_env")
-        }
+        asked: dict[str, Any] = {"output.signing_key": self.output.signing_key}
         return tuple(key for key, is_set in asked.items() if is_set)

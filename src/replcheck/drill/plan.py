@@ -22,8 +22,6 @@ from replcheck.model.seal import SealManifest
 from replcheck.postgres.assertions import Assertion
 from replcheck.postgres.programs import Programs, find_programs, programs_in
 
-FROM = "--from"
-"""What a backup is called that no configuration names."""
 _NOT_ASKED = "not asked for"
 
 

@@ -13,7 +13,7 @@ from replcheck.errors import LabError
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.postgres.local import sql
 from replcheck.postgres.programs import run_program
-from replcheck.postgres.server import make_private_folder
+from replcheck.postgres.server import LocalServer, make_private_folder
 
 ARCHIVING = MappingProxyType({"archive_mode": "on"})
 """Settings with which a cluster must be made to have an archive later."""
@@ -22,14 +22,14 @@ _PATIENCE_S = 60.0
 
 
 def begin_archive(cluster: LabCluster) -> Path:
-    """Have the primary copy its WAL into a folder of the cluster's from now on, and return it.
+    """Have the primary, whoever it is, copy its WAL into a folder of the cluster's from now on, and return it.
 
     The audits' role may make seals from then on, and copies of the databases there are can be checked with amcheck.
     """
-    folder = cluster.directory / "wal"
+    folder = _archive(cluster)
     make_private_folder(folder, cluster.primary.account)
-    cluster.primary.configure(archive_command=f"cp %p {folder}/.%f && mv {folder}/.%f {folder}/%f")
-    cluster.primary.reload()
+    for node in cluster.nodes.values():
+        resume_archive(cluster, node)
     cluster.primary.execute(
         sql.SQL("grant execute on function pg_create_restore_point(text) to {}").format(sql.Identifier(AUDIT_ROLE))
     )
@@ -37,6 +37,22 @@ def begin_archive(cluster: LabCluster) -> Path:
         for database in ("postgres", "template1"):
             cluster.primary.execute("create extension if not exists amcheck", dbname=database)
     return folder
+
+
+def resume_archive(cluster: LabCluster, node: LocalServer) -> None:
+    """Have a node archive into the cluster's folder, if it is or becomes the primary."""
+    folder = _archive(cluster)
+    node.configure(archive_command=f"cp %p {folder}/.%f && mv {folder}/.%f {folder}/%f")
+    node.reload()
+
+
+def archives(cluster: LabCluster) -> bool:
+    """Return whether a cluster has an archive."""
+    return _archive(cluster).is_dir()
+
+
+def _archive(cluster: LabCluster) -> Path:
+    return cluster.directory / "wal"
 
 
 def base_backup(cluster: LabCluster, name: str) -> Path:

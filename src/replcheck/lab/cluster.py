@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import fsencode, getpid
 from pathlib import Path
 from tempfile import gettempdir
@@ -233,6 +234,11 @@ class LabCluster:
                     )
                 time.sleep(0.01)
         return Lsn.parse(written)
+
+    def set_upstreams(self, upstreams: Mapping[str, str | None]) -> None:
+        """Note from whom nodes stream from now on, None for a primary."""
+        nodes = (replace(node, upstream=upstreams.get(node.name, node.upstream)) for node in self._state.nodes)
+        self._state = self._state.changed(nodes=tuple(nodes))
 
     def set_load(self, load: ProcessState | None) -> None:
         """Note the background workload in the state file."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from replcheck.errors import LabError
 from replcheck.lab import file_faults, index_faults, node_faults, row_faults
+from replcheck.lab.backups import resume_archive
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.state import FaultState
@@ -55,6 +56,9 @@ _ALL = (
     Fault(name="delay-apply", plant=node_faults.delay_apply),
     Fault(name="kill-server", plant=node_faults.kill_server),
     Fault(name="stop-server", plant=node_faults.stop_server),
+    Fault(name="freeze-stream", plant=node_faults.freeze_stream),
+    Fault(name="hang-server", plant=node_faults.hang_server),
+    Fault(name="break-archive", plant=node_faults.break_archive, on_primary=True),
     Fault(name="promote", plant=node_faults.promote),
     Fault(name="split-brain", plant=node_faults.split_brain),
 )
@@ -151,6 +155,16 @@ def _start(_: LabCluster, node: LocalServer) -> None:
     node.start()
 
 
+def _thaw(cluster: LabCluster, _: LocalServer) -> None:
+    for node in cluster.nodes.values():
+        node.thaw()
+
+
+def _archive_again(cluster: LabCluster, node: LocalServer) -> None:
+    resume_archive(cluster, node)
+
+
 _CURES: Mapping[Cure, Callable[[LabCluster, LocalServer], None]] = MappingProxyType(
     {Cure.COPY: _copy, Cure.RESUME: _resume, Cure.RECONNECT: _reconnect, Cure.HURRY: _hurry, Cure.START: _start}
+    | {Cure.THAW: _thaw, Cure.ARCHIVE: _archive_again}
 )

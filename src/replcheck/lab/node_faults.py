@@ -3,11 +3,13 @@
 import time
 
 from replcheck.errors import LabError
+from replcheck.lab.backups import archives
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.rows import prepared
 from replcheck.lab.surgery import Site
 from replcheck.model.audit import DifferenceKind
 from replcheck.postgres.local import sql
+from replcheck.postgres.server import LocalServer
 
 _NOWHERE = "host=/nonexistent port=1 user=nobody"
 _DELAY = "1h"
@@ -56,6 +58,44 @@ def stop_server(site: Site) -> PlantedFault:
     """Stop a node in an orderly way."""
     site.node.stop()
     return _done(site, "it was stopped", Cure.START)
+
+
+def freeze_stream(site: Site) -> PlantedFault:
+    """Have the connection to a standby fall silent without breaking, as behind a firewall that drops its packets."""
+    _require_standby(site)
+    upstream = site.cluster.node(site.cluster.upstream(site.node.name) or site.cluster.primary.name)
+    rows = upstream.execute("select pid from pg_stat_replication where application_name = %s", [site.node.name])
+    if not rows:
+        raise LabError(f"node {site.node.name} does not stream", hint="Connect it with: replcheck lab heal")
+    for (pid,) in rows:
+        upstream.freeze_backend(pid)
+    return _done(site, "its connection to the upstream fell silent", Cure.THAW)
+
+
+def hang_server(site: Site) -> PlantedFault:
+    """Freeze every process of a node: it takes connections and never answers."""
+    site.node.freeze()
+    return _done(site, "all its processes were frozen", Cure.THAW)
+
+
+def break_archive(site: Site) -> PlantedFault:
+    """Have the primary fail to archive its WAL; a cluster with an archive is needed."""
+    if site.node.is_standby:
+        raise LabError(f"node {site.node.name} is a standby and archives nothing", hint="Choose the primary.")
+    if not archives(site.cluster):
+        raise LabError(
+            f"cluster {site.cluster.name} has no archive", hint="Make one that has: replcheck lab up --archive"
+        )
+    site.node.configure(archive_command="false")
+    site.node.reload()
+    _write_and_switch(site.node)
+    return _done(site, "its archive_command fails from now on", Cure.ARCHIVE)
+
+
+def _write_and_switch(node: LocalServer) -> None:
+    """Have a WAL file with a record in it finished, so that there is one to be archived."""
+    node.execute("select pg_logical_emit_message(true, 'replcheck lab', '')")
+    node.execute("select pg_switch_wal()")
 
 
 def promote(site: Site) -> PlantedFault:

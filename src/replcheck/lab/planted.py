@@ -14,6 +14,8 @@ class Cure(Enum):
     RECONNECT = "was connected to its upstream again"
     START = "was started again"
     HURRY = "was told to replay without delay"
+    THAW = "goes on where it was frozen"
+    ARCHIVE = "archives its WAL again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

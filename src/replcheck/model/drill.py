@@ -10,6 +10,9 @@ from enum import Enum
 from replcheck.model.outcome import Outcome
 from replcheck.model.wal import Lsn
 
+FROM = "--from"
+"""What a backup is called that no configuration names."""
+
 
 class DrillVerdict(Enum):
     """The word a drill uses for its outcome."""

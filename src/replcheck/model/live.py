@@ -136,6 +136,9 @@ class NodeAnswer:
     """Of a primary that replayed WAL since it started: where that ended; None after a start without recovery."""
     earlier: tuple[WalMark, ...] = ()
     """Of a primary, in the first answer of a connection: positions of the past that its files still tell."""
+    archived_lsn: Lsn | None = None
+    """Of a primary, in the first answer of a connection: all WAL of its timeline before it is archived; None where the
+    role may not see it. Later answers tell it by the name of the last archived file."""
     oldest_wal: Lsn | None = None
     """In the first answer of a connection: where the oldest WAL file that the node still has begins. A copy made anew
     has none from before it was made."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from ctypes import CDLL, c_int, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,20 @@ def kill_all_in(data_dir: Path, *, timeout_s: float = 30) -> None:
         if time.monotonic() > deadline:
             raise ProgramError(f"processes of {data_dir} do not end", hint=f"Look at process {pids[0]}.")
         time.sleep(_POLL_S)
+
+
+def signal_all_in(data_dir: Path, number: signal.Signals) -> None:
+    """Send a signal to every server process of a data directory."""
+    for pid in processes_in(data_dir):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def signal_one_in(data_dir: Path, pid: int, number: signal.Signals) -> None:
+    """Send a signal to one process, if it is a server process of a data directory."""
+    if pid in processes_in(data_dir):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def remove_shared_memory(data_dir: Path) -> None:

@@ -94,13 +94,21 @@ _CHECKPOINT: Statement = """
     WHERE NOT pg_catalog.pg_is_in_recovery()
 """
 
-# Purpose: when a WAL file was full: the server notes it as ready to be archived before it writes on, and the note keeps
-# that time when it is marked done. PostgreSQL 12+, pg_monitor; read once for a connection.
-_FILLED_AT: Statement = """
-    SELECT (extract(epoch FROM f.modification) * 1000000)::bigint
-    FROM pg_catalog.pg_ls_archive_statusdir() AS f WHERE f.name = %s
+# Purpose: the last WAL file of a timeline before which all are archived, and when it was full: the server notes a file
+# as ready to be archived before it writes on, and the note keeps that time when it is marked done. Files of older
+# timelines are marked done by standbys that never archived them. PostgreSQL 12+, pg_monitor; read once for a
+# connection.
+_ARCHIVED: Statement = """
+    WITH noted AS (
+        SELECT substr(f.name, 1, 24) AS file, substr(f.name, 26) AS state, f.modification
+        FROM pg_catalog.pg_ls_archive_statusdir() AS f
+        WHERE f.name ~ '^[0-9A-F]{24}[.](done|ready)$' AND substr(f.name, 1, 8) = %s
+    )
+    SELECT pg_catalog.textsend(n.file), (extract(epoch FROM n.modification) * 1000000)::bigint
+    FROM noted AS n
+    WHERE n.state = 'done' AND NOT EXISTS (SELECT FROM noted AS r WHERE r.state = 'ready' AND r.file < n.file)
+    ORDER BY n.file DESC LIMIT 1
 """
-
 
 # Purpose: the oldest WAL file that a node still has, by its number. PostgreSQL 10+, pg_monitor; read once for a
 # connection.
@@ -134,7 +142,8 @@ async def sample_node(session: Session, clock: Callable[[], datetime], *, first:
     answer = _answer(session, told, at, (at - began).total_seconds())
     if not first:
         return answer
-    return replace(answer, oldest_wal=await _oldest_wal(session, answer), earlier=await _earlier(session, answer))
+    answer = replace(answer, oldest_wal=await _oldest_wal(session, answer))
+    return await _with_past(session, answer) if answer.role is NodeRole.PRIMARY else answer
 
 
 def _answer(session: Session, told: list[Any], at: datetime, elapsed_s: float) -> NodeAnswer:
@@ -222,23 +231,23 @@ async def _oldest_wal(session: Session, answer: NodeAnswer) -> Lsn | None:
     return None if end is None else Lsn(end - answer.wal_segment_size)
 
 
-async def _earlier(session: Session, answer: NodeAnswer) -> tuple[WalMark, ...]:
-    """Return what a primary's files tell of its past positions, by our clock; nothing where they may not be seen."""
-    if answer.role is not NodeRole.PRIMARY:
-        return ()
+async def _with_past(session: Session, answer: NodeAnswer) -> NodeAnswer:
+    """Add what a primary's files tell of its past positions, by our clock; nothing where they may not be seen."""
     ahead = answer.server_at - answer.at
-    last = answer.archiver.last_archived if answer.archiver else None
-    end = file_end(last, answer.wal_segment_size) if last else None
-    marks = []
+    marks: list[WalMark] = []
+    archived_lsn = None
     try:
         for redo, moment, next_xid, idle in await session.fetch(_CHECKPOINT):
             marks.append(WalMark(at=_time(moment) - ahead, lsn=Lsn(redo), next_xid=next_xid, idle=bool(idle)))
-        if end is not None:
-            rows = await session.fetch(_FILLED_AT, [f"{last}.done"])
-            marks += [WalMark(at=_time(moment) - ahead, lsn=end) for (moment,) in rows]
+        for name, moment in await session.fetch(_ARCHIVED, [f"{answer.timeline:08X}"]):
+            archived_lsn = file_end(_decoded(name), answer.wal_segment_size)
+            if archived_lsn is not None:
+                marks.append(WalMark(at=_time(moment) - ahead, lsn=archived_lsn))
     except StatementFailed:
         pass
-    return tuple(sorted(marks, key=lambda mark: (mark.lsn, mark.at)))
+    return replace(
+        answer, archived_lsn=archived_lsn, earlier=tuple(sorted(marks, key=lambda mark: (mark.lsn, mark.at)))
+    )
 
 
 def _decoded(raw: bytes | str) -> str:

@@ -195,6 +195,18 @@ class LocalServer:
         """End the postmaster and all its children with SIGKILL, as an out-of-memory killer or a power cut would."""
         processes.kill_all_in(self.data_dir)
 
+    def freeze(self) -> None:
+        """Stop all its processes where they are, as a machine does that hangs: it stays reachable and says nothing."""
+        processes.signal_all_in(self.data_dir, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let its processes go on after `freeze`."""
+        processes.signal_all_in(self.data_dir, signal.SIGCONT)
+
+    def freeze_backend(self, pid: int) -> None:
+        """Stop one process of the server where it is; `thaw` lets it go on."""
+        processes.signal_one_in(self.data_dir, pid, signal.SIGSTOP)
+
     def restart(self, mode: StopMode = "fast") -> None:
         """Stop and start the server."""
         self.stop(mode)

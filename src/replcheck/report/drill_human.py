@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, UNMEASURED
 from replcheck.model.drill import (
+    FROM,
     RECOVERY_STAGES,
     BackupKind,
     Blame,

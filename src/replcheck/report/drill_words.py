@@ -5,9 +5,9 @@ The sentence says what was proven and by what; where no layer compared rows it s
 
 from collections.abc import Collection, Sequence
 
-from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import NOT_REACHED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls
 from replcheck.model.drill import (
+    FROM,
     BackupKind,
     Blame,
     DrillResult,

@@ -4,7 +4,7 @@ All are gauges: the collector reads the older text format of Prometheus, to whic
 When the check was made is one of them, since a file that nobody writes any more looks as fresh as ever.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from replcheck.model.control import CheckResult, Measure, Standing, Unit
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import GaugeMetricFamily
 
 _UNITS = {Unit.COUNT: "", Unit.SECONDS: "seconds", Unit.BYTES: "bytes", Unit.PERCENT: "ratio"}
-_MEASURES = (
+_MEASURES: tuple[tuple[str, str, Callable[[Measure], float | None]], ...] = (
     ("measure", "What a control was found to be.", lambda measure: measure.value),
     ("limit", "Beyond it a control is breached.", lambda measure: measure.limit),
     ("warning", "Beyond it a control is at risk.", lambda measure: measure.warn),
@@ -25,7 +25,8 @@ def metrics_text(result: CheckResult) -> str:
     # Large, and most checks write no such file.
     from prometheus_client.openmetrics.exposition import generate_latest
 
-    return generate_latest(_Collected(result)).decode()  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(_Collected(result))  # type: ignore[no-untyped-call]
+    return text.decode()
 
 
 class _Collected:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from replcheck.config import Configuration
 from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
-from replcheck.drill.plan import FROM
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder
 from replcheck.drill.targets import parse_target
 from replcheck.errors import UsageError
-from replcheck.model.drill import DrillLimits, LayerName, Target
+from replcheck.model.drill import FROM, DrillLimits, LayerName, Target
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres.assertions import Assertion, parse_assertion
-from replcheck.runs.request import configured_targets, flag_target
+from replcheck.runs.request import flag_target
+from replcheck.runs.targets import configured_targets
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")

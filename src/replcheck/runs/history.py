@@ -33,11 +33,11 @@ LATEST = "latest"
 AUDIT = "audit"
 DRILL = "drill"
 SEAL = "seal"
-SCRUB = "scrub"
 CHECK = "check"
+SCRUB = "scrub"
 Reported = AuditResult | DrillResult | PastSeal | CheckResult
 _LISTED = 'The runs are listed by "replcheck history".'
-_LOCKED = (AUDIT, DRILL, SEAL, SCRUB)
+_LOCKED = (AUDIT, DRILL, SEAL, CHECK, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
 _ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 

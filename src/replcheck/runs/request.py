@@ -11,7 +11,7 @@ from replcheck.audit.pressure import PauseLimits
 from replcheck.audit.scope import scope_of
 from replcheck.config import Configuration
 from replcheck.config.model import PauseIf
-from replcheck.errors import ConfigurationError, UsageError
+from replcheck.errors import UsageError
 from replcheck.model.audit import Scope
 from replcheck.model.filters import RowFilter
 from replcheck.model.names import printable
@@ -20,6 +20,7 @@ from replcheck.model.plain import to_plain
 from replcheck.model.progress import Extent
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
+from replcheck.runs.targets import configured_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,18 +192,6 @@ def flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: 
         raise UsageError(f"{flag} names no configured node", hint=hint)
     target = configured[text]
     return NodeTarget(name=target.name, dsn=target.dsn, expected_role=role, zone=target.zone)
-
-
-def configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
-    """Return the nodes of a configuration, none where there is no configuration; raise ConfigurationError."""
-    if configuration is None:
-        return ()
-    common = dsn.parse(configuration.connect, origin="configuration key connect", failure=ConfigurationError)
-    targets = []
-    for name, node in configuration.nodes.items():
-        own = dsn.parse(node.dsn, origin=f"configuration key nodes.{name}.dsn", failure=ConfigurationError)
-        targets.append(NodeTarget(name=name, dsn=dsn.inherit(own, common), zone=node.zone))
-    return tuple(targets)
 
 
 def _require_different(names: Sequence[str]) -> None:

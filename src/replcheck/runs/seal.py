@@ -25,9 +25,10 @@ from replcheck.report.seal import seal_document, sentence
 from replcheck.runs.lock import lock_file, one_of_several_runs
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
-from replcheck.runs.request import configured_targets, flag_target
+from replcheck.runs.request import flag_target
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
+from replcheck.runs.targets import configured_targets
 
 KIND = "seal"
 

@@ -10,6 +10,7 @@ from replcheck.store.places import default_path
 
 if TYPE_CHECKING:
     from replcheck.store.audit_parts import AuditParts
+    from replcheck.store.check_reader import CheckReader, open_check_reader
     from replcheck.store.history import History, open_history
     from replcheck.store.live import LiveWriter, open_live_writer
     from replcheck.store.live_reader import LiveReader, StoredEvent, StoredView, open_live_reader
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEEP_FOR_EVER",
     "AuditParts",
+    "CheckReader",
     "History",
     "HistoryReader",
     "Keep",
@@ -28,6 +30,7 @@ __all__ = [
     "StoredEvent",
     "StoredView",
     "default_path",
+    "open_check_reader",
     "open_history",
     "open_live_reader",
     "open_live_writer",
@@ -37,6 +40,7 @@ __all__ = [
 _LIES_IN = {
     "KEEP_FOR_EVER": "thinning",
     "AuditParts": "audit_parts",
+    "CheckReader": "check_reader",
     "History": "history",
     "HistoryReader": "reader",
     "Keep": "thinning",
@@ -45,6 +49,7 @@ _LIES_IN = {
     "RunFilter": "reader",
     "StoredEvent": "live_reader",
     "StoredView": "live_reader",
+    "open_check_reader": "check_reader",
     "open_history": "history",
     "open_live_reader": "live_reader",
     "open_live_writer": "live",

@@ -13,9 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, func, or_, select, type_coerce
 
 from replcheck.model.copies import AuditProof
+from replcheck.model.live import ClusterEvent, EventKind
 from replcheck.model.outcome import Verdict
 from replcheck.model.plain import Plain, utc_text
 from replcheck.model.run import RunStart
+from replcheck.model.shape import from_plain
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.wal import Lsn
 from replcheck.store.live_reader import LiveReader
@@ -93,6 +95,18 @@ class CheckReader(LiveReader):
         """Return the newest runs of a kind that ended, with their results, newest first."""
         runs = self.runs(RunFilter(cluster=cluster, kind=kind), limit=limit)
         return [StoredResult(run=run, document=self._document(run.run_id)) for run in runs]
+
+    def runs_of(self, cluster: str, kind: str, limit: int) -> list[RunStart]:
+        """Return the newest runs of a kind, newest first, also those that never ended."""
+        return self.runs(RunFilter(cluster=cluster, kind=kind), limit=limit)
+
+    def events_of(self, cluster: str, kinds: Iterable[EventKind], limit: int) -> list[ClusterEvent]:
+        """Return the newest events of some kinds, newest first."""
+        wanted = CLUSTER_EVENTS.c.kind.in_([kind.value for kind in kinds])
+        newest = CLUSTER_EVENTS.c.at.desc(), CLUSTER_EVENTS.c.event_id.desc()
+        document = type_coerce(CLUSTER_EVENTS.c.document, Text).label("document")
+        statement = select(document).where(CLUSTER_EVENTS.c.cluster == cluster, wanted).order_by(*newest).limit(limit)
+        return self._facts(CLUSTER_EVENTS, statement, lambda row: from_plain(ClusterEvent, json.loads(row.document)))
 
     def position_before(self, cluster: str, moment: datetime) -> StoredPosition | None:
         """Return where the WAL had come to in the newest audit that ended before a moment; None where none tells."""

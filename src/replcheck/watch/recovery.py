@@ -61,6 +61,8 @@ def _archived_to(answer: NodeAnswer, known: Lsn | None) -> Lsn | None:
         end = file_end(archiver.last_archived, answer.wal_segment_size)
         if end is not None and int(archiver.last_archived[:8], 16) == answer.timeline:
             ends.append(end)
+    if answer.archived_lsn is not None:
+        ends.append(answer.archived_lsn)
     return max([*ends, *([known] if known is not None else [])], default=None)
 
 
@@ -69,7 +71,7 @@ def _point(archived_to: Lsn | None, answer: NodeAnswer, scene: Scene) -> Recover
     if off and not any(wal_receivers(answer)):
         return RecoveryPoint(at=None, age_s=None, reason="archive_mode is off, and no pg_receivewal is connected")
     if archived_to is None:
-        return RecoveryPoint(at=None, age_s=None, reason="no WAL file has been archived yet")
+        return RecoveryPoint(at=None, age_s=None, reason="no WAL file of this timeline is known to be archived")
     has = reached(scene.marks, archived_to)
     if has.at is None:
         return RecoveryPoint(at=None, age_s=None, reason="the watch began after the last archived WAL file was full")

@@ -66,7 +66,8 @@ def promotions(state: RoleState, scene: Scene) -> tuple[RoleState, list[ClusterE
 def _is_promoted(state: RoleState, memory: NodeMemory, before: NodeMemory) -> bool:
     if before.answer is not None and before.answer.role is NodeRole.STANDBY:
         return True
-    return memory.timeline is not None and state.timeline is not None and memory.timeline > state.timeline
+    known = [timeline for timeline in (state.timeline, before.timeline) if timeline is not None]
+    return memory.timeline is not None and bool(known) and memory.timeline > min(known)
 
 
 def _promoted(state: RoleState, memory: NodeMemory, scene: Scene) -> tuple[RoleState, list[ClusterEvent]]:

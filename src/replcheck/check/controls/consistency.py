@@ -13,7 +13,7 @@ from replcheck.model.units import format_duration
 
 _NOT_PROVEN = (
     "that copies are equal at this moment: a proof is of the time at which its audit read the rows",
-    "relations that an audit leaves out by design or by configuration: its report names them",
+    "unlogged, temporary and foreign tables, which are not replicated: the report of an audit names them",
 )
 
 
@@ -43,7 +43,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
             for node in replicas
         ),
         runs=tuple(dict.fromkeys([*(proof.run_id for proof in proofs.values()), *against])),
-        not_proven=_NOT_PROVEN,
+        not_proven=(*_NOT_PROVEN, *left_out(facts)),
         as_of=oldest(proof.proven_at for proof in proofs.values()),
     )
 
@@ -58,6 +58,11 @@ def replicas_of(facts: Facts) -> list[str]:
     # Where two claim to be the primary, each must be proven against the other.
     left_out = primaries if len(primaries) == 1 else set()
     return [name for name in facts.node_names if name not in left_out]
+
+
+def left_out(facts: Facts) -> tuple[str, ...]:
+    """Return what no audit compares because the configuration says so, a clause each."""
+    return tuple(f"{what}: the configuration keeps them out of audits" for what in facts.left_out)
 
 
 def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from replcheck.check.controls.consistency import left_out
 from replcheck.check.facts import Facts
 from replcheck.check.found import Fault, Found, at_risk, breached, listed, oldest, percent, unchecked
 from replcheck.config.model import CopiesControl, Policy
@@ -38,7 +39,7 @@ def find_copies(policy: Policy, asked: CopiesControl, facts: Facts) -> Found:
         faults=tuple(faults),
         measures=tuple(_measures(asked, facts, len(running), len(proven), over)),
         runs=tuple(dict.fromkeys(standing.proof.run_id for standing in proven if standing.proof)),
-        not_proven=_NOT_PROVEN,
+        not_proven=(*_NOT_PROVEN, *left_out(facts)),
         as_of=oldest([facts.view.at if facts.view else None, *(s.proof.proven_at for s in proven if s.proof)]),
     )
 

@@ -1,0 +1,207 @@
+"""The use case `check`: due work first where that is wanted, one look at the nodes, every control, one record.
+
+A check judges what the history holds and what it sees; it changes nothing on any node but what an audit or a drill
+does. A history that cannot be written costs the record, never the verdict.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol
+
+from replcheck.check.evaluate import evaluate
+from replcheck.check.facts import Facts
+from replcheck.errors import Interrupted, ReplcheckError
+from replcheck.model.control import CheckResult, ControlResult, DueRun, Standing
+from replcheck.model.live import ClusterView
+from replcheck.model.run import RunRecord, RunStart
+from replcheck.report.check_document import check_document
+from replcheck.report.check_words import check_sentence, check_verdict
+from replcheck.runs.check_facts import CHECK, Looked, gather, last_view, open_store
+from replcheck.runs.check_request import CheckRequest, waived_unasked
+from replcheck.runs.lock import lock_file, only_run
+from replcheck.runs.ping import Patience, Ping, Tell
+from replcheck.runs.recorder import Recorder
+from replcheck.runs.records import ended, failed, now, started
+
+if TYPE_CHECKING:
+    from replcheck.runs.check_due import Work
+
+Clock = Callable[[], datetime]
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedCheck:
+    """How a check ended: with a result, or with the error that kept it from one."""
+
+    record: RunRecord
+    result: CheckResult | None
+    error: ReplcheckError | None
+    unrecorded: str = ""
+    """Why the history lacks this check; empty where it was kept or no record was wanted."""
+
+
+class Look(Protocol):
+    """What looks at the nodes."""
+
+    def __call__(self, request: CheckRequest, earlier: ClusterView | None) -> Looked:
+        """Return what it saw; `earlier` is the last view that is known, however old."""
+
+
+def _look(request: CheckRequest, earlier: ClusterView | None) -> Looked:
+    from replcheck.runs.check_look import look_at_nodes  # what answers from the history alone needs no driver
+
+    return look_at_nodes(request, earlier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckParts:
+    """What a check is made of; tests bring their own."""
+
+    look: Look = _look
+    work: "Work | None" = None
+    """None is what really audits and drills."""
+    clock: Clock = now
+    patience: Patience = field(default_factory=Patience)
+
+
+def run_check(
+    request: CheckRequest,
+    *,
+    store: Path | None,
+    record: bool = True,
+    tell: Tell = lambda _: None,
+    parts: CheckParts | None = None,
+) -> FinishedCheck:
+    """Evaluate the controls, keep the record, and return both.
+
+    `store` is the file of the history; without `record` it is only read. `tell` takes lines about what goes wrong
+    beside the check. Raises UsageError where another check of the same cluster is running, and StoreError where the
+    history cannot be read; every other ReplcheckError is returned. Must not be called from a running event loop.
+    """
+    parts = parts or CheckParts()
+    start = started(CHECK, request.cluster, request.argument_digest)
+    with _lock(request, store), _ending_as_errors():
+        ping = Ping(request.ping, tell, parts.patience)
+        ping.start()
+        recorder = Recorder(store if record else None)
+        recorder.begin(start)
+        try:
+            finished = _succeeded(start, _checked(request, start, store, parts, tell))
+        except ReplcheckError as error:
+            finished = _failed(start, error)
+        except BaseException as defect:
+            ended_by = ReplcheckError(f"ended by {type(defect).__name__}")
+            recorder.finish(_failed(start, ended_by).record)
+            ping.failure(ended_by.message)
+            raise
+        recorder.finish(finished.record, check_document(finished.result) if finished.result else None)
+        _ping_end(ping, finished)
+    return replace(finished, unrecorded=recorder.problem)
+
+
+def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock = now) -> CheckResult:
+    """Evaluate the controls from what the history holds alone: no node is asked, nothing is written.
+
+    Raises StoreError where the history cannot be read. What was last seen too long ago is not known any more.
+    """
+    start = started(CHECK, request.cluster, request.argument_digest)
+    reader = open_store(store)
+    facts = gather(request, reader, None, last_view(request, reader), clock())
+    result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), clock())
+    head = facts.evidence.head if facts.evidence else ""
+    return replace(result, view=facts.view, fresh=False, evidence_head=head)
+
+
+def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: CheckParts, tell: Tell) -> CheckResult:
+    begun = time.monotonic()
+    reader = open_store(store)
+    earlier = last_view(request, reader)
+    due: tuple[DueRun, ...] = ()
+    if request.run:
+        known = gather(request, reader, None, earlier, parts.clock())
+        deadline = begun + request.time_budget_s if request.time_budget_s is not None else None
+        due = _done(request, known, store, parts.work, deadline=deadline, tell=tell)
+        reader = open_store(store)
+    looked = parts.look(request, earlier)
+    facts = gather(request, reader, looked, None, parts.clock())
+    result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), parts.clock())
+    head = facts.evidence.head if facts.evidence else ""
+    return replace(result, view=facts.view, due=due, notes=_notes(request), evidence_head=head)
+
+
+def _done(
+    request: CheckRequest, known: Facts, store: Path | None, work: "Work | None", *, deadline: float | None, tell: Tell
+) -> tuple[DueRun, ...]:
+    from replcheck.runs.check_due import Work, do_due_work  # all of audits and drills
+
+    return do_due_work(request, known, store, work or Work(), deadline=deadline, tell=tell)
+
+
+def _result(request: CheckRequest, start: RunStart, controls: tuple[ControlResult, ...], at: datetime) -> CheckResult:
+    return CheckResult(
+        run_id=start.run_id,
+        cluster=request.cluster,
+        started_at=start.started_at,
+        finished_at=at,
+        tool_version=start.tool_version,
+        controls=controls,
+    )
+
+
+def _notes(request: CheckRequest) -> tuple[str, ...]:
+    return tuple(f"waivers.{name} excuses a control that nobody asks for" for name in waived_unasked(request))
+
+
+def _ping_end(ping: Ping, finished: FinishedCheck) -> None:
+    lines = [finished.record.summary, f"run {finished.record.run_id}"]
+    if finished.result is not None and finished.result.evidence_head:
+        lines.append(f"evidence head {finished.result.evidence_head}")
+    body = "\n".join(lines)
+    proven = finished.result is not None and finished.record.exit_status == 0
+    ping.success(body) if proven else ping.failure(body)
+
+
+def _succeeded(start: RunStart, result: CheckResult) -> FinishedCheck:
+    record = ended(start, result.outcome, check_verdict(result).value, check_sentence(result))
+    return FinishedCheck(record=record, result=result, error=None)
+
+
+def _failed(start: RunStart, error: ReplcheckError) -> FinishedCheck:
+    return FinishedCheck(record=failed(start, Standing.UNCHECKED.value, error), result=None, error=error)
+
+
+def _lock(request: CheckRequest, store: Path | None) -> AbstractContextManager[None]:
+    if store is None:
+        return nullcontext()
+    return only_run(lock_file(store, CHECK), f'a check of cluster "{request.cluster}"')
+
+
+@contextmanager
+def _ending_as_errors() -> Iterator[None]:
+    """Raise Interrupted where the process is asked to end, so that the end is recorded and told.
+
+    Does nothing outside the main thread, where Python allows no handlers, and leaves a signal alone that the caller's
+    parent ignores (nohup).
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(f"the check was ended by {signal.Signals(number).name}")
+
+    mine = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _ENDING} if mine else {}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

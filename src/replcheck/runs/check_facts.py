@@ -1,0 +1,262 @@
+"""Gathers what controls are evaluated from: out of the history, from the configuration, and from the last look."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from replcheck.check.controls.copies import proof_age_limit
+from replcheck.check.controls.recovery_point import shown_by
+from replcheck.check.facts import DrillFact, Facts, WalSeen
+from replcheck.errors import StoreError
+from replcheck.model.copies import AuditProof
+from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
+from replcheck.model.live import ClusterEvent, ClusterView, EventKind
+from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
+from replcheck.model.units import format_duration
+from replcheck.report.check_document import check_result
+from replcheck.report.drill import drill_result
+from replcheck.runs.check_request import CheckRequest
+from replcheck.store import CheckReader, open_check_reader
+
+CHECK, AUDIT, DRILL = "check", "audit", "drill"
+_MOST_DRILLS = 200
+_MOST_EVENTS = 2_000
+_CLOCK_SLACK_S = 5.0
+"""By how much the history may be ahead of the clock: clocks are set by fractions of seconds."""
+_AGREED_S = 60.0
+"""Within which the servers' clocks are taken to say what this machine's does."""
+_TOLD = (
+    EventKind.PRIMARY_LOST,
+    EventKind.STANDBY_LOST,
+    EventKind.STANDBY_DETACHED,
+    EventKind.STRAYED,
+    EventKind.NODE_BACK,
+    EventKind.REJOINED,
+    EventKind.SWITCHED_OVER,
+    EventKind.COPY_RECREATED,
+)
+_REMEMBERED = (EventKind.SWITCHED_OVER, EventKind.COPY_RECREATED)
+"""The last of which is asked for however long ago it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What one look brought."""
+
+    view: ClusterView
+    servers_at: datetime | None
+    """What the servers' clocks said, in the middle; None where none answered."""
+
+
+def open_store(store: Path | None) -> CheckReader | None:
+    """Return a reader of the history; None where there is no file yet.
+
+    Raises StoreError where there is one that cannot be read, or that a newer replcheck wrote.
+    """
+    return open_check_reader(store) if store is not None and store.exists() else None
+
+
+def last_view(request: CheckRequest, reader: CheckReader | None) -> ClusterView | None:
+    """Return the newest view that the history holds, of a watch or of an earlier check; None where it holds none."""
+    if reader is None:
+        return None
+    stored = reader.latest_view(request.cluster)
+    views = [stored.view] if stored is not None else []
+    for result in reader.newest_results(request.cluster, CHECK, 1):
+        try:
+            checked = check_result(result.document).view
+        except ValueError:
+            continue  # it ended without a result, or another version wrote it
+        views += [checked] if checked is not None else []
+    return max(views, key=lambda view: view.at, default=None)
+
+
+def gather(
+    request: CheckRequest, reader: CheckReader | None, looked: Looked | None, view: ClusterView | None, now: datetime
+) -> Facts:
+    """Return all that is known; `looked` is this check's own look, `view` the newest where it made none."""
+    seen, problem = _viewed(request, looked, view, now)
+    facts = Facts(
+        now=now,
+        nodes=request.nodes,
+        backups=request.backups,
+        lag=request.lag,
+        left_out=request.left_out,
+        view=seen,
+        view_problem=problem,
+    )
+    if reader is None:
+        return replace(facts, history_problem="there is no history yet")
+    proofs = _as_configured(_proofs(request, reader, now), request.scope_digest)
+    facts = replace(
+        facts,
+        spans=_spans(request, reader, now),
+        watch=_watch(request, reader, now),
+        events=_events(request, reader),
+        proofs=proofs,
+        drills=_drills(request, reader),
+        clock_problem=_clock_problem(reader.newest_moment(request.cluster), looked, now),
+    )
+    facts = replace(facts, proofs=_with_first_proofs(request, reader, facts))
+    return replace(facts, wal_seen=_wal_seen(request, reader, facts))
+
+
+def _viewed(
+    request: CheckRequest, looked: Looked | None, view: ClusterView | None, now: datetime
+) -> tuple[ClusterView | None, str]:
+    """Return the view that counts, or why there is none."""
+    if looked is not None:
+        return looked.view, ""
+    if view is None:
+        return None, "the nodes were never looked at"
+    ago_s = (now - view.at).total_seconds()
+    if ago_s <= request.stale_after_s:
+        return view, ""
+    limit = format_duration(request.stale_after_s)
+    return None, f"the nodes were last seen {format_duration(ago_s)} ago (limit {limit})"
+
+
+def _proofs(request: CheckRequest, reader: CheckReader, now: datetime) -> list[AuditProof]:
+    """Return the proofs that any control may ask for, in the order in which they ended."""
+    window_s = (request.policy.copies.window or 0.0) if request.policy.copies else 0.0
+    since = now - timedelta(seconds=window_s + 2 * proof_age_limit(request.policy))
+    found = reader.proofs(request.cluster, since)
+    for node in request.nodes:
+        found += reader.settling_proofs(request.cluster, node.name, request.scope_digest)
+    return found
+
+
+def _with_first_proofs(request: CheckRequest, reader: CheckReader, facts: Facts) -> tuple[AuditProof, ...]:
+    """Return the proofs with the first ones behind the last failover and the last copy that was recreated."""
+    found = list(facts.proofs)
+    for kind in _REMEMBERED:
+        last = next((event for event in reversed(facts.events) if event.kind is kind), None)
+        if last is not None:
+            found += reader.first_proofs_since(request.cluster, last.at)
+    return _as_configured(found, request.scope_digest)
+
+
+def _as_configured(proofs: Sequence[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
+    """Return each proof once, in the order of their ends; one of all that the configuration asks for is a whole one."""
+    single = {(proof.run_id, proof.node): proof for proof in proofs}
+    whole = [replace(proof, whole=proof.whole or proof.scope_digest == scope_digest) for proof in single.values()]
+    return tuple(sorted(whole, key=lambda proof: proof.finished_at))
+
+
+def _spans(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[NodeSpan, ...]:
+    window_s = (request.policy.copies.window or 0.0) if request.policy.copies else 0.0
+    since = now - timedelta(seconds=window_s + proof_age_limit(request.policy) + GAP_S)
+    return tuple(reader.joined_node_spans(request.cluster, since, now))
+
+
+def _watch(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[WatchSpan, ...]:
+    asked = request.policy.recovery_point
+    if asked is None or asked.window is None:
+        return ()
+    return tuple(reader.joined_watch_spans(request.cluster, now - timedelta(seconds=asked.window), now))
+
+
+def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, ...]:
+    if request.policy.failover is None and request.policy.replacement is None:
+        return ()
+    found = reader.events_of(request.cluster, _TOLD, _MOST_EVENTS)
+    held = set(found)
+    for kind in _REMEMBERED:
+        found += [event for event in reader.events_of(request.cluster, (kind,), 1) if event not in held]
+    return tuple(sorted(found, key=lambda event: event.at))
+
+
+def _drills(request: CheckRequest, reader: CheckReader) -> tuple[DrillFact, ...]:
+    policy = request.policy
+    if policy.restore is None and policy.recovery_point is None and policy.integrity is None:
+        return ()
+    return tuple(reversed(list(_drill_facts(reader, request.cluster))))
+
+
+def _drill_facts(reader: CheckReader, cluster: str) -> Iterator[DrillFact]:
+    for stored in reader.newest_results(cluster, DRILL, _MOST_DRILLS):
+        try:
+            yield drill_fact(drill_result(stored.document))
+        except ValueError:
+            continue  # it ended without a result, or its report is not to be believed
+
+
+def drill_fact(result: DrillResult) -> DrillFact:
+    """Return what controls need of a drill."""
+    copy, recovery = result.copy, result.recovery
+    layers = {layer.name: layer for layer in result.layers}
+    return DrillFact(
+        run_id=result.run_id,
+        backup=result.backup,
+        started_at=result.started_at,
+        finished_at=result.finished_at,
+        verdict=result.verdict,
+        copy=copy.label if copy else "",
+        taken_at=copy.taken_at if copy else None,
+        problem=_problem(result),
+        recovery_time_s=result.recovery_time_s,
+        recovery_point_age_s=result.recovery_point_age_s,
+        to_the_end=result.target.kind is TargetKind.LATEST,
+        replayed=recovery.replayed if recovery else None,
+        timeline=recovery.timeline if recovery else None,
+        manifest=_state(layers.get(LayerName.MANIFEST)),
+        pages=_state(layers.get(LayerName.CHECKSUMS)),
+    )
+
+
+def _state(layer: LayerReport | None) -> LayerState | None:
+    by_design = layer is None or (layer.state is LayerState.NOT_RUN and layer.by_design)
+    return None if by_design or layer is None else layer.state
+
+
+def _problem(result: DrillResult) -> str:
+    if result.verdict is DrillVerdict.RESTORED:
+        return ""
+    problems = [*result.problems, *(problem for layer in result.layers for problem in layer.problems)]
+    failed = [f"{layer.name.value}: {layer.reason}" for layer in result.layers if layer.state is LayerState.FAILED]
+    return next(iter([*(problem.what for problem in problems), *failed]), "")
+
+
+def _wal_seen(request: CheckRequest, reader: CheckReader, facts: Facts) -> tuple[WalSeen, ...]:
+    asked, drill = request.policy.recovery_point, shown_by(facts)
+    if asked is None or drill is None or (drill.recovery_point_age_s or 0.0) <= asked.max_age:
+        return ()
+    seen = reader.position_before(request.cluster, drill.started_at - timedelta(seconds=asked.max_age))
+    return (WalSeen(at=seen.at, lsn=seen.lsn, timeline=seen.timeline, run_id=seen.run_id),) if seen else ()
+
+
+def _clock_problem(newest: datetime | None, looked: Looked | None, now: datetime) -> str:
+    """Return why ages cannot be told: the history is ahead of the clock, and no server says that the clock is right."""
+    ahead_s = (newest - now).total_seconds() if newest is not None else 0.0
+    if ahead_s <= _CLOCK_SLACK_S or _is_confirmed(looked, now):
+        return ""
+    return f"the clock of this machine is {format_duration(ahead_s)} behind what the history holds: it was set back"
+
+
+def _is_confirmed(looked: Looked | None, now: datetime) -> bool:
+    if looked is None or looked.servers_at is None:
+        return False
+    return abs((looked.servers_at - now).total_seconds()) <= _AGREED_S
+
+
+def tried(
+    request: CheckRequest, reader: CheckReader | None, drills: Sequence[DrillFact], digests: dict[str, str]
+) -> dict[tuple[str, str], datetime]:
+    """Return when each kind of due work was last begun, however it ended; `digests` tell the drills of each backup.
+
+    A drill that ended in an error has no result: what it was asked for tells which backup it was of.
+    """
+    if reader is None:
+        return {}
+    found: dict[tuple[str, str], datetime] = {(DRILL, drill.backup): drill.started_at for drill in drills}
+    backups = {digest: name for name, digest in digests.items()}
+    try:
+        for run in reversed(reader.runs_of(request.cluster, DRILL, _MOST_DRILLS)):
+            if run.argument_digest in backups:
+                found[DRILL, backups[run.argument_digest]] = run.started_at
+        for run in reader.runs_of(request.cluster, AUDIT, 1):
+            found[AUDIT, ""] = run.started_at
+    except StoreError:
+        return found
+    return found
