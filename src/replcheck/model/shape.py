@@ -4,7 +4,7 @@ The counterpart of `plain`. Reading is strict: what does not fit is refused with
 verdict may rest on it. Keys that a type does not know are passed over: newer versions add some.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -31,7 +31,7 @@ def from_plain(kind: type[Fact], value: object, *, at: str = "") -> Fact:
     ValueError: rows.1 is no integer
     """
     try:
-        return cast(Fact, _reader(kind)(value))
+        return cast(Fact, _reader(cast(Hashable, kind))(value))
     except _Misfit as misfit:
         raise ValueError(misfit.told(at)) from None
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from replcheck.drill.plan import FROM
 from replcheck.drill.verdict import TOO_OLD, TOO_SLOW, UNMEASURED
 from replcheck.model.drill import (
+    FROM,
     RECOVERY_STAGES,
     Blame,
     CopyFacts,
