@@ -7,6 +7,7 @@
 #   make bench     measure the figures, against reladiff among others, into benchmarks/
 #   make check     the part of `make test` that needs no servers
 #   make picture   play the demo for the README and docs/demo.svg
+#   make sample    live through some minutes of a lab cluster for docs/period-report.html and its pictures
 #   make clean     remove the environment and all caches
 #
 # PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest, SOAK_ARGS="--replay 42/7"
@@ -30,7 +31,7 @@ ifneq ($(shell $(VENV_PYTHON) -c 'import os; print(open("$(STAMP)").read() == os
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo picture test test-all soak bench check static clean
+.PHONY: help demo picture sample test test-all soak bench check static clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -39,6 +40,9 @@ demo: $(STAMP)
 
 picture: $(STAMP)
 	$(VENV_PYTHON) scripts/picture.py
+
+sample: $(STAMP)
+	$(VENV_PYTHON) -m scripts.period_report
 
 check: static
 	$(VENV_PYTHON) -m pytest $(CORE_TESTS) $(PYTEST_ARGS)

@@ -208,6 +208,25 @@ def test_ticks_and_divisions_lie_within_their_time_and_are_few(seconds, zone, be
 
 
 @pytest.mark.parametrize(
+    ("length", "first", "count"),
+    [
+        (timedelta(minutes=9), "2026-03-01 00:17", 9),
+        (timedelta(hours=2), "2026-03-01 00:15", 25),
+        (timedelta(days=1), "2026-03-01 00:00", 25),
+        (timedelta(days=7), "2026-03-01", 8),
+        (timedelta(days=100), "week of 2026-02-23", 15),
+        (timedelta(days=365), "2026-03", 13),
+        (timedelta(days=4000), "2026-01", 12),
+    ],
+)
+def test_a_table_of_a_period_has_as_many_rows_as_people_read(length, first, count):
+    begin = BEGIN + timedelta(minutes=17, seconds=4)
+    parts = divisions(begin, begin + length, UTC)
+    assert parts[0].word == first
+    assert abs(len(parts) - count) <= 1
+
+
+@pytest.mark.parametrize(
     ("until", "told"),
     [
         (timedelta(hours=2), "Mar 1, 00:00|00:15|00:30|00:45|01:00|01:15|01:30|01:45|02:00"),

@@ -202,7 +202,7 @@ def promise(control: ControlResult, tally: ControlTally | None = None) -> Group:
     if control.problems:
         pairs.append(("Why not met", words("; ".join(control.problems))))
     if control.measures:
-        pairs.append(("In numbers", joined_words((_measure(one) for one in control.measures), "; ")))
+        pairs.append(("In numbers", joined_words((_measure(one, control) for one in control.measures), "; ")))
     if control.waiver is not None:
         waiver = control.waiver
         told = f"{waiver.reason}; decided by {waiver.by}, until {waiver.until.isoformat()}"
@@ -227,13 +227,14 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if not text.endswith(".") else text
 
 
-def _measure(one: Measure) -> Words:
+def _measure(one: Measure, control: ControlResult) -> Words:
     subject = f" of {one.subject}" if one.subject else ""
     name = one.name.replace("_", " ")
     parts: list[Inline] = [f"{name}{subject}: {_value(one.value, one.unit)}"]
     if one.limit is not None:
         parts.append(f" ({one.bound.value} {_value(one.limit, one.unit)})")
-    if one.standing is not Standing.MET:
+    # Where a control could not be checked, a number beyond its limit may be for want of samples: it judges nothing.
+    if one.standing is not Standing.MET and control.standing is not Standing.UNCHECKED:
         parts += [" ", Mark(outcome=one.standing.outcome, word=one.standing.value)]
     return tuple(parts)
 

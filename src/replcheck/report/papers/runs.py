@@ -101,7 +101,7 @@ def drills_sentence(drills: Sequence[PastDrill]) -> str:
     if not drills:
         return "No backup was restored in this period: that a backup comes back was not proven once."
     verdicts = [drill.run.verdict for drill in drills]
-    told = ", ".join(f"{verdicts.count(verdict):,} {verdict}" for verdict in dict.fromkeys(verdicts))
+    told = "; ".join(f"{verdicts.count(verdict):,} {verdict}" for verdict in dict.fromkeys(verdicts))
     proven = sum(drill.result is not None and rows_were_proven(drill.result) for drill in drills)
     rows = f"rows were compared and matched in {proven:,} of them"
     return f"{counted(len(drills), 'drill')}: {told}; {rows}."
