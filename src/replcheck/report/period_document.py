@@ -56,6 +56,8 @@ def cluster_document(facts: PeriodFacts | None) -> dict[str, Plain]:
         "copies": _copies(facts),
         "controls": {
             "checked_at": to_plain(facts.controls_at),
+            "evidence_head": facts.evidence_head or None,
+            "checks_left_out": facts.checks_left_out,
             "results": [_control(control) for control in facts.controls],
             "tallies": [_tally(tally) for tally in facts.tallies],
         },

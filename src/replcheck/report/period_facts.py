@@ -72,6 +72,10 @@ class PeriodFacts:
     controls_at: datetime | None = None
     """When that check ended."""
     tallies: tuple[ControlTally, ...] = ()
+    checks_left_out: int = 0
+    """Checks that did not prove everything and are in no tally."""
+    evidence_head: str = ""
+    """SHA-256 of the newest record of the chain of evidence at the newest check; empty where it knew none."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Runs that cannot be read, with the reason, beside those of `audits`."""
     damaged_rows: int = 0

@@ -16,8 +16,8 @@ from replcheck.report.period_facts import ControlTally
 from replcheck.runs.history import CHECK, believed
 from replcheck.store import LiveReader
 
-_MOST_READ = 3_000
-"""Checks that are read one by one; of more, the newest."""
+_MOST_READ = 1_000
+"""Checks that are read one by one; of more, the newest, and the others are counted as left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,10 @@ class Checked:
     controls: tuple[ControlResult, ...] = ()
     at: datetime | None = None
     tallies: tuple[ControlTally, ...] = ()
+    left_out: int = 0
+    """Checks that did not prove everything and are in no tally, for want of time to read them."""
+    evidence_head: str = ""
+    """SHA-256 of the chain's newest record when the newest check was made; empty where it knew none."""
     unread: dict[str, str] = field(default_factory=dict)
 
 
@@ -34,12 +38,14 @@ def checked_controls(reader: LiveReader, runs: Sequence[RunRecord]) -> Checked:
     """Return what the checks among `runs`, newest first, found."""
     checks = [run for run in runs if run.kind == CHECK and run.failure is None]
     unread: dict[str, str] = {}
-    newest, at = _newest(reader, checks, unread)
-    doubtful = [run for run in checks if run.outcome is not Outcome.PROVEN][:_MOST_READ]
+    last_check = _newest(reader, checks, unread)
+    newest = last_check.controls if last_check else ()
+    doubtful = [run for run in checks if run.outcome is not Outcome.PROVEN]
     found: dict[ControlName, Counter[Standing]] = {control.name: Counter() for control in newest}
     last: dict[ControlName, datetime] = {}
-    for run in doubtful:
-        for control in _controls(reader, run, unread):
+    for run in doubtful[:_MOST_READ]:
+        check = _check(reader, run, unread)
+        for control in check.controls if check else ():
             found.setdefault(control.name, Counter())[control.standing] += 1
             if control.standing not in {Standing.MET, Standing.NOT_ASKED}:
                 last.setdefault(control.name, run.started_at)
@@ -52,20 +58,22 @@ def checked_controls(reader: LiveReader, runs: Sequence[RunRecord]) -> Checked:
         for name in ControlName
         if found.get(name)
     )
-    return Checked(controls=newest, at=at, tallies=tallies, unread=unread)
+    return Checked(
+        controls=newest,
+        at=last_check.finished_at if last_check else None,
+        tallies=tallies,
+        left_out=max(0, len(doubtful) - _MOST_READ),
+        evidence_head=last_check.evidence_head if last_check else "",
+        unread=unread,
+    )
 
 
-def _newest(
-    reader: LiveReader, checks: Sequence[RunRecord], unread: dict[str, str]
-) -> tuple[tuple[ControlResult, ...], datetime | None]:
-    for run in checks:
-        controls = _controls(reader, run, unread)
-        if controls:
-            return controls, run.finished_at
-    return (), None
+def _newest(reader: LiveReader, checks: Sequence[RunRecord], unread: dict[str, str]) -> CheckResult | None:
+    return next((check for run in checks if (check := _check(reader, run, unread)) is not None), None)
 
 
-def _controls(reader: LiveReader, run: RunRecord, unread: dict[str, str]) -> tuple[ControlResult, ...]:
+def _check(reader: LiveReader, run: RunRecord, unread: dict[str, str]) -> CheckResult | None:
+    """Return what a check found; None where that cannot be read, which is noted."""
     try:
         found = believed(run, reader.result(run.run_id))
     except StoreError:
@@ -73,5 +81,5 @@ def _controls(reader: LiveReader, run: RunRecord, unread: dict[str, str]) -> tup
     except ValueError as error:
         unread[run.run_id] = str(error)
     else:
-        return found.controls if isinstance(found, CheckResult) else ()
-    return ()
+        return found if isinstance(found, CheckResult) else None
+    return None

@@ -81,6 +81,8 @@ def gather_period(
         controls=checked.controls,
         controls_at=checked.at,
         tallies=checked.tallies,
+        checks_left_out=checked.left_out,
+        evidence_head=checked.evidence_head,
         unread=unread | checked.unread,
         damaged_rows=reader.damaged_rows,
     )

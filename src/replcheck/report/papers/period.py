@@ -19,6 +19,7 @@ from replcheck.report.paper import (
     Words,
     words,
 )
+from replcheck.report.papers.evidence import evidence_section
 from replcheck.report.papers.promises import (
     promises_section,
     requirements_section,
@@ -65,6 +66,7 @@ def period_paper(facts: PeriodFacts, zone: tzinfo | None = None) -> Paper:
             audits_section(facts),
             drills_section(facts, zone),
             events_section(facts),
+            evidence_section(facts),
             unprovable_section(),
             _method(facts),
         ),

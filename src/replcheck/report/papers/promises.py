@@ -104,6 +104,9 @@ def promises_section(facts: PeriodFacts) -> Section:
         blocks.append(overview(asked))
     blocks += [promise(control, _tally(facts, control.name)) for control in asked]
     blocks += not_asked(facts.controls)
+    if facts.checks_left_out:
+        older = f"{counted(facts.checks_left_out, 'older check')} that did not prove everything are in no count above."
+        blocks.append(Notice(outcome=Outcome.UNCHECKED, words=words(older)))
     return Section(anchor="promises", title="What was promised, and what was proven", blocks=tuple(blocks))
 
 
