@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from replcheck.cli.app import app
+from replcheck.cli.report import Form
 from replcheck.config import Configuration, load
 from replcheck.config.model import (
     BaseBackup,
@@ -29,6 +30,7 @@ from replcheck.report.document import audit_schema
 from replcheck.report.evidence import WORDS
 from replcheck.report.plan_document import plan_schema
 from replcheck.report.published import schema_text
+from replcheck.report.requirements import REQUIREMENTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -128,6 +130,21 @@ def test_every_option_of_drill_is_documented(parameter):
         assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Trial restores")
 
 
+@pytest.mark.parametrize("form", Form)
+def test_every_form_of_a_report_is_documented(form):
+    assert f"| `{form.value}` |" in section("Reports")
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.reference)
+def test_every_requirement_that_a_report_maps_is_documented(requirement):
+    assert requirement.reference.removeprefix("164.308(a)(7)(ii)") in section("Reports")
+
+
+def test_what_the_readme_shows_of_reports_is_there():
+    for name in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / name).stat().st_size > 1000
+
+
 @pytest.mark.parametrize("parameter", COMMANDS["seal"].params, ids=lambda parameter: parameter.name)
 def test_every_option_of_seal_is_documented(parameter):
     options = section("Trial restores").partition("### Sealing")[2].partition("###")[0]
@@ -204,7 +221,7 @@ def test_the_configuration_in_the_readme_loads(tmp_path):
 
 def test_every_make_target_is_explained():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in ("demo", "test", "test-all", "check", "soak", "bench", "picture", "clean"):
+    for target in ("demo", "test", "test-all", "check", "soak", "bench", "picture", "sample", "clean"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert f"make {target}" in README
 
