@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.content import Content
 
+from replcheck.events import RunFinished
 from replcheck.model.control import Standing
 from replcheck.model.live import NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome
@@ -31,7 +32,7 @@ from replcheck.tui.draw.overview import (
 )
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.draw.spark import lag_curve
-from replcheck.tui.draw.table import Column, laid_out
+from replcheck.tui.draw.table import Column, laid_out, styled
 from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, StandingsTaken, ViewTaken
 from replcheck.tui.look import Look
 from replcheck.tui.state import LagPoint, Model, fold
@@ -137,7 +138,7 @@ COLUMNS = st.lists(
 )
 
 
-@given(COLUMNS, st.integers(20, 200))
+@given(COLUMNS, st.integers(5, 200))
 def test_a_table_is_never_wider_than_its_room(columns, width):
     last = Column(key="last", title="", least=15, most=10_000, cut=True)
     wanted = [
@@ -166,7 +167,7 @@ def test_why_a_node_is_lost_can_be_read_at_eighty_columns():
 def test_a_node_that_nobody_watches_is_not_called_proven():
     shown = model(LinkChanged(at=NOW, link=Link.LOST))
     line = text(node_row(node_layout(120), shown, nodes(shown)[1], LOOK))
-    assert "?" in line
+    assert "? streaming" in line
     assert "proven" not in line
 
 
@@ -216,7 +217,7 @@ def test_a_time_without_a_watch_shows_as_a_gap_and_is_never_rounded_away():
     read = stories.watched()
     almost = replace(read.watch[0], began_at=read.since, ended_at=NOW - timedelta(seconds=120))
     shown = model(SpansRead(at=NOW, since=read.since, watch=(almost,)))
-    assert "100%" not in text(watch_strip(shown, LOOK, 76))
+    assert text(watch_strip(shown, LOOK, 76)).endswith(" 99.9%")
     whole = replace(almost, ended_at=NOW)
     assert "100%" in text(watch_strip(model(SpansRead(at=NOW, since=read.since, watch=(whole,))), LOOK, 76))
 
@@ -231,6 +232,11 @@ def test_the_worst_is_told_first_in_the_line_of_alarm():
 def test_an_event_of_a_name_that_steers_terminals_does_not():
     event = replace(stories.events()[0], what="lag of \x1b[2Jdb3")
     assert "\x1b" not in text(event_row(event_layout(76), event, LOOK))
+
+
+def test_no_cell_of_a_table_steers_the_terminal():
+    for cell in ("a\x1b[2Jb", ("a\x1b[2Jb", "bold")):
+        assert "\x1b" not in text(styled(cell))
 
 
 def relation(**more) -> RelationProgress:
@@ -262,6 +268,13 @@ def test_a_map_that_was_kept_up_to_date_is_that_of_a_new_drawing(count):
         assert list(kept.tones(shown, 300)) == list(AuditMap().tones(shown, 300))
     assert Tone.DIVERGED in kept.tones(shown, 300)
     assert Tone.NOT_YET not in kept.tones(shown, 300)
+
+
+def test_a_cell_of_relations_of_which_only_some_are_proven_is_not_shown_as_proven():
+    told = [event for event in stories.audit_events(NOW, 1.0, "", 1500) if not isinstance(event, RunFinished)]
+    half = folded(event for event in told[: len(told) // 2])
+    # One cell alone holds everything.
+    assert list(AuditMap().tones(half, 1)) == [Tone.PARTLY]
 
 
 def test_no_cell_of_a_consistent_audit_is_other_than_proven():

@@ -16,6 +16,7 @@ from tests.tui import stories
 from tests.tui.feeds import Asked, ListFeed
 
 SMALL, LARGE = (80, 24), (200, 60)
+PATIENCE_S = 60
 
 
 @asynccontextmanager
@@ -45,7 +46,7 @@ async def told(app, pilot, feed, *updates):
 
 
 async def until(pilot, condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await pilot.pause(0.02)
 

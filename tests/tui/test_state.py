@@ -43,6 +43,11 @@ def test_memory_stays_bounded_over_days():
     assert (len(model.events), len(model.notes), model.noted) == (EVENTS_KEPT, NOTES_KEPT, 100)
 
 
+def test_a_view_that_is_told_again_is_no_new_sample():
+    views = [ViewTaken(at=at, view=stories.view(at)) for at in (ago(2), ago(1), ago(1))]
+    assert len(fold(Model(), views).lags["db2"]) == 2
+
+
 def test_a_node_that_does_not_answer_has_no_lag():
     nodes = (stories.node("db1", NodeState.PRIMARY), stories.node("db2", NodeState.LOST, lag_bytes=5))
     model = fold(Model(), [ViewTaken(at=NOW, view=stories.view(nodes=nodes))])

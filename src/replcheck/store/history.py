@@ -6,7 +6,7 @@ that were being written.
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -148,7 +148,7 @@ class History:
         with self._transaction() as connection:
             return archive(connection, last, evidence)
 
-    def take_in_evidence(self, records: Iterable[EvidenceRecord]) -> int:
+    def take_in_evidence(self, records: Sequence[EvidenceRecord]) -> int:
         """Put records of another history into their places, all or none; return how many were new."""
         with self._transaction() as connection:
             return take_in(connection, records)
