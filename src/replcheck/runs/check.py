@@ -128,7 +128,7 @@ def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock 
     start = _start(request, clock)
     reader = open_store(store)
     facts = gather(request, reader, None, last_view(request, reader), clock())
-    facts = with_evidence(request, store, facts, UNSIGNED)
+    facts = with_evidence(request, store, facts, UNSIGNED, at_leisure=False)
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), clock())
     return replace(result, view=facts.view, fresh=False, evidence_head=head_before(request, store))
 
@@ -145,7 +145,7 @@ def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: 
         reader = open_store(store)
     looked = parts.look(request, earlier)
     facts = gather(request, reader, looked, None, parts.clock())
-    facts = with_evidence(request, store, facts, signing_of(request.configuration))
+    facts = with_evidence(request, store, facts, signing_of(request.configuration), at_leisure=True)
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), parts.clock())
     head = head_before(request, store)
     return replace(result, view=facts.view, due=due, notes=_notes(request), evidence_head=head)
