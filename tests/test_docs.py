@@ -22,6 +22,7 @@ from replcheck.config.model import (
     Seal,
     SnapshotBackup,
 )
+from replcheck.model.control import ControlName, Standing
 from replcheck.model.doctor import CheckState
 from replcheck.model.drill import BackupKind, DrillVerdict, LayerName
 from replcheck.model.outcome import Outcome, Verdict
@@ -102,6 +103,43 @@ def test_every_configuration_key_of_an_audit_is_documented(key):
 @pytest.mark.parametrize("name", ["policy", "waivers"])
 def test_the_sections_of_other_commands_are_named(name):
     assert f"`[{name}" in section("Configuration")
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in keys_of(Configuration) if key.startswith(("policy.", "waivers.")) and ".claim" not in key]
+)
+def test_every_key_of_a_policy_is_documented(key):
+    assert f"`{key}`" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_every_control_is_documented(name):
+    assert f"| `{name.value}` |" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_every_standing_of_a_control_is_documented(standing):
+    status = "-" if standing.outcome is None else int(standing.outcome.exit_status)
+    assert f"| {status} | `{standing.value}` |" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["check"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_check_is_documented(parameter):
+    for option in parameter.opts:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("key", json.loads(schema_text("check"))["properties"])
+def test_every_json_key_of_a_check_is_documented(key):
+    assert f"`{key}`" in section("JSON").partition("`replcheck check --format json`")[2]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sample_configs/*check*")), ids=lambda path: path.name)
+def test_the_samples_for_cron_and_systemd_are_named_and_give_options_that_exist(path):
+    assert path.name in README
+    options = {word for parameter in COMMANDS["check"].params for word in parameter.opts}
+    commands = re.findall(r"replcheck check (.*)", path.read_text(encoding="utf-8"))
+    assert set(re.findall(r"--[a-z-]+", " ".join(commands))) <= options
 
 
 BACKUPS = (BaseBackup, SnapshotBackup, DumpBackup, PgBackRestBackup, CommandBackup)
