@@ -218,6 +218,17 @@ async def test_a_running_audit_can_be_held_released_and_ended():
         await until(pilot, lambda: commands.calls[-1] == "cancel")
 
 
+async def test_what_cannot_be_done_now_is_not_offered():
+    commands = Asked()
+    async with shown(stories.healthy(), commands=commands) as (app, pilot, _):
+        for key, words in (("2", ("Pause", "Go on", "Cancel")), ("3", ("Cancel",))):
+            await pilot.press(key)
+            await pilot.press("space", "x")
+            keys = page(app).splitlines()[-1]
+            assert not [word for word in words if word in keys]
+        assert commands.calls == []
+
+
 async def test_where_nothing_can_be_started_it_says_why():
     commands = Asked(offered=Offers(why_no_audit="this is a recording", why_no_drill="this is a recording"))
     async with shown(commands=commands) as (app, pilot, _):
