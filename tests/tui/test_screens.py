@@ -3,15 +3,19 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC
+from functools import partialmethod
 
 import pytest
 
 from replcheck.events import HeldStill
 from replcheck.model.drill import Stage
 from replcheck.model.live import EventKind, Severity
-from replcheck.tui.app import WatchApp
+from replcheck.tui.app import WatchApp, run_app
 from replcheck.tui.feed import EventsTaken, Link, LinkChanged, Noted, Offers, RunsRead, RunTold, ViewTaken
 from replcheck.tui.options import Options
+from replcheck.tui.screens.audit import AuditScreen
+from replcheck.tui.screens.facts import FactsScreen
+from replcheck.tui.screens.overview import OverviewScreen
 from tests.tui import stories
 from tests.tui.feeds import Asked, ListFeed
 
@@ -218,6 +222,17 @@ async def test_a_running_audit_can_be_held_released_and_ended():
         await until(pilot, lambda: commands.calls[-1] == "cancel")
 
 
+async def test_what_cannot_be_done_now_is_not_offered():
+    commands = Asked()
+    async with shown(stories.healthy(), commands=commands) as (app, pilot, _):
+        for key, words in (("2", ("Pause", "Go on", "Cancel")), ("3", ("Cancel",))):
+            await pilot.press(key)
+            await pilot.press("space", "x")
+            keys = page(app).splitlines()[-1]
+            assert not [word for word in words if word in keys]
+        assert commands.calls == []
+
+
 async def test_where_nothing_can_be_started_it_says_why():
     commands = Asked(offered=Offers(why_no_audit="this is a recording", why_no_drill="this is a recording"))
     async with shown(commands=commands) as (app, pilot, _):
@@ -289,6 +304,14 @@ async def test_a_report_that_is_not_there_is_told():
         await until(pilot, lambda: "has no report" in page(app))
 
 
+async def test_a_defect_of_a_report_leaves_the_screen_and_is_told(monkeypatch):
+    commands = Asked()
+    monkeypatch.setattr(commands, "print_report", lambda *_: 1 / 0)
+    async with shown(stories.healthy(), commands=commands) as (app, pilot, _):
+        await pilot.press("4", "enter")
+        await until(pilot, lambda: "internal error: ZeroDivisionError" in page(app))
+
+
 async def test_an_unreadable_history_is_told():
     problem = RunsRead(at=stories.NOW, runs=(), problem="history cannot be read: it is of a newer version")
     async with shown([problem]) as (app, pilot, _):
@@ -316,6 +339,27 @@ async def test_leaving_asks_nothing_while_nothing_runs():
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running)
         assert app.return_code == 0
+
+
+async def test_what_comes_before_a_screen_is_made_or_after_it_is_taken_down_harms_nothing():
+    async with shown(stories.healthy()) as (app, pilot, feed):
+        overview = app.screen
+        overview.show(app.model, app.look())
+        for screen in (OverviewScreen(), AuditScreen(), FactsScreen("", lambda _: [])):
+            screen.redraw() if isinstance(screen, FactsScreen) else app.draw(screen)
+        await overview.query("*").remove()
+        feed.tell(*stories.degraded())
+        app._tick()
+        await pilot.press("2")
+        await until(pilot, lambda: "No audit ran" in page(app))
+
+
+def test_a_defect_is_handed_to_the_caller_and_nothing_of_it_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(WatchApp, "run", partialmethod(WatchApp.run, headless=True))
+    broken = ViewTaken(at=stories.NOW, view="secret")  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        run_app(ListFeed([broken]), Asked(), Options(cluster="clinic"))
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("key", ["1", "2", "3", "4"])

@@ -35,10 +35,13 @@ _TOAST = {Severity.INFO: "information", Severity.WARNING: "warning", Severity.CR
 def run_app(feed: Feed, commands: Commands, options: Options) -> int:
     """Show what the feed tells until the user leaves; return the exit status.
 
-    Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part.
+    Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part. A defect of the
+    screen is raised once the terminal is what it was before.
     """
     app = WatchApp(feed, commands, options)
     app.run()
+    if app.defect is not None:
+        raise app.defect
     return app.return_code or int(ExitStatus.PROVEN)
 
 
@@ -89,6 +92,8 @@ class WatchApp(App[None]):
         self.options = options
         self.commands = commands
         self.model = Model()
+        self.defect: Exception | None = None
+        """What ended the app, where something did that should not have happened."""
         self._feed = feed
         self._inbox: deque[Update] = deque()
         self._drawn_second = 0
@@ -123,7 +128,7 @@ class WatchApp(App[None]):
     def draw(self, screen: Screen[Any] | None = None) -> None:
         """Draw the screen in front, or the one that is named."""
         screen = screen or self.screen_stack[0]
-        if isinstance(screen, AppScreen) and screen.is_mounted:
+        if isinstance(screen, AppScreen):
             screen.show(self.model, self.look())
 
     def _tick(self) -> None:
@@ -139,6 +144,14 @@ class WatchApp(App[None]):
         new, self._told = self.model.noted - self._told, self.model.noted
         for note in self.model.notes[-new:] if new else ():
             self.notify(printable(note.text), severity=_TOAST[note.severity], markup=False)  # type: ignore[arg-type]
+
+    def _handle_exception(self, error: Exception) -> None:
+        # Textual would print a traceback with the content of every variable, over the terminal of whoever watches.
+        self.defect = self.defect or error
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        self._close_messages_no_wait()
 
     def get_line_filters(self) -> list[LineFilter]:
         """Return the filters of lines, with the one that leaves nothing but ASCII where the locale asks for it."""

@@ -1,11 +1,13 @@
 """What all screens have in common: the line at the top, the line of what is wrong, the keys, and a least size."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -64,10 +66,11 @@ class AppScreen(Screen[None]):
         raise NotImplementedError
 
     def show(self, model: Model, look: Look) -> None:
-        """Show this from now on."""
-        self.query_one(TopBar).show(model, look)
-        self.query_one(Banner).show(model, look)
-        self.show_body(model, look)
+        """Show this from now on; a screen that is being made or taken down has nothing to show it with."""
+        with suppress(NoMatches):
+            self.query_one(TopBar).show(model, look)
+            self.query_one(Banner).show(model, look)
+            self.show_body(model, look)
 
     def show_body(self, model: Model, look: Look) -> None:
         """Show this between the line at the top and the keys."""

@@ -1,12 +1,14 @@
 """A window over the screen that tells all about one thing."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.widgets import Static
 
 from replcheck.tui.screens.base import Window
@@ -50,8 +52,9 @@ class FactsScreen(Window):
 
     def redraw(self) -> None:
         """Draw what is known now; the window stays where it was scrolled to."""
-        width = self.query_one(VerticalScroll).scrollable_content_region.width
-        self.query_one("#facts", Static).update(Content("\n").join(self._lines(width or _FIRST_WIDTH)))
+        with suppress(NoMatches):
+            width = self.query_one(VerticalScroll).scrollable_content_region.width
+            self.query_one("#facts", Static).update(Content("\n").join(self._lines(width or _FIRST_WIDTH)))
 
     def action_close(self) -> None:
         """Close the window."""

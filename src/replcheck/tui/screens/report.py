@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
+from textual.worker import Worker, WorkerState
 
 from replcheck.errors import ReplcheckError
 from replcheck.model.names import printable
@@ -64,6 +65,12 @@ class ReportScreen(Screen[None]):
         else:
             text = _from_ansi(page.getvalue())
         app.call_from_thread(self.query_one("#report-text", Static).update, text)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Tell that the report cannot be shown where something else failed than reading it."""
+        if event.state is WorkerState.ERROR:
+            name = type(event.worker.error).__name__
+            self.query_one("#report-text", Static).update(Content.styled(f"✘ internal error: {name}", BAD))
 
     def action_scroll(self, by: int) -> None:
         """Scroll by so many lines."""
