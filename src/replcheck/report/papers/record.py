@@ -38,6 +38,7 @@ from replcheck.report.pictures.over_time import (
     line_of_time,
 )
 from replcheck.report.verdict import counted
+from replcheck.report.watched import Watched
 
 _GAPS_SHOWN = 100
 _NODES_DRAWN = 4
@@ -224,15 +225,22 @@ def _watched_words(facts: PeriodFacts) -> Iterable[Block]:
     share = f"Something watched {format_percent(seen.share)} of the period"
     yield Prose(words(f"{share}: {seen.samples:,} samples,{apart or ' one alone'}."))
     if seen.gaps:
-        longest = max(seen.gaps, key=lambda gap: gap.seconds)
-        many = "once" if len(seen.gaps) == 1 else f"{len(seen.gaps):,} times"
-        gap_words = words(
-            f"Nothing was watching {many}, together for {format_duration(seen.unwatched_s)}; the longest time,"
-            f" {format_duration(longest.seconds)}, began ",
-            Moment(longest.began_at),
-            ". Nothing is known of these times, and they never count as good.",
-        )
-        yield Notice(outcome=Outcome.UNCHECKED, words=gap_words)
+        yield Notice(outcome=Outcome.UNCHECKED, words=(*_gap_words(seen), _NEVER_GOOD))
+
+
+_NEVER_GOOD = ". Nothing is known of that, and it never counts as good."
+
+
+def _gap_words(seen: Watched) -> Words:
+    longest = max(seen.gaps, key=lambda gap: gap.seconds)
+    length = format_duration(longest.seconds)
+    if len(seen.gaps) == 1:
+        return words(f"Nothing was watching for {length} from ", Moment(longest.began_at), " on")
+    return words(
+        f"Nothing was watching {len(seen.gaps):,} times, together for {format_duration(seen.unwatched_s)}; the longest"
+        f" time, {length}, began ",
+        Moment(longest.began_at),
+    )
 
 
 def _gap_table(facts: PeriodFacts) -> Block:
