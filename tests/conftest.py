@@ -37,6 +37,34 @@ _OLDER_MAJORS_LATER = frozenset(
 """Modules whose tests run against the newest major in `make test`, and against the others in `make test-all`."""
 
 
+_LATER = (
+    "cli/test_watch_screen.py",
+    "demo",
+    "drill/test_command_backups.py",
+    "drill/test_damaged_backups.py",
+    "drill/test_killed_restores.py",
+    "drill/test_seal_under_load.py",
+    "drill/test_snapshots.py",
+    "lab/test_failover.py",
+    "lab/test_relay.py",
+    "postgres/test_facts_replay.py",
+    "postgres/test_facts_slowness.py",
+    "postgres/test_pacing.py",
+    "postgres/test_sequence_positions.py",
+    "postgres/test_values.py",
+    "selftest",
+    "tui/test_real_servers.py",
+    "tui/test_speed.py",
+    "watch",
+)
+"""Folders and files whose tests on real servers are long together: they are for the long run."""
+
+
+def _is_later(path: Path) -> bool:
+    inside = path.relative_to(Path(__file__).parent).as_posix()
+    return any(inside == later or inside.startswith(f"{later}/") for later in _LATER)
+
+
 def pytest_configure() -> None:
     """Have every command that a test starts end at an interrupt, also where the tests themselves run in the background.
 
@@ -53,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("postgres")
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         older = parameters.get("major", labs.majors()[0]) != labs.majors()[0]
-        if older and item.path.name in _OLDER_MAJORS_LATER:
+        if (older and item.path.name in _OLDER_MAJORS_LATER) or _is_later(item.path):
             item.add_marker("long")
 
 
