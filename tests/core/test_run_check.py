@@ -238,7 +238,8 @@ def tamper(store: Path, which: str) -> int:
     """Change one letter of a record and return its number."""
     with sqlite3.connect(store) as database:
         [(sequence, envelope)] = database.execute(
-            f"select sequence, envelope from evidence_records order by sequence {which} limit 1 offset {int(which == 'asc')}"
+            "select sequence, envelope from evidence_records"
+            f" order by sequence {which} limit 1 offset {int(which == 'asc')}"
         ).fetchall()
         changed = envelope.replace("A", "B", 1)
         database.execute("update evidence_records set envelope = ? where sequence = ?", (changed, sequence))
