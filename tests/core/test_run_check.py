@@ -238,8 +238,7 @@ def tamper(store: Path, which: str) -> int:
     """Change one letter of a record and return its number."""
     with sqlite3.connect(store) as database:
         [(sequence, envelope)] = database.execute(
-            "select sequence, envelope from evidence_records"
-            f" order by sequence {which} limit 1 offset {int(which == 'asc')}"
+            f"select sequence, envelope from evidence_records order by sequence {which}"
         ).fetchall()
         changed = envelope.replace("A", "B", 1)
         database.execute("update evidence_records set envelope = ? where sequence = ?", (changed, sequence))
@@ -252,7 +251,7 @@ def test_a_record_that_was_changed_is_refuted(place, key):
     place.text = CONFIG + key
     for _ in range(3):
         place.check()
-    sequence = tamper(place.store, "desc")
+    sequence = tamper(place.store, "desc limit 1")
     found = control(place.check(), ControlName.EVIDENCE)
     assert found.standing is Standing.BREACHED
     assert f"record {sequence}" in found.problems[0]
@@ -263,7 +262,7 @@ def test_a_record_that_was_changed_behind_a_mark_is_refuted_once_all_is_verified
     place.text = CONFIG + key
     for _ in range(3):
         place.check()
-    sequence = tamper(place.store, "asc")
+    sequence = tamper(place.store, "asc limit 1 offset 1")
     assert control(place.check(), ControlName.EVIDENCE).standing is Standing.MET
     monkeypatch.setattr("replcheck.runs.check_evidence.VERIFIED_EVERY_S", 0.0)
     found = control(place.check(), ControlName.EVIDENCE)
@@ -313,8 +312,7 @@ def test_two_checks_at_once_are_one_too_many(place):
     assert first[0].error is None
     assert place.check().error is None
     runs = open_check_reader(place.store).runs_of("clinic", "check", 5)
-    outcomes = [run.outcome for run in runs if isinstance(run, RunRecord)]
-    assert outcomes.count(Outcome.UNCHECKED) >= 1, "the one that was skipped is recorded too"
+    assert "is already running" in " ".join(run.summary for run in runs if isinstance(run, RunRecord))
 
 
 KILLED = """
