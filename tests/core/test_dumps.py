@@ -74,7 +74,7 @@ def test_a_name_of_a_database_that_is_no_utf_8_is_unknown():
 
 @given(st.integers(min_value=0, max_value=len(head((1, 16))) - 6))
 def test_an_archive_that_is_cut_off_in_its_head_is_told(length):
-    with pytest.raises(DumpDamagedError if length >= len(b"PGDMP") else NotADumpError):
+    with pytest.raises((DumpDamagedError, NotADumpError)):
         examined(head((1, 16))[:length])
 
 
