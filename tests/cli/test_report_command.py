@@ -91,7 +91,7 @@ def test_a_period_for_people_tells_of_copies_controls_and_drills(run, store, tmp
         "recovery-point ✔ met",
         "not asked: integrity and evidence",
         "1 drill: 1 failed",
-        "9 runs: 6 consistent, 1 diverged, 2 did not end",
+        "9 audits: 6 consistent, 1 diverged, 2 did not end",
     ):
         assert told in out
 

@@ -120,7 +120,7 @@ def summarize(
         tally.add(run, _readable(run, document))
     for past in with_states(reader, open_runs):
         tally.add_unended(past)
-    for run in reversed(reader.runs(RunFilter(since=since, until=end))):
+    for run in reversed(reader.runs(RunFilter(since=since, until=end, cluster=cluster))):
         if run.kind != AUDIT:
             tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
