@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.model.copies import AuditProof, standings
+from replcheck.model.copies import AuditProof, as_configured, standings
 from replcheck.model.copy_times import CopiesAsked, Coverage, copies_over_time
 from replcheck.model.live import NodeState
 from replcheck.model.outcome import Verdict
@@ -95,6 +95,13 @@ def test_a_copy_is_proven_by_its_last_whole_audit_alone(proofs, told):
 )
 def test_a_later_whole_proof_makes_up_for_what_was_found_before(proofs):
     assert reason("db2", proofs, ALL_WELL) == ""
+
+
+def test_an_audit_of_all_that_is_asked_for_is_a_whole_one_and_one_that_was_stopped_never_is():
+    of_scope = replace(proof("db2", HOUR, whole=False), scope_digest="ab")
+    stopped = replace(proof("db3", HOUR, whole=False), scope_digest="")
+    assert [found.whole for found in as_configured([of_scope, stopped], "ab")] == [True, False]
+    assert [found.whole for found in as_configured([of_scope, stopped], "")] == [False, False]
 
 
 def test_a_primary_counts_only_while_a_proven_replica_agrees_with_it():

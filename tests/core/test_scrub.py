@@ -10,14 +10,13 @@ import pytest
 from replcheck.audit.options import AuditOptions, Pacing
 from replcheck.audit.scope import scope_of
 from replcheck.events import BlocksProven, ChunkCompared, DatabasePlanned, ProvingBegan
-from replcheck.model.copies import AuditProof, CopyStanding
+from replcheck.model.copies import AuditProof, CopyStanding, as_configured
 from replcheck.model.live import NodeState
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.runs.background import Bench
 from replcheck.runs.lock import lock_file, only_run
-from replcheck.runs.parts import as_configured
 from replcheck.runs.request import AuditRequest
 from replcheck.runs.scrub import KIND, Scrub, due_replicas, gentle, steady_since
 from replcheck.runs.scrub_pace import LONGEST_REST_S, WORK_S, Pacer, ScrubProgress, working_share

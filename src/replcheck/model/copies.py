@@ -8,7 +8,7 @@ against.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from replcheck.model.live import NodeState
@@ -38,6 +38,16 @@ class AuditProof:
     scope_digest: str = ""
     """Of what the user asked for, so that what was left out on purpose can be known again; empty where the audit did
     not come to its end."""
+
+
+def as_configured(proofs: Iterable[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
+    """Return the proofs, those of audits of a scope as whole ones: where the user leaves something out, no other is.
+
+    An empty digest is that of no scope: an audit that did not come to its end has it too, and is never a whole one.
+    """
+    if not scope_digest:
+        return tuple(proofs)
+    return tuple(replace(proof, whole=proof.whole or proof.scope_digest == scope_digest) for proof in proofs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from replcheck.check.controls.copies import proof_age_limit
 from replcheck.check.controls.recovery_point import shown_by
 from replcheck.check.facts import DrillFact, Facts, WalSeen
 from replcheck.errors import StoreError
-from replcheck.model.copies import AuditProof
+from replcheck.model.copies import AuditProof, as_configured
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
 from replcheck.model.run import RunStart
@@ -103,7 +103,7 @@ def _with_history(request: CheckRequest, reader: CheckReader, facts: Facts, look
         spans=_spans(request, reader, facts.now),
         watch=_watch(request, reader, facts.now),
         events=_events(request, reader),
-        proofs=_as_configured(_proofs(request, reader, facts.now), request.scope_digest),
+        proofs=_in_order(_proofs(request, reader, facts.now), request.scope_digest),
         drills=_drills(request, reader, facts.now),
         clock_problem=_clock_problem(reader.newest_moment(request.cluster), looked, facts.now),
     )
@@ -143,17 +143,13 @@ def _with_first_proofs(request: CheckRequest, reader: CheckReader, facts: Facts)
         last = next((event for event in reversed(facts.events) if event.kind is kind), None)
         if last is not None:
             found += reader.first_proofs_since(request.cluster, last.at)
-    return _as_configured(found, request.scope_digest)
+    return _in_order(found, request.scope_digest)
 
 
-def _as_configured(proofs: Sequence[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
+def _in_order(proofs: Sequence[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
     """Return each proof once, in the order of their ends; one of all that the configuration asks for is a whole one."""
     single = {(proof.run_id, proof.node): proof for proof in proofs}
-    whole = [
-        proof if proof.whole or proof.scope_digest != scope_digest or not scope_digest else replace(proof, whole=True)
-        for proof in single.values()
-    ]
-    return tuple(sorted(whole, key=lambda proof: proof.finished_at))
+    return tuple(sorted(as_configured(single.values(), scope_digest), key=lambda proof: proof.finished_at))
 
 
 def _spans(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[NodeSpan, ...]:

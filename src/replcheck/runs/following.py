@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from replcheck.errors import StoreError, UsageError
-from replcheck.model.copies import CopyStanding, standings
+from replcheck.model.copies import CopyStanding, as_configured, standings
 from replcheck.model.live import ClusterEvent, ClusterView
 from replcheck.model.plain import utc_text
 from replcheck.model.spanning import Spans, latest_spans
@@ -24,7 +24,6 @@ from replcheck.runs.live import (
 )
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.lock import is_held
-from replcheck.runs.parts import as_configured
 from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from replcheck.errors import ReplcheckError
-from replcheck.model.copies import AuditProof, CopyStanding
+from replcheck.model.copies import AuditProof, CopyStanding, as_configured
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, Sample, Severity
 from replcheck.model.plain import Plain
 from replcheck.model.spanning import Spans
@@ -26,7 +26,6 @@ from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.live_store import LiveStore
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.owed import OwedProofs
-from replcheck.runs.parts import as_configured
 from replcheck.runs.recording import open_recording
 from replcheck.runs.scrub import Scrub, ScrubState
 from replcheck.runs.signals import stop_on_signals

@@ -1,7 +1,5 @@
 """What the history keeps of an audit beside its result: which copies it proved, and how it proved them."""
 
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replcheck.model.audit import AuditResult
@@ -42,8 +40,3 @@ def proofs_of(result: AuditResult) -> tuple[AuditProof, ...]:
         )
         for replica in result.replicas
     )
-
-
-def as_configured(proofs: Iterable[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
-    """Return the proofs, those of audits of a scope as whole ones: where the user leaves something out, no other is."""
-    return tuple(replace(proof, whole=proof.whole or proof.scope_digest == scope_digest) for proof in proofs)
