@@ -12,7 +12,7 @@ from replcheck.model.drill import DrillVerdict, LayerState
 from replcheck.model.evidence import EvidenceState
 from replcheck.model.live import ClusterEvent, ClusterView, NodeView
 from replcheck.model.outcome import Outcome
-from replcheck.model.spans import NodeSpan, WatchSpan
+from replcheck.model.spans import NodeSpan, WatchSpan, span_of_moment
 from replcheck.model.wal import Lsn
 
 
@@ -135,7 +135,7 @@ class Facts:
             seen[span.node] = max(span.ended_at, seen.get(span.node, span.ended_at))
         at = self.view.at if self.view else self.now
         looks = [
-            _span_of(node, at)
+            span_of_moment(node, at)
             for node in (self.view.nodes if self.view else ())
             if node.node not in seen or seen[node.node] <= at
         ]
@@ -144,25 +144,6 @@ class Facts:
     def since(self, seconds: float) -> datetime:
         """Return the moment so many seconds ago."""
         return self.now - timedelta(seconds=seconds)
-
-
-def _span_of(node: NodeView, at: datetime) -> NodeSpan:
-    return NodeSpan(
-        node=node.node,
-        began_at=at,
-        ended_at=at,
-        samples=1,
-        longest_gap_s=0.0,
-        state=node.state,
-        system_identifier=node.system_identifier,
-        timeline=node.timeline,
-        host=node.host,
-        max_lag_bytes=node.lag_bytes,
-        max_lag_s=node.lag_s,
-        replay_paused=node.replay_paused,
-        checksum_failures=node.checksum_failures,
-        data_checksums=node.data_checksums,
-    )
 
 
 def newest_proofs(proofs: Iterable[AuditProof]) -> dict[str, AuditProof]:

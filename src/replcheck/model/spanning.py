@@ -4,13 +4,13 @@ Whatever tells one state from another splits: a span says of its whole time what
 joined keeps the worst of both, and nothing is joined over a time in which nothing was seen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from replcheck.model.live import ClusterView, NodeState, NodeView
-from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
+from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan, span_of_moment
 
 SPAN_S = 10.0
 """How long a span is at most when it is first written."""
@@ -119,11 +119,6 @@ def thinned(spans: Sequence[AnySpan], resolution_s: float) -> list[AnySpan]:
     return found
 
 
-def watched_until(spans: Iterable[AnySpan]) -> datetime | None:
-    """Return when the newest of some spans ended; None where there is none."""
-    return max((span.ended_at for span in spans), default=None)
-
-
 def latest_spans(view: ClusterView) -> tuple[NodeSpan, ...]:
     """Return a span of the one moment of a view for each of its nodes that was ever seen."""
     samples = [_sample_of(node, view.at, None) for node in view.nodes]
@@ -144,22 +139,8 @@ def _sample_of(node: NodeView, at: datetime, before: NodeSpan | None) -> NodeSpa
         if before.state is node.state:
             return None
         moment = max(at, before.ended_at)
-    return NodeSpan(
-        node=node.node,
-        began_at=moment,
-        ended_at=moment,
-        samples=1,
-        longest_gap_s=(moment - before.ended_at).total_seconds() if before else 0.0,
-        state=node.state,
-        system_identifier=node.system_identifier,
-        timeline=node.timeline,
-        host=node.host,
-        max_lag_bytes=node.lag_bytes,
-        max_lag_s=node.lag_s,
-        replay_paused=node.replay_paused,
-        checksum_failures=node.checksum_failures,
-        data_checksums=node.data_checksums,
-    )
+    gap_s = (moment - before.ended_at).total_seconds() if before else 0.0
+    return span_of_moment(node, moment, gap_s=gap_s)
 
 
 def _watch_sample(view: ClusterView, before: WatchSpan | None) -> WatchSpan:

@@ -6,7 +6,7 @@ A span never joins two different states, so thinning loses no change, only the e
 from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.model.live import NodeState
+from replcheck.model.live import NodeState, NodeView
 
 GAP_S = 60.0
 """Samples further apart than this leave a gap: nothing is known of the time between."""
@@ -50,3 +50,23 @@ class WatchSpan:
     """The worst age of the recovery point; None where it was unknown in all of it."""
     recovery_unknown: bool
     """Whether it was unknown in some of its samples."""
+
+
+def span_of_moment(node: NodeView, at: datetime, *, gap_s: float = 0.0) -> NodeSpan:
+    """Return the span of the one sample that a view shows of a node; `gap_s` is how long before it the last one was."""
+    return NodeSpan(
+        node=node.node,
+        began_at=at,
+        ended_at=at,
+        samples=1,
+        longest_gap_s=gap_s,
+        state=node.state,
+        system_identifier=node.system_identifier,
+        timeline=node.timeline,
+        host=node.host,
+        max_lag_bytes=node.lag_bytes,
+        max_lag_s=node.lag_s,
+        replay_paused=node.replay_paused,
+        checksum_failures=node.checksum_failures,
+        data_checksums=node.data_checksums,
+    )

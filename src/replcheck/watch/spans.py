@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from replcheck.model.live import NodeState, NodeView
-from replcheck.model.spans import GAP_S, NodeSpan
+from replcheck.model.spans import GAP_S, NodeSpan, span_of_moment
 
 _MOST = 12
 Number = TypeVar("Number", int, float)
@@ -24,7 +24,7 @@ def grown(spans: Spans, node: NodeView, at: datetime) -> Spans:
         return spans
     if not spans or not _goes_on(spans[-1], node, at):
         gap_s = (at - spans[-1].ended_at).total_seconds() if spans else 0.0
-        return condensed((*spans, _begun(node, at, gap_s)))
+        return condensed((*spans, span_of_moment(node, at, gap_s=gap_s)))
     last = spans[-1]
     longer = replace(
         last,
@@ -55,25 +55,6 @@ def _goes_on(span: NodeSpan, node: NodeView, at: datetime) -> bool:
         node.system_identifier,
         node.timeline,
         node.host,
-    )
-
-
-def _begun(node: NodeView, at: datetime, gap_s: float) -> NodeSpan:
-    return NodeSpan(
-        node=node.node,
-        began_at=at,
-        ended_at=at,
-        samples=1,
-        longest_gap_s=gap_s,
-        state=node.state,
-        system_identifier=node.system_identifier,
-        timeline=node.timeline,
-        host=node.host,
-        max_lag_bytes=node.lag_bytes,
-        max_lag_s=node.lag_s,
-        replay_paused=node.replay_paused,
-        checksum_failures=node.checksum_failures,
-        data_checksums=node.data_checksums,
     )
 
 
