@@ -5,12 +5,11 @@ is not that of the configured key is refused.
 """
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from replcheck.errors import DrillBlocked
+from replcheck.evidence.files import lasting_file
 from replcheck.model.canonical import canonical, canonical_digest
 from replcheck.model.plain import to_plain
 from replcheck.model.seal import MANIFEST_FORMAT, SealManifest, SignatureState, StoredSeal
@@ -42,7 +41,8 @@ def write_manifest(manifest: SealManifest, folder: Path, *, signing_key: Path | 
     path = folder / f"{manifest.seal_id}{SUFFIX}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, canonical(document) + b"\n")
+        with lasting_file(path) as file:
+            file.write(canonical(document) + b"\n")
     except OSError as error:
         raise DrillBlocked(
             f"cannot write the seal to {folder}: {(error.strerror or 'unknown error').lower()}",
@@ -117,27 +117,3 @@ def _unbelievable(path: Path, reason: str) -> DrillBlocked:
     return DrillBlocked(
         f"the seal {path} cannot be believed: {reason}", code="seal_invalid", hint="Seal the primary again."
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file in one step: either all of it is there under its name, or nothing."""
-    making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        making.rename(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        making.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,8 +4,6 @@ The same bytes as in the history, so that each record's SHA-256 is that of its l
 record by record.
 """
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import BinaryIO
 
 from replcheck.errors import StoreError, UsageError
 from replcheck.evidence.chain import ChainFold, View, moment_of
+from replcheck.evidence.files import lasting_file
 from replcheck.evidence.in_history import run_id_of
 from replcheck.evidence.notary import Notary
 from replcheck.evidence.opening import Opened, Unreadable, open_line
@@ -80,21 +79,11 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
 
     Raises UsageError where it cannot be written or, unless it may be replaced, is there already.
     """
-    making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         if not replace and path.exists():
             raise UsageError(f"{path} exists already", hint="An archive is never overwritten: name another file.")
-        descriptor = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-            making.rename(path)
-        except BaseException:
-            making.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        with lasting_file(path) as file:
+            yield file
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {(error.strerror or 'unknown error').lower()}",
@@ -146,11 +135,3 @@ def _record(path: Path, line: Opened | Unreadable, content: bytes) -> EvidenceRe
         key_id=line.key_id,
         envelope=content.decode(),
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
