@@ -29,11 +29,12 @@ from replcheck.model.drill import (
 )
 from replcheck.model.live import ClusterEvent, EventKind, NodeState, Severity
 from replcheck.model.outcome import Outcome, Verdict
-from replcheck.model.plain import to_plain, utc_text
+from replcheck.model.plain import to_plain
 from replcheck.model.run import RunRecord, new_run_id
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.report.drill import drill_document
 from replcheck.store import open_history
+from replcheck.store.history import record_values, run_values
 from replcheck.store.live_rows import event_values, node_span_values, proof_values, watch_span_values
 
 CLUSTER = "clinic"
@@ -95,8 +96,8 @@ class _Made:
 
     def tables(self, runs: int) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
         records = [self._record(number) for number in range(runs)]
-        yield "runs", (_run(record) for record in records)
-        yield "run_records", (_ending(record) for record in records)
+        yield "runs", (run_values(record) for record in records)
+        yield "run_records", (record_values(record) for record in records)
         yield "results", (self._drilled(record) for record in records if record.kind == "drill")
         yield "audit_nodes", (row for record in records if record.kind == "audit" for row in self._proofs(record))
         yield "node_spans", (node_span_values(CLUSTER, span, 0) for name in self._nodes for span in self._spans(name))
@@ -215,29 +216,6 @@ class _Made:
                 what="something happened",
                 seconds=10.0,
             )
-
-
-def _run(record: RunRecord) -> dict[str, Any]:
-    return {
-        "run_id": record.run_id,
-        "kind": record.kind,
-        "cluster": record.cluster,
-        "started_at": utc_text(record.started_at),
-        "tool_version": record.tool_version,
-        "argument_digest": record.argument_digest,
-    }
-
-
-def _ending(record: RunRecord) -> dict[str, Any]:
-    return {
-        "run_id": record.run_id,
-        "finished_at": utc_text(record.finished_at),
-        "outcome": record.outcome.value,
-        "verdict": record.verdict,
-        "exit_status": int(record.exit_status),
-        "summary": record.summary,
-        "failure": None,
-    }
 
 
 def _insert(database: sqlite3.Connection, table: str, rows: Iterator[dict[str, Any]]) -> int:

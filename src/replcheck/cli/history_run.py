@@ -4,15 +4,14 @@ import difflib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 
+from replcheck.cli.answers import printed
 from replcheck.cli.display import Display
 from replcheck.cli.history import Ending
 from replcheck.cli.options import Format
-from replcheck.cli.output import Draw, deliver, page
-from replcheck.cli.stored import Source, find_source
+from replcheck.cli.stored import find_source
 from replcheck.errors import UsageError
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome
@@ -49,7 +48,7 @@ def list_history(config: Path | None, store: Path | None, listed: Listed, form: 
     def draw(console: Console, style: Style) -> None:
         print_history(found.runs, console, style, now=now)
 
-    status = _printed(history_json(found.runs, store=str(source.store)) if form is Format.JSON else draw, source)
+    status = printed(history_json(found.runs, store=str(source.store)) if form is Format.JSON else draw, source)
     for run_id in found.damaged:
         Display(quiet=True).note(f"warning: the record of run {run_id} is damaged and left out")
     return ExitStatus.UNCHECKED if found.damaged else status
@@ -84,7 +83,7 @@ def show_events(
         print_cluster_events(found, console, style)
 
     text = cluster_events_json(found, store=str(source.store))
-    status = _printed(text if form is Format.JSON else draw, source)
+    status = printed(text if form is Format.JSON else draw, source)
     if damaged:
         Display(quiet=True).note(f"warning: {counted(damaged, 'damaged event')} left out")
         return ExitStatus.UNCHECKED
@@ -99,17 +98,4 @@ def show_run(config: Path | None, store: Path | None, name: str, form: Format) -
     def draw(console: Console, style: Style) -> None:
         print_run(past, console, style, now=now)
 
-    return _printed(run_json(past) if form is Format.JSON else draw, source)
-
-
-def _printed(what: str | Draw, source: Source, output: Path | None = None) -> ExitStatus:
-    """Deliver a text as it is, or what is drawn, as the place it goes to shows it."""
-
-    def write(target: TextIO) -> str:
-        return what if isinstance(what, str) else page(target, source.configuration, what)
-
-    failure = deliver(write, output)
-    if failure is not None:
-        Display(quiet=True).note(f"error: cannot write the report: {failure}")
-        return ExitStatus.UNCHECKED
-    return ExitStatus.PROVEN
+    return printed(run_json(past) if form is Format.JSON else draw, source)

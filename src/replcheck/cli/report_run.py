@@ -5,13 +5,12 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 
-from replcheck.cli.display import Display
+from replcheck.cli.answers import printed
 from replcheck.cli.next_drill import next_drill
-from replcheck.cli.output import Draw, check_output, deliver, page, style_of
+from replcheck.cli.output import Draw, check_output, style_of
 from replcheck.cli.report import Form
 from replcheck.cli.stored import Source, find_source
 from replcheck.drill.seals import seal_folder
@@ -63,7 +62,7 @@ def write_report(config: Path | None, store: Path | None, name: str, written: Wr
     source = find_source(config, store)
     stored = read_report(source.store, name)
     check_output(written.output)
-    return _printed(_run_in_form(stored, written, source), source, written.output)
+    return printed(_run_in_form(stored, written, source), source, written.output)
 
 
 def write_period(config: Path | None, store: Path | None, given: PeriodGiven, written: Written) -> ExitStatus:
@@ -73,7 +72,7 @@ def write_period(config: Path | None, store: Path | None, given: PeriodGiven, wr
     check_output(written.output)
     summed_only = written.form in {Form.HUMAN, Form.JSON} and _clusters(source, wanted) != 1
     what, unread = _sum(source, wanted, written, now) if summed_only else _period(source, wanted, written, now)
-    status = _printed(what, source, written.output)
+    status = printed(what, source, written.output)
     return ExitStatus.UNCHECKED if unread else status
 
 
@@ -227,16 +226,3 @@ def _period(source: Source, wanted: PeriodWanted, written: Written, now: datetim
         print_period(facts.audits, console, style, facts=facts, verbose=written.verbose)
 
     return draw, unread
-
-
-def _printed(what: str | Draw, source: Source, output: Path | None) -> ExitStatus:
-    """Deliver a text as it is, or what is drawn, as the place it goes to shows it."""
-
-    def write(target: TextIO) -> str:
-        return what if isinstance(what, str) else page(target, source.configuration, what)
-
-    failure = deliver(write, output)
-    if failure is not None:
-        Display(quiet=True).note(f"error: cannot write the report: {failure}")
-        return ExitStatus.UNCHECKED
-    return ExitStatus.PROVEN

@@ -106,7 +106,7 @@ class History:
     def begin(self, run: RunStart) -> None:
         """Write that a run began, so that one that is killed leaves a trace."""
         with self._transaction() as connection:
-            connection.execute(insert(RUNS).values(**_run_values(run)))
+            connection.execute(insert(RUNS).values(**run_values(run)))
 
     def finish(
         self,
@@ -125,8 +125,8 @@ class History:
             appended = append(connection, record.cluster, evidence) if evidence else None
             known = connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == record.run_id))
             if known is None:
-                connection.execute(insert(RUNS).values(**_run_values(record)))
-            connection.execute(insert(RECORDS).values(**_record_values(record)))
+                connection.execute(insert(RUNS).values(**run_values(record)))
+            connection.execute(insert(RECORDS).values(**record_values(record)))
             if document is not None:
                 connection.execute(insert(RESULTS).values(run_id=record.run_id, document=document))
             if parts is not None:
@@ -338,7 +338,8 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _run_values(run: RunStart) -> dict[str, Any]:
+def run_values(run: RunStart) -> dict[str, Any]:
+    """Return the row of a run that began."""
     return {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -349,7 +350,8 @@ def _run_values(run: RunStart) -> dict[str, Any]:
     }
 
 
-def _record_values(record: RunRecord) -> dict[str, Any]:
+def record_values(record: RunRecord) -> dict[str, Any]:
+    """Return the row of how a run ended."""
     return {
         "run_id": record.run_id,
         "finished_at": utc_text(record.finished_at),
