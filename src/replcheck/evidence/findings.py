@@ -10,7 +10,6 @@ from replcheck.model.plain import Plain
 
 Object = dict[str, Plain]
 _SERVER = ("name", "role", "server_version", "system_identifier", "timeline", "address")
-_DIFFERENCE = ("database", "relation", "node", "kind", "count")
 _MOST_NAMED = 20
 """Differences and problems that are named; all are counted."""
 

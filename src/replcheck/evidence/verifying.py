@@ -27,7 +27,6 @@ _AT_A_TIME = 250
 _FEW = 2_000
 """So many lines are opened sooner than another process is started."""
 _MOST_PROCESSES = 8
-_WHERE_FROM = 'A file of evidence is written by "replcheck evidence export".'
 Line = Opened | Unreadable
 Opening = Callable[[Sequence[bytes], Keys], list[Line]]
 Done = TypeVar("Done")

@@ -68,11 +68,6 @@ def reached(marks: Marks, position: Lsn) -> Reached:
     return Reached(at=marks[number - 1].at, complete=number == len(marks))
 
 
-def without_before(marks: Marks, position: Lsn) -> Marks:
-    """Return the marks that a position which only grows still needs."""
-    return marks[max(0, bisect_right(marks, position, key=_lsn) - 1) :]
-
-
 def bytes_behind(position: Lsn, end: Lsn) -> int:
     """Return how many bytes of WAL lie between two positions; none where only the head of a page does."""
     distance = end - position

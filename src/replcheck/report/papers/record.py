@@ -283,8 +283,3 @@ def _event_happening(event: ClusterEvent) -> Happening:
 def event_outcome(severity: Severity) -> Outcome | None:
     """Return the outcome whose colour an event has."""
     return {Severity.CRITICAL: Outcome.REFUTED, Severity.WARNING: Outcome.PARTIAL}.get(severity)
-
-
-def span_of(began_at: datetime | None, ended_at: datetime) -> Words:
-    """Return the words for a time from one moment to another."""
-    return words(Moment(began_at), " to ", Moment(ended_at)) if began_at else words(Moment(ended_at))
