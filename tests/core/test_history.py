@@ -457,6 +457,12 @@ def ended(path, kind, outcome, verdict, *, at):
     )
 
 
+def test_a_rolling_audit_counts_as_an_audit_of_its_period_and_not_as_another_run_too(path):
+    ended(path, "scrub", Outcome.PROVEN, "consistent", at=days(1))
+    period = summarize(path, since=days(0), until=days(5), now=NOW)
+    assert (period.runs + len(period.unread), period.others) == (1, ())
+
+
 def test_a_period_counts_drills_and_seals_by_how_they_ended(path):
     ended(path, "drill", Outcome.REFUTED, "failed", at=days(0))
     ended(path, "drill", Outcome.PROVEN, "restored", at=days(2))

@@ -121,7 +121,7 @@ def summarize(
     for past in with_states(reader, open_runs):
         tally.add_unended(past)
     for run in reversed(reader.runs(RunFilter(since=since, until=end, cluster=cluster))):
-        if run.kind != AUDIT:
+        if run.kind not in AUDIT_KINDS:
             tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
 
