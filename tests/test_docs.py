@@ -25,6 +25,7 @@ from replcheck.config.model import (
 from replcheck.model.control import ControlName, Standing
 from replcheck.model.doctor import CheckState
 from replcheck.model.drill import BackupKind, DrillVerdict, LayerName
+from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.doctor import doctor_schema
 from replcheck.report.document import audit_schema
@@ -98,6 +99,16 @@ def test_every_exit_status_is_documented(outcome):
 )
 def test_every_configuration_key_of_an_audit_is_documented(key):
     assert f"`{key}`" in section("Configuration")
+
+
+@pytest.mark.parametrize("key", [key for key in keys_of(Configuration) if key.startswith("watch.")])
+def test_every_configuration_key_of_a_watch_is_documented(key):
+    assert f"`{key}`" in section("Configuration")
+
+
+@pytest.mark.parametrize("word", [word.value for kind in (NodeState, EventKind) for word in kind])
+def test_every_state_and_event_of_a_watch_is_documented(word):
+    assert f"`{word}`" in section("What a watch sees, and what it cannot")
 
 
 @pytest.mark.parametrize("name", ["policy", "waivers"])

@@ -123,6 +123,19 @@ def test_another_cluster_under_a_nodes_name_is_foreign_and_no_rival():
     assert watch.state.view.primary == "db1"
 
 
+def test_a_foreign_node_that_answers_first_does_not_make_the_cluster_its_own():
+    watch = Watch()
+    watch.see(sample(0, stranger(0)), sample(1, primary(1), standby(1), stranger(1)))
+    assert watch.node("db1").state is NodeState.PRIMARY
+    assert watch.node("db3").state is NodeState.FOREIGN
+    watch.see(sample(2, silence(2, "db1"), silence(2, "db2"), stranger(2)))
+    assert watch.node("db3").state is NodeState.FOREIGN
+
+
+def stranger(at):
+    return standby(at, "db3", system_identifier="1")
+
+
 def test_an_old_primary_that_streams_from_the_new_one_has_rejoined():
     watch = Watch()
     watch.see(healthy(0), sample(1, silence(1, "db1")), sample(2, promoted(2)))

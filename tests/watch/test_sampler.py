@@ -194,6 +194,14 @@ async def test_one_look_at_all_nodes_ends_with_closed_connections(lab: LabCluste
     assert await gone(lab, "primary")
 
 
+async def test_one_look_waits_for_a_node_that_takes_long_to_let_it_in(lab: LabCluster) -> None:
+    standby = lab.node("standby1")
+    standby.freeze()
+    asyncio.get_running_loop().call_later(2, standby.thaw)
+    sample = await Sampler(targets_of(lab)).once()
+    assert {answer.node for answer in sample.answers} == {"primary", "standby1"}
+
+
 async def test_what_the_taker_raises_ends_the_sampler_and_its_connections(lab: LabCluster) -> None:
     def refuse(_: object) -> None:
         raise LookupError

@@ -122,9 +122,12 @@ class Sampler:
             await asyncio.gather(*looks, ending, return_exceptions=True)
             await asyncio.gather(*(link.close() for link in self._links))
 
-    async def once(self) -> Sample:
-        """Return one look at all nodes, each within its patience, and close the connections."""
-        results = await asyncio.gather(*(link.look() for link in self._links))
+    async def once(self, *, patience_s: float = 10.0) -> Sample:
+        """Return one look at all nodes, each within `patience_s`, and close the connections.
+
+        That is longer than in a watch: here a connection that takes long to be made gets no second chance.
+        """
+        results = await asyncio.gather(*(link.look(patience_s) for link in self._links))
         await asyncio.gather(*(link.close() for link in self._links))
         return _sample([result for result in results if result is not None], self._clock())
 
@@ -173,13 +176,13 @@ class NodeLink:
         self.looking = False
         """Whether a look is going on."""
 
-    async def look(self) -> Result | None:
+    async def look(self, patience_s: float | None = None) -> Result | None:
         """Return what the node answers, or its silence; None while no attempt is due."""
         self.looking = True
         try:
             if self._session is None and time.monotonic() < self._paused_until:
                 return None
-            return await self._patiently()
+            return await self._patiently(patience_s or self._patience_s)
         finally:
             self.looking = False
 
@@ -196,12 +199,12 @@ class NodeLink:
             await self._session.close()
         self._session = self._connecting = self._asking = None
 
-    async def _patiently(self) -> Result:
-        deadline = time.monotonic() + self._patience_s
+    async def _patiently(self, patience_s: float) -> Result:
+        deadline = time.monotonic() + patience_s
         try:
             return await self._answer(deadline)
         except TimeoutError:
-            return await self._timed_out()
+            return await self._timed_out(patience_s)
         except NodeLost:
             # The server may be back already, and if not, the attempt tells more than the loss does.
             await self._drop()
@@ -210,7 +213,7 @@ class NodeLink:
         try:
             return await self._answer(deadline)
         except TimeoutError:
-            return await self._timed_out()
+            return await self._timed_out(patience_s)
         except NodeError as error:
             return await self._failed(error)
 
@@ -232,7 +235,7 @@ class NodeLink:
             raise TimeoutError
         return task.result()
 
-    async def _timed_out(self) -> NodeSilence:
+    async def _timed_out(self, patience_s: float) -> NodeSilence:
         now = time.monotonic()
         self._hung_since = self._hung_since or now
         what = "does not answer" if self._session is not None else "does not take the connection"
@@ -240,7 +243,7 @@ class NodeLink:
             node=self._target.name,
             at=self._clock(),
             code=SilenceCode.TIMEOUT,
-            reason=f"it {what} within {self._patience_s:g} s",
+            reason=f"it {what} within {patience_s:g} s",
         )
         if now - self._hung_since > _HUNG_S:
             await self._drop()

@@ -198,13 +198,14 @@ def _is_rebuilt(memory: NodeMemory, answer: NodeAnswer) -> bool:
 
 
 def elect_identifier(memories: Iterable[NodeMemory], last: str | None) -> str | None:
-    """Return the system identifier of the cluster: the one it had, or that of a primary, or of most nodes."""
+    """Return the system identifier of the cluster: that of most nodes, of a primary, the one it had, in this order.
+
+    The one it had does not come first: a node that belongs elsewhere may have been the first to answer.
+    """
     answers = [memory.answer for memory in memories if memory.answer is not None]
     found = [answer.system_identifier for answer in answers]
-    if last in found or not found:
-        return last
-    of_primaries = [answer.system_identifier for answer in answers if answer.role is NodeRole.PRIMARY]
-    return max(of_primaries or found, key=found.count)
+    of_primaries = {answer.system_identifier for answer in answers if answer.role is NodeRole.PRIMARY}
+    return max(found, key=lambda each: (found.count(each), each in of_primaries, each == last), default=last)
 
 
 def find_twins(memories: Iterable[NodeMemory]) -> dict[str, str]:
