@@ -23,8 +23,8 @@ from tests.commands import Ended, run_command, started, wait_for
 SAMPLE = Path(__file__).parents[2] / "sample_configs" / "clinic-policy.toml"
 SETTINGS = {**ARCHIVING, "archive_timeout": "1s"}
 QUIET = {
-    'window  = "30d"': 'window  = "3s"',
-    'window  = "7d"': 'window  = "2s"',
+    'window  = "30d"\nshare   = 99.9': 'window  = "20s"\nshare   = 20',
+    'window  = "7d"': 'window  = "30s"',
     'max_time = "30min"': 'max_time = "10min"',
     'max_age = "5min"': 'max_age = "20s"',
     'warn    = "4min"': 'warn    = "19s"',
@@ -65,7 +65,7 @@ class Clinic:
             policy = policy.replace(old, new)
         for name in self.drops:
             policy = re.sub(rf"\[policy\.{name}\]\n(?:[^\[]|\n)*?(?=\n\[|\Z)", "", policy)
-        key = self.home / "clinic.key"
+        key, scratch = self.home / "clinic.key", self.cluster.directory / "scratch"
         nodes = "".join(
             f"{name} = {{ dsn = {json.dumps(self.cluster.audit_dsn(name))}, zone = {json.dumps('rack of ' + name)} }}\n"
             for name in self.cluster.nodes
@@ -74,13 +74,14 @@ class Clinic:
             f'cluster = "clinic"\n[nodes]\n{nodes}'
             f'[backups.nightly]\nkind = "base"\npath = {json.dumps(str(self.backup))}\n'
             f"wal = {json.dumps(str(self.wal))}\n"
-            f'[drill]\nscratch = {json.dumps(str(self.home / "scratch"))}\nrequire = ["primary"]\n{policy}\n'
+            f'[drill]\nscratch = {json.dumps(str(scratch))}\nrequire = ["primary"]\n{policy}\n'
             f"[output]\nstore = {json.dumps(str(self.store))}\nsigning_key = {json.dumps(str(key))}\n",
             encoding="utf-8",
         )
 
     def run(self, *words: str) -> Ended:
-        return run_command(*words, home=self.home)
+        # Wide, so that no line breaks at another place where a number is longer.
+        return run_command(*words, home=self.home, COLUMNS="400")
 
     def check(self, *words: str) -> dict[str, Any]:
         """Check, and return the report; fail where there is none or its status is another than it says."""
@@ -111,6 +112,19 @@ class Clinic:
     def commit(self) -> None:
         """Commit something, so that the archive has something to archive."""
         self.cluster.primary.execute("insert into visit select count(*) + 1, 'note' from visit")
+
+    @contextmanager
+    def broken_wal(self) -> Iterator[None]:
+        """Have the first WAL file that the backup needs hold nothing while the block runs."""
+        label = (self.backup / "backup_label").read_text(encoding="utf-8")
+        [name] = re.findall(r"START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)", label)
+        file = self.wal / name
+        content = file.read_bytes()
+        file.write_bytes(bytes(len(content)))
+        try:
+            yield
+        finally:
+            file.write_bytes(content)
 
     def reader(self) -> Any:
         return open_check_reader(self.store)

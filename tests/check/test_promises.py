@@ -108,17 +108,8 @@ def test_a_broken_archive_breaks_the_promise_of_five_minutes(place):
 
 
 def test_a_backup_that_does_not_restore_breaks_the_promise_of_restores(place):
-    aside = place.wal.with_name("aside")
-    place.wal.rename(aside)
-    place.wal.mkdir()
-    os.chown(place.wal, aside.stat().st_uid, aside.stat().st_gid)
-    try:
+    with place.broken_wal():
         place.drill(status=2)
-    finally:
-        for file in place.wal.iterdir():
-            file.rename(aside / file.name)
-        place.wal.rmdir()
-        aside.rename(place.wal)
     red(place, "restore")
     place.drill()
 
