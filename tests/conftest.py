@@ -38,6 +38,7 @@ _OLDER_MAJORS_LATER = frozenset(
 
 
 _LATER = (
+    "check",
     "cli/test_bad_input.py",
     "cli/test_canary.py",
     "cli/test_watch_command.py",

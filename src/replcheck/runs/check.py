@@ -143,6 +143,7 @@ def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: 
         deadline = begun + request.time_budget_s if request.time_budget_s is not None else None
         due = _done(request, known, store, parts.work, deadline=deadline, tell=tell)
         reader = open_store(store)
+        earlier = last_view(request, reader)  # work takes its time
     looked = parts.look(request, earlier)
     facts = gather(request, reader, looked, None, parts.clock())
     facts = with_evidence(request, store, facts, signing_of(request.configuration), at_leisure=True)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from replcheck.model.live import ClusterView, NodeState, NodeView, Sample, SilenceCode
+from replcheck.model.live import ClusterView, NodeState, NodeView, RecoveryPoint, Sample, SilenceCode
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
+from replcheck.runs.check_archive import seen_at_once
 from replcheck.runs.check_facts import Looked
 from replcheck.runs.check_request import CheckRequest
 from replcheck.runs.targets import configured_targets
@@ -31,8 +32,11 @@ def look_at_nodes(request: CheckRequest, earlier: ClusterView | None) -> Looked:
     state = begin(request.cluster, _watched(targets), earlier=earlier, limits=request.limits)
     state, _ = fold(state, sample, request.limits)
     assert state.view is not None  # noqa: S101 - a state that was given a sample has one
+    view, asked = state.view, request.policy.recovery_point
+    if asked is not None:
+        view = replace(view, recovery_point=seen_at_once(view, sample, asked.max_age))
     times = sorted(answer.server_at for answer in sample.answers)
-    return Looked(view=_with_watch(state.view, earlier), servers_at=times[len(times) // 2] if times else None)
+    return Looked(view=_with_watch(view, earlier), servers_at=times[len(times) // 2] if times else None)
 
 
 async def _sample(targets: Sequence[NodeTarget]) -> Sample:
@@ -61,11 +65,18 @@ def _with_watch(view: ClusterView, earlier: ClusterView | None) -> ClusterView:
         return view
     known = {node.node: node for node in earlier.nodes}
     nodes = tuple(_with_detached(node, known.get(node.node)) for node in view.nodes)
-    point = view.recovery_point
-    if point.age_s is None and earlier.recovery_point.age_s is not None:
-        passed_s = (view.at - earlier.at).total_seconds()
-        point = replace(earlier.recovery_point, age_s=earlier.recovery_point.age_s + passed_s)
-    return replace(view, nodes=nodes, recovery_point=point)
+    return replace(view, nodes=nodes, recovery_point=_younger(view, earlier))
+
+
+def _younger(view: ClusterView, earlier: ClusterView) -> RecoveryPoint:
+    """Return the recovery point that is known to be younger: either may be told as older than it is."""
+    now, before = view.recovery_point, earlier.recovery_point
+    if before.age_s is None:
+        return now
+    passed_s = (view.at - earlier.at).total_seconds()
+    if now.age_s is not None and now.age_s <= before.age_s + passed_s:
+        return now
+    return replace(before, age_s=before.age_s + passed_s)
 
 
 def _with_detached(node: NodeView, watched: NodeView | None) -> NodeView:

@@ -88,7 +88,9 @@ def _running_faults(asked: CopiesControl, facts: Facts, running: list[NodeView])
 
 
 def _why_gone(node: NodeView) -> str:
-    return f"{node.node} is {node.state.value}" + (f" ({node.reason})" if node.reason else "")
+    # Whoever looks once has not seen before what does not answer now.
+    state = "out of reach" if node.state is NodeState.UNSEEN else node.state.value
+    return f"{node.node} is {state}" + (f" ({node.reason})" if node.reason else "")
 
 
 def _proven_faults(asked: CopiesControl, facts: Facts, copies: dict[str, CopyStanding]) -> Iterator[Fault]:

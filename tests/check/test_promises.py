@@ -1,0 +1,174 @@
+"""The sample policy against real servers: green, and each promise that is broken turns its control alone red.
+
+One cluster lives through it all, so each test leaves every control as it found it: met.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from replcheck.errors import ReplcheckError
+from replcheck.lab.failover import fail_over
+from replcheck.lab.faults import apply_fault, heal
+from replcheck.model.control import ControlName
+from replcheck.model.live import EventKind
+from tests.check.clinic import Clinic, clinic
+from tests.commands import wait_for
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+GREEN = dict.fromkeys([name.value for name in ControlName], "met")
+
+
+@pytest.fixture(scope="module")
+def place(clusters_root: Path, newest_major: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    """A clinic that has lived through the loss of its primary, and has shown all that its policy promises."""
+    home = tmp_path_factory.mktemp("promises")
+    with clinic(clusters_root, home, name=f"promises_{os.getpid()}", major=newest_major) as made:
+        lose_primary(made)
+        made.commit()
+        made.audit()
+        made.drill()
+        made.wait_until(GREEN, within_s=90)
+        yield made
+
+
+def lose_primary(place: Clinic, *, after_s: float = 0.0) -> None:
+    """Kill the primary, promote a standby after a while, and copy the old primary anew."""
+    switched, recreated = place.seen(EventKind.SWITCHED_OVER), place.seen(EventKind.COPY_RECREATED)
+    place.cluster.primary.kill()
+    time.sleep(after_s)
+    fail_over(place.cluster)
+    wait_for(lambda: place.seen(EventKind.SWITCHED_OVER) > switched)
+    heal(place.cluster)
+    wait_for(lambda: place.seen(EventKind.COPY_RECREATED) > recreated)
+
+
+@contextmanager
+def limits(place: Clinic, changes: dict[str, str]) -> Iterator[None]:
+    place.write(changes)
+    try:
+        yield
+    finally:
+        place.write()
+
+
+@pytest.fixture(autouse=True)
+def green_again(place: Clinic) -> Iterator[None]:
+    yield
+    place.wait_until(GREEN, within_s=120)
+
+
+def red(place: Clinic, name: str) -> None:
+    """Wait until a control is breached, and check that it is the only one."""
+    place.wait_until({name: "breached"}, within_s=120)
+    found = place.standings()
+    assert [control for control, standing in found.items() if standing == "breached"] == [name], found
+    assert place.run("check").status == 2
+
+
+def test_the_policy_of_the_sample_is_green(place):
+    ended = place.run("check")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    document = place.check()
+    claims = {control["name"]: control["claim"] for control in document["controls"]}
+    assert claims["copies"] == "Three copies, at least two of them transactionally consistent at any given moment"
+    assert claims["recovery-point"] == "Snapshots down to the last five minutes"
+    assert claims["failover"] == "Failure is detected and switched over automatically"
+    assert document["summary"] == "all that is asked of clinic is met: 9 controls."
+
+
+def test_a_lost_copy_breaks_the_promise_of_three(place):
+    name = place.cluster.standbys[-1].name
+    place.cluster.node(name).stop()
+    red(place, "copies")
+    place.cluster.node(name).start()
+    place.cluster.wait_streaming()
+    place.audit()
+
+
+def test_a_diverged_copy_breaks_the_promise_of_consistency(place):
+    apply_fault(place.cluster, "lose-row", node=place.cluster.standbys[-1].name, relation="public.visit")
+    place.audit(status=2)
+    red(place, "consistency")
+    heal(place.cluster)
+    place.cluster.catch_up()
+    place.audit()
+
+
+def test_a_broken_archive_breaks_the_promise_of_five_minutes(place):
+    apply_fault(place.cluster, "break-archive")
+    place.commit()
+    red(place, "recovery-point")
+    heal(place.cluster)
+
+
+def test_a_backup_that_does_not_restore_breaks_the_promise_of_restores(place):
+    with place.broken_wal():
+        place.drill(status=2)
+    red(place, "restore")
+    place.drill()
+
+
+def test_a_slow_failover_breaks_the_promise_of_switching_over(place):
+    lose_primary(place, after_s=12.0)
+    place.commit()
+    place.audit()
+    with limits(place, {'max_time        = "60s"': 'max_time        = "10s"'}):
+        red(place, "failover")
+    place.drill()
+
+
+def test_a_copy_that_is_recreated_late_breaks_the_promise_of_replacement(place):
+    name = place.cluster.standbys[-1].name
+    recreated = place.seen(EventKind.COPY_RECREATED)
+    place.cluster.node(name).kill()
+    time.sleep(8.0)
+    place.cluster.copy_anew(name)
+    wait_for(lambda: place.seen(EventKind.COPY_RECREATED) > recreated)
+    place.audit()
+    with limits(place, {'max_time = "30min"': 'max_time = "5s"'}):
+        red(place, "replacement")
+
+
+def test_two_copies_in_one_place_break_the_promise_of_racks(place):
+    both = 'distinct = ["host", "zone"]'
+    with limits(place, {both: both}):
+        red(place, "placement")
+
+
+def test_a_page_whose_checksum_fails_breaks_the_promise_of_integrity(place):
+    standby = place.cluster.standbys[-1]
+    apply_fault(place.cluster, "flip-page-bytes", node=standby.name, relation="public.visit")
+    with suppress(ReplcheckError):
+        standby.execute("select count(note) from visit")
+    red(place, "integrity")
+    heal(place.cluster)
+    place.cluster.catch_up()
+    place.audit()
+
+
+def test_a_record_that_was_changed_breaks_the_promise_of_evidence(place):
+    def newest(database: sqlite3.Connection) -> tuple[int, str]:
+        found = database.execute("select sequence, envelope from evidence_records order by sequence desc limit 1")
+        sequence, envelope = found.fetchone()
+        return int(sequence), str(envelope)
+
+    change = "update evidence_records set envelope = ? where sequence = ?"
+    with sqlite3.connect(place.store, timeout=30) as database:
+        sequence, envelope = newest(database)
+        database.execute(change, (envelope.replace("A", "B", 1), sequence))
+    database.close()
+    try:
+        found = place.standings("--no-store")
+        assert [control for control, standing in found.items() if standing == "breached"] == ["evidence"], found
+        assert place.run("check", "--no-store").status == 2
+        assert place.run("evidence", "verify").status == 2
+    finally:
+        with sqlite3.connect(place.store, timeout=30) as database:
+            database.execute(change, (envelope, sequence))
+        database.close()
