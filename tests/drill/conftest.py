@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -24,9 +25,9 @@ def backups_root(clusters_root: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
-    """A primary with an archive, a backup `plain`, a restore point `half` and later WAL; 1000 rows, 2000, 3000."""
+@contextmanager
+def _archiving(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
+    """Make a primary with an archive; it and its cluster go with the block."""
     clusters: list[LabCluster] = []
 
     def make(**options: object) -> LabCluster:
@@ -34,10 +35,22 @@ def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place
         clusters.append(LabCluster.create(clusters_root, name=name, **options))  # type: ignore[arg-type]
         return clusters[-1]
 
-    folder = backups_root / f"pg{major}"
+    # A worker that takes over tests of another may come back to a major that it had left.
+    folder = backups_root / f"pg{major}_{next(_numbers)}"
     folder.mkdir(mode=0o711)
     settings = {"summarize_wal": "on"} if major >= 17 else {}
-    with archiving_place(make, folder, major=major, settings=settings) as made:
+    try:
+        with archiving_place(make, folder, major=major, settings=settings) as made:
+            yield made
+    finally:
+        for cluster in clusters:
+            cluster.destroy()
+
+
+@pytest.fixture(scope="session")
+def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
+    """A primary with an archive, a backup `plain`, a restore point `half` and later WAL; 1000 rows, 2000, 3000."""
+    with _archiving(clusters_root, backups_root, major) as made:
         made.write()
         made.base("plain")
         made.write()
@@ -47,11 +60,14 @@ def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place
         made.archive()
         made.write(table="other")
         made.archive()
-        try:
-            yield made
-        finally:
-            for cluster in clusters:
-                cluster.destroy()
+        yield made
+
+
+@pytest.fixture
+def lone_place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
+    """A primary with an archive for one test alone, which writes what no later restore may replay."""
+    with _archiving(clusters_root, backups_root, major) as made:
+        yield made
 
 
 @pytest.fixture

@@ -109,17 +109,19 @@ def test_a_subscription_does_not_start_and_settings_of_databases_load_nothing(pl
 
 
 @pytest.mark.long
-def test_tablespaces_come_back_inside_the_scratch_directory(place: Place, scratch_root: Path):
-    original = place.folder / "space"
+def test_tablespaces_come_back_inside_the_scratch_directory(lone_place: Place, scratch_root: Path):
+    original = lone_place.folder / "space"
     original.mkdir(mode=0o700)
     own(original)
-    place.primary.execute(f"create tablespace space location '{original}'")
+    lone_place.primary.execute(f"create tablespace space location '{original}'")
     try:
-        place.primary.execute("create table spaced tablespace space as select generate_series(1, 100) id")
-        tar = place.base("spaced_tar", plain=False, wal="stream")
-        plain = place.base("spaced", "--tablespace-mapping", f"{original}={place.folder / 'space_copy'}", wal="stream")
-        place.primary.execute("insert into spaced select generate_series(1, 100)")
-        place.primary.execute("checkpoint")
+        lone_place.primary.execute("create table spaced tablespace space as select generate_series(1, 100) id")
+        tar = lone_place.base("spaced_tar", plain=False, wal="stream")
+        plain = lone_place.base(
+            "spaced", "--tablespace-mapping", f"{original}={lone_place.folder / 'space_copy'}", wal="stream"
+        )
+        lone_place.primary.execute("insert into spaced select generate_series(1, 100)")
+        lone_place.primary.execute("checkpoint")
         before = contents(original)
         for backup in (tar, plain):
             with trial(base_source(backup), scratch_root) as made:
@@ -131,7 +133,7 @@ def test_tablespaces_come_back_inside_the_scratch_directory(place: Place, scratc
                 for link in (server.data_dir / "pg_tblspc").iterdir():
                     assert link.resolve().is_relative_to(scratch_root.resolve())
             assert contents(original) == before
-        hand_made = copied(plain, place.folder / "by_hand")
+        hand_made = copied(plain, lone_place.folder / "by_hand")
         for link in (hand_made / "pg_tblspc").iterdir():
             link.unlink()
             link.symlink_to(original)
@@ -139,48 +141,51 @@ def test_tablespaces_come_back_inside_the_scratch_directory(place: Place, scratc
         with trial(base_source(hand_made), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
             made.run()
         assert raised.value.code == "tablespace_outside"
-        shutil.rmtree(place.folder / "space_copy")
+        shutil.rmtree(lone_place.folder / "space_copy")
         with trial(base_source(plain), scratch_root) as made, pytest.raises(BackupRefuted) as refuted:
             made.run()
         assert refuted.value.code == "tablespace_missing"
         assert contents(original) == before
     finally:
-        place.primary.execute("drop table if exists spaced")
-        place.primary.execute("drop tablespace space")
+        lone_place.primary.execute("drop table if exists spaced")
+        lone_place.primary.execute("drop tablespace space")
 
 
 @pytest.mark.long
-def test_wal_that_creates_a_tablespace_is_never_replayed(place: Place, scratch_root: Path):
-    backup = place.base("before_space")
-    original = place.folder / "late_space"
+def test_wal_that_creates_a_tablespace_is_never_replayed(lone_place: Place, scratch_root: Path):
+    backup = lone_place.base("before_space")
+    original = lone_place.folder / "late_space"
     original.mkdir(mode=0o700)
     own(original)
-    place.primary.execute(f"create tablespace late location '{original}'")
+    lone_place.primary.execute(f"create tablespace late location '{original}'")
     try:
-        place.primary.execute("create table spaced tablespace late as select generate_series(1, 100) id")
-        place.archive()
+        lone_place.primary.execute("create table spaced tablespace late as select generate_series(1, 100) id")
+        lone_place.archive()
         before = contents(original)
-        with trial(base_source(backup, place.wal), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
+        with trial(base_source(backup, lone_place.wal), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
             made.run()
         assert raised.value.code == "tablespace_in_wal"
         assert str(original) in raised.value.message
         assert re.search(r"creates tablespace \d+ at 0/[0-9A-F]+", raised.value.message)
         assert contents(original) == before
     finally:
-        place.primary.execute("drop table if exists spaced")
-        place.primary.execute("drop tablespace late")
+        lone_place.primary.execute("drop table if exists spaced")
+        lone_place.primary.execute("drop tablespace late")
 
 
 @pytest.mark.long
-def test_a_cluster_without_a_role_postgres_can_be_asked(place: Place, scratch_root: Path):
-    place.primary.execute("create role another superuser login")
-    dsn = place.primary.dsn(user="another")
+def test_a_cluster_without_a_role_postgres_can_be_asked(lone_place: Place, scratch_root: Path):
+    lone_place.write()
+    lone_place.primary.execute("create role another superuser login")
+    dsn = lone_place.primary.dsn(user="another")
     try:
         execute(dsn, "alter role postgres rename to owner_of_all", node="primary")
-        backup = place.folder / "renamed"
-        place.run("pg_basebackup", "--pgdata", str(backup), "--dbname", dsn, "--checkpoint", "fast", "-X", "stream")
+        backup = lone_place.folder / "renamed"
+        lone_place.run(
+            "pg_basebackup", "--pgdata", str(backup), "--dbname", dsn, "--checkpoint", "fast", "-X", "stream"
+        )
     finally:
         execute(dsn, "alter role owner_of_all rename to postgres", node="primary")
-        place.primary.execute("drop role another")
+        lone_place.primary.execute("drop role another")
     with trial(base_source(backup), scratch_root) as made:
-        assert rows_in(made.run()) == place.rows()
+        assert rows_in(made.run()) == lone_place.rows()
