@@ -120,7 +120,7 @@ def only_cluster(store: Path, configuration: Configuration | None) -> str:
 def clusters_of(store: Path) -> tuple[str, ...]:
     """Return the clusters of which a history holds runs or samples."""
     reader = open_live_reader(store)
-    return tuple(sorted({run.cluster for run in reader.runs()} | set(reader.clusters())))
+    return tuple(sorted(reader.run_clusters() | set(reader.clusters())))
 
 
 def _first_of(reader: LiveReader, cluster: str, until: datetime) -> datetime:
