@@ -58,9 +58,11 @@ failover = {{ max_time = "60s", claim = "Failure is detected and switched over a
 replacement = {{ max_time = "30min", claim = "A lost copy is recreated automatically" }}
 placement = {{ distinct = ["zone"], claim = "The copies sit in independent racks" }}
 integrity = {{}}
+evidence = {{}}
 [output]
 time_zone = "Asia/Kolkata"
 store = "{store}"
+signing_key = "{key}"
 """
 
 
@@ -73,6 +75,7 @@ def main() -> int:
         with LabCluster.create(root, name=_NAME, settings={**ARCHIVING, "archive_timeout": "15s"}) as cluster:
             archive = begin_archive(cluster)
             _configure(cluster, archive, home)
+            _run(home, "evidence", "keys", str(home / "clinic.key"), expect=0)
             began = datetime.now(UTC).isoformat()
             _live(cluster, archive, home)
         remove_root(root)
@@ -145,6 +148,7 @@ def _configure(cluster: LabCluster, archive: Path, home: Path) -> None:
             wal=archive,
             seals=home / "seals",
             store=home / "clinic.db",
+            key=home / "clinic.key",
         ),
         encoding="utf-8",
     )

@@ -106,6 +106,7 @@ def test_a_period_for_machines_follows_its_schema(run, store, tmp_path):
     assert [one["name"] for one in document["controls"]["results"] if one["cites_replaced_edition"]] == ["copies"]
     assert document["controls"]["results"][0]["requirements"] == ["A.8.14", "A1.2"]
     assert [drill["verdict"] for drill in document["drills"]] == ["failed"]
+    assert (document["evidence"]["records"], document["evidence"]["outcome"]) == (0, "unchecked")
     assert {event["kind"] for event in document["events"]} >= {"switched over", "copy recreated"}
 
 

@@ -18,6 +18,7 @@ from benchmarks.years import Year, write_year
 from replcheck.config import load
 from replcheck.model.audit import Scope
 from replcheck.model.control import CheckResult, ControlName, ControlResult, DueRun, Standing
+from replcheck.model.evidence import EvidenceHead, EvidenceState
 from replcheck.model.live import ClusterView, NodeState, NodeView, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.model.seal import NotSealed, SealResult, SignatureState, StoredSeal
@@ -278,6 +279,54 @@ def test_a_promise_that_cites_the_old_edition_is_told_the_new_one(month):
     assert "The one in force is ISO/IEC 27001:2022" in told("as ISO/IEC 27001:2005 asks")
     assert "The one in force" in told("as ISO / IEC 27001: 2013 asks")
     assert "The one in force" not in told("as ISO/IEC 27001:2022 asks")
+
+
+HEAD = EvidenceHead(sequence=421, sha256="cd" * 32, signed=True, key_id="k", recorded_at=MONTH.until)
+WHOLE = EvidenceState(
+    records=421,
+    verified=21,
+    rested=400,
+    rested_at=MONTH.since,
+    problem="",
+    head=HEAD,
+    signed=21,
+    unsigned=0,
+    oldest_at=MONTH.since,
+    newest_at=MONTH.until,
+    outcome=Outcome.PROVEN,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ("**✔ whole**", "21 records for this report, 21 with", "400 older ones rest on", "cdcdcd", "record 421")),
+        ({"outcome": Outcome.PARTIAL}, ("**\\~ unvouched**", "anybody could have written it all")),
+        (
+            {"outcome": Outcome.REFUTED, "problem": "record 7 was changed"},
+            ("The chain is broken: record 7 was changed",),
+        ),
+        ({"outcome": Outcome.UNCHECKED, "head": None}, ("There is no chain yet",)),
+    ],
+)
+def test_a_report_says_how_the_chain_of_evidence_stands(month, changes, told):
+    text = paper_markdown(period_paper(replace(month, evidence=replace(WHOLE, **changes)), UTC), INDIA)
+    section = text.partition("## The chain of evidence")[2].partition("## ")[0]
+    for words in told:
+        assert words in section
+    doubted = "That nobody changed the history afterwards" in text
+    assert doubted is bool(changes)
+
+
+def test_a_chain_that_cannot_be_read_is_told_with_the_reason(month):
+    facts = replace(month, evidence=None, evidence_problem="the signing key cannot be read")
+    assert "is not known: the signing key cannot be read" in paper_markdown(period_paper(facts, UTC), INDIA)
+
+
+def test_where_the_evidence_is_broken_no_control_is_the_headline(month):
+    broken = replace(WHOLE, outcome=Outcome.REFUTED, problem="record 7 was changed")
+    mark = standing_mark(replace(month, evidence=broken))
+    assert (mark.outcome, mark.word) == (Outcome.REFUTED, "the chain of evidence is broken")
 
 
 def test_promises_name_what_cannot_be_proven(papers):

@@ -1,7 +1,10 @@
 """`replcheck report` from its options to its exit status: 0 where the report was written, else 3."""
 
+import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,9 +74,22 @@ def write_period(config: Path | None, store: Path | None, given: PeriodGiven, wr
     wanted = _period_wanted(given, source, now)
     check_output(written.output)
     summed_only = written.form in {Form.HUMAN, Form.JSON} and _clusters(source, wanted) != 1
-    what, unread = _sum(source, wanted, written, now) if summed_only else _period(source, wanted, written, now)
+    with _without_collector():
+        what, unread = _sum(source, wanted, written, now) if summed_only else _period(source, wanted, written, now)
     status = printed(what, source, written.output)
     return ExitStatus.UNCHECKED if unread else status
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no cycles in the block: a period is read into many small facts, and none holds another in a ring."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _run_in_form(stored: StoredReport, written: Written, source: Source) -> str | Draw:

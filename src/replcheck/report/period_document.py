@@ -51,7 +51,7 @@ def period_json(period: Period, facts: PeriodFacts | None = None) -> str:
 def cluster_document(facts: PeriodFacts | None) -> dict[str, Plain]:
     """Return what is known of one cluster's period beside its audits; null where there are several clusters."""
     if facts is None:
-        return dict.fromkeys(("record", "copies", "controls", "requirements", "drills", "events"))
+        return dict.fromkeys(("record", "copies", "controls", "requirements", "drills", "events", "evidence"))
     return {
         "record": _record(facts),
         "copies": _copies(facts),
@@ -65,6 +65,7 @@ def cluster_document(facts: PeriodFacts | None) -> dict[str, Plain]:
         "requirements": [_requirement(requirement) for requirement in REQUIREMENTS],
         "drills": [_drill(drill) for drill in facts.drills],
         "events": to_plain(facts.events),
+        "evidence": to_plain(facts.evidence),
     }
 
 

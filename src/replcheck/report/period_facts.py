@@ -7,6 +7,7 @@ from datetime import datetime
 from replcheck.model.control import ControlName, ControlResult, Standing
 from replcheck.model.copy_times import CopiesAsked, CopiesOverTime
 from replcheck.model.drill import DrillResult
+from replcheck.model.evidence import EvidenceState
 from replcheck.model.live import ClusterEvent
 from replcheck.model.run import RunRecord
 from replcheck.model.spans import NodeSpan, WatchSpan
@@ -76,6 +77,10 @@ class PeriodFacts:
     """Checks that did not prove everything and are in no tally."""
     evidence_head: str = ""
     """SHA-256 of the newest record of the chain of evidence at the newest check; empty where it knew none."""
+    evidence: EvidenceState | None = None
+    """How the chain of evidence stood when the report was written; None where that could not be told."""
+    evidence_problem: str = ""
+    """Why it could not, in one clause."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Runs that cannot be read, with the reason, beside those of `audits`."""
     damaged_rows: int = 0

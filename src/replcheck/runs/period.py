@@ -10,16 +10,18 @@ from pathlib import Path
 
 from replcheck import __version__
 from replcheck.config import Configuration
-from replcheck.errors import StoreError, UsageError
+from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.model.copies import AuditProof
 from replcheck.model.copy_times import CopiesAsked, copies_over_time
 from replcheck.model.drill import DrillResult
+from replcheck.model.evidence import EvidenceState
 from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord
 from replcheck.model.spans import NodeSpan
 from replcheck.report.period_facts import Asked, PastDrill, PeriodFacts
 from replcheck.report.watched import watched
 from replcheck.runs.checked import checked_controls
+from replcheck.runs.evidence import evidence_state, keys_of
 from replcheck.runs.history import DRILL, believed, summarize, with_states
 from replcheck.store import LiveReader, RunFilter, open_live_reader
 
@@ -27,6 +29,8 @@ PROOF_AGE_S = 24 * 3600.0
 """How old a proof may be where no policy says."""
 _RUNNING, _PROVEN = 1, 2
 """How many copies are taken as asked for where no policy says: a primary, and a replica that is proven to equal it."""
+_EVIDENCE_S = 1.0
+"""How long the chain of evidence is verified for a report, from its newest record back."""
 _EVER = datetime(1, 1, 2, tzinfo=UTC)
 
 
@@ -63,6 +67,7 @@ def gather_period(
     drills, unread = _drills(reader, cluster, since, until)
     runs = reader.runs(RunFilter(since=since, until=until, cluster=cluster))
     checked = checked_controls(reader, [run for run in runs if isinstance(run, RunRecord)])
+    evidence, problem = _evidence(store, cluster, configuration)
     return PeriodFacts(
         cluster=cluster,
         since=since,
@@ -83,9 +88,19 @@ def gather_period(
         tallies=checked.tallies,
         checks_left_out=checked.left_out,
         evidence_head=checked.evidence_head,
+        evidence=evidence,
+        evidence_problem=problem,
         unread=unread | checked.unread,
         damaged_rows=reader.damaged_rows,
     )
+
+
+def _evidence(store: Path, cluster: str, configuration: Configuration | None) -> tuple[EvidenceState | None, str]:
+    """Return how the chain of evidence stands, or why that cannot be told; nothing is kept of it."""
+    try:
+        return evidence_state(store, cluster, keys_of(configuration), budget_s=_EVIDENCE_S), ""
+    except ReplcheckError as error:
+        return None, error.message
 
 
 def only_cluster(store: Path, configuration: Configuration | None) -> str:
@@ -105,7 +120,7 @@ def only_cluster(store: Path, configuration: Configuration | None) -> str:
 def clusters_of(store: Path) -> tuple[str, ...]:
     """Return the clusters of which a history holds runs or samples."""
     reader = open_live_reader(store)
-    return tuple(sorted({run.cluster for run in reader.runs()} | set(reader.clusters())))
+    return tuple(sorted(reader.run_clusters() | set(reader.clusters())))
 
 
 def _first_of(reader: LiveReader, cluster: str, until: datetime) -> datetime:

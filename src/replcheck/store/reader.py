@@ -106,6 +106,11 @@ class HistoryReader:
         with self._connected() as connection:
             return [run for row in connection.execute(statement) if (run := self._read(row)) is not None]
 
+    def run_clusters(self) -> frozenset[str]:
+        """Return the clusters of which there are runs."""
+        with self._connected() as connection:
+            return frozenset(connection.scalars(select(RUNS.c.cluster).distinct()))
+
     def kinds(self) -> frozenset[str]:
         """Return the kinds of runs that are in the history."""
         with self._connected() as connection:

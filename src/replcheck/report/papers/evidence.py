@@ -1,10 +1,12 @@
-"""What a period's report says of the chain of evidence: how it stood at the newest check, and how to verify it."""
+"""What a report of a period says of the chain of evidence: how it stands, and how whoever doubts it can verify it."""
 
-from replcheck.model.control import ControlName, ControlResult, Standing
+from collections.abc import Iterator
+
+from replcheck.model.evidence import EvidenceState
 from replcheck.model.outcome import Outcome
-from replcheck.report.paper import Block, Code, Moment, Notice, Pairs, Prose, Section, Verbatim, Words, words
-from replcheck.report.papers.promises import control_mark
+from replcheck.report.paper import Block, Code, Mark, Moment, Notice, Pairs, Prose, Section, Verbatim, Words, words
 from replcheck.report.period_facts import PeriodFacts
+from replcheck.report.verdict import counted
 
 _WHAT = (
     "Every end of a run is appended to a chain of records, each of which names the one before it; where a key is"
@@ -12,30 +14,54 @@ _WHAT = (
     " database, whether a record was changed, removed, put in or moved. Keep the head elsewhere: a chain in which it"
     " is missing was cut off."
 )
-_UNKNOWN = "The newest check knew no chain of evidence: that nobody changed this history afterwards is not shown."
 _COMMANDS = (
     "replcheck evidence verify --reports",
     "replcheck evidence export --output clinic.jsonl",
     "replcheck evidence verify --file clinic.jsonl --public-key clinic.key.pub",
 )
+_WORDS = {
+    Outcome.PROVEN: "whole",
+    Outcome.PARTIAL: "unvouched",
+    Outcome.REFUTED: "broken",
+    Outcome.UNCHECKED: "not begun",
+}
 
 
 def evidence_section(facts: PeriodFacts) -> Section:
-    """Return how the chain stood, its head, and the commands that verify it."""
-    control = next((one for one in facts.controls if one.name is ControlName.EVIDENCE), None)
-    pairs = _pairs(facts, control)
+    """Return how the chain stands, its head, and the commands that verify it."""
+    state = facts.evidence
     blocks: list[Block] = [Prose(words(_WHAT))]
-    blocks.append(Pairs(pairs=pairs) if pairs else Notice(outcome=Outcome.UNCHECKED, words=words(_UNKNOWN)))
+    if state is None:
+        told = f"How the chain stands is not known: {facts.evidence_problem or 'it was not looked at'}."
+        blocks.append(Notice(outcome=Outcome.UNCHECKED, words=words(told)))
+    elif state.head is None:
+        told = "There is no chain yet: that nobody changed this history afterwards is not shown."
+        blocks.append(Notice(outcome=Outcome.UNCHECKED, words=words(told)))
+    else:
+        if state.problem:
+            blocks.append(Notice(outcome=Outcome.REFUTED, words=words(f"The chain is broken: {state.problem}.")))
+        blocks.append(Pairs(pairs=tuple(_pairs(facts, state))))
     blocks.append(Verbatim(_COMMANDS))
     return Section(anchor="evidence", title="The chain of evidence", blocks=tuple(blocks))
 
 
-def _pairs(facts: PeriodFacts, control: ControlResult | None) -> tuple[tuple[str, Words], ...]:
-    pairs: list[tuple[str, Words]] = []
-    if control is not None and control.standing is not Standing.NOT_ASKED:
-        pairs += [("Standing", words(control_mark(control))), ("Measured", words(control.measured))]
-    if facts.evidence_head:
-        pairs.append(("Head", words("SHA-256 ", Code(facts.evidence_head))))
-    if pairs and facts.controls_at is not None:
-        pairs.append(("At the check of", words(Moment(facts.controls_at))))
-    return tuple(pairs)
+def _pairs(facts: PeriodFacts, state: EvidenceState) -> Iterator[tuple[str, Words]]:
+    yield "Standing", words(Mark(outcome=state.outcome, word=_WORDS[state.outcome]), " on ", Moment(facts.made_at))
+    yield "Records", words(f"{state.records:,}")
+    yield "Verified", _verified(state)
+    if state.outcome is Outcome.PARTIAL:
+        yield "Not vouched for", words("without a verified signature anybody could have written it all")
+    if state.oldest_at is not None and state.newest_at is not None:
+        yield "From", words(Moment(state.oldest_at), " to ", Moment(state.newest_at))
+    if state.head is not None:
+        yield "Head", words("SHA-256 ", Code(state.head.sha256), f", record {state.head.sequence:,}")
+    if facts.evidence_head and facts.controls_at is not None:
+        yield "Head at the last check", words("SHA-256 ", Code(facts.evidence_head), ", of ", Moment(facts.controls_at))
+
+
+def _verified(state: EvidenceState) -> Words:
+    told = f"{counted(state.verified, 'record')} for this report, {state.signed:,} with a verified signature"
+    if not state.rested or state.rested_at is None:
+        return words(told)
+    rest = f"; {counted(state.rested, 'older one rests', 'older ones rest')} on a signed verification of "
+    return words(told, rest, Moment(state.rested_at))

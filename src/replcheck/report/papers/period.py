@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import tzinfo
 
 from replcheck.model.control import Standing
+from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
 from replcheck.report.paper import (
     Block,
@@ -144,6 +145,8 @@ def _not_measured(facts: PeriodFacts) -> Iterable[Words]:
     missing = [control.name.value for control in facts.controls if control.standing is Standing.NOT_ASKED]
     if missing:
         yield words(f"Nobody asked for {joined(missing)}.")
+    if facts.evidence is None or facts.evidence.outcome is not Outcome.PROVEN:
+        yield words("That nobody changed the history afterwards: ", Link("the chain of evidence", "evidence"), ".")
     broken = len(facts.audits.unread) + len(facts.unread)
     if broken:
         yield words(f"{counted(broken, 'run')} whose record or report cannot be read.")

@@ -64,7 +64,12 @@ def claims_paper(facts: PeriodFacts) -> Paper:
 
 
 def standing_mark(facts: PeriodFacts) -> Mark:
-    """Return where the controls stand together, by the worst of them; no outcome where nobody asked for any."""
+    """Return where the controls stand together, by the worst of them; no outcome where nobody asked for any.
+
+    Where the chain of evidence is broken nothing that the history says can be relied on, whatever the controls found.
+    """
+    if facts.evidence is not None and facts.evidence.problem:
+        return Mark(outcome=Outcome.REFUTED, word="the chain of evidence is broken")
     asked = [control for control in facts.controls if control.outcome is not None]
     for outcome, word in _WORST_FIRST:
         count = sum(control.outcome is outcome for control in asked)
