@@ -81,7 +81,7 @@ def test_the_first_picture_loads_nothing_that_it_does_not_show():
 def test_the_first_picture_costs_little_more_than_the_library_it_is_drawn_with():
     library = min(cpu_s("import textual.app, textual.widgets") for _ in range(3))
     picture = min(cpu_s(FIRST_PICTURE) for _ in range(3))
-    assert picture < 2.5 * library
+    assert picture < 2.2 * library
 
 
 def run(code: str) -> subprocess.CompletedProcess:

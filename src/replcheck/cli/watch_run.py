@@ -1,5 +1,6 @@
 """`replcheck watch` from its options to its exit status: 0 where it was ended in order, 3 where it could not watch."""
 
+import gc
 import os
 import signal
 import sys
@@ -85,7 +86,8 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
         tell=display.note,
     )
     if _on_screen(arguments):
-        from replcheck.cli.watch_screen import show_cluster  # the screen's library is large
+        gc.disable()  # until the screen is there: most of what its library makes when it is loaded stays
+        from replcheck.cli.watch_screen import show_cluster
 
         return show_cluster(request, replace(settings, sinks=settings.sinks[1:]), configuration)
     if arguments.headless:
@@ -100,6 +102,7 @@ def _replay(
 ) -> ExitStatus:
     limits = WatchLimits.of(configuration) if configuration else WatchLimits()
     if _on_screen(arguments):
+        gc.disable()  # alike
         from replcheck.cli.watch_screen import show_recording
 
         return show_recording(path, limits, configuration)

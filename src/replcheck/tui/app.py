@@ -1,5 +1,6 @@
 """The app: takes updates from a feed, folds them some twenty times a second, and has the screen in front drawn anew."""
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,7 +9,9 @@ from typing import Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
+from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
+from textual.theme import Theme
 
 from replcheck.errors import ReplcheckError
 from replcheck.model.live import Severity
@@ -38,8 +41,13 @@ def run_app(feed: Feed, commands: Commands, options: Options) -> int:
     Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part. A defect of the
     screen is raised once the terminal is what it was before.
     """
-    app = WatchApp(feed, commands, options)
-    app.run()
+    # What is made until the first picture stays: looking through it for garbage would take a fifth of that time.
+    gc.disable()
+    try:
+        app = WatchApp(feed, commands, options)
+        app.run()
+    finally:
+        gc.enable()
     if app.defect is not None:
         raise app.defect
     return app.return_code or int(ExitStatus.PROVEN)
@@ -61,6 +69,11 @@ def _history_screen() -> AppScreen:
     from replcheck.tui.screens.history import HistoryScreen
 
     return HistoryScreen()
+
+
+def _first_theme(app: "App[None]") -> str:
+    assert isinstance(app, WatchApp)  # noqa: S101 - for the type checker
+    return (LIGHT if app.options.light else DARK).name
 
 
 class WatchApp(App[None]):
@@ -87,9 +100,12 @@ class WatchApp(App[None]):
         Binding("q", "quit", "Quit", tooltip="Leave; what runs in the background is asked about"),
     ]
 
+    # A theme that is set later would have all styles worked out twice before the first picture.
+    theme: Reactive[str] = Reactive(Initialize(_first_theme))
+
     def __init__(self, feed: Feed, commands: Commands, options: Options) -> None:
-        super().__init__()
         self.options = options
+        super().__init__()
         self.commands = commands
         self.model = Model()
         self.defect: Exception | None = None
@@ -98,15 +114,23 @@ class WatchApp(App[None]):
         self._inbox: deque[Update] = deque()
         self._drawn_second = 0
         self._told = 0
-        for theme in (DARK, LIGHT):
-            self.register_theme(theme)
-        self.theme = (LIGHT if options.light else DARK).name
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Return the themes to choose from, those of this app first."""
+        return {DARK.name: DARK, LIGHT.name: LIGHT} | super().available_themes
 
     def on_mount(self) -> None:
         """Begin to listen."""
         self._feed.subscribe(self._inbox.append)
         self.take()
         self.set_interval(TICK_S, self._tick)
+
+    def on_ready(self) -> None:
+        """Collect garbage again, of what is made from now on."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
     def look(self) -> Look:
         """Return what the drawing depends on beside the model; a recording has its own present."""
