@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import commands, evidence, restores, subjects, writers
+from benchmarks import checks, commands, evidence, restores, subjects, watches, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
 from replcheck.errors import LabError
 
@@ -268,6 +268,41 @@ def long_chain(setup: Setup) -> list[Measure]:
     ]
 
 
+def checking(setup: Setup) -> list[Measure]:
+    """Measure a check with nothing due, of three nodes and a history of many runs."""
+    runs = 100_000
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        store = cluster.directory / "history.db"
+        rows = checks.make_history(store, cluster, runs, now=checks.now())
+        config = checks.configuration(cluster.directory, cluster, store)
+        checks.check(config)
+        series = in_turns(
+            max(5, setup.rounds),
+            {
+                "check": lambda: checks.check(config).seconds,
+                "nagios": lambda: (
+                    commands.run(commands.replcheck("check", "--config", str(config), "--format", "nagios")).seconds
+                ),
+                "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+            },
+        )
+    figure = median(series["check"])
+    return [
+        Measure(
+            name="check",
+            what=f"replcheck check with nothing due: eight controls over 30 days, a look at three nodes, and a history"
+            f" of {runs:,} runs",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="s",
+            reach="at most 1",
+            reached=figure <= 1,
+            notes={"rows": rows, "nagios": "a plugin's line, answered from the history alone"},
+        )
+    ]
+
+
 def help_text(setup: Setup) -> list[Measure]:
     """Measure how long `replcheck --help` takes, against an interpreter that does nothing."""
     series = in_turns(
@@ -292,8 +327,62 @@ def help_text(setup: Setup) -> list[Measure]:
     ]
 
 
+def sampling(setup: Setup) -> list[Measure]:
+    """Measure what a watch of three nodes costs the machine it runs on and the servers, and how soon it sees a loss."""
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        shares, like = zip(*(watches.processor_share(cluster, 60) for _ in range(setup.rounds)), strict=True)
+        times = watches.server_times_ms(cluster, 200)
+        detections = watches.detection_s(cluster, max(5, setup.rounds))
+        held = watches.memory_of_a_day(cluster, like[0])
+    share, slowest = median(shares), max(median(values) for values in times.values())
+    growth = held[-1] / held[0]
+    return [
+        Measure(
+            name="sampler",
+            what="sampling three nodes once a second and folding what they tell, for a minute each time",
+            unit="% of one core",
+            series={"watch": shares},
+            figure=share,
+            figure_is="% of one core",
+            reach="at most 0.5",
+            reached=share <= 0.5,
+        ),
+        Measure(
+            name="sample",
+            what="one sample, in the server",
+            unit="ms",
+            series=times,
+            figure=slowest,
+            figure_is="ms on the slowest node",
+            reach="less than 1",
+            reached=slowest < 1,
+        ),
+        Measure(
+            name="detection",
+            what="from the end of a killed primary until its loss is told, at the default interval",
+            unit="s",
+            series={"killed": detections},
+            figure=max(detections),
+            figure_is="s at most",
+            reach="at most 2",
+            reached=max(detections) <= 2,
+        ),
+        Measure(
+            name="watch-memory",
+            what="memory that the fold holds over a day of samples that all differ, after each quarter of it",
+            unit="kB",
+            series={f"{hours} h": (kilobytes,) for hours, kilobytes in zip((6, 12, 18, 24), held, strict=True)},
+            figure=growth,
+            figure_is="times as much after 24 hours as after 6",
+            reach="flat",
+            reached=growth < 1.1,
+        ),
+    ]
+
+
 SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "help": help_text,
+    "check": checking,
     "digest": against_bare_digest,
     "reladiff": against_reladiff,
     "hidden": with_hidden_differences,
@@ -303,5 +392,6 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "seal": sealing,
     "drill": drilling,
     "evidence": long_chain,
+    "sampler": sampling,
 }
 """By the name that `--only` takes."""

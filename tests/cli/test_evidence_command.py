@@ -491,6 +491,7 @@ def test_thirty_lines_without_replcheck_verify_an_export(audited, tmp_path):
         done = by_the_page(tmp_path)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
+        assert not done.stderr.rstrip().endswith(":")
 
 
 def test_the_digest_of_a_report_is_the_one_that_the_page_computes(audited, tmp_path):

@@ -1,17 +1,22 @@
 """A chain is whole, or the record that was tampered with is named; whatever was done to it, it is not proven."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replcheck.evidence import verifying
 from replcheck.evidence.chain import View, joined, judge, without_anchor
-from replcheck.evidence.opening import Opened, Unreadable, open_line
+from replcheck.evidence.exporting import extent_of
+from replcheck.evidence.opening import Opened, Signature, Unreadable, open_line, open_lines
 from replcheck.evidence.verifying import opened, verify_file
 from replcheck.model.canonical import canonical
+from replcheck.model.evidence import ChainPlace
 from replcheck.model.outcome import Outcome
 from tests.evidences import (
+    BEGUN,
     chain,
     export,
     key,
@@ -20,6 +25,7 @@ from tests.evidences import (
     payload_of,
     public,
     resigned,
+    run,
     signed_chain,
     with_payload,
 )
@@ -155,6 +161,15 @@ def test_deep_nonsense_is_refused_as_such():
     assert isinstance(open_line(deep, KEYS), Unreadable)
 
 
+def _exported(lines):
+    report = found(lines, keys={}, view=View.PART)
+    return [*lines, notary().closing(extent_of(report), report.head).encode()]
+
+
+FILE_OF_ALL = _exported(SIGNED)
+FILE_OF_SOME = _exported(lines_of(chain([None, None, "clinic", None, "clinic", "clinic", None])))
+
+
 # --- files ---
 
 
@@ -217,19 +232,114 @@ def test_many_lines_are_opened_by_several_processes_in_their_order(monkeypatch, 
     assert verify_file(path, public()).outcome is Outcome.PROVEN
 
 
+def in_parts(lines, size, keys, anchor=None):
+    """Return what is found where parts are judged apart, resting on what records attest of earlier ones."""
+    verifiers = {key.key_id: key.verifier for key in keys}
+    batches = [lines[at : at + size] for at in range(0, len(lines), size)]
+    parts = [(batch, verifying._judged_part(anchor, open_lines, verifiers, batch)) for batch in batches]
+    return replace(verifying._joined(parts, keys, anchor), attested=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 5), st.sampled_from([public(), ()]), st.sampled_from([FILE_OF_ALL, FILE_OF_SOME]))
+def test_parts_that_are_judged_apart_make_the_same_verdict(data, size, keys, whole):
+    lines = list(whole)
+    place = data.draw(st.integers(0, len(lines) - 1))
+    match data.draw(st.sampled_from(["nothing", "delete", "double", "swap", "strip", "thief", "cut", "junk"])):
+        case "delete":
+            del lines[place]
+        case "double":
+            lines.insert(place, lines[0])
+        case "swap":
+            lines[place], lines[-2] = lines[-2], lines[place]
+        case "strip":
+            lines[place] = resigned(lines[place], None)
+        case "thief":
+            lines[place] = resigned(lines[place], "thief")
+        case "cut":
+            del lines[place:]
+        case "junk":
+            lines[place] = b"junk"
+    anchor = data.draw(st.sampled_from([None, sha256(whole[3])]))
+    verifiers = {key.key_id: key.verifier for key in keys}
+    assert in_parts(lines, size, keys, anchor) == found(lines, keys=verifiers, view=View.FILE, anchor=anchor)
+
+
+# --- what records attest of earlier ones ---
+
+
+def following(records, *signers):
+    """Return the records with others behind them, each appended to what is there, whatever that is."""
+    found = list(records)
+    for number, name in enumerate(signers, start=50):
+        ended = run(number)
+        found += notary(name, begun=BEGUN + timedelta(hours=number)).of_run(ended)(
+            ChainPlace(head=found[-1], earlier=None)
+        )
+    return found
+
+
+def forged(record, line):
+    """Return a record as it would stand in a history where somebody put another line in its place."""
+    return replace(record, envelope=line.decode())
+
+
+def signatures(lines, keys=KEYS):
+    return [line.signature for line in open_lines(lines, keys) if isinstance(line, Opened)]
+
+
+def test_only_the_last_signature_is_verified_where_the_others_are_attested():
+    assert signatures(SIGNED) == [Signature.ATTESTED] * 7 + [Signature.VERIFIED]
+    assert set(signatures(SIGNED, {})) == {Signature.NO_KEY}
+
+
+def test_a_key_attests_nothing_of_another_nor_a_record_without_a_signature_anything():
+    mixed = lines_of(chain(["old", "old", "clinic", None, "clinic"]))
+    both = {found.key_id: found.verifier for found in public("old", "clinic")}
+    old, clinic = [Signature.ATTESTED, Signature.ATTESTED, Signature.VERIFIED], Signature.VERIFIED
+    assert signatures(mixed, both) == [*old, clinic, Signature.NONE, clinic]
+
+
+@pytest.mark.parametrize(
+    ("forge", "problem"),
+    [
+        (lambda line: resigned(line, "thief"), "record 8 is signed by key"),
+        (lambda line: with_payload(line, payload_of(line) | {"_note": 1}), "record 8 was changed: its signature"),
+    ],
+)
+def test_a_record_forged_before_the_next_was_made_is_attested_by_none(forge, problem):
+    records = signed_chain(8)
+    lines = lines_of(following([*records[:-1], forged(records[-1], forge(lines_of(records)[-1]))], *["clinic"] * 4))
+    report = judge(iter(open_lines(lines, KEYS)), View.PART, with_keys=True)
+    assert report.broken_at == 8
+    assert report.problem.startswith(problem)
+    assert payload_of(lines[8])["predicate"]["chain"]["previous_signature"] in {"wrong", "other key"}
+
+
+def test_a_record_attests_the_one_that_it_names_alone_and_its_own_key_alone():
+    changed = with_payload(SIGNED[4], payload_of(SIGNED[4]) | {"_note": 1})
+    assert signatures([changed, SIGNED[5]]) == [Signature.WRONG, Signature.VERIFIED]
+    other = resigned(changed, "old")
+    claiming = payload_of(SIGNED[5])
+    claiming["predicate"]["chain"]["previous"] = sha256(other)
+    behind = resigned(with_payload(SIGNED[5], claiming), "clinic")
+    both = {found.key_id: found.verifier for found in public("old", "clinic")}
+    assert signatures([other, behind], both) == [Signature.VERIFIED] * 2
+
+
+def test_what_a_thief_attests_is_not_believed():
+    stolen = resigned(with_payload(SIGNED[4], payload_of(SIGNED[4]) | {"_note": 1}), "thief")
+    claiming = payload_of(SIGNED[5])
+    claiming["predicate"]["chain"]["previous"] = sha256(stolen)
+    behind = resigned(with_payload(SIGNED[5], claiming), "thief")
+    assert signatures([*SIGNED[:4], stolen, behind])[4:] == [Signature.OTHER_KEY] * 2
+    behind = with_payload(SIGNED[5], claiming)
+    assert signatures([stolen, behind]) == [Signature.OTHER_KEY, Signature.WRONG]
+
+
 # --- every tampering with a single record ---
 
-EXPORTED_BY = notary()
-
-
-def _exported(lines):
-    report = found(lines, keys={}, view=View.PART)
-    from replcheck.evidence.exporting import extent_of
-
-    return [*lines, EXPORTED_BY.closing(extent_of(report), report.head).encode()]
-
-
-FILE = _exported(SIGNED)
+FILE = FILE_OF_ALL
 PLACES = st.integers(0, len(FILE) - 1)
 
 

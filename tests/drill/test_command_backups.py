@@ -1,6 +1,7 @@
 """Servers that commands provide are used, destroyed whatever happens, and their connection strings never told."""
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -12,12 +13,14 @@ import pytest
 from replcheck.config.model import CommandBackup
 from replcheck.drill.backups.command import CommandSource
 from replcheck.drill.room import FolderRoom
-from replcheck.drill.scratch import MARKER, make_scratch, remove_scratch
+from replcheck.drill.scratch import MARKER, Scratch, make_scratch, remove_scratch
 from replcheck.drill.stages import Stages
 from replcheck.errors import DrillBlocked, DrillError, Interrupted
 from replcheck.events import Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import Stage, Target, TargetKind
+from replcheck.postgres.processes import is_alive
+from tests.staged import until
 
 SECRET = "hush-hush-7"
 LATEST = Target(kind=TargetKind.LATEST, text="latest")
@@ -212,3 +215,34 @@ def test_a_drill_whose_destroy_command_fails_leaves_what_the_next_one_needs(comm
     with pytest.raises(DrillBlocked, match="is left"):
         remove_scratch(commands.scratch)
     assert (commands.scratch.directory / MARKER).exists()
+
+
+def test_a_command_that_a_killed_drill_left_at_work_is_ended_before_the_server_is_destroyed(commands, tmp_path):
+    source = commands.source("(here / 'pid').write_text(str(os.getpid()))\ntime.sleep(60)")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from tests.drill.test_command_backups import run_and_wait\n"
+        "run_and_wait(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    words = [sys.executable, "-c", script, str(commands.folder), str(commands.scratch.directory)]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2]) as drill:
+        until((commands.folder / "pid").exists, "the command is at work")
+        drill.kill()
+    left = int((commands.folder / "pid").read_text())
+    assert is_alive(left)
+    killed(commands)
+    assert FolderRoom(root=commands.root).destroy({"cloud": source.section}) == []
+    assert not is_alive(left)
+    assert commands.destroyed() == "run-1 none an argument; with $HOME"
+
+
+def run_and_wait(folder: Path, scratch: Path) -> None:
+    """Provide a server in a process that is meant to be killed."""
+    section = CommandBackup(
+        kind="command",
+        provision=(sys.executable, str(folder / "provision.py")),
+        destroy=(sys.executable, str(folder / "destroy.py"), "an argument; with $HOME"),
+    )
+    source = CommandSource(name="cloud", section=section)
+    made = Scratch(directory=scratch, account=None, run_id="run-1")
+    source.restore(source.copies()[0], LATEST, made, Stages(lambda _: None))

@@ -1,6 +1,7 @@
 """A scratch server can reach nothing and overwrite nothing, and nothing of a drill outlives its removal."""
 
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -162,6 +163,8 @@ def test_wal_that_creates_a_tablespace_is_never_replayed(place: Place, scratch_r
         with trial(base_source(backup, place.wal), scratch_root) as made, pytest.raises(DrillBlocked) as raised:
             made.run()
         assert raised.value.code == "tablespace_in_wal"
+        assert str(original) in raised.value.message
+        assert re.search(r"creates tablespace \d+ at 0/[0-9A-F]+", raised.value.message)
         assert contents(original) == before
     finally:
         place.primary.execute("drop table if exists spaced")

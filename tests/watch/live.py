@@ -54,9 +54,10 @@ class LiveWatch:
         return [seen.event.kind for seen in self.seen if node in (None, seen.event.node)][0 if node else 1 :]
 
     def results(self, name: str) -> list[NodeAnswer | NodeSilence]:
-        return [
-            result for sample in self.samples for result in (*sample.answers, *sample.silences) if result.node == name
-        ]
+        results: list[NodeAnswer | NodeSilence] = []
+        for sample in self.samples:
+            results += [*sample.answers, *sample.silences]
+        return [result for result in results if result.node == name]
 
     async def until(self, holds: Callable[[], bool], *, timeout_s: float = 30) -> None:
         """Wait for more samples until a condition holds."""

@@ -270,4 +270,4 @@ def _read_all(lab: LabCluster, relation: str) -> None:
     from replcheck.errors import StatementFailed
 
     with pytest.raises(StatementFailed):
-        lab.node("standby1").execute(f"select count(*), max(t::text) from {relation} t")  # type: ignore[arg-type]
+        lab.node("standby1").execute(f"select count(*), max(t::text) from {relation} t")

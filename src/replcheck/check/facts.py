@@ -31,6 +31,8 @@ class ConfiguredBackup:
     name: str
     manifest: bool = False
     """Whether backups of its kind carry checksums of their own."""
+    archive: bool = False
+    """Whether a restore of it goes on through an archive of WAL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,12 @@ def verify(
     reports: Annotated[
         bool, typer.Option("--reports", help="Compare the reports in the history with their records too.")
     ] = False,
+    every_signature: Annotated[
+        bool,
+        typer.Option(
+            "--every-signature", help="Rest on no record's word for an earlier one's signature; slow for long chains."
+        ),
+    ] = False,
     config: Config = None,
     store: Store = None,
     cluster: Cluster = None,
@@ -72,7 +78,13 @@ def verify(
     """
     from replcheck.cli.evidence_run import Asked, verify_and_report
 
-    asked = Asked(files=tuple(file or ()), keys=tuple(public_key or ()), head=head, reports=reports)
+    asked = Asked(
+        files=tuple(file or ()),
+        keys=tuple(public_key or ()),
+        head=head,
+        reports=reports,
+        every_signature=every_signature,
+    )
     chain = Chain(config=config, store=store, cluster=cluster)
     raise typer.Exit(int(verify_and_report(chain, asked, format)))
 

@@ -43,6 +43,7 @@ class Asked:
     keys: tuple[Path, ...]
     head: str | None
     reports: bool
+    every_signature: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def _verified_files(chain: Chain, asked: Asked, anchor: str | None) -> tuple[lis
         raise UsageError("--reports was given with --file", hint="Reports lie in a history: leave out --file.")
     configuration = _named_configuration(chain.config)
     keys = named_keys(asked.keys) if asked.keys else keys_of(configuration)
-    reports = verify_files(asked.files, keys, anchor=anchor)
+    reports = verify_files(asked.files, keys, anchor=anchor, every_signature=asked.every_signature)
     found = [
         VerifiedChain(source=str(path), in_history=False, report=report)
         for path, report in zip(asked.files, reports, strict=True)
@@ -111,7 +112,15 @@ def _verified_history(
     reader = open_evidence(source.store)
     began = datetime.now(UTC)
     cluster = chain_of(reader, chain.cluster, _cluster_of(source.configuration))
-    report = verify_store(reader, cluster, keys, anchor=anchor, reports=asked.reports, insist=bool(asked.keys))
+    report = verify_store(
+        reader,
+        cluster,
+        keys,
+        anchor=anchor,
+        reports=asked.reports,
+        every_signature=asked.every_signature,
+        insist=bool(asked.keys),
+    )
     keep_mark(source.store, report, signing_of(source.configuration), at=began)
     return [VerifiedChain(source=str(source.store), in_history=True, report=report)], source.configuration
 

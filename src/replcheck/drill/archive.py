@@ -19,6 +19,7 @@ from typing import Protocol
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.wal import Segment, history_timeline, is_wal_name
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError, ReplcheckError
+from replcheck.model.names import printable
 from replcheck.model.wal import Lsn
 from replcheck.postgres import compression
 from replcheck.postgres.compression import DamagedFile
@@ -450,10 +451,11 @@ def inspect_segment(
     for creation in finder.look(data, facts):
         if creation.position >= redo:
             raise DrillBlocked(
-                f"WAL file {name} creates tablespace {creation.oid} at {creation.position}, which a scratch server"
-                " would make at its original place",
+                f"WAL file {name} creates tablespace {creation.oid} at {creation.position}, and a scratch server that"
+                f" replays it would write to its original place, {printable(creation.path)}",
                 code="tablespace_in_wal",
-                hint="Restore a backup that was taken after the tablespace was created.",
+                hint="Take a new backup, which carries the tablespace; this one can be drilled to a target in the WAL"
+                f" before file {name}.",
             )
 
 

@@ -14,7 +14,7 @@ from replcheck.drill.scratch import ScratchState
 from replcheck.errors import ProgramError
 from replcheck.model.names import printable
 from replcheck.model.run import short_id
-from replcheck.postgres.commands import run_command
+from replcheck.postgres.commands import end_command, run_command
 
 
 def command_digest(argv: Sequence[str]) -> str:
@@ -34,6 +34,9 @@ def destroy_provided(state: ScratchState, section: CommandBackup | None) -> str:
     what = f"the server{where} that drill {short_id(state.run_id)} had provided for backup {printable(state.backup)}"
     if section is None or command_digest(section.destroy) != provided.destroy:
         return f"{what} may still be there: {_by_hand(state)}"
+    if provided.process is not None:
+        # What is killed leaves its commands at work: one that goes on would provide the server behind the destroyer.
+        end_command(provided.process)
     try:
         run_command(section.destroy, variables=provided.variables, timeout_s=section.timeout)
     except ProgramError as error:

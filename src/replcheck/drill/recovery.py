@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from replcheck.drill.archive import Archive, CommandArchive, Feeder, NoArchive, inspect_segment
 from replcheck.drill.diagnosis import LogFacts, failure, read_log, refusal
-from replcheck.drill.scratch import Scratch
+from replcheck.drill.scratch import Scratch, require_not_full
 from replcheck.drill.segments import CreationFinder, segment_facts
 from replcheck.drill.stages import Stages
 from replcheck.drill.wal import (
@@ -148,6 +148,7 @@ class Recovery:
         self._control = control
         self._start = start
         self._stages = stages
+        self._directory = scratch.directory
         self._own_wal: frozenset[str] = frozenset()
         self._superusers: list[str] = []
         self._database = "postgres"
@@ -309,6 +310,8 @@ class Recovery:
 
     def _failure(self) -> DrillError:
         """Return why the server ended, with how far it got."""
+        # On a full disk the log lacks what it should say, and what is left of it may read like damage.
+        require_not_full(self._directory)
         feed = self._feeder.feed
         if feed.error is not None:
             return feed.error if isinstance(feed.error, DrillError) else DrillBlocked(feed.error.message, code="wal")

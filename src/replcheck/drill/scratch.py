@@ -31,6 +31,7 @@ _KIND = "replcheck drill"
 _FORMAT = 1
 _RESERVE_BYTES = 64 * 1024**2
 """What must stay free beside the copy: recovery writes WAL, and a full file system harms others."""
+_FULL_BYTES = 1024**2
 _REMOVE_ATTEMPTS = 25
 """A program that a killed drill had started ends by itself once its files are gone, and writes until then."""
 
@@ -80,6 +81,14 @@ class Provided:
     """SHA-256 of the destroy command, which tells whether a configuration still has the same."""
     where: str = ""
     """Where the server is, as it may be shown; empty where it was not handed over yet."""
+    process: ProcessState | None = None
+    """The command that provides it, while that is at work."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read what a marker says; raise TypeError where it is something else."""
+        process = data.get("process")
+        return cls(**{**data, "process": ProcessState(**process) if process is not None else None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +136,7 @@ class ScratchState:
                 directory=Path(data.pop("directory")),
                 socket_dir=Path(data.pop("socket_dir")),
                 created_by=maker,
-                provided=Provided(**given) if given is not None else None,
+                provided=Provided.of(given) if given is not None else None,
                 **data,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -184,6 +193,17 @@ def check_space(folder: Path, needed_bytes: int | None) -> None:
             f" and {format_size(free)} are free",
             code="no_space",
             hint="Choose a folder on another file system with --scratch, or as drill.scratch.",
+        )
+
+
+def require_not_full(folder: Path) -> None:
+    """Raise DrillBlocked where a file system is full: whatever failed there then failed for that."""
+    usage = os.statvfs(_nearest_existing(folder))
+    if usage.f_bavail * usage.f_frsize < _FULL_BYTES:
+        raise DrillBlocked(
+            f"the file system of {folder} is full",
+            code="no_space",
+            hint="Make room there, or choose a folder on another file system with --scratch, or as drill.scratch.",
         )
 
 

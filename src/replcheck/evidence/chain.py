@@ -14,6 +14,7 @@ from typing import Any
 from replcheck.evidence.opening import Opened, Signature, Unreadable
 from replcheck.evidence.statement import PREDICATE_TYPES
 from replcheck.model.evidence import ChainReport, EarlierRuns, RecordKind
+from replcheck.model.plain import utc_text
 
 _SHORT = 12
 
@@ -47,6 +48,7 @@ class ChainFold:
     _before: str | None = None
     _head: str = ""
     _signed: int = 0
+    _attested: int = 0
     _unsigned: int = 0
     _unverified: int = 0
     _vouched: int = 0
@@ -71,6 +73,31 @@ class ChainFold:
                 self._keep(line)
         return not self.problem
 
+    def take_part(self, part: ChainReport) -> bool:
+        """Take what was found of the next lines at once; return False, and take nothing, where they need a closer look.
+
+        That is where anything is wrong with them, with how they follow, or where a closing line is among them.
+        """
+        follows = not self._first or (part.chain_id, part.cluster, part.first, part.before) == (
+            *(self._chain_id, self._cluster, self._last + 1),
+            self._head,
+        )
+        if self.problem or self._closing or part.problem or part.exported_at or not part.records or not follows:
+            return False
+        if not self._first:
+            self._first, self._before, self._oldest_at = part.first, part.before, _text(part.oldest_at)
+            self._cluster, self._chain_id = part.cluster, part.chain_id
+        self._last, self._head, self._newest_at = part.last, part.head, _text(part.newest_at)
+        self._signed += part.signed
+        self._attested += part.attested
+        self._unsigned += part.unsigned
+        self._unverified += part.unverified
+        self._key_ids |= dict.fromkeys(part.key_ids)
+        self._vouched = part.vouched or self._vouched
+        self._anchored |= part.anchored
+        self._earlier = part.earlier or self._earlier
+        return True
+
     def finished(self) -> ChainReport:
         """Return what was found."""
         if not self.problem and self._first:
@@ -83,6 +110,7 @@ class ChainFold:
             before=self._before,
             head=self._head,
             signed=self._signed,
+            attested=self._attested,
             unsigned=self._unsigned,
             unverified=self._unverified,
             key_ids=tuple(self._key_ids),
@@ -142,21 +170,22 @@ class ChainFold:
     def _keep(self, line: Opened) -> None:
         if line.is_closing:
             self._closing = line
-            if line.signature is Signature.VERIFIED:
+            if line.signature.holds:
                 self._vouched = self._last
             return
         if not self._first:
             self._first, self._before = line.sequence, line.previous
             self._cluster, self._chain_id, self._oldest_at = line.cluster, line.chain_id, line.recorded_at
         self._last, self._head, self._newest_at = line.sequence, line.sha256, line.recorded_at
-        self._signed += line.signature is Signature.VERIFIED
+        self._signed += line.signature.holds
+        self._attested += line.signature is Signature.ATTESTED
         self._unsigned += line.signature is Signature.NONE
         self._unverified += line.signature is Signature.NO_KEY
         if line.key_id:
             self._key_ids[line.key_id] = None
         if line.sha256 == self.anchor:
             self._anchored = True
-        if line.signature is Signature.VERIFIED or line.sha256 == self.anchor:
+        if line.signature.holds or line.sha256 == self.anchor:
             self._vouched = self._last
         self._keep_facts(line)
 
@@ -178,7 +207,7 @@ class ChainFold:
             self._refute(f"records could have been cut off behind record {last}: the closing line is not signed", None)
 
     def _end_is_vouched_for(self, closing: Opened) -> bool:
-        return closing.signature is Signature.VERIFIED or self._head == self.anchor
+        return closing.signature.holds or self._head == self.anchor
 
     def _refute(self, problem: str, at: int | None) -> None:
         self.problem, self.broken_at = problem, at
@@ -238,6 +267,10 @@ def _wrong_with_signature(name: str, line: Opened) -> str:
 def _earlier(held: Mapping[str, Any]) -> EarlierRuns | None:
     count, digest = held.get("earlier_runs"), held.get("earlier_runs_sha256")
     return EarlierRuns(count=count, sha256=digest) if type(count) is int and isinstance(digest, str) else None
+
+
+def _text(moment: datetime | None) -> str:
+    return utc_text(moment) if moment is not None else ""
 
 
 def moment_of(text: str) -> datetime | None:

@@ -24,13 +24,20 @@ _RUN = PREDICATE_TYPES[RecordKind.RUN]
 
 
 def verify_history(
-    reader: EvidenceReader, cluster: str, keys: Sequence[PublicKey], *, anchor: str | None = None, reports: bool = False
+    reader: EvidenceReader,
+    cluster: str,
+    keys: Sequence[PublicKey],
+    *,
+    anchor: str | None = None,
+    reports: bool = False,
+    every_signature: bool = False,
 ) -> ChainReport:
     """Return what is found of a cluster's chain; with `reports`, stored reports are compared with their records too.
 
-    Raises StoreError where the history cannot be read.
+    Where there are many records, signatures that later ones attest are verified with `every_signature` only. Raises
+    StoreError where the history cannot be read.
     """
-    lines = _Lines(reader, reports=reports)
+    lines = _Lines(reader, reports=reports, every_signature=every_signature)
     report = judge(lines.opened(cluster, keys), View.HISTORY, with_keys=bool(keys), anchor=anchor)
     if lines.belied is not None:
         return replace(report, problem=lines.belied[1], broken_at=lines.belied[0])
@@ -57,13 +64,14 @@ class _Lines:
 
     reader: EvidenceReader
     reports: bool
+    every_signature: bool
     belied: tuple[int, str] | None = None
     """The record that the history belies, and how."""
     _rows: deque[EvidenceRecord] = field(default_factory=deque)
     _runs: list[tuple[EvidenceRecord, Opened]] = field(default_factory=list)
 
     def opened(self, cluster: str, keys: Sequence[PublicKey]) -> Iterator[Line]:
-        for line in opened(self._lines(cluster), keys):
+        for line in opened(self._lines(cluster), keys, every_signature=self.every_signature):
             row = self._rows.popleft()
             yield line if isinstance(line, Unreadable) or fits(row, line) else MISFIT
             if isinstance(line, Opened) and line.predicate_type == _RUN:

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
 
 from replcheck.evidence import statement
+from replcheck.evidence.opening import Keys, Opened, Signature, open_line
 from replcheck.evidence.origin import Origin, this_origin
 from replcheck.evidence.signing import load_signer, sign
 from replcheck.evidence.statement import PAYLOAD_TYPE, Made, Note, Object, Position
@@ -83,7 +85,7 @@ class Notary:
     ) -> tuple[EvidenceRecord, ...]:
         """Return the record that follows the head, behind the first of the chain where that has not begun."""
         if place.head is not None:
-            return (self._record(_following(place.head), kind, run_id, state),)
+            return (self._record(self._following(place.head), kind, run_id, state),)
         earlier = place.earlier
 
         def begin(position: Position, made: Made) -> Object:
@@ -92,7 +94,7 @@ class Notary:
 
         at = Position(cluster=cluster, chain_id=secrets.token_hex(16), sequence=1, previous=None)
         first = self._record(at, RecordKind.BEGIN, None, begin)
-        return (first, self._record(_following(first), kind, run_id, state))
+        return (first, self._record(self._following(first), kind, run_id, state))
 
     def _record(self, position: Position, kind: RecordKind, run_id: str | None, state: _State) -> EvidenceRecord:
         made = self._made()
@@ -110,6 +112,27 @@ class Notary:
             envelope=envelope,
         )
 
+    def _following(self, head: EvidenceRecord) -> Position:
+        """Return the place behind a record, whose signature is verified: what is recorded here rests on it."""
+        line = (head.envelope or "").encode()
+        read = open_line(line, self._verifiers)
+        found = read.signature if isinstance(read, Opened) else Signature.WRONG
+        return Position(
+            cluster=head.cluster,
+            chain_id=head.chain_id,
+            sequence=head.sequence + 1,
+            # From the line itself: should what stands beside it have been changed, the chain must still be whole.
+            previous=sha256(line).hexdigest(),
+            previous_signature=found.value,
+        )
+
+    @property
+    def _verifiers(self) -> Keys:
+        if self.signer is None:
+            return {}
+        public = bytes.fromhex(self.signer.public_key.keyval["public"])
+        return {self.key_id: Ed25519PublicKey.from_public_bytes(public)}
+
     def _enveloped(self, said: Object) -> str:
         return canonical(sign(canonical(said), PAYLOAD_TYPE, self.signer)).decode()
 
@@ -126,9 +149,3 @@ def notary_of(signing_key: Path | None = None, configuration_sha256: str | None 
     """Return who records here; raise ConfigurationError where the key cannot be used."""
     signer = load_signer(signing_key) if signing_key is not None else None
     return Notary(signer=signer, configuration_sha256=configuration_sha256)
-
-
-def _following(head: EvidenceRecord) -> Position:
-    # From the line itself: should what stands beside it have been changed, the chain must still be whole.
-    before = sha256(head.envelope.encode()).hexdigest() if head.envelope is not None else head.sha256
-    return Position(cluster=head.cluster, chain_id=head.chain_id, sequence=head.sequence + 1, previous=before)

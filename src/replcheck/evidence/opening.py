@@ -1,13 +1,17 @@
 """Opens one line of evidence: whether it is a record in the one form that records have, what it says, who signed it.
 
-Each line is judged by itself; how lines follow each other is for `chain`. An envelope has exactly one form, so that
-nothing about a record can be changed without changing its SHA-256.
+How lines follow each other is for `chain` to judge. An envelope has exactly one form, so that nothing about a record
+can be changed without changing its SHA-256.
+
+Verifying a signature is most of the work. A record says of the one before it, whose SHA-256 it names, whether its
+signature was verified with the same key when it was made. So where a signature is verified, those before it that are
+told of in this way are *attested*: only whoever has the key can have said so.
 """
 
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
@@ -35,10 +39,17 @@ class Signature(Enum):
 
     NONE = "none"
     VERIFIED = "verified"
+    ATTESTED = "attested"
+    """Verified when the record behind it was made, as that one says, which is verified or attested itself."""
     WRONG = "wrong"
     OTHER_KEY = "other key"
     NO_KEY = "no key"
     """It is signed, and there was no key to verify it with."""
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the signature is known to be that of the record."""
+        return self in {Signature.VERIFIED, Signature.ATTESTED}
 
 
 class Opened(NamedTuple):
@@ -60,6 +71,8 @@ class Opened(NamedTuple):
     recorded_at: str
     held: Mapping[str, Any]
     """What the record is about: the part of its predicate beside its place and its making."""
+    attests: bool
+    """Whether it says that the signature of the record before it was verified with the key that signed this one."""
 
     @property
     def is_closing(self) -> bool:
@@ -80,16 +93,44 @@ class _NoRecord(Exception):
 
 def open_line(line: bytes, keys: Keys) -> Opened | Unreadable:
     """Return what a line says, its signature verified with the key of its id; without keys, that stays open."""
+    return open_before(line, None, keys)
+
+
+def open_lines(lines: Sequence[bytes], keys: Keys) -> list[Opened | Unreadable]:
+    """Return what lines that follow each other say; signatures that a later one of them attests are not verified."""
+    found: list[Opened | Unreadable] = []
+    behind: Opened | Unreadable | None = None
+    for line in reversed(lines):
+        behind = open_before(line, behind, keys)
+        found.append(behind)
+    found.reverse()
+    return found
+
+
+def open_before(line: bytes, behind: Opened | Unreadable | None, keys: Keys) -> Opened | Unreadable:
+    """Return what a line says, its signature verified unless the one behind it attests that."""
     try:
-        payload, key_id, signature = _unwrapped(line)
-        statement = _object(json.loads(payload), "its payload")
-        if statement.get("_type") != STATEMENT_TYPE:
-            raise _NoRecord("it holds no in-toto statement")
-        return _opened(line, statement, key_id, _judged(payload, key_id, signature, keys))
+        read, payload, signature = _parsed(line)
     except _NoRecord as error:
         return Unreadable(str(error))
     except (ValueError, RecursionError):
         return Unreadable("it is no JSON")
+    if isinstance(behind, Opened) and _is_attested(read, behind):
+        return read._replace(signature=Signature.ATTESTED)
+    return read._replace(signature=_judged(payload, read.key_id, signature, keys))
+
+
+def _is_attested(read: Opened, behind: Opened) -> bool:
+    believed = behind.attests and behind.signature.holds
+    return believed and (read.sha256, read.key_id) == (behind.previous, behind.key_id)
+
+
+def _parsed(line: bytes) -> tuple[Opened, bytes, bytes | None]:
+    payload, key_id, signature = _unwrapped(line)
+    statement = _object(json.loads(payload), "its payload")
+    if statement.get("_type") != STATEMENT_TYPE:
+        raise _NoRecord("it holds no in-toto statement")
+    return _opened(line, statement, key_id), payload, signature
 
 
 def _unwrapped(line: bytes) -> tuple[bytes, str, bytes | None]:
@@ -129,7 +170,7 @@ def _judged(payload: bytes, key_id: str, signature: bytes | None, keys: Keys) ->
     return Signature.VERIFIED
 
 
-def _opened(line: bytes, statement: Mapping[str, Any], key_id: str, signature: Signature) -> Opened:
+def _opened(line: bytes, statement: Mapping[str, Any], key_id: str) -> Opened:
     predicate = _object(statement.get("predicate"), "its predicate")
     recorded = _object(predicate.get("recorded"), "its making")
     predicate_type = _text(statement.get("predicateType"))
@@ -146,13 +187,14 @@ def _opened(line: bytes, statement: Mapping[str, Any], key_id: str, signature: S
         predicate_type=predicate_type,
         subject_sha256=_subject(statement.get("subject")),
         key_id=key_id,
-        signature=signature,
+        signature=Signature.NO_KEY,
         cluster=_text(place.get("cluster")),
         chain_id=_text(place.get("id")),
         sequence=sequence,
         previous=previous,
         recorded_at=_text(recorded.get("at")),
         held=held[0] if len(held) == 1 and isinstance(held[0], dict) else {},
+        attests=bool(key_id) and place.get("previous_signature") == Signature.VERIFIED.value,
     )
 
 

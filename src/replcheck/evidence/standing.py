@@ -12,7 +12,7 @@ from datetime import datetime
 from replcheck.evidence.chain import archive_of
 from replcheck.evidence.in_history import fits
 from replcheck.evidence.keys import PublicKey
-from replcheck.evidence.opening import Keys, Opened, Signature, open_line
+from replcheck.evidence.opening import Keys, Opened, Signature, Unreadable, open_before, open_line
 from replcheck.evidence.statement import MARK_TYPE
 from replcheck.model.evidence import ChainReport, EvidenceRecord, EvidenceState, head_of
 from replcheck.model.outcome import Outcome
@@ -46,6 +46,8 @@ class _Walk:
     walked: int = 0
     signed: int = 0
     unsigned: int = 0
+    behind: Opened | Unreadable | None = None
+    """The record that was taken last, which may attest the next one's signature."""
     vouched_from: int = 0
     """The newest record with a verified signature; 0 where none was met."""
     problem: str = ""
@@ -54,16 +56,17 @@ class _Walk:
 
     def take(self, row: EvidenceRecord) -> bool:
         """Take the next older record; return whether nothing is wrong so far."""
-        line = open_line((row.envelope or "").encode(), self.keys)
+        line = open_before((row.envelope or "").encode(), self.behind, self.keys)
+        self.behind = line
         self.problem = self._wrong_with(row, line)
         if self.problem or not isinstance(line, Opened):
             return False
         self.newest = self.newest or row
         self.oldest = row
         self.walked += 1
-        self.signed += line.signature is Signature.VERIFIED
+        self.signed += line.signature.holds
         self.unsigned += line.signature is Signature.NONE
-        if line.signature is Signature.VERIFIED and not self.vouched_from:
+        if line.signature.holds and not self.vouched_from:
             self.vouched_from = row.sequence
         self.archives |= archive_of(line)
         return True

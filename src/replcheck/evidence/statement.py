@@ -33,6 +33,8 @@ class Position:
     chain_id: str
     sequence: int
     previous: str | None
+    previous_signature: str | None = None
+    """What was found of the signature of the record before it, with the key that signs this one; None for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ def _frame(position: Position, made: Made) -> Object:
         "cluster": position.cluster,
         "sequence": position.sequence,
         "previous": position.previous,
+        "previous_signature": position.previous_signature,
     }
     return {"chain": chain, "recorded": _recorded(made)}
 

@@ -4,9 +4,10 @@ Signatures are most of the work, so that where there are many lines, several pro
 judged here, in order.
 """
 
+import gc
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,28 +15,54 @@ from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from replcheck.errors import StoreError, UsageError
-from replcheck.evidence.chain import View, judge
+from replcheck.evidence.chain import ChainFold, View, judge
 from replcheck.evidence.keys import PublicKey
-from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line
-from replcheck.evidence.statement import PREDICATE_TYPES
-from replcheck.model.evidence import ChainReport, RecordKind
+from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line, open_lines
+from replcheck.model.evidence import ChainReport
 
 _AT_A_TIME = 250
 _FEW = 2_000
 """So many lines are opened sooner than another process is started."""
 _MOST_PROCESSES = 8
-_RUN = PREDICATE_TYPES[RecordKind.RUN]
 _WHERE_FROM = 'A file of evidence is written by "replcheck evidence export".'
 Line = Opened | Unreadable
+Opening = Callable[[Sequence[bytes], Keys], list[Line]]
+Done = TypeVar("Done")
 
 
-def verify_file(path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None) -> ChainReport:
-    """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file."""
+def verify_file(
+    path: Path, keys: Sequence[PublicKey], *, anchor: str | None = None, every_signature: bool = False
+) -> ChainReport:
+    """Return what is found of an exported file; raise UsageError where it cannot be read or is no such file.
+
+    Where there are many lines, signatures that later records attest are verified with `every_signature` only.
+    """
+    opening = _every if every_signature else open_lines
     with reading(path) as lines:
-        return judge(opened(lines, keys, brief=True), View.FILE, with_keys=bool(keys), anchor=anchor)
+        few = list(islice(lines, _FEW))
+        processes = _processes()
+        if len(few) < _FEW or processes == 1:
+            verifiers = _verifiers_of(keys)
+            work = partial(_judged_part, anchor, _every if len(few) < _FEW else opening, verifiers)
+            batches = iter(partial(_batch, chain(few, lines)), [])
+            return _joined(((batch, work(batch)) for batch in batches), keys, anchor)
+        judging = partial(_judged_there, anchor, opening)
+        return _joined(_by_several(chain(few, lines), keys, processes, judging), keys, anchor)
+
+
+def _joined(
+    parts: Iterable[tuple[list[bytes], ChainReport]], keys: Sequence[PublicKey], anchor: str | None
+) -> ChainReport:
+    """Return what is found of parts that were judged apart; one that is not simply whole is looked at here, closely."""
+    fold = ChainFold(view=View.FILE, with_keys=bool(keys), anchor=anchor)
+    verifiers = _verifiers_of(keys)
+    for lines, part in parts:
+        if not fold.take_part(part) and not all(fold.take(line) for line in _every(lines, verifiers)):
+            break
+    return fold.finished()
 
 
 @contextmanager
@@ -54,43 +81,44 @@ def reading(path: Path) -> Iterator[Iterator[bytes]]:
         raise UsageError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
-def opened(lines: Iterable[bytes], keys: Sequence[PublicKey], *, brief: bool = False) -> Iterator[Line]:
+def opened(lines: Iterable[bytes], keys: Sequence[PublicKey], *, every_signature: bool = False) -> Iterator[Line]:
     """Yield what each line says, in order; opened by several processes where there are many.
 
-    With `brief`, what is said of runs may be left out.
+    Then signatures that later records attest are verified with `every_signature` only.
     """
-    verifiers = {key.key_id: key.verifier for key in keys}
+    verifiers = _verifiers_of(keys)
+    opening = _every if every_signature else open_lines
     rest = iter(lines)
     few = list(islice(rest, _FEW))
-    yield from (open_line(line, verifiers) for line in few)
-    more = next(rest, None)
-    if more is None:
-        return
-    rest = chain([more], rest)
+    yield from _every(few, verifiers)
     processes = _processes()
-    if processes == 1:
-        yield from (open_line(line, verifiers) for line in rest)
+    if len(few) < _FEW or processes == 1:
+        for batch in iter(partial(_batch, rest), []):
+            yield from opening(batch, verifiers)
         return
-    yield from _opened_by_several(rest, keys, processes, brief=brief)
+    for _, read in _by_several(rest, keys, processes, partial(_opened_there, opening)):
+        yield from read
 
 
 def _processes() -> int:
     return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
-def _opened_by_several(
-    lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int, *, brief: bool
-) -> Iterator[Line]:
+def _by_several(
+    lines: Iterator[bytes], keys: Sequence[PublicKey], processes: int, work: Callable[[list[bytes]], Done]
+) -> Iterator[tuple[list[bytes], Done]]:
+    """Yield lines, a few at a time and in order, with what another process made of them."""
     # Started afresh: a copy of this process would hold its threads' locks and its connections.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(tuple(keys),))
     try:
-        waiting: deque[Future[list[Line]]] = deque()
+        waiting: deque[tuple[list[bytes], Future[Done]]] = deque()
         for batch in iter(partial(_batch, lines), []):
-            waiting.append(pool.submit(_open_batch, batch, brief))
+            waiting.append((batch, pool.submit(work, batch)))
             if len(waiting) > 2 * processes:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for first, done in waiting:
+            yield first, done.result()
     except BrokenProcessPool as error:
         raise StoreError("a process that verified signatures was ended", hint="Try again.") from error
     finally:
@@ -101,20 +129,34 @@ def _batch(lines: Iterator[bytes]) -> list[bytes]:
     return list(islice(lines, _AT_A_TIME))
 
 
+def _verifiers_of(keys: Iterable[PublicKey]) -> Keys:
+    return {key.key_id: key.verifier for key in keys}
+
+
 _verifiers: Keys = {}
 
 
 def _begin(keys: tuple[PublicKey, ...]) -> None:
     global _verifiers  # noqa: PLW0603 - what a process of the pool works with all its life
-    _verifiers = {key.key_id: key.verifier for key in keys}
+    _verifiers = _verifiers_of(keys)
+    gc.disable()  # what is read refers to nothing that refers back
 
 
-def _open_batch(lines: list[bytes], brief: bool) -> list[Line]:
-    return [_shortened(open_line(line, _verifiers), brief) for line in lines]
+def _opened_there(opening: Opening, lines: list[bytes]) -> list[Line]:
+    return opening(lines, _verifiers)
 
 
-def _shortened(line: Line, brief: bool) -> Line:
-    return line._replace(held={}) if brief and isinstance(line, Opened) and line.predicate_type == _RUN else line
+def _judged_there(anchor: str | None, opening: Opening, lines: list[bytes]) -> ChainReport:
+    return _judged_part(anchor, opening, _verifiers, lines)
+
+
+def _judged_part(anchor: str | None, opening: Opening, keys: Keys, lines: list[bytes]) -> ChainReport:
+    return judge(iter(opening(lines, keys)), View.PART, with_keys=bool(keys), anchor=anchor)
+
+
+def _every(lines: Sequence[bytes], keys: Keys) -> list[Line]:
+    """Open lines with each signature verified."""
+    return [open_line(line, keys) for line in lines]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

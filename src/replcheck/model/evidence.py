@@ -107,7 +107,9 @@ class ChainReport:
     head: str
     """The SHA-256 of the record `last`."""
     signed: int
-    """Records whose signature was verified."""
+    """Records whose signature holds: verified, or attested."""
+    attested: int
+    """Of these, those verified when the record behind them was made, as that one says, and not again."""
     unsigned: int
     unverified: int
     """Records with a signature that no key was at hand for."""

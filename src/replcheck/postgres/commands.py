@@ -10,11 +10,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 from replcheck.errors import ProgramError
+from replcheck.postgres.processes import ProcessState, wait_gone
 
 _POLL_S = 0.05
 _GRACE_S = 10.0
@@ -39,12 +41,13 @@ def run_command(
     variables: Mapping[str, str],
     timeout_s: float,
     obey: Callable[[], None] = lambda: None,
+    begun: Callable[[ProcessState | None], None] = lambda _: None,
 ) -> str:
     """Run a command to its end and return the last line of its standard output that is not blank, or "".
 
     `variables` are added to the environment. `obey` is called some times a second and may raise; the command and all
-    its children are ended then, as after `timeout_s` seconds. Raise ProgramError where it cannot be run, takes too long
-    or ends with another status than 0.
+    its children are ended then, as after `timeout_s` seconds. `begun` is told of the process, None where it is gone
+    already. Raise ProgramError where it cannot be run, takes too long or ends with another status than 0.
     """
     with TemporaryFile() as said:
         try:
@@ -60,6 +63,7 @@ def run_command(
             reason = exc.strerror if isinstance(exc, OSError) else "an argument holds a zero byte"
             raise ProgramError(f"command {argv[0]} cannot be run: {reason}") from exc
         try:
+            begun(ProcessState.of(process.pid, "command"))
             status = _waited(process, time.monotonic() + timeout_s, obey)
         except BaseException:
             _end(process)
@@ -101,6 +105,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
+
+
+def end_command(process: ProcessState) -> None:
+    """End a command of an earlier process of ours with its session: politely first, so that it can clean up."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not process.alive:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            # It leads a session, and so a group, of its own.
+            os.killpg(process.pid, number)
+        wait_gone(process.pid, timeout_s=_GRACE_S)
 
 
 def _last_line(said: IO[bytes]) -> str:

@@ -85,7 +85,7 @@ _PREPARE: Statement = """
              FROM (SELECT oid FROM pg_catalog.pg_database UNION ALL SELECT 0) AS o (oid)) AS d
 """
 
-# Purpose: the statement above, planned once for a session. Both are sent as such: the driver is told to prepare nothing.
+# Purpose: the statement above, planned once for a session. Both are sent as they are: the driver prepares nothing.
 _SAMPLE: Statement = "EXECUTE sample"
 
 # Purpose: how far a primary had written when it made its last checkpoint: what was committed by then lies before its

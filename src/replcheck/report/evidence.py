@@ -110,7 +110,8 @@ def _signatures(report: ChainReport) -> str:
     told = [
         f"{number:,} {what}"
         for number, what in (
-            (report.signed, "with a verified signature"),
+            (report.signed - report.attested, "with a verified signature"),
+            (report.attested, "whose signature was verified when the next was made, as that one says"),
             (report.unverified, "signed, and not verified for lack of a key"),
             (report.unsigned, "not signed"),
         )

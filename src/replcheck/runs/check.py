@@ -20,7 +20,7 @@ from replcheck.check.facts import Facts
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.control import CheckResult, ControlResult, DueRun, Standing
 from replcheck.model.live import ClusterView
-from replcheck.model.run import RunRecord, RunStart
+from replcheck.model.run import RunRecord, RunStart, new_run_id
 from replcheck.report.check_document import check_document
 from replcheck.report.check_words import check_sentence, check_verdict
 from replcheck.runs.check_facts import CHECK, Looked, gather, last_view, open_store
@@ -87,19 +87,19 @@ def run_check(
     history cannot be read; every other ReplcheckError is returned. Must not be called from a running event loop.
     """
     parts = parts or CheckParts()
-    start = started(CHECK, request.cluster, request.argument_digest)
+    start = _start(request, parts.clock)
     with _lock(request, store), _ending_as_errors():
         ping = Ping(request.ping, tell, parts.patience)
         ping.start()
         recorder = Recorder(store if record else None)
         recorder.begin(start)
         try:
-            finished = _succeeded(start, _checked(request, start, store, parts, tell))
+            finished = _succeeded(start, _checked(request, start, store, parts, tell), parts.clock)
         except ReplcheckError as error:
-            finished = _failed(start, error)
+            finished = _failed(start, error, parts.clock)
         except BaseException as defect:
             ended_by = ReplcheckError(f"ended by {type(defect).__name__}")
-            recorder.finish(_failed(start, ended_by).record)
+            recorder.finish(_failed(start, ended_by, parts.clock).record)
             ping.failure(ended_by.message)
             raise
         recorder.finish(finished.record, check_document(finished.result) if finished.result else None)
@@ -112,7 +112,7 @@ def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock 
 
     Raises StoreError where the history cannot be read. What was last seen too long ago is not known any more.
     """
-    start = started(CHECK, request.cluster, request.argument_digest)
+    start = _start(request, clock)
     reader = open_store(store)
     facts = gather(request, reader, None, last_view(request, reader), clock())
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), clock())
@@ -169,13 +169,21 @@ def _ping_end(ping: Ping, finished: FinishedCheck) -> None:
     ping.success(body) if proven else ping.failure(body)
 
 
-def _succeeded(start: RunStart, result: CheckResult) -> FinishedCheck:
+def _start(request: CheckRequest, clock: Clock) -> RunStart:
+    # By the clock that the controls are evaluated by: its own record must not look like one of a later time.
+    moment = clock()
+    start = started(CHECK, request.cluster, request.argument_digest)
+    return replace(start, run_id=new_run_id(moment), started_at=moment)
+
+
+def _succeeded(start: RunStart, result: CheckResult, clock: Clock) -> FinishedCheck:
     record = ended(start, result.outcome, check_verdict(result).value, check_sentence(result))
-    return FinishedCheck(record=record, result=result, error=None)
+    return FinishedCheck(record=replace(record, finished_at=clock()), result=result, error=None)
 
 
-def _failed(start: RunStart, error: ReplcheckError) -> FinishedCheck:
-    return FinishedCheck(record=failed(start, Standing.UNCHECKED.value, error), result=None, error=error)
+def _failed(start: RunStart, error: ReplcheckError, clock: Clock) -> FinishedCheck:
+    record = failed(start, Standing.UNCHECKED.value, error)
+    return FinishedCheck(record=replace(record, finished_at=clock()), result=None, error=error)
 
 
 def _lock(request: CheckRequest, store: Path | None) -> AbstractContextManager[None]:

@@ -1,8 +1,9 @@
 """Gathers what controls are evaluated from: out of the history, from the configuration, and from the last look."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from replcheck.check.controls.copies import proof_age_limit
@@ -12,6 +13,7 @@ from replcheck.errors import StoreError
 from replcheck.model.copies import AuditProof
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
+from replcheck.model.run import RunStart
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.units import format_duration
 from replcheck.report.check_document import check_result
@@ -20,8 +22,9 @@ from replcheck.runs.check_request import CheckRequest
 from replcheck.store import CheckReader, open_check_reader
 
 CHECK, AUDIT, DRILL = "check", "audit", "drill"
-_MOST_DRILLS = 200
-_MOST_EVENTS = 2_000
+_MOST_DRILLS = 100
+_MOST_EVENTS = 200
+_MOST_GAPS = 50
 _CLOCK_SLACK_S = 5.0
 """By how much the history may be ahead of the clock: clocks are set by fractions of seconds."""
 _AGREED_S = 60.0
@@ -61,9 +64,11 @@ def last_view(request: CheckRequest, reader: CheckReader | None) -> ClusterView 
     """Return the newest view that the history holds, of a watch or of an earlier check; None where it holds none."""
     if reader is None:
         return None
-    stored = reader.latest_view(request.cluster)
+    with reader.at_one_moment():
+        stored = reader.latest_view(request.cluster)
+        checks = reader.newest_results(request.cluster, CHECK, 1)
     views = [stored.view] if stored is not None else []
-    for result in reader.newest_results(request.cluster, CHECK, 1):
+    for result in checks:
         try:
             checked = check_result(result.document).view
         except ValueError:
@@ -88,15 +93,19 @@ def gather(
     )
     if reader is None:
         return replace(facts, history_problem="there is no history yet")
-    proofs = _as_configured(_proofs(request, reader, now), request.scope_digest)
+    with reader.at_one_moment():
+        return _with_history(request, reader, facts, looked)
+
+
+def _with_history(request: CheckRequest, reader: CheckReader, facts: Facts, looked: Looked | None) -> Facts:
     facts = replace(
         facts,
-        spans=_spans(request, reader, now),
-        watch=_watch(request, reader, now),
+        spans=_spans(request, reader, facts.now),
+        watch=_watch(request, reader, facts.now),
         events=_events(request, reader),
-        proofs=proofs,
-        drills=_drills(request, reader),
-        clock_problem=_clock_problem(reader.newest_moment(request.cluster), looked, now),
+        proofs=_as_configured(_proofs(request, reader, facts.now), request.scope_digest),
+        drills=_drills(request, reader, facts.now),
+        clock_problem=_clock_problem(reader.newest_moment(request.cluster), looked, facts.now),
     )
     facts = replace(facts, proofs=_with_first_proofs(request, reader, facts))
     return replace(facts, wal_seen=_wal_seen(request, reader, facts))
@@ -140,7 +149,10 @@ def _with_first_proofs(request: CheckRequest, reader: CheckReader, facts: Facts)
 def _as_configured(proofs: Sequence[AuditProof], scope_digest: str) -> tuple[AuditProof, ...]:
     """Return each proof once, in the order of their ends; one of all that the configuration asks for is a whole one."""
     single = {(proof.run_id, proof.node): proof for proof in proofs}
-    whole = [replace(proof, whole=proof.whole or proof.scope_digest == scope_digest) for proof in single.values()]
+    whole = [
+        proof if proof.whole or proof.scope_digest != scope_digest or not scope_digest else replace(proof, whole=True)
+        for proof in single.values()
+    ]
     return tuple(sorted(whole, key=lambda proof: proof.finished_at))
 
 
@@ -151,10 +163,15 @@ def _spans(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[N
 
 
 def _watch(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[WatchSpan, ...]:
+    """Return how old the recovery point was over its window, and how old it was when each gap in that began."""
     asked = request.policy.recovery_point
     if asked is None or asked.window is None:
         return ()
-    return tuple(reader.joined_watch_spans(request.cluster, now - timedelta(seconds=asked.window), now))
+    spans = reader.joined_watch_spans(request.cluster, now - timedelta(seconds=asked.window), now)
+    known = [span for span in spans if span.max_recovery_age_s is not None and not span.recovery_unknown]
+    gaps = [one.ended_at for one, later in pairwise(known) if (later.began_at - one.ended_at).total_seconds() > GAP_S]
+    last = [reader.last_watch_span_before(request.cluster, moment) for moment in gaps[-_MOST_GAPS:]]
+    return (*spans, *(span for span in last if span is not None))
 
 
 def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, ...]:
@@ -167,19 +184,38 @@ def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, .
     return tuple(sorted(found, key=lambda event: event.at))
 
 
-def _drills(request: CheckRequest, reader: CheckReader) -> tuple[DrillFact, ...]:
+def _drills(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[DrillFact, ...]:
     policy = request.policy
     if policy.restore is None and policy.recovery_point is None and policy.integrity is None:
         return ()
-    return tuple(reversed(list(_drill_facts(reader, request.cluster))))
+    every = [policy.restore.every] if policy.restore else []
+    every += [policy.recovery_point.drilled_every or 0.0] if policy.recovery_point else []
+    recent = now - timedelta(seconds=max(every, default=0.0))
+    found: list[DrillFact] = []
+    for run in reader.runs_of(request.cluster, DRILL, _MOST_DRILLS):
+        if run.started_at < recent and _tells_enough(request, found):
+            break
+        fact = _stored_drill(reader, run)
+        found += [fact] if fact is not None else []
+    return tuple(reversed(found))
 
 
-def _drill_facts(reader: CheckReader, cluster: str) -> Iterator[DrillFact]:
-    for stored in reader.newest_results(cluster, DRILL, _MOST_DRILLS):
-        try:
-            yield drill_fact(drill_result(stored.document))
-        except ValueError:
-            continue  # it ended without a result, or its report is not to be believed
+def _tells_enough(request: CheckRequest, found: Sequence[DrillFact]) -> bool:
+    """Return whether older drills could tell nothing new: of each backup the last ones of every kind are known."""
+    for backup in request.backups:
+        own = [drill for drill in found if drill.backup == backup.name]
+        judged = not backup.manifest or any(drill.manifest or drill.pages for drill in own)
+        if not judged or not any(drill.verdict is DrillVerdict.RESTORED for drill in own):
+            return False
+    to_the_end = any(drill.to_the_end and drill.replayed is not None for drill in found)
+    return to_the_end or not any(backup.archive for backup in request.backups)
+
+
+def _stored_drill(reader: CheckReader, run: RunStart) -> DrillFact | None:
+    try:
+        return drill_fact(drill_result(reader.with_result(run).document))
+    except ValueError:
+        return None  # it ended without a result, or its report is not to be believed
 
 
 def drill_fact(result: DrillResult) -> DrillFact:

@@ -20,6 +20,8 @@ DEFAULT_STALE_S = 900.0
 """How old the last look may be from which an answer out of the history is still one of now."""
 _MANIFESTS = frozenset({"base", "pgbackrest"})
 """Kinds of backups that carry checksums of their own."""
+_ARCHIVES = frozenset({"base", "snapshot", "pgbackrest"})
+"""Kinds of backups whose restore goes on through an archive of WAL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class CheckRequest:
     def backups(self) -> tuple[ConfiguredBackup, ...]:
         """Return the backups as controls know them."""
         return tuple(
-            ConfiguredBackup(name=name, manifest=backup.kind in _MANIFESTS)
+            ConfiguredBackup(name=name, manifest=backup.kind in _MANIFESTS, archive=backup.kind in _ARCHIVES)
             for name, backup in self.configuration.backups.items()
         )
 

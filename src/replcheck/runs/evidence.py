@@ -68,6 +68,7 @@ def verify_store(
     *,
     anchor: str | None = None,
     reports: bool = False,
+    every_signature: bool = False,
     insist: bool = False,
 ) -> ChainReport:
     """Return what is found of a chain; without `insist`, keys are left aside where no record was ever signed.
@@ -76,16 +77,18 @@ def verify_store(
     """
     if not insist and not reader.is_signed(cluster):
         keys = ()
-    report = verify_history(reader, cluster, keys, anchor=anchor, reports=reports)
+    report = verify_history(reader, cluster, keys, anchor=anchor, reports=reports, every_signature=every_signature)
     return without_anchor([report])[0] if anchor is not None else report
 
 
-def verify_files(paths: Sequence[Path], keys: Sequence[PublicKey], *, anchor: str | None = None) -> list[ChainReport]:
+def verify_files(
+    paths: Sequence[Path], keys: Sequence[PublicKey], *, anchor: str | None = None, every_signature: bool = False
+) -> list[ChainReport]:
     """Return what is found of exported files, each of which has to follow the one before it.
 
     The anchor has to be in one of them. Raises UsageError where one cannot be read.
     """
-    reports = joined([verify_file(path, keys, anchor=anchor) for path in paths])
+    reports = joined([verify_file(path, keys, anchor=anchor, every_signature=every_signature) for path in paths])
     return without_anchor(reports) if anchor is not None else reports
 
 

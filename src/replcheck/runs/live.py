@@ -7,13 +7,13 @@ an audit that it begins. What a watch finds is recorded by one process a history
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from replcheck.errors import ReplcheckError, UsageError
+from replcheck.errors import ReplcheckError
 from replcheck.model.copies import AuditProof, CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, Sample, Severity
 from replcheck.model.plain import Plain
@@ -27,11 +27,11 @@ from replcheck.runs.live_store import LiveStore
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.owed import OwedProofs
 from replcheck.runs.parts import as_configured
+from replcheck.runs.recording import open_recording
 from replcheck.runs.scrub import Scrub, ScrubState
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import Sink
 from replcheck.store import Keep
-from replcheck.watch.replay import RecordedNode, Recording, RecordingHead
 from replcheck.watch.topology import FoldState, begin, fold
 
 Tell = Callable[[str], None]
@@ -274,7 +274,7 @@ async def record(
 ) -> None:
     """Watch until `stop` is set; the caller holds the recorder's lock. Raises StoreError."""
     store = _opened(request, settings)
-    recording = _recording(request, settings)
+    recording = open_recording(request, settings.recording, settings.tell) if settings.recording else None
     bench = Bench(
         request=request.audit,
         store=settings.store,
@@ -303,40 +303,6 @@ def _opened(request: LiveRequest, settings: LiveSettings) -> LiveStore | None:
         return None
     proofs_for_s = 3 * max(request.limits.max_proof_age_s, request.scrub_s or 0.0)
     return LiveStore(settings.store, request.cluster, keep=settings.keep, proofs_for_s=proofs_for_s, tell=settings.tell)
-
-
-class _Recorded:
-    """Writes every sample before it is taken; a disk that takes no more ends the recording and not the watch."""
-
-    def __init__(self, recording: Recording, tell: Tell) -> None:
-        self._recording: Recording | None = recording
-        self._tell = tell
-
-    def beside(self, take: Callable[[Sample], None]) -> Callable[[Sample], None]:
-        def both(sample: Sample) -> None:
-            try:
-                if self._recording is not None:
-                    self._recording.take(sample)
-            except UsageError as error:
-                self.close()
-                self._tell(f"warning: the recording ends here: {error.message}")
-            take(sample)
-
-        return both
-
-    def close(self) -> None:
-        recording, self._recording = self._recording, None
-        if recording is not None:
-            with suppress(OSError):
-                recording.close()
-
-
-def _recording(request: LiveRequest, settings: LiveSettings) -> _Recorded | None:
-    if settings.recording is None:
-        return None
-    nodes = tuple(RecordedNode(name=target.name, zone=target.zone) for target in request.targets)
-    head = RecordingHead(cluster=request.cluster, nodes=nodes)
-    return _Recorded(Recording.create(settings.recording, head), settings.tell)
 
 
 def _sampler(request: LiveRequest) -> Sampling:

@@ -143,6 +143,7 @@ def _post_once(url: str, body: str, timeout_s: float) -> None:
         with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             answer.read(1000)
     except HTTPError as error:
+        error.close()  # it is the answer, too
         kind = _TryAgain if error.code >= 500 or error.code in _WORTH_ANOTHER_TRY else _NotHeard
         raise kind(f"the monitor answered {error.code}") from None
     except (URLError, OSError, http.client.HTTPException, ValueError) as error:

@@ -58,6 +58,8 @@ class Recorder:
                 self.problem = ""
         except StoreError as error:
             self._give_up(error)
+        except ValueError:
+            self._give_up(StoreError("its result holds what JSON does not know"))
 
     def _notary(self) -> "Notary":
         return self._signed_by or self._signing.notary()

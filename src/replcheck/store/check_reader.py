@@ -4,29 +4,43 @@ Spans are joined as they are read: a month of them is tens of thousands of rows,
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, func, or_, select, type_coerce
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, Text, and_, func, or_, select, type_coerce
 
+from replcheck.errors import StoreError
 from replcheck.model.copies import AuditProof
-from replcheck.model.live import ClusterEvent, EventKind
+from replcheck.model.live import ClusterEvent, EventKind, NodeState
 from replcheck.model.outcome import Verdict
 from replcheck.model.plain import Plain, utc_text
 from replcheck.model.run import RunStart
 from replcheck.model.shape import from_plain
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.wal import Lsn
-from replcheck.store.live_reader import LiveReader
-from replcheck.store.live_rows import audit_proof, node_span, watch_span
+from replcheck.store.live_reader import LiveReader, has_table
+from replcheck.store.live_rows import audit_proof, watch_span
 from replcheck.store.live_tables import ALIGNMENTS, AUDIT_NODES, CLUSTER_EVENTS, LIVE_VIEWS, NODE_SPANS, WATCH_SPANS
 from replcheck.store.reader import RunFilter, open_reader
 from replcheck.store.tables import RECORDS, RESULTS, RUNS
 
 _FIRST_PROOFS = 50
+_NODE_KEY = (
+    NODE_SPANS.c.node,
+    NODE_SPANS.c.state,
+    NODE_SPANS.c.system_identifier,
+    NODE_SPANS.c.timeline,
+    NODE_SPANS.c.host,
+    NODE_SPANS.c.replay_paused,
+    NODE_SPANS.c.checksum_failures,
+    NODE_SPANS.c.data_checksums,
+)
+_WATCH_KEY = (WATCH_SPANS.c.primary_node, WATCH_SPANS.c.min_running_copies, WATCH_SPANS.c.recovery_unknown)
+_Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +70,44 @@ def open_check_reader(path: Path) -> "CheckReader":
 class CheckReader(LiveReader):
     """What controls need of a history; every method raises StoreError where the file cannot be read."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._held: Connection | None = None
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """See the history as of one moment for as long as the block runs, and open its file once."""
+        with super()._connected() as connection:
+            self._held = connection
+            try:
+                yield
+            finally:
+                self._held = None
+
     def joined_node_spans(self, cluster: str, since: datetime, until: datetime) -> list[NodeSpan]:
         """Return the spans of nodes that reach into a time, joined as far as they say the same without a gap."""
-        statement = _spans(NODE_SPANS, cluster, since, until).order_by(NODE_SPANS.c.node, NODE_SPANS.c.began_at)
-        return list(self._sound(self._groups(NODE_SPANS, statement, _node_key), _joined_nodes))
+        lag = NODE_SPANS.c.max_lag_bytes, NODE_SPANS.c.max_lag_s
+        return [_node_span(run) for run in self._joined(_of_time(NODE_SPANS, cluster, since, until), _NODE_KEY, lag)]
 
     def joined_watch_spans(self, cluster: str, since: datetime, until: datetime) -> list[WatchSpan]:
-        """Return the spans of the whole cluster that reach into a time, joined alike.
+        """Return the spans of the whole cluster that reach into a time, joined alike."""
+        age = (WATCH_SPANS.c.max_recovery_age_s,)
+        return [_watch_span(run) for run in self._joined(_of_time(WATCH_SPANS, cluster, since, until), _WATCH_KEY, age)]
 
-        The last one before each gap stays by itself: how old the recovery point was then is a fact of its own.
-        """
-        statement = _spans(WATCH_SPANS, cluster, since, until).order_by(WATCH_SPANS.c.began_at)
-        groups = self._groups(WATCH_SPANS, statement, _watch_key)
-        parts = (part for rows in groups for part in (rows[:-1], rows[-1:]) if part)
-        return list(self._sound(parts, _joined_watch))
+    def last_watch_span_before(self, cluster: str, moment: datetime) -> WatchSpan | None:
+        """Return the last span of the whole cluster that ended by some moment, as it was written."""
+        earlier = WATCH_SPANS.c.cluster == cluster, WATCH_SPANS.c.ended_at <= utc_text(moment)
+        newest = select(WATCH_SPANS).where(*earlier).order_by(WATCH_SPANS.c.ended_at.desc()).limit(1)
+        return next(iter(self._facts(WATCH_SPANS, newest, watch_span)), None)
 
     def settling_proofs(self, cluster: str, node: str, scope_digest: str) -> list[AuditProof]:
         """Return the newest proof that found a node consistent as a whole, and the newest that found it diverged.
 
-        An audit of the scope with that digest counts as one of the whole.
+        An audit of the scope with that digest counts as one of the whole; none does where it is empty.
         """
-        whole = or_(AUDIT_NODES.c.whole, AUDIT_NODES.c.scope_digest == scope_digest)
+        whole: ColumnElement[bool] = AUDIT_NODES.c.whole
+        if scope_digest:
+            whole = or_(whole, AUDIT_NODES.c.scope_digest == scope_digest)
         settling = (
             and_(AUDIT_NODES.c.verdict == Verdict.CONSISTENT.value, whole),
             AUDIT_NODES.c.verdict == Verdict.DIVERGED.value,
@@ -93,8 +124,14 @@ class CheckReader(LiveReader):
 
     def newest_results(self, cluster: str, kind: str, limit: int) -> list[StoredResult]:
         """Return the newest runs of a kind that ended, with their results, newest first."""
-        runs = self.runs(RunFilter(cluster=cluster, kind=kind), limit=limit)
-        return [StoredResult(run=run, document=self._document(run.run_id)) for run in runs]
+        return [self.with_result(run) for run in self.runs_of(cluster, kind, limit)]
+
+    def with_result(self, run: RunStart) -> StoredResult:
+        """Return a run with the document of its result."""
+        document = type_coerce(RESULTS.c.document, Text).label("document")
+        of_run = select(document).where(RESULTS.c.run_id == run.run_id)
+        found = self._facts(RESULTS, of_run, lambda row: json.loads(row.document))
+        return StoredResult(run=run, document=found[0] if found else None)
 
     def runs_of(self, cluster: str, kind: str, limit: int) -> list[RunStart]:
         """Return the newest runs of a kind, newest first, also those that never ended."""
@@ -124,10 +161,11 @@ class CheckReader(LiveReader):
 
     def newest_moment(self, cluster: str) -> datetime | None:
         """Return the latest time that anything in the history tells of; None where it holds nothing."""
-        newest_run = select(func.max(RUNS.c.run_id)).where(RUNS.c.cluster == cluster).scalar_subquery()
+        newest = select(func.max(RUNS.c.started_at)).where(RUNS.c.cluster == cluster)
+        of_newest = RUNS.c.cluster == cluster, RUNS.c.started_at == newest.scalar_subquery()
         statements = (
-            (RUNS, select(RUNS.c.started_at).where(RUNS.c.run_id == newest_run)),
-            (RECORDS, select(RECORDS.c.finished_at).where(RECORDS.c.run_id == newest_run)),
+            (RUNS, newest),
+            (RECORDS, select(RECORDS.c.finished_at).join(RUNS).where(*of_newest)),
             (LIVE_VIEWS, select(LIVE_VIEWS.c.written_at).where(LIVE_VIEWS.c.cluster == cluster)),
             (NODE_SPANS, select(func.max(NODE_SPANS.c.ended_at)).where(NODE_SPANS.c.cluster == cluster)),
             (CLUSTER_EVENTS, select(func.max(CLUSTER_EVENTS.c.at)).where(CLUSTER_EVENTS.c.cluster == cluster)),
@@ -135,80 +173,121 @@ class CheckReader(LiveReader):
         found = [moment for table, statement in statements for moment in self._facts(table, statement, _moment)]
         return max((moment for moment in found if moment is not None), default=None)
 
-    def _document(self, run_id: str) -> Plain:
-        document = type_coerce(RESULTS.c.document, Text).label("document")
-        found = self._facts(
-            RESULTS, select(document).where(RESULTS.c.run_id == run_id), lambda row: json.loads(row.document)
-        )
-        return found[0] if found else None
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        if self._held is None:
+            with super()._connected() as connection:
+                yield connection
+        else:
+            yield self._held
 
-    def _groups(
-        self, table: Table, statement: Select[Any], key: Callable[[Row[Any]], tuple[object, ...]]
-    ) -> Iterator[list[Row[Any]]]:
-        group: list[Row[Any]] = []
-        before: tuple[object, ...] | None = None
-        for row in self._facts(table, statement, lambda row: row):
-            its_key = key(row)
-            if group and (its_key != before or row.longest_gap_s > GAP_S or _far(group[-1].ended_at, row.began_at)):
-                yield group
-                group = []
-            group.append(row)
-            before = its_key
+    def _joined(
+        self, of_time: Sequence[ColumnElement[bool]], key: Sequence[Column[Any]], worst: Sequence[Column[Any]]
+    ) -> list["_Run"]:
+        """Return the runs of neighbours that have the same key, which begins with the node where there are several."""
+        table = key[0].table
+        columns = (*key, table.c.began_at, table.c.ended_at, table.c.samples, table.c.longest_gap_s, *worst)
+        with self._connected() as connection:
+            if not has_table(connection, NODE_SPANS):
+                return []
+            # As the driver gives them: what is made of each row costs more than all that is done with it here.
+            rows = list(connection.execute(select(*columns).where(*of_time)).cursor.fetchall())
+        place = len(key)
+        rows.sort(key=lambda row: (row[0] if table is NODE_SPANS else "", row[place]))
+        try:
+            return [_run(group, place) for group in _neighbours(rows, place)]
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"history {self.path}: what was seen of the nodes is damaged") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Spans that follow one another and say the same."""
+
+    key: _Row
+    began_at: datetime
+    ended_at: datetime
+    samples: int
+    longest_gap_s: float
+    worst: _Row
+
+
+def _of_time(table: Table, cluster: str, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (table.c.cluster == cluster, table.c.ended_at >= utc_text(since), table.c.began_at <= utc_text(until))
+
+
+def _neighbours(rows: Iterable[_Row], place: int) -> Iterator[list[_Row]]:
+    """Yield rows that follow one another, are the same up to `place`, and have no gap between them."""
+    group: list[_Row] = []
+    for row in rows:
         if group:
+            before = group[-1]
+            near = row[place + 3] <= GAP_S and _are_near(before[place + 1], row[place])
+            if near and row[:place] == before[:place]:
+                group.append(row)
+                continue
             yield group
+        group = [row]
+    if group:
+        yield group
 
 
-def _spans(table: Table, cluster: str, since: datetime, until: datetime) -> Select[Any]:
-    return select(table).where(
-        table.c.cluster == cluster, table.c.ended_at >= utc_text(since), table.c.began_at <= utc_text(until)
+def _are_near(ended_at: str, began_at: str) -> bool:
+    """Return whether no gap lies between two times as they are stored."""
+    if began_at[:16] == ended_at[:16]:
+        return True  # the same minute: most are, and need no arithmetic
+    return (datetime.fromisoformat(began_at) - datetime.fromisoformat(ended_at)).total_seconds() <= GAP_S
+
+
+def _run(rows: Sequence[_Row], place: int) -> _Run:
+    worst = [[row[column] for row in rows if row[column] is not None] for column in range(place + 4, len(rows[0]))]
+    return _Run(
+        key=rows[0][:place],
+        began_at=datetime.fromisoformat(rows[0][place]),
+        ended_at=datetime.fromisoformat(max(row[place + 1] for row in rows)),
+        samples=sum(row[place + 2] for row in rows),
+        longest_gap_s=max(row[place + 3] for row in rows),
+        worst=tuple(max(values, default=None) for values in worst),
+    )
+
+
+def _node_span(run: _Run) -> NodeSpan:
+    node, state, identifier, timeline, host, paused, failures, checksums = run.key
+    return NodeSpan(
+        node=node,
+        began_at=run.began_at,
+        ended_at=run.ended_at,
+        samples=run.samples,
+        longest_gap_s=run.longest_gap_s,
+        state=NodeState(state),
+        system_identifier=identifier,
+        timeline=timeline,
+        host=host,
+        max_lag_bytes=run.worst[0],
+        max_lag_s=run.worst[1],
+        replay_paused=bool(paused),
+        checksum_failures=failures,
+        data_checksums=None if checksums is None else bool(checksums),
+    )
+
+
+def _watch_span(run: _Run) -> WatchSpan:
+    primary, copies, unknown = run.key
+    return WatchSpan(
+        began_at=run.began_at,
+        ended_at=run.ended_at,
+        samples=run.samples,
+        longest_gap_s=run.longest_gap_s,
+        primary=primary,
+        min_running_copies=copies,
+        max_recovery_age_s=run.worst[0],
+        recovery_unknown=bool(unknown),
     )
 
 
 def _proofs(cluster: str, *conditions: ColumnElement[bool]) -> Select[Any]:
     runs = AUDIT_NODES.join(RUNS, RUNS.c.run_id == AUDIT_NODES.c.run_id)
     return select(AUDIT_NODES).select_from(runs).where(RUNS.c.cluster == cluster, *conditions)
-
-
-def _node_key(row: Row[Any]) -> tuple[object, ...]:
-    history = (row.system_identifier, row.timeline, row.host)
-    return (row.node, row.state, *history, row.checksum_failures, row.data_checksums)
-
-
-def _watch_key(row: Row[Any]) -> tuple[object, ...]:
-    return (row.primary_node, row.min_running_copies, row.recovery_unknown)
-
-
-def _far(ended_at: str, began_at: str) -> bool:
-    """Return whether a gap lies between two times as they are stored."""
-    if began_at[:16] == ended_at[:16]:
-        return False  # the same minute: most are, and need no arithmetic
-    return (datetime.fromisoformat(began_at) - datetime.fromisoformat(ended_at)).total_seconds() > GAP_S
-
-
-def _joined_nodes(rows: Sequence[Row[Any]]) -> NodeSpan:
-    return replace(
-        node_span(rows[0]),
-        **_of_all(rows),
-        max_lag_bytes=_worst(row.max_lag_bytes for row in rows),
-        max_lag_s=_worst(row.max_lag_s for row in rows),
-    )
-
-
-def _joined_watch(rows: Sequence[Row[Any]]) -> WatchSpan:
-    worst_s = _worst(row.max_recovery_age_s for row in rows)
-    return replace(watch_span(rows[0]), **_of_all(rows), max_recovery_age_s=worst_s)
-
-
-def _of_all(rows: Sequence[Row[Any]]) -> dict[str, Any]:
-    return {
-        "ended_at": datetime.fromisoformat(max(row.ended_at for row in rows)),
-        "samples": sum(row.samples for row in rows),
-        "longest_gap_s": max(row.longest_gap_s for row in rows),
-    }
-
-
-def _worst(values: Iterable[float | None]) -> Any:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _moment(row: Row[Any]) -> datetime | None:

@@ -5,7 +5,7 @@ is never changed and never removed: one that was moved into an archive leaves it
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,7 @@ EVIDENCE = Table(
     Column("key_id", String(64), nullable=False),
     Column("envelope", Text),
     Index("evidence_records_by_run", "run_id"),
+    Index("evidence_records_by_key", "cluster", "key_id"),
 )
 """The run need not be in the history: evidence can come from another one."""
 
@@ -80,19 +81,20 @@ def archive(connection: Connection, last: EvidenceRecord, make: Make) -> Evidenc
     return checkpoint
 
 
-def take_in(connection: Connection, records: Iterable[EvidenceRecord]) -> int:
+def take_in(connection: Connection, records: Sequence[EvidenceRecord]) -> int:
     """Put records of another history into their places, and return how many were new; they are one chain's, in order.
 
     Raises StoreError where the chain here is another one, or does not reach up to the first of them.
     """
-    new = 0
-    expected: EvidenceRecord | None = None
-    for number, record in enumerate(records):
-        if number == 0:
-            expected = head(connection, record.cluster)
-        new += _take_in_one(connection, record, expected)
-        expected = record if expected is None or record.sequence > expected.sequence else expected
-    return new
+    end = head(connection, records[0].cluster) if records else None
+    there = [record for record in records if end is not None and record.sequence <= end.sequence]
+    filled = sum(_fill_in(connection, record) for record in there)
+    beyond = records[len(there) :]
+    if beyond and end is not None:
+        _require_following(beyond[0], end)
+    if beyond:
+        connection.execute(insert(EVIDENCE), [_values(record) for record in beyond])
+    return filled + len(beyond)
 
 
 def keep_mark(connection: Connection, cluster: str, envelope: str) -> None:
@@ -112,7 +114,7 @@ def unrecorded_ends(connection: Connection, cluster: str) -> EarlierRuns:
     """Return the runs of a cluster that ended and of which no record tells."""
     recorded = EVIDENCE.c.run_id == RUNS.c.run_id
     statement = select(*_ENDS).select_from(RUNS).join(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
-    statement = statement.outerjoin(EVIDENCE, recorded).where(RUNS.c.cluster == cluster, EVIDENCE.c.sequence.is_(None))
+    statement = statement.outerjoin(EVIDENCE, recorded).where(RUNS.c.cluster == cluster, EVIDENCE.c.run_id.is_(None))
     digest, count = hashlib.sha256(), 0
     for row in connection.execute(statement.order_by(RUNS.c.run_id)):
         digest.update(canonical(list(row)) + b"\n")
@@ -136,25 +138,27 @@ def stored_record(row: Row[Any]) -> EvidenceRecord:
     )
 
 
-def _take_in_one(connection: Connection, record: EvidenceRecord, end: EvidenceRecord | None) -> int:
+def _fill_in(connection: Connection, record: EvidenceRecord) -> int:
+    """Put a record into its place where that is empty, and return 1 for that; the place must be this record's."""
     place = (EVIDENCE.c.cluster == record.cluster, EVIDENCE.c.sequence == record.sequence)
-    if end is not None and record.sequence <= end.sequence:
-        there = connection.execute(select(EVIDENCE.c.sha256, EVIDENCE.c.envelope).where(*place)).one_or_none()
-        if there is None or there.sha256 != record.sha256:
-            raise StoreError(
-                f"record {record.sequence} of {record.cluster} is another one in this history",
-                hint="Two chains of one name stay two: import it into another history, with --store.",
-            )
-        if there.envelope is None:
-            connection.execute(update(EVIDENCE).where(*place).values(envelope=record.envelope))
-        return int(there.envelope is None)
-    if end is not None and (record.sequence, record.previous) != (end.sequence + 1, end.sha256):
+    there = connection.execute(select(EVIDENCE.c.sha256, EVIDENCE.c.envelope).where(*place)).one_or_none()
+    if there is None or there.sha256 != record.sha256:
+        raise StoreError(
+            f"record {record.sequence} of {record.cluster} is another one in this history",
+            hint="Two chains of one name stay two: import it into another history, with --store.",
+        )
+    if there.envelope is not None:
+        return 0
+    connection.execute(update(EVIDENCE).where(*place).values(envelope=record.envelope))
+    return 1
+
+
+def _require_following(record: EvidenceRecord, end: EvidenceRecord) -> None:
+    if (record.sequence, record.previous) != (end.sequence + 1, end.sha256):
         raise StoreError(
             f"record {record.sequence} of {record.cluster} does not follow record {end.sequence} of this history",
             hint="Import the part between them first, or all of it into another history, with --store.",
         )
-    connection.execute(insert(EVIDENCE).values(**_values(record)))
-    return 1
 
 
 def _values(record: EvidenceRecord) -> dict[str, Any]:

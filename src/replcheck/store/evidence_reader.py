@@ -34,7 +34,7 @@ class EvidenceReader(HistoryReader):
     def is_signed(self, cluster: str) -> bool:
         """Return whether any record of a chain says that it is signed."""
         with self._connected() as connection:
-            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id != "").limit(1)
+            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id > "").limit(1)
             return _kept(connection) and connection.scalar(signed) is not None
 
     def head(self, cluster: str) -> EvidenceRecord | None:
@@ -102,7 +102,7 @@ class EvidenceReader(HistoryReader):
                 return []
             lone = select(RUNS).outerjoin(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
             lone = lone.outerjoin(EVIDENCE, EVIDENCE.c.run_id == RUNS.c.run_id)
-            lone = lone.where(RUNS.c.cluster == cluster, RECORDS.c.run_id.is_(None), EVIDENCE.c.sequence.is_(None))
+            lone = lone.where(RUNS.c.cluster == cluster, RECORDS.c.run_id.is_(None), EVIDENCE.c.run_id.is_(None))
             return [stored_start(row) for row in connection.execute(lone.order_by(RUNS.c.run_id))]
 
     def mark(self, cluster: str) -> str | None:

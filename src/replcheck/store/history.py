@@ -6,7 +6,7 @@ that were being written.
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -97,8 +97,10 @@ class History:
                 connection.execute(insert(META).values(key=_VERSION_KEY, value=str(SCHEMA_VERSION)))
             check_version(connection, self.name)
             if not METADATA.tables.keys() <= tables:
-                # So far every version has only added tables.
+                # So far every version has only added tables and indexes.
                 METADATA.create_all(connection)
+                for index in RUNS.indexes:
+                    index.create(connection, checkfirst=True)
                 connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(SCHEMA_VERSION)))
 
     def begin(self, run: RunStart) -> None:
@@ -146,7 +148,7 @@ class History:
         with self._transaction() as connection:
             return archive(connection, last, evidence)
 
-    def take_in_evidence(self, records: Iterable[EvidenceRecord]) -> int:
+    def take_in_evidence(self, records: Sequence[EvidenceRecord]) -> int:
         """Put records of another history into their places, all or none; return how many were new."""
         with self._transaction() as connection:
             return take_in(connection, records)

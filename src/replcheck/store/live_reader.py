@@ -121,7 +121,7 @@ class LiveReader(HistoryReader):
 
     def _facts(self, table: Table, statement: Select[Any], read: Callable[[Row[Any]], _Fact]) -> list[_Fact]:
         with self._connected() as connection:
-            if not _has(connection, table):
+            if not has_table(connection, table):
                 return []
             return list(self._sound(connection.execute(statement), read))
 
@@ -133,7 +133,8 @@ class LiveReader(HistoryReader):
                 self.damaged_rows += 1
 
 
-def _has(connection: Connection, table: Table) -> bool:
+def has_table(connection: Connection, table: Table) -> bool:
+    """Return whether a history has a table: one that was written before there was watching lacks some."""
     asked = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
     return connection.exec_driver_sql(asked, (table.name,)).first() is not None
 

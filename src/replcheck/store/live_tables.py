@@ -23,6 +23,7 @@ AUDIT_NODES = Table(
     Column("outcome_summary", Text, nullable=False),
     Column("scope_digest", String(64), nullable=False),
     Index("audit_nodes_by_end", "finished_at"),
+    Index("audit_nodes_by_node", "node", "verdict", "finished_at"),
 )
 """What an audit said of one replica; part of its record."""
 

@@ -27,6 +27,7 @@ RUNS = Table(
     Column("tool_version", String(32), nullable=False),
     Column("argument_digest", String(64), nullable=False),
     Index("runs_by_cluster", "cluster", "started_at"),
+    Index("runs_by_kind", "cluster", "kind", "run_id"),
 )
 
 RECORDS = Table(

@@ -16,7 +16,7 @@ from replcheck.store.live_tables import ALIGNMENTS, CLUSTER_EVENTS, NODE_SPANS, 
 from replcheck.store.tables import RUNS
 
 _DAY_S = 86_400.0
-STEPS = ((_DAY_S, 60), (8 * _DAY_S, 3600))
+STEPS = ((3_600.0, 60), (_DAY_S, 3_600))
 """From which age on, in seconds, spans are joined up to which length, in seconds."""
 _AT_ONCE = 5_000
 

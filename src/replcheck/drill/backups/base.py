@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import sleep
 
 from replcheck.config.model import BaseBackup
-from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
+from replcheck.drill.backups.copying import Copier, DirectoryCopy, grows, reading, tree_size
 from replcheck.drill.backups.labels import Label, Manifest, parse_label, parse_manifest
 from replcheck.drill.backups.physical import PhysicalRestore, require_programs, unlabelled, version_of
 from replcheck.drill.backups.recognition import not_recognised
@@ -29,8 +28,6 @@ from replcheck.postgres.programs import Programs
 _MANIFEST = "backup_manifest"
 _LABEL = "backup_label"
 _WRITING = "backup_manifest.tmp"
-_GROWTH_S = 1.0
-"""How long an incomplete backup is watched for whether it still grows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +71,8 @@ class BaseSource:
         one = self._named(copy.label)
         if one.unlabelled:
             raise unlabelled(one.folder)
+        if copy.major is None and grows(one.folder):
+            raise in_progress(one.folder)
         programs = require_programs(copy, target, self._programs_for)
         chain = self._chain(one)
         try:
@@ -242,9 +241,7 @@ class BaseSource:
 
     def _incomplete(self, one: _Found) -> BackupRefuted | DrillBlocked:
         """Return that a backup has no control file, which comes last: it was cut off, unless it still grows."""
-        before = tree_size(one.folder)
-        sleep(_GROWTH_S)
-        if tree_size(one.folder) != before:
+        if grows(one.folder):
             return in_progress(one.folder)
         return BackupRefuted(
             f"backup {one.folder} is incomplete: global/pg_control, which is written last, is missing",

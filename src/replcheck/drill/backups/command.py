@@ -6,7 +6,7 @@ provided is noted, without that secret, for the next one to destroy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replcheck.config.model import CommandBackup
 from replcheck.drill.backups.source import Restored
@@ -19,6 +19,7 @@ from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKi
 from replcheck.postgres import dsn
 from replcheck.postgres.commands import find_command, run_command
 from replcheck.postgres.copies import CopyServer, read_copy_server
+from replcheck.postgres.processes import ProcessState
 from replcheck.postgres.programs import Programs, available_programs
 
 
@@ -29,11 +30,12 @@ class _Provision:
     variables: dict[str, str]
     scratch: Scratch
     dsn: str = ""
+    process: ProcessState | None = None
 
     def noted(self, destroy: Sequence[str]) -> Provided:
         """Return what a later drill needs to destroy it, without anything secret."""
         if not self.dsn:
-            return Provided(variables=self.variables, destroy=command_digest(destroy))
+            return Provided(variables=self.variables, destroy=command_digest(destroy), process=self.process)
         words, _ = dsn.words_without_secrets(dsn.parse(self.dsn))
         return Provided(
             variables=self.variables | {"REPLCHECK_DSN": dsn.written(words)},
@@ -78,9 +80,10 @@ class CommandSource:
             "REPLCHECK_TARGET_KIND": target.kind.value,
             "REPLCHECK_SCRATCH": str(scratch.directory),
         }
-        self._begin(_Provision(variables=variables, scratch=scratch))
+        attempt = _Provision(variables=variables, scratch=scratch)
+        self._begin(attempt)
         with stages.enter(Stage.RESTORE):
-            handed = self._provided(variables, stages)
+            handed = self._provided(attempt, stages)
             self._begin(_Provision(variables=variables, scratch=scratch, dsn=handed))
         with stages.enter(Stage.OPEN):
             server = self._answered(handed)
@@ -122,11 +125,15 @@ class CommandSource:
         note_provided(attempt.scratch, attempt.noted(self.section.destroy))
         self._attempt = attempt
 
-    def _provided(self, variables: dict[str, str], stages: Stages) -> str:
+    def _provided(self, attempt: _Provision, stages: Stages) -> str:
         """Return the connection string that the provision command hands back."""
         try:
             handed = run_command(
-                self.section.provision, variables=variables, timeout_s=self.section.timeout, obey=stages.obey
+                self.section.provision,
+                variables=attempt.variables,
+                timeout_s=self.section.timeout,
+                obey=stages.obey,
+                begun=lambda process: self._begin(replace(attempt, process=process)),
             )
         except ProgramError as error:
             raise DrillBlocked(error.message, code="provision_failed", hint=error.hint) from error

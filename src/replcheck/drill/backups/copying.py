@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+from time import sleep
 from typing import BinaryIO
 
 from replcheck.drill.scratch import Scratch
@@ -19,6 +20,8 @@ from replcheck.postgres.programs import Account
 
 _CHUNK_BYTES = 8 << 20
 _CANNOT_COPY_IN_KERNEL = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF})
+_GROWTH_S = 1.0
+"""How long an incomplete backup is watched for whether it still grows."""
 _TABLESPACES = "pg_tblspc"
 _WAL = "pg_wal"
 
@@ -211,6 +214,19 @@ def tree_size(folder: Path) -> int:
                 status = Path(parent, name).lstat()
                 total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total
+
+
+def grows(path: Path) -> bool:
+    """Return whether a file, or what lies in a folder, changes its size while it is watched: somebody writes it yet."""
+    before = _bytes(path)
+    sleep(_GROWTH_S)
+    return _bytes(path) != before
+
+
+def _bytes(path: Path) -> int:
+    with suppress(OSError):
+        return tree_size(path) if path.is_dir() else path.stat().st_size
+    return 0
 
 
 def _not_followed(path: str, flags: int) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replcheck.config.model import DumpBackup
+from replcheck.drill.backups.copying import grows
 from replcheck.drill.backups.dump_folder import Found, find_dumps
 from replcheck.drill.backups.dump_judging import (
     Circumstances,
@@ -21,6 +22,7 @@ from replcheck.drill.backups.dump_judging import (
     refuse_unreadable,
 )
 from replcheck.drill.backups.source import Restored
+from replcheck.drill.backups.tarballs import in_progress
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, installed, usable_programs
@@ -88,12 +90,14 @@ class DumpSource:
                 code="target_unfit",
                 hint="Use the target latest, or a seal that was made with --dump.",
             )
-        dump = self._dump(copy)
+        with self._unless_written(copy):
+            dump = self._dump(copy)
         programs = self._programs(dump)
         if self.section.globals is not None and not os.access(self.section.globals, os.R_OK):
             raise DrillBlocked(f"the file of globals {self.section.globals} cannot be read", code="globals_missing")
         if dump.format.archive:
-            contents = _contents(programs, dump)
+            with self._unless_written(copy):
+                contents = _contents(programs, dump)
             available = None if self.scratch_dsn else available_extensions(programs)
             missing = [name for name in contents.extensions if available is not None and name not in available]
             if missing:
@@ -105,7 +109,10 @@ class DumpSource:
 
     def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:  # noqa: ARG002
         """Read a dump through, restore it and open the copy; stages FETCH, RESTORE and OPEN."""
-        dump = self._dump(copy)
+        with self._unless_written(copy):
+            return self._restored(self._dump(copy), copy, scratch, stages)
+
+    def _restored(self, dump: Dump, copy: CopyFacts, scratch: Scratch, stages: Stages) -> Restored:
         programs = self._programs(dump)
         with stages.enter(Stage.FETCH, dump.size_bytes):
             contents = _contents(programs, dump) if dump.format.archive else None
@@ -159,6 +166,17 @@ class DumpSource:
         created, self._created = self._created, None
         if created is not None and self.scratch_dsn is not None:
             drop_database(self.scratch_dsn, created[0], run_id=created[1])
+
+    @contextmanager
+    def _unless_written(self, copy: CopyFacts) -> Iterator[None]:
+        """Let what refutes a dump pass, unless pg_dump is still at it: then it is only not finished."""
+        try:
+            yield
+        except BackupRefuted as error:
+            path = next((found.path for found in self._found() if found.facts.label == copy.label), None)
+            if path is not None and grows(path):
+                raise in_progress(path) from error
+            raise
 
     def _found(self) -> list[Found]:
         globals_file = Path(self.section.globals) if self.section.globals is not None else None

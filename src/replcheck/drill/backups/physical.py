@@ -99,7 +99,7 @@ class PhysicalRestore:
             raise DrillBlocked(
                 "the backup holds no WAL, and no archive is configured for it",
                 code="no_wal",
-                hint="Name the folder of the WAL archive as `wal`, or a `restore_command`.",
+                hint="Name the folder of the WAL archive with --wal DIR or as `wal`, or a `restore_command`.",
             )
 
     def _control(self) -> ControlFacts:
