@@ -97,7 +97,8 @@ class WatchApp(App[None]):
         Binding("t", "turn_light", "Light/dark", show=False, tooltip="Dark on light, or light on dark"),
         Binding("ctrl+p", "command_palette", "Commands", show=False, tooltip="Find any command by its name"),
         Binding("question_mark", "help", "Help", key_display="?", tooltip="What the screen shows, and all its keys"),
-        Binding("q", "quit", "Quit", tooltip="Leave; what runs in the background is asked about"),
+        Binding("q", "quit", "Quit", tooltip="Leave; it asks first where a run would end with it"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, tooltip="Leave, as q does"),
     ]
 
     # A theme that is set later would have all styles worked out twice before the first picture.
@@ -223,11 +224,11 @@ class WatchApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Return what the command palette offers: every key of the screen, the screens, and what Textual has."""
-        for active in screen.active_bindings.values():
+        offered = {active.binding.action: active for active in screen.active_bindings.values() if active.enabled}
+        for action, active in offered.items():
             binding = active.binding
-            if active.enabled and binding.tooltip and not binding.action.startswith(_UNLISTED):
-                node, action = active.node, binding.action
-                yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, node))
+            if binding.tooltip and not action.startswith(_UNLISTED):
+                yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, active.node))
         yield from (found for found in super().get_system_commands(screen) if found.title in _KEPT_COMMANDS)
 
     def action_turn_light(self) -> None:
