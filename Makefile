@@ -8,6 +8,7 @@
 #   make check     the part of `make test` that needs no servers
 #   make picture   play the demo for the README and docs/demo.svg
 #   make screens   draw the pictures of the screen, docs/watch-*.svg, from a recorded feed
+#   make sample    live through some minutes of a lab cluster for docs/period-report.html and its pictures
 #   make clean     remove the environment and all caches
 #
 # PYTHON=/path/to/python3 chooses the interpreter; PYTEST_ARGS="-k lanes" goes to pytest, SOAK_ARGS="--replay 42/7"
@@ -31,7 +32,7 @@ ifneq ($(shell $(VENV_PYTHON) -c 'import os; print(open("$(STAMP)").read() == os
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help demo picture screens test test-all soak bench check static clean
+.PHONY: help demo picture screens sample test test-all soak bench check static clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -43,6 +44,9 @@ picture: $(STAMP)
 
 screens: $(STAMP)
 	$(VENV_PYTHON) -m scripts.screens
+
+sample: $(STAMP)
+	$(VENV_PYTHON) -m scripts.period_report
 
 check: static
 	$(VENV_PYTHON) -m pytest $(CORE_TESTS) $(PYTEST_ARGS)

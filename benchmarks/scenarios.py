@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import checks, commands, evidence, restores, subjects, watches, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
+from benchmarks.reports import year_of_reports
 from replcheck.errors import LabError
 
 _DRILLED_ROWS = 4_000_000
@@ -380,6 +381,11 @@ def sampling(setup: Setup) -> list[Measure]:
     ]
 
 
+def reporting(setup: Setup) -> list[Measure]:
+    """Measure how long the page of a year takes, and how large it is."""
+    return year_of_reports(setup.root, setup.rounds)
+
+
 SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "help": help_text,
     "check": checking,
@@ -393,5 +399,6 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "drill": drilling,
     "evidence": long_chain,
     "sampler": sampling,
+    "report": reporting,
 }
 """By the name that `--only` takes."""

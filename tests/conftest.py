@@ -37,6 +37,38 @@ _OLDER_MAJORS_LATER = frozenset(
 """Modules whose tests run against the newest major in `make test`, and against the others in `make test-all`."""
 
 
+_LATER = (
+    "cli/test_bad_input.py",
+    "cli/test_canary.py",
+    "cli/test_watch_command.py",
+    "cli/test_watch_screen.py",
+    "demo",
+    "drill",
+    "lab",
+    "postgres",
+    "selftest",
+    "tui/test_real_servers.py",
+    "tui/test_speed.py",
+    "watch",
+)
+"""Folders and files whose tests on real servers are long together: they are for the long run, but for `_SOONER`."""
+_SOONER = (
+    "drill/test_base_backups.py",
+    "drill/test_seal_restored.py",
+    "postgres/test_facts_latecomers.py",
+    "postgres/test_facts_together.py",
+    "postgres/test_facts_transactions.py",
+    "postgres/test_levels.py",
+    "postgres/test_statements.py",
+)
+"""Of these, what is run each time."""
+
+
+def _is_later(path: Path) -> bool:
+    inside = path.relative_to(Path(__file__).parent).as_posix()
+    return inside not in _SOONER and any(inside == later or inside.startswith(f"{later}/") for later in _LATER)
+
+
 def pytest_configure() -> None:
     """Have every command that a test starts end at an interrupt, also where the tests themselves run in the background.
 
@@ -53,7 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("postgres")
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         older = parameters.get("major", labs.majors()[0]) != labs.majors()[0]
-        if older and item.path.name in _OLDER_MAJORS_LATER:
+        if (older and item.path.name in _OLDER_MAJORS_LATER) or _is_later(item.path):
             item.add_marker("long")
 
 

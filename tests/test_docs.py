@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from replcheck.cli.app import app
+from replcheck.cli.report import Form
 from replcheck.config import Configuration, load
 from replcheck.config.model import (
     BaseBackup,
@@ -21,6 +22,7 @@ from replcheck.config.model import (
     Seal,
     SnapshotBackup,
 )
+from replcheck.model.control import ControlName, Standing
 from replcheck.model.doctor import CheckState
 from replcheck.model.drill import BackupKind, DrillVerdict, LayerName
 from replcheck.model.outcome import Outcome, Verdict
@@ -29,6 +31,7 @@ from replcheck.report.document import audit_schema
 from replcheck.report.evidence import WORDS
 from replcheck.report.plan_document import plan_schema
 from replcheck.report.published import schema_text
+from replcheck.report.requirements import REQUIREMENTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,6 +105,43 @@ def test_the_sections_of_other_commands_are_named(name):
     assert f"`[{name}" in section("Configuration")
 
 
+@pytest.mark.parametrize(
+    "key", [key for key in keys_of(Configuration) if key.startswith(("policy.", "waivers.")) and ".claim" not in key]
+)
+def test_every_key_of_a_policy_is_documented(key):
+    assert f"`{key}`" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_every_control_is_documented(name):
+    assert f"| `{name.value}` |" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_every_standing_of_a_control_is_documented(standing):
+    status = "-" if standing.outcome is None else int(standing.outcome.exit_status)
+    assert f"| {status} | `{standing.value}` |" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("parameter", COMMANDS["check"].params, ids=lambda parameter: parameter.name)
+def test_every_option_of_check_is_documented(parameter):
+    for option in parameter.opts:
+        assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Compliance checks")
+
+
+@pytest.mark.parametrize("key", json.loads(schema_text("check"))["properties"])
+def test_every_json_key_of_a_check_is_documented(key):
+    assert f"`{key}`" in section("JSON").partition("`replcheck check --format json`")[2]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sample_configs/*check*")), ids=lambda path: path.name)
+def test_the_samples_for_cron_and_systemd_are_named_and_give_options_that_exist(path):
+    assert path.name in README
+    options = {word for parameter in COMMANDS["check"].params for word in parameter.opts}
+    commands = re.findall(r"replcheck check (.*)", path.read_text(encoding="utf-8"))
+    assert set(re.findall(r"--[a-z-]+", " ".join(commands))) <= options
+
+
 BACKUPS = (BaseBackup, SnapshotBackup, DumpBackup, PgBackRestBackup, CommandBackup)
 
 
@@ -126,6 +166,21 @@ def test_every_key_of_trial_restores_is_documented(key):
 def test_every_option_of_drill_is_documented(parameter):
     for option in parameter.opts:
         assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Trial restores")
+
+
+@pytest.mark.parametrize("form", Form)
+def test_every_form_of_a_report_is_documented(form):
+    assert f"| `{form.value}` |" in section("Reports")
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.reference)
+def test_every_requirement_that_a_report_maps_is_documented(requirement):
+    assert requirement.reference.removeprefix("164.308(a)(7)(ii)") in section("Reports")
+
+
+def test_what_the_readme_shows_of_reports_is_there():
+    for name in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("parameter", COMMANDS["seal"].params, ids=lambda parameter: parameter.name)
@@ -204,7 +259,7 @@ def test_the_configuration_in_the_readme_loads(tmp_path):
 
 def test_every_make_target_is_explained():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in ("demo", "test", "test-all", "check", "soak", "bench", "picture", "clean"):
+    for target in ("demo", "test", "test-all", "check", "soak", "bench", "picture", "sample", "clean"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert f"make {target}" in README
 

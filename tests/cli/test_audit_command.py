@@ -182,7 +182,7 @@ def test_a_configuration_names_the_nodes_and_the_store(run, tmp_path):
     ended = run("audit")
     assert ended.status == 0
     assert "12:00:00+05:30" in ended.out
-    assert ended.err == "replcheck: note: output.metrics is set and has no effect on an audit in this version\n"
+    assert ended.err == ""
     assert open_history(tmp_path / "shop.db").runs()[0].cluster == "shop"
 
 

@@ -243,7 +243,9 @@ def test_a_report_of_broken_rows_shows_none_of_them(secretive: LabCluster, tmp_p
     connection.close()
 
 
-def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(secretive: LabCluster, tmp_path: Path) -> None:
+def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(
+    secretive: LabCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = configuration(secretive, tmp_path)
     ended = run_command(
         *("audit", "--config", str(path), "--output", "report.json", "--format", "json", *EVERYTHING), home=tmp_path
@@ -256,10 +258,13 @@ def test_a_report_written_to_a_file_and_a_named_clusters_store_hold_none(secreti
         ("report", "latest", "--verbose"),
         ("report", "latest", "--format", "json"),
         ("report", "--since", "1d", "--verbose"),
+        *(("report", "latest", "--format", form) for form in ("html", "markdown", "junit")),
+        *(("report", "--since", "1d", "--format", form) for form in ("json", "html", "markdown", "junit", "claims")),
         ("history",),
         ("history", "show", "latest", "--format", "json"),
     ):
-        ended = run_command(*again, "--config", str(path), "--debug", home=tmp_path)
+        words = (*again, "--config", str(path), "--debug")
+        ended = run_here(*words, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
         assert (ended.status, ended.err) == (0, "")
         assert_unseen(tmp_path, ended)
 

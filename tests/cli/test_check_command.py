@@ -292,3 +292,20 @@ def test_a_plugin_may_have_no_right_to_write(run, tmp_path):
     ended = as_nobody(tmp_path, "check", "--format", "nagios", "--control", "placement")
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.startswith("REPLCHECK OK - ")
+
+
+def test_a_full_disk_costs_the_record_alone(run, tmp_path):
+    run()
+    script = 'ulimit -f 70; exec "$0" -m replcheck check --control placement'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.startswith("replcheck: warning: this check is not recorded: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert run_command("check", "--control", "placement", home=tmp_path) == Ended(0, "", "")

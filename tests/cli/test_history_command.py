@@ -110,7 +110,7 @@ def test_a_list_is_narrowed(run, store, words, count):
 
 @pytest.mark.parametrize(
     ("kind", "hint"),
-    [("dril", "Did you mean drill?"), ("AUDIT", "Did you mean audit?"), ("x", "There are: audit, drill")],
+    [("dril", "Did you mean drill?"), ("AUDIT", "Did you mean audit?"), ("x", "There are: audit, check, drill")],
 )
 def test_a_kind_that_there_is_none_of_is_refused_with_the_nearest(run, store, kind, hint):
     ended = run("history", "--store", str(store), "--kind", kind)

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, DrillFact, EvidenceFact, Facts
+from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, DrillFact, Facts
 from replcheck.config.model import Policy
 from replcheck.model.copies import AuditProof
 from replcheck.model.drill import DrillVerdict, LayerState
+from replcheck.model.evidence import EvidenceHead, EvidenceState
 from replcheck.model.live import (
     ClusterEvent,
     ClusterView,
@@ -16,7 +17,7 @@ from replcheck.model.live import (
     RecoveryPoint,
     Severity,
 )
-from replcheck.model.outcome import Verdict
+from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.model.wal import Lsn
 
@@ -185,7 +186,19 @@ def switched_over(seen_ago: float, seconds: float = 12.0) -> tuple[ClusterEvent,
     )
 
 
-EVIDENCE = EvidenceFact(records=40, head="ab" * 32, newest_at=NOW)
+HEAD = EvidenceHead(sequence=40, sha256="ab" * 32, signed=True, key_id="cd" * 32, recorded_at=NOW)
+EVIDENCE = EvidenceState(
+    records=40,
+    verified=40,
+    rested=0,
+    problem="",
+    head=HEAD,
+    signed=40,
+    unsigned=0,
+    oldest_at=ago(90 * DAY),
+    newest_at=NOW,
+    outcome=Outcome.PROVEN,
+)
 
 
 def facts(**changes: Any) -> Facts:

@@ -129,11 +129,3 @@ def test_folders_are_searched_from_the_nearest_on(tmp_path, monkeypatch):
 
 def test_no_home_is_needed():
     assert lookup_places({}) == (Path("replcheck.toml"), Path("/etc/replcheck/replcheck.toml"))
-
-
-def test_keys_that_do_nothing_yet_are_known(tmp_path):
-    path = tmp_path / "c.toml"
-    path.write_text(NODES + '[output]\nsigning_key = "k"\n')
-    assert load(path).without_effect() == ("output.signing_key",)
-    path.write_text(NODES)
-    assert load(path).without_effect() == ()

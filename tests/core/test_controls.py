@@ -400,13 +400,19 @@ def test_checksums_are_on_and_none_failed_and_backups_verified(spoilt, standing,
     check(ControlName.INTEGRITY, facts(**spoilt), standing, told)
 
 
+UNVOUCHED = replace(EVIDENCE, outcome=Outcome.PARTIAL)
+
+
 @pytest.mark.parametrize(
     ("spoilt", "standing", "told"),
     [
-        ({"evidence": None}, UNCHECKED, "no record of evidence is kept"),
+        ({"evidence": None}, UNCHECKED, "the chain of evidence was not looked at"),
         ({"evidence": None, "history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
         ({"evidence": replace(EVIDENCE, records=0)}, UNCHECKED, "there is no record of evidence yet"),
-        ({"evidence": replace(EVIDENCE, unsigned=4)}, AT_RISK, "4 of 40 records bear no signature"),
+        ({"evidence": replace(UNVOUCHED, signed=0, unsigned=40)}, AT_RISK, "none of 40 records bears a signature"),
+        ({"evidence": replace(UNVOUCHED, unsigned=4)}, AT_RISK, "the newest records bear no signature"),
+        ({"evidence": replace(UNVOUCHED, verified=30)}, AT_RISK, "30 of 40 records could be verified in the time"),
+        ({"evidence": replace(EVIDENCE, verified=10, rested=30, rested_at=ago(DAY))}, MET, ""),
         ({"evidence": replace(EVIDENCE, problem="record 7 was changed")}, BREACHED, "record 7 was changed"),
     ],
 )

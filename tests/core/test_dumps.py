@@ -13,7 +13,14 @@ from replcheck.drill.backups.dump_judging import Circumstances, problems_of, ref
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.model.drill import Blame
 from replcheck.postgres.dump_databases import Shape, shape_of
-from replcheck.postgres.dumps import DumpDamagedError, DumpFormat, DumpUnsupportedError, examine_dump, is_globals
+from replcheck.postgres.dumps import (
+    DumpDamagedError,
+    DumpFormat,
+    DumpUnsupportedError,
+    NotADumpError,
+    examine_dump,
+    is_globals,
+)
 from replcheck.postgres.restore_errors import Cause, RestoreError
 
 PLAIN = (
@@ -67,7 +74,7 @@ def test_a_name_of_a_database_that_is_no_utf_8_is_unknown():
 
 @given(st.integers(min_value=0, max_value=len(head((1, 16))) - 6))
 def test_an_archive_that_is_cut_off_in_its_head_is_told(length):
-    with pytest.raises(DumpDamagedError):
+    with pytest.raises((DumpDamagedError, NotADumpError)):
         examined(head((1, 16))[:length])
 
 
@@ -94,7 +101,7 @@ def test_backups_that_cannot_be_restored_here_are_told_from_damaged_ones(content
 
 @given(st.binary(max_size=600))
 def test_anything_else_is_no_dump(content):
-    with pytest.raises((DumpDamagedError, DumpUnsupportedError)):
+    with pytest.raises((DumpDamagedError, DumpUnsupportedError, NotADumpError)):
         examined(content)
 
 

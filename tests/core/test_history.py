@@ -488,4 +488,4 @@ def test_a_period_in_which_nothing_ran_is_of_no_cluster_in_particular(path):
 
 def test_the_kinds_of_runs_are_ours_and_those_of_the_history(path):
     ended(path, "scrub", Outcome.PROVEN, "clean", at=BEGUN)
-    assert known_kinds(path) == {"audit", "drill", "seal", "selftest", "scrub"}
+    assert known_kinds(path) == {"audit", "check", "drill", "seal", "selftest", "scrub"}

@@ -348,7 +348,7 @@ def test_what_is_young_stays_as_it_is(path, clock):
     writer.close()
     fine = node_spans(path)
     with open_history(path)._engine.connect() as connection:
-        thin(connection, "clinic", KEEP_FOR_EVER, at(100) + timedelta(hours=23))
+        thin(connection, "clinic", KEEP_FOR_EVER, at(100) + timedelta(minutes=50))
     assert node_spans(path) == fine
 
 

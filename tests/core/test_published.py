@@ -13,7 +13,7 @@ from replcheck.config.schema import configuration_schema
 from replcheck.errors import ConfigurationError, UsageError
 from replcheck.report.history import PastRun, RunState, history_json, run_json
 from replcheck.report.period import PeriodTally
-from replcheck.report.period_page import period_json
+from replcheck.report.period_document import period_json
 from replcheck.report.published import schema_names, schema_text, schema_titles
 from tests import factories
 from tests.core.test_store import BEGUN, record, start

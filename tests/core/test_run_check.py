@@ -19,6 +19,7 @@ import pytest
 
 from replcheck.config import load
 from replcheck.errors import ConfigurationError, DrillBlocked, Interrupted, ReplcheckError, StoreError, UsageError
+from replcheck.evidence.keys import create_keys
 from replcheck.model.control import ControlName, ControlResult, Standing
 from replcheck.model.live import ClusterView, NodeState
 from replcheck.model.outcome import Outcome
@@ -193,11 +194,10 @@ def test_a_file_that_is_no_history_is_one_clear_line(place):
     assert isinstance(place.check().error, StoreError)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_record_that_cannot_be_kept_changes_no_status(place, monkeypatch):
     place.watched()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StoreError("history clinic.db: database or disk is full")
 
     monkeypatch.setattr("replcheck.store.history.History.begin", refuse)
@@ -205,6 +205,86 @@ def test_a_record_that_cannot_be_kept_changes_no_status(place, monkeypatch):
     finished = place.check()
     assert finished.record.outcome is Outcome.PROVEN
     assert finished.unrecorded == "history clinic.db: database or disk is full"
+
+
+# --- evidence
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    """The configuration's words for a signing key."""
+    path = tmp_path / "clinic.key"
+    create_keys(path)
+    return f'evidence = {{}}\n[output]\nsigning_key = "{path}"\n'
+
+
+def test_a_check_is_a_signed_record_and_the_next_one_finds_the_chain_whole(place, key):
+    place.watched()
+    place.text = CONFIG + key
+    first = place.check()
+    assert first.evidence is not None
+    assert control(first, ControlName.EVIDENCE).problems == ("there is no record of evidence yet",)
+    second = place.check()
+    found = control(second, ControlName.EVIDENCE)
+    assert (found.standing, found.problems) == (Standing.MET, ())
+    assert second.result is not None
+    assert second.evidence is not None
+    assert second.result.evidence_head == first.evidence.sha256
+    assert second.evidence.signed
+    assert answer_from_history(place.request(), place.store, lambda: NOW).evidence_head == second.evidence.sha256
+
+
+def tamper(store: Path, which: str) -> int:
+    """Change one letter of a record and return its number."""
+    with sqlite3.connect(store) as database:
+        [(sequence, envelope)] = database.execute(
+            f"select sequence, envelope from evidence_records order by sequence {which}"
+        ).fetchall()
+        changed = envelope.replace("A", "B", 1)
+        database.execute("update evidence_records set envelope = ? where sequence = ?", (changed, sequence))
+    database.close()
+    return int(sequence)
+
+
+def test_a_record_that_was_changed_is_refuted(place, key):
+    place.watched()
+    place.text = CONFIG + key
+    for _ in range(3):
+        place.check()
+    sequence = tamper(place.store, "desc limit 1")
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.BREACHED
+    assert f"record {sequence}" in found.problems[0]
+
+
+def test_a_record_that_was_changed_behind_a_mark_is_refuted_once_all_is_verified_again(place, key, monkeypatch):
+    place.watched()
+    place.text = CONFIG + key
+    for _ in range(3):
+        place.check()
+    sequence = tamper(place.store, "asc limit 1 offset 1")
+    assert control(place.check(), ControlName.EVIDENCE).standing is Standing.MET
+    monkeypatch.setattr("replcheck.runs.check_evidence.VERIFIED_EVERY_S", 0.0)
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.BREACHED
+    assert f"record {sequence}" in found.problems[0]
+
+
+def test_unsigned_records_are_at_risk(place):
+    place.watched()
+    place.text = CONFIG + "evidence = {}\n"
+    place.check()
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.AT_RISK
+    assert "bears a signature that could be verified" in found.problems[0]
+
+
+def test_a_key_that_others_may_read_is_refused_before_anything_is_looked_at(place, key, monitor):
+    place.text = CONFIG + key
+    (place.folder / "clinic.key").chmod(0o644)
+    with pytest.raises(ConfigurationError, match=r"clinic\.key"):
+        pinged(place, monitor)
+    assert monitor.heard == []
 
 
 # --- one at a time
@@ -229,8 +309,10 @@ def test_two_checks_at_once_are_one_too_many(place):
     finally:
         go.set()
         thread.join()
-    assert first[0].record.outcome is Outcome.PROVEN
-    assert place.check().record.outcome is Outcome.PROVEN
+    assert first[0].error is None
+    assert place.check().error is None
+    runs = open_check_reader(place.store).runs_of("clinic", "check", 5)
+    assert "is already running" in " ".join(run.summary for run in runs if isinstance(run, RunRecord))
 
 
 KILLED = """

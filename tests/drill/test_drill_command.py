@@ -113,7 +113,7 @@ def test_a_backup_is_proven_by_its_seal_and_nothing_of_it_is_left_or_shown(clini
     assert document["scratch"]["removed"]
 
 
-def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, home, scratch):
+def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, home, scratch, monkeypatch, capfd):
     damaged, file, block = damaged_copy(clinic.cluster, clinic.backup, "chart")
     primary = f"{clinic.cluster.primary.address} dbname=postgres user={AUDIT_ROLE} password={CANARY}"
     options = ("--target", "seal:latest", "--verbose", "--debug", "--events", "events.jsonl", "--format", "json")
@@ -125,6 +125,12 @@ def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, ho
     assert {found["relation"] for found in layers["rows against a seal"]["differences"]} == {"public.chart"}
     assert layers["rows against the primary"]["state"] == "not run"
     assert_unseen(home, ended)
+    for which in (("latest",), ("--since", "1d")):
+        for form in ("json", "html", "markdown", "junit"):
+            words = ("report", *which, "--format", form)
+            reported = run_here(*words, home=home, monkeypatch=monkeypatch, capfd=capfd)
+            assert (reported.status, reported.err) == (0, ""), reported
+            assert_unseen(home, reported)
 
 
 def test_a_seal_that_is_not_archived_yet_is_not_tried_and_latest_passes_over_it(clinic, home, scratch):

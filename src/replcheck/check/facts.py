@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from replcheck.model.copies import AuditProof
 from replcheck.model.drill import DrillVerdict, LayerState
+from replcheck.model.evidence import EvidenceState
 from replcheck.model.live import ClusterEvent, ClusterView, NodeView
 from replcheck.model.outcome import Outcome
 from replcheck.model.spans import NodeSpan, WatchSpan
@@ -76,20 +77,6 @@ class WalSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceFact:
-    """The chain of evidence, as it was verified."""
-
-    records: int
-    problem: str = ""
-    """What refutes it: the record that was changed, removed or reordered; empty where nothing does."""
-    unsigned: int = 0
-    """Records without a signature that could be verified."""
-    head: str = ""
-    """SHA-256 of the newest record, in hex."""
-    newest_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LagLimits:
     """How far a standby may be behind and still keep up; None for any distance."""
 
@@ -120,8 +107,8 @@ class Facts:
     drills: tuple[DrillFact, ...] = ()
     """In the order in which they began."""
     wal_seen: tuple[WalSeen, ...] = ()
-    evidence: EvidenceFact | None = None
-    evidence_problem: str = "no record of evidence is kept"
+    evidence: EvidenceState | None = None
+    evidence_problem: str = "the chain of evidence was not looked at"
     """Why there is none, in one clause."""
     lag: LagLimits = field(default_factory=LagLimits)
     left_out: tuple[str, ...] = ()

@@ -44,8 +44,6 @@ def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = Non
 
         return plan_and_report(request, arguments, configuration, history_file(arguments, configuration, request))
     display = Display(quiet=arguments.quiet)
-    for key in configuration.without_effect() if configuration else ():
-        display.note(f"note: {key} is set and has no effect on an audit in this version")
     store = history_file(arguments, configuration, request)
     if store is None and not arguments.no_store:
         display.note(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from replcheck.cli.check import CheckArguments, CheckFormat
 from replcheck.config import Configuration, find_file, load
-from replcheck.errors import ConfigurationError, ReplcheckError, UsageError
+from replcheck.errors import AlreadyRunning, ConfigurationError, ReplcheckError, UsageError
 from replcheck.model.control import CheckResult
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.check_document import check_json
@@ -46,16 +46,18 @@ def check_and_report(arguments: CheckArguments, *, parts: CheckParts | None = No
     try:
         request = _request(arguments, configuration)
         _require_writable(arguments.output)
+        if store is None and not arguments.no_store:
+            _note(f"warning: {_NO_HOME}")
+        finished = run_check(request, store=store, record=not arguments.no_store, tell=_note, parts=parts)
+    except AlreadyRunning:
+        raise  # the one that is at work tells the monitor how it ends
     except ReplcheckError as error:
         _ping_failure(configuration, error, parts)
         raise
-    if store is None and not arguments.no_store:
-        _note(f"warning: {_NO_HOME}")
-    finished = run_check(request, store=store, record=not arguments.no_store, tell=_note, parts=parts)
     if finished.result is None:
         _warn_unrecorded(finished)
         raise finished.error or ReplcheckError("the check came to no result")
-    trouble = [_written_metrics(finished.result, metrics), _reported(finished.result, arguments, configuration)]
+    trouble = [_written_metrics(finished, metrics), _reported(finished, arguments, configuration)]
     _warn_unrecorded(finished)
     for problem in filter(None, trouble):
         _note(f"error: {problem}")
@@ -105,12 +107,13 @@ def _worst_of(status: ExitStatus, problem: str | None) -> ExitStatus:
     return ExitStatus.UNCHECKED if problem is not None and status is not ExitStatus.REFUTED else status
 
 
-def _reported(result: CheckResult, arguments: CheckArguments, configuration: Configuration) -> str | None:
+def _reported(finished: FinishedCheck, arguments: CheckArguments, configuration: Configuration) -> str | None:
     """Write the report where there is one to be written; return why it could not be."""
+    result = _result(finished)
     if arguments.format is CheckFormat.JSON:
-        return _delivered(lambda _: check_json(result), arguments.output)
+        return _delivered(lambda _: check_json(result, finished.evidence), arguments.output)
     if arguments.format is CheckFormat.JUNIT:
-        return _delivered(lambda _: junit_text(result), arguments.output)
+        return _delivered(lambda _: junit_text(result, finished.evidence), arguments.output)
     if result.outcome is Outcome.PROVEN and not arguments.verbose and arguments.output is None:
         return None
     return _delivered(lambda target: _drawn(result, arguments, configuration, target), arguments.output)
@@ -136,11 +139,16 @@ def _delivered(render: Callable[[TextIO], str], output: Path | None) -> str | No
     return f"cannot write the report: {problem}" if problem is not None else None
 
 
-def _written_metrics(result: CheckResult, path: Path | None) -> str | None:
+def _result(finished: FinishedCheck) -> CheckResult:
+    assert finished.result is not None  # noqa: S101 - a check without one has raised its error by now
+    return finished.result
+
+
+def _written_metrics(finished: FinishedCheck, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        write_atomically(path, metrics_text(result))
+        write_atomically(path, metrics_text(_result(finished), finished.evidence))
     except OSError as error:
         return f"cannot write the metrics to {path}: {(error.strerror or 'unknown error').lower()}"
     return None

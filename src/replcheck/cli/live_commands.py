@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from replcheck.audit.gate import USER
-from replcheck.cli.history_run import print_stored
 from replcheck.cli.live_feed import Board, now
+from replcheck.cli.report_run import print_stored
 from replcheck.cli.stored import Source
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError, UsageError

@@ -79,16 +79,21 @@ def _forget_unwritten() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def style_of(configuration: Configuration | None, *, ascii_only: bool = False) -> "Style":
+    """Return how things look to people who live in the configured zone."""
+    from replcheck.report.style import Style
+
+    zone = configuration.output.time_zone if configuration else None
+    return Style(ascii_only=ascii_only, zone=ZoneInfo(zone) if zone else None)
+
+
 def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
     from rich.console import Console  # large, and what machines read needs none of it
 
-    from replcheck.report.style import Style
-
-    zone = configuration.output.time_zone if configuration else None
     like = Console(file=target)
     text = io.StringIO()
-    style = Style(ascii_only=not like.encoding.startswith("utf"), zone=ZoneInfo(zone) if zone else None)
+    style = style_of(configuration, ascii_only=not like.encoding.startswith("utf"))
     console = Console(
         file=text,
         force_terminal=like.is_terminal,

@@ -6,7 +6,7 @@ commands beside `audit`: their shape is checked, so that one file serves a clust
 
 import difflib
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -449,8 +449,3 @@ class Configuration(Section):
             known = f'did you mean "{near[0]}"?' if near else f"controls: {', '.join(sorted(controls))}"
             raise ValueError(f"waivers.{control} names no control ({known})")
         return self
-
-    def without_effect(self) -> tuple[str, ...]:
-        """Return the keys that were set and that this version's audit does not act upon yet."""
-        asked: dict[str, Any] = {}
-        return tuple(key for key, is_set in asked.items() if is_set)

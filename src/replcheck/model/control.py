@@ -174,7 +174,7 @@ class CheckResult:
     notes: tuple[str, ...] = ()
     """What else whoever reads the result has to know: a clock that was moved back, a budget that ended."""
     evidence_head: str = ""
-    """SHA-256 of the newest record of the chain, in hex; empty where there is none."""
+    """SHA-256 of the record before the check's own in the chain of evidence, in hex; empty where there was none."""
 
     @property
     def outcome(self) -> Outcome:

@@ -9,6 +9,8 @@ from replcheck.model.outcome import ExitStatus, Outcome
 
 UNNAMED_CLUSTER = "unnamed"
 """The cluster of a run whose nodes were given on the command line alone."""
+AUDIT_KINDS = frozenset({"audit", "scrub"})
+"""Kinds of runs that are audits: of everything at once, or a rolling one, chunk by chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

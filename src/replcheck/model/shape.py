@@ -4,7 +4,7 @@ The counterpart of `plain`. Reading is strict: what does not fit is refused with
 verdict may rest on it. Keys that a type does not know are passed over: newer versions add some.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from replcheck.model.wal import Lsn
 
 Fact = TypeVar("Fact")
+_Reader = Callable[[object], object]
 _SIMPLE: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
 
 
@@ -29,7 +30,10 @@ def from_plain(kind: type[Fact], value: object, *, at: str = "") -> Fact:
     Traceback (most recent call last):
     ValueError: rows.1 is no integer
     """
-    return cast(Fact, _read(kind, value, at))
+    try:
+        return cast(Fact, _reader(cast(Hashable, kind))(value))
+    except _Misfit as misfit:
+        raise ValueError(misfit.told(at)) from None
 
 
 def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def json_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
     if kind is date:
         return {"type": "string", "format": "date"}
-    if get_origin(kind) in (Union, UnionType):
+    if _is_either(kind):
         return _either([json_schema(part, definitions) for part in get_args(kind)])
     if get_origin(kind) is tuple:
         length = _length(kind)
@@ -78,60 +82,147 @@ def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     return {"anyOf": schemas}
 
 
-def _read(kind: Any, value: object, at: str) -> object:
+class _Misfit(ValueError):
+    """What does not fit; its path is put together from the inside outwards, only where it is needed."""
+
+    def __init__(self, what: str, *path: object) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = [str(part) for part in path]
+
+    def within(self, part: object) -> "_Misfit":
+        self.path.insert(0, str(part))
+        return self
+
+    def told(self, at: str) -> str:
+        return f"{'.'.join(([at] if at else []) + self.path) or 'the whole'} {self.what}"
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
+    """Return what reads values of a kind; made once, since a history holds many of each."""
     if kind in _SIMPLE:
-        return _simple(kind, value, at)
-    if get_origin(kind) in (Union, UnionType):
-        return _first_fit(get_args(kind), value, at)
+        return _simple_reader(kind)
+    if _is_either(kind):
+        return _optional_reader(get_args(kind))
     if get_origin(kind) is tuple:
-        return tuple(
-            _read(_item(kind), item, _below(at, number)) for number, item in enumerate(_items(kind, value, at))
-        )
+        return _tuple_reader(kind)
     if get_origin(kind) is Mapping:
-        return {name: _read(get_args(kind)[1], item, _below(at, name)) for name, item in _mapping(value, at).items()}
+        return _mapping_reader(get_args(kind)[1])
     if is_dataclass(kind):
-        return _object(cast(type, kind), value, at)
-    return _word(kind, value, at)
+        return _object_reader(cast(type, kind))
+    return _word_reader(kind)
 
 
-def _simple(kind: type, value: object, at: str) -> object:
-    # JSON has one kind of number, and Python counts bool among the integers.
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{_place(at)} is no {_SIMPLE[kind]}")
-    return value
+def _simple_reader(kind: type) -> _Reader:
+    def read(value: object) -> object:
+        # JSON has one kind of number, and Python counts bool among the integers.
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise _Misfit(f"is no {_SIMPLE[kind]}")
+        return value
+
+    return read
 
 
-def _first_fit(kinds: tuple[Any, ...], value: object, at: str) -> object:
-    if value is None and NoneType in kinds:
-        return None
+def _optional_reader(kinds: tuple[Any, ...]) -> _Reader:
     [kind] = [kind for kind in kinds if kind is not NoneType]
-    return _read(kind, value, at)
+    inner, may_be_none = _reader(kind), NoneType in kinds
+
+    def read(value: object) -> object:
+        return None if value is None and may_be_none else inner(value)
+
+    return read
 
 
-def _object(kind: type, value: object, at: str) -> object:
-    held = _mapping(value, at)
-    given: dict[str, object] = {}
-    for field in fields(kind):
-        if field.name in held:
-            given[field.name] = _read(_hints(kind)[field.name], held[field.name], _below(at, field.name))
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{_below(at, field.name)} is missing")
-    return kind(**given)
+def _tuple_reader(kind: Any) -> _Reader:
+    inner, length = _reader(_item(kind)), _length(kind)
 
-
-def _word(kind: Any, value: object, at: str) -> object:
-    if isinstance(value, str):
+    def read(value: object) -> object:
+        if not isinstance(value, list):
+            raise _Misfit("is no array")
+        if length not in {None, len(value)}:
+            raise _Misfit(f"has {len(value)} items, not {length}")
+        found: list[object] = []
         try:
-            if kind is datetime:
-                return _moment(value)
-            if kind is date:
-                return date.fromisoformat(value)
-            return Lsn.parse(value) if kind is Lsn else kind(value)
-        except ValueError:
-            pass
-    raise ValueError(f"{_place(at)} is no {kind.__name__}")
+            found.extend(map(inner, value))
+        except _Misfit as misfit:
+            raise misfit.within(len(found)) from None
+        return tuple(found)
+
+    return read
+
+
+def _mapping_reader(kind: Any) -> _Reader:
+    inner = _reader(kind)
+
+    def read(value: object) -> object:
+        found = {}
+        for name, item in _mapping(value).items():
+            try:
+                found[name] = inner(item)
+            except _Misfit as misfit:
+                raise misfit.within(name) from None
+        return found
+
+    return read
+
+
+def _object_reader(kind: type) -> _Reader:
+    # A fact may hold its own kind, so that its fields are looked at no sooner than a value is read.
+    plan: list[tuple[str, Any, _Reader, bool]] = []
+
+    def read(value: object) -> object:
+        held = _mapping(value)
+        if not plan:
+            plan.extend(_field_plan(kind))
+        given: dict[str, object] = {}
+        for name, as_it_is, inner, required in plan:
+            found = held.get(name, MISSING)
+            if type(found) is as_it_is:
+                given[name] = found
+            elif found is not MISSING:
+                try:
+                    given[name] = inner(found)
+                except _Misfit as misfit:
+                    raise misfit.within(name) from None
+            elif required:
+                raise _Misfit("is missing", name)
+        return kind(**given)
+
+    return read
+
+
+def _field_plan(kind: type) -> Iterator[tuple[str, Any, _Reader, bool]]:
+    """Yield the name of each field, the type of values taken as they are, what reads others, and whether it must be."""
+    for field in fields(kind):
+        hint = _hints(kind)[field.name]
+        parts = [part for part in get_args(hint) if part is not NoneType] if _is_either(hint) else [hint]
+        as_it_is = parts[0] if len(parts) == 1 and parts[0] in _SIMPLE else None
+        yield field.name, as_it_is, _reader(hint), field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_either(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
+
+
+def _word_reader(kind: Any) -> _Reader:
+    made = _MADE.get(kind) or _words_of(kind).__getitem__
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return made(value)
+            except (ValueError, KeyError):
+                pass
+        raise _Misfit(f"is no {kind.__name__}")
+
+    return read
+
+
+def _words_of(kind: type[Enum]) -> dict[object, Enum]:
+    return {member.value: member for member in kind}
 
 
 def _moment(text: str) -> datetime:
@@ -141,18 +232,13 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _mapping(value: object, at: str) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{_place(at)} is no object")  # noqa: TRY004 - of the data, not of an argument
-    return value
+_MADE: Mapping[type, Callable[[str], object]] = {datetime: _moment, date: date.fromisoformat, Lsn: Lsn.parse}
 
 
-def _items(kind: Any, value: object, at: str) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError(f"{_place(at)} is no array")  # noqa: TRY004 - of the data, not of an argument
-    if _length(kind) not in {None, len(value)}:
-        raise ValueError(f"{_place(at)} has {len(value)} items, not {_length(kind)}")
-    return value
+def _mapping(value: object) -> Mapping[str, object]:
+    if type(value) is not dict and not isinstance(value, Mapping):
+        raise _Misfit("is no object")
+    return cast(Mapping[str, object], value)
 
 
 def _item(kind: Any) -> Any:
@@ -170,11 +256,3 @@ def _length(kind: Any) -> int | None:
 def _hints(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
-
-
-def _below(at: str, part: object) -> str:
-    return f"{at}.{part}" if at else str(part)
-
-
-def _place(at: str) -> str:
-    return at or "the whole"

@@ -1,5 +1,6 @@
 """Sizes and durations, read and written as PostgreSQL does (manual, Setting Parameters: Names and Values)."""
 
+import math
 import re
 
 _SIZES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -65,6 +66,16 @@ def format_duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next(index for index, (amount, _) in enumerate(parts) if amount)
     return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
+def format_percent(percent: float) -> str:
+    """Return a percentage for people, never rounded up: what is not all is not told as 100%, nor a little as nothing.
+
+    >>> format_percent(99.99999), format_percent(100.0), format_percent(0.0001), format_percent(12.5)
+    ('99.999%', '100%', '<0.001%', '12.5%')
+    """
+    floored = math.floor(percent * 1000) / 1000
+    return f"{floored:g}%" if floored or percent <= 0 else "<0.001%"
 
 
 def _parse(text: object, units: dict[str, float] | dict[str, int], example: str) -> float:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 
 from replcheck.model.control import CheckResult, ControlResult
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object, to_plain
 from replcheck.model.shape import from_plain
 from replcheck.report.check_words import check_sentence, check_verdict
@@ -30,9 +31,9 @@ def check_document(result: CheckResult) -> dict[str, Plain]:
     }
 
 
-def check_json(result: CheckResult) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(check_document(result), indent=2) + "\n"
+def check_json(result: CheckResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document, with the check's own record, as text, in ASCII, with a line break at its end."""
+    return json.dumps(check_document(result) | {"evidence": to_plain(evidence)}, indent=2) + "\n"
 
 
 def check_result(document: object) -> CheckResult:

@@ -4,7 +4,6 @@ The last lines are the verdict and what to do, since they are what a terminal sh
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.text import Text
@@ -18,36 +17,27 @@ from replcheck.model.drill import (
     CopyFacts,
     DrillResult,
     DrillVerdict,
-    LayerReport,
     LayerState,
     RecoveryFacts,
-    RowDifference,
     TargetKind,
 )
 from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_size
+from replcheck.report.audit_words import elapsed_s
 from replcheck.report.drill_words import (
     all_drills,
+    difference_sentence,
     drill_sentence,
     drill_steps,
+    drill_word,
     drills_sentence,
     everything_wrong,
-    lacks_only_required,
-    rows_were_compared,
+    layer_sentence,
 )
 from replcheck.report.style import Style, cell, heading, line, plain_table, step, verbatim
 from replcheck.report.verdict import counted
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIFFERENCES_SHOWN = 20
-_WORDS = {
-    "missing": "missing from the copy",
-    "extra": "only in the copy",
-    "changed": "changed",
-    "unreadable": "unreadable in the copy",
-    "absent": "the whole relation is missing from the copy",
-    "unexpected": "a relation that should not be there",
-}
 
 
 def print_drill(result: DrillResult, console: Console, style: Style, *, verbose: bool = False) -> None:
@@ -74,7 +64,7 @@ def print_drill_briefly(result: DrillResult, console: Console, style: Style) -> 
 def print_drill_verdict(result: DrillResult, console: Console, style: Style) -> None:
     """Print the verdict in one sentence and what to do next."""
     console.print()
-    word = style.outcome(result.verdict.outcome, _word(result).upper())
+    word = style.outcome(result.verdict.outcome, drill_word(result).upper())
     line(console, word, "  ", drill_sentence(result), indent=0)
     steps = drill_steps(result)
     if steps:
@@ -93,18 +83,10 @@ def _verdict(verdict: DrillVerdict, style: Style) -> Text:
     return style.outcome(verdict.outcome, verdict.value.upper())
 
 
-def _word(result: DrillResult) -> str:
-    """Return the verdict's word, and another one where a copy came back that lacks less, or more, than it says."""
-    if lacks_only_required(result):
-        return "restored, required proof missing"
-    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
-    return "restored, not all proven" if partial else result.verdict.value
-
-
 def _print_header(result: DrillResult, console: Console, style: Style) -> None:
-    took = (_milliseconds(result.finished_at) - _milliseconds(result.started_at)) / 1000
+    took = elapsed_s(result.started_at, result.finished_at)
     title = Text(f"replcheck drill of {result.cluster}", style="bold")
-    line(console, title, f": {_word(result)}", indent=0)
+    line(console, title, f": {drill_word(result)}", indent=0)
     line(
         console,
         f"{style.time(result.started_at)}, took {format_duration(took)}, replcheck {result.tool_version}",
@@ -113,11 +95,6 @@ def _print_header(result: DrillResult, console: Console, style: Style) -> None:
     line(console, f"run {result.run_id}", indent=0)
     for note in result.tool_notes:
         line(console, f"note: {note}", indent=0)
-
-
-def _milliseconds(moment: datetime) -> int:
-    # What a stored result keeps of a time, so that its report reads the same.
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _print_backup(result: DrillResult, console: Console, style: Style) -> None:
@@ -199,15 +176,8 @@ def _print_layers(result: DrillResult, console: Console, style: Style, *, verbos
         word = style.outcome(layer.state.outcome, layer.state.value)
         if layer.state is LayerState.NOT_RUN and layer.by_design:
             word = Text("- not run")
-        table.add_row(cell(f"  {layer.name.value}"), word, cell(_layer(layer, verbose=verbose)))
+        table.add_row(cell(f"  {layer.name.value}"), word, cell(layer_sentence(layer, verbose=verbose)))
     console.print(table)
-
-
-def _layer(layer: LayerReport, *, verbose: bool) -> str:
-    parts = [layer.checked, layer.reason]
-    if verbose and layer.state is not LayerState.NOT_RUN:
-        parts.append(format_duration(layer.elapsed_s))
-    return "; ".join(part for part in parts if part)
 
 
 def _print_wrong(result: DrillResult, console: Console, style: Style, *, verbose: bool) -> None:
@@ -221,20 +191,9 @@ def _print_wrong(result: DrillResult, console: Console, style: Style, *, verbose
         line(console, style.outcome(problem.blame.outcome, word), f"  {problem.what} ({problem.code})")
     shown = differences if verbose else differences[:_DIFFERENCES_SHOWN]
     for layer, found in shown:
-        line(console, style.outcome(layer.state.outcome, found.kind), f"  {_difference(found)}")
+        line(console, style.outcome(layer.state.outcome, found.kind), f"  {difference_sentence(found)}")
     if len(differences) > len(shown):
         line(console, f"and {counted(len(differences) - len(shown), 'more difference')}: see --verbose")
-
-
-def _difference(found: RowDifference) -> str:
-    rows = f" {counted(found.count, 'row')}" if found.count is not None else ""
-    blocks = ""
-    if found.first_block is not None:
-        last = found.last_block
-        one = last is None or last == found.first_block
-        blocks = f", block {found.first_block}" if one else f", blocks {found.first_block} to {last}"
-    at_least = " at least" if rows else ""
-    return f"{found.database}.{found.relation}:{at_least}{rows} {_WORDS.get(found.kind, found.kind)}{blocks}"
 
 
 def _removal(result: DrillResult) -> str:

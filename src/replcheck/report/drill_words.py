@@ -16,6 +16,7 @@ from replcheck.model.drill import (
     LayerReport,
     LayerState,
     Problem,
+    RowDifference,
     TargetKind,
 )
 from replcheck.model.outcome import worst
@@ -24,6 +25,14 @@ from replcheck.report.verdict import counted, joined
 
 _VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
 _LIMITS = {TOO_SLOW, TOO_OLD}
+_DIFFERENCES = {
+    "missing": "missing from the copy",
+    "extra": "only in the copy",
+    "changed": "changed",
+    "unreadable": "unreadable in the copy",
+    "absent": "the whole relation is missing from the copy",
+    "unexpected": "a relation that should not be there",
+}
 _ASKED_TOO_MUCH = {*_LIMITS, NOT_REACHED}
 """What may lie in the request as well as in the backup."""
 
@@ -101,6 +110,34 @@ def the_backup(result: DrillResult) -> str:
     if result.backup == FROM:
         return f"backup {result.copy.label}"
     return f"backup {result.copy.label} of {result.backup}"
+
+
+def drill_word(result: DrillResult) -> str:
+    """Return the verdict's word, and another one where a copy came back that lacks less, or more, than it says."""
+    if lacks_only_required(result):
+        return "restored, required proof missing"
+    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
+    return "restored, not all proven" if partial else result.verdict.value
+
+
+def layer_sentence(layer: LayerReport, *, verbose: bool = False) -> str:
+    """Return what a layer looked at and what limits it; `verbose` adds how long it took."""
+    parts = [layer.checked, layer.reason]
+    if verbose and layer.state is not LayerState.NOT_RUN:
+        parts.append(format_duration(layer.elapsed_s))
+    return "; ".join(part for part in parts if part)
+
+
+def difference_sentence(found: RowDifference) -> str:
+    """Return how the rows of one relation differ, and where."""
+    rows = f" {counted(found.count, 'row')}" if found.count is not None else ""
+    blocks = ""
+    if found.first_block is not None:
+        last = found.last_block
+        one = last is None or last == found.first_block
+        blocks = f", block {found.first_block}" if one else f", blocks {found.first_block} to {last}"
+    at_least = " at least" if rows else ""
+    return f"{found.database}.{found.relation}:{at_least}{rows} {_DIFFERENCES.get(found.kind, found.kind)}{blocks}"
 
 
 def _restored(result: DrillResult) -> str:

@@ -5,7 +5,6 @@ The last lines are the verdict and what to do, since they are what a terminal sh
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from rich.console import Console
@@ -14,7 +13,6 @@ from rich.text import Text
 from replcheck.model.audit import (
     AlignmentReport,
     AuditResult,
-    CrossCheckReport,
     DifferenceKind,
     Divergence,
     IndexNode,
@@ -28,23 +26,19 @@ from replcheck.model.names import qualified
 from replcheck.model.node import NodeReport
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.units import format_duration, format_size
+from replcheck.report.audit_words import (
+    FINDING_WORDS,
+    INDEX_WORDS,
+    cross_check_sentence,
+    elapsed_s,
+    how_many,
+    place_of,
+    ranges_of,
+)
 from replcheck.report.style import Style, cell, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted, joined, next_steps, sentence, verdict_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RANGES_SHOWN = 5
 _EXAMPLES_SHOWN = 3
-_FINDING_WORDS = {
-    Outcome.PARTIAL: "warning",
-    Outcome.REFUTED: "broken",
-    Outcome.UNCHECKED: "unproven",
-}
-_INDEX_WORDS = {
-    Verdict.CONSISTENT: "sound",
-    Verdict.DIVERGED: "broken",
-    Verdict.INCONCLUSIVE: "inconclusive",
-    Verdict.UNCHECKED: "unchecked",
-}
 
 
 def print_audit(result: AuditResult, console: Console, style: Style, *, verbose: bool = False) -> None:
@@ -72,12 +66,12 @@ def print_verdict(result: AuditResult, console: Console, style: Style) -> None:
 
 
 def _print_header(result: AuditResult, console: Console, style: Style) -> None:
-    took = _milliseconds(result.finished_at) - _milliseconds(result.started_at)
+    took = elapsed_s(result.started_at, result.finished_at)
     title = Text(f"replcheck audit of {result.cluster}", style="bold")
     line(console, title, f": {verdict_of(result).value}", indent=0)
     line(
         console,
-        f"{style.time(result.started_at)}, took {format_duration(took / 1000)}, level {result.level}"
+        f"{style.time(result.started_at)}, took {format_duration(took)}, level {result.level}"
         f" ({result.encoding}), replcheck {result.tool_version}",
         indent=0,
     )
@@ -92,11 +86,6 @@ def _print_header(result: AuditResult, console: Console, style: Style) -> None:
         )
     if result.held_s:
         line(console, f"held still for {format_duration(result.held_s)}", indent=0)
-
-
-def _milliseconds(moment: datetime) -> int:
-    # What a stored result keeps of a time, so that its report reads the same.
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _print_nodes(result: AuditResult, console: Console, style: Style) -> None:
@@ -188,7 +177,7 @@ def _print_relations(result: AuditResult, console: Console, style: Style, *, ver
         f" {counted(result.rows, 'row')}, {format_size(result.size_bytes)} compared",
     )
     if result.cross_check is not None:
-        line(console, _cross_check(result.cross_check))
+        line(console, cross_check_sentence(result.cross_check))
     shown = [relation for relation in result.relations if verbose or relation.verdict is not Verdict.CONSISTENT]
     if not shown:
         return
@@ -200,14 +189,6 @@ def _print_relations(result: AuditResult, console: Console, style: Style, *, ver
             if verbose or replica.verdict is not Verdict.CONSISTENT:
                 table.add_row(*_relation_cells(relation, replica, style))
     console.print(table)
-
-
-def _cross_check(report: CrossCheckReport) -> str:
-    found = counted(report.mismatches, "mismatch", "mismatches") if report.mismatches else "no mismatch"
-    return (
-        f"cross-check of {100 * report.share:g}%: {counted(report.chunks, 'chunk')} with {counted(report.rows, 'row')}"
-        f" streamed from every node and compared here, {found}"
-    )
 
 
 def _relation_cells(relation: RelationReport, replica: RelationReplica, style: Style) -> tuple[Text, ...]:
@@ -227,7 +208,7 @@ def _print_indexes(result: AuditResult, console: Console, style: Style, *, verbo
         return
     heading(console, "Indexes against their tables, on every node")
     counts = Counter(index.verdict for index in result.indexes)
-    told = [f"{counts[verdict]:,} {_INDEX_WORDS[verdict]}" for verdict in Verdict if counts[verdict]]
+    told = [f"{counts[verdict]:,} {INDEX_WORDS[verdict]}" for verdict in Verdict if counts[verdict]]
     line(console, f"{counted(len(result.indexes), 'index', 'indexes')}: {', '.join(told) or 'none in scope'}")
     shown = [index for index in result.indexes if verbose or index.verdict is not Verdict.CONSISTENT]
     if not shown:
@@ -244,7 +225,7 @@ def _index_cells(index: IndexReport, node: IndexNode, style: Style) -> tuple[Tex
     return (
         cell(f"{index.database}.{index.name}"),
         cell(node.node),
-        style.outcome(node.verdict.outcome, _INDEX_WORDS[node.verdict]),
+        style.outcome(node.verdict.outcome, INDEX_WORDS[node.verdict]),
         cell(index.relation),
     )
 
@@ -265,28 +246,12 @@ def _print_differences(title: str, divergences: list[Divergence], console: Conso
         line(
             console,
             style.outcome(Outcome.REFUTED, divergence.kind.value),
-            f"  {divergence.node}  {divergence.database}.{divergence.relation}  {_how_many(divergence)}",
+            f"  {divergence.node}  {divergence.database}.{divergence.relation}  {how_many(divergence)}",
         )
         if divergence.ranges:
-            line(console, f"at ctid {_ranges(divergence)}", indent=4)
+            line(console, f"at ctid {ranges_of(divergence)}", indent=4)
         if divergence.query:
             verbatim(console, divergence.query)
-
-
-def _how_many(divergence: Divergence) -> str:
-    if divergence.what:
-        return divergence.what
-    at_least = "at least " if divergence.capped else ""
-    if divergence.sqlstate is None:
-        return f"{at_least}{counted(divergence.count, 'row')}"
-    block = f" at block {divergence.block}" if divergence.block is not None else ""
-    return f"{at_least}{counted(divergence.count, 'chunk')} unreadable, SQLSTATE {divergence.sqlstate}{block}"
-
-
-def _ranges(divergence: Divergence) -> str:
-    shown = " ".join(str(found) for found in divergence.ranges[:_RANGES_SHOWN])
-    rest = len(divergence.ranges) - _RANGES_SHOWN
-    return f"{shown} and {counted(rest, 'more range')}" if rest > 0 else shown
 
 
 def _print_findings(result: AuditResult, console: Console, style: Style) -> None:
@@ -294,7 +259,7 @@ def _print_findings(result: AuditResult, console: Console, style: Style) -> None
         return
     heading(console, "Findings")
     for finding in result.findings:
-        known = _FINDING_WORDS.get(finding.outcome)
+        known = FINDING_WORDS.get(finding.outcome)
         word = style.outcome(finding.outcome, known) if known else Text("- note")
         where = f"{finding.node}: " if finding.node else ""
         line(console, word, f"  {where}{finding.what} ({finding.code})")
@@ -316,14 +281,9 @@ def print_not_checked(entries: Iterable[NotChecked], console: Console, *, verbos
 def _print_groups(entries: list[NotChecked], console: Console, *, limit: int | None) -> None:
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        groups[entry.reason].append(_place(entry))
+        groups[entry.reason].append(place_of(entry))
     for reason, places in groups.items():
         shown = ", ".join(places[:limit])
         rest = len(places) - len(places[:limit])
         more = f" and {rest:,} more" if rest else ""
         line(console, f"{reason} ({len(places):,}): {shown}{more}")
-
-
-def _place(entry: NotChecked) -> str:
-    place = ".".join(part for part in (entry.database, entry.relation) if part) or "the whole cluster"
-    return f"{place} on {entry.node}" if entry.node else place

@@ -7,6 +7,7 @@ and one that is waived or was not asked is skipped. What could not be measured i
 from xml.etree import ElementTree as ET
 
 from replcheck.model.control import CheckResult, ControlResult, Standing
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.names import printable
 from replcheck.model.plain import utc_text
 from replcheck.report.check_words import check_sentence, problem_of
@@ -21,11 +22,11 @@ _TAGS = {
 }
 
 
-def junit_text(result: CheckResult) -> str:
-    """Return the document, with a line break at its end."""
+def junit_text(result: CheckResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the document, with a line break at its end; `evidence` is the check's own record."""
     suite = ET.Element("testsuite", _suite_attributes(result))
     properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(result).items():
+    for name, value in _properties(result, evidence).items():
         ET.SubElement(properties, "property", {"name": name, "value": printable(value)})
     for control in result.controls:
         suite.append(_case(control, result.cluster))
@@ -52,13 +53,13 @@ def _seconds(result: CheckResult) -> str:
     return f"{(result.finished_at - result.started_at).total_seconds():.3f}"
 
 
-def _properties(result: CheckResult) -> dict[str, str]:
+def _properties(result: CheckResult, evidence: EvidenceHead | None) -> dict[str, str]:
     return {
         "run_id": result.run_id,
         "outcome": result.outcome.value,
         "summary": check_sentence(result),
         "tool_version": result.tool_version,
-        "evidence_head": result.evidence_head,
+        "evidence_head": evidence.sha256 if evidence is not None else result.evidence_head,
     }
 
 

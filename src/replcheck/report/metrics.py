@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from replcheck.model.control import CheckResult, Measure, Standing, Unit
+from replcheck.model.evidence import EvidenceHead
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import GaugeMetricFamily
@@ -20,20 +21,21 @@ _MEASURES: tuple[tuple[str, str, Callable[[Measure], float | None]], ...] = (
 )
 
 
-def metrics_text(result: CheckResult) -> str:
-    """Return the text of the file."""
+def metrics_text(result: CheckResult, evidence: EvidenceHead | None = None) -> str:
+    """Return the text of the file; `evidence` is the check's own record."""
     # Large, and most checks write no such file.
     from prometheus_client.openmetrics.exposition import generate_latest
 
-    text: bytes = generate_latest(_Collected(result))  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(_Collected(result, evidence))  # type: ignore[no-untyped-call]
     return text.decode()
 
 
 class _Collected:
     """What the writer takes for a registry."""
 
-    def __init__(self, result: CheckResult) -> None:
+    def __init__(self, result: CheckResult, evidence: EvidenceHead | None) -> None:
         self._result = result
+        self._head = evidence.sha256 if evidence is not None else result.evidence_head
 
     def collect(self) -> Iterator["GaugeMetricFamily"]:
         """Yield every metric."""
@@ -49,8 +51,8 @@ class _Collected:
             yield _gauge("look_time", "When the nodes were last seen.", seen, Unit.SECONDS)
             yield _gauge("node_running", "Whether a node holds the data and keeps up.", running)
         yield from _of_controls(result)
-        if result.evidence_head:
-            head = cluster | {"sha256": result.evidence_head}
+        if self._head:
+            head = cluster | {"sha256": self._head}
             yield _gauge("evidence_head", "The newest record of the chain of evidence.", [(head, 1)])
 
 

@@ -1,56 +1,33 @@
-"""The summary of a period, for people and machines."""
+"""The summary of a period for people."""
 
-import json
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from replcheck.model.outcome import Verdict
-from replcheck.model.plain import Plain, to_plain
 from replcheck.model.units import format_duration
-from replcheck.report.period import Gap, OtherRuns, Period, Proofs
+from replcheck.report.period import Period, Proofs
+from replcheck.report.period_facts import PeriodFacts
+from replcheck.report.period_lines import print_facts
 from replcheck.report.style import Style, cell, heading, line, plain_table
 from replcheck.report.verdict import counted, joined
 
-PERIOD_SCHEMA = "replcheck/period/1"
 _GAPS_SHOWN = 5
 _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
 
-def period_document(period: Period) -> dict[str, Plain]:
-    """Return the summary as JSON has it."""
-    return {
-        "schema": PERIOD_SCHEMA,
-        "kind": "period",
-        "since": to_plain(period.since),
-        "until": to_plain(period.until),
-        "clusters": to_plain(period.clusters),
-        "runs": period.runs,
-        "outcomes": {outcome.value: count for outcome, count in period.outcomes.items()},
-        "failed": period.failed,
-        "limited": period.limited,
-        "unended": period.unended,
-        "running": period.running,
-        "first_run_at": to_plain(period.first_run_at),
-        "last_run_at": to_plain(period.last_run_at),
-        "gaps": [_gap(gap) for gap in period.gaps],
-        "replicas": [_replica(proofs) for proofs in period.replicas],
-        "relations": to_plain(period.relations),
-        "unread": to_plain(period.unread),
-        "others": [_others(others) for others in period.others],
-    }
+def print_period(
+    period: Period, console: Console, style: Style, *, facts: PeriodFacts | None = None, verbose: bool = False
+) -> None:
+    """Print the summary; `verbose` lists every relation and gap.
 
-
-def period_json(period: Period) -> str:
-    """Return the document as text, in ASCII, with a line break at its end."""
-    return json.dumps(period_document(period), indent=2) + "\n"
-
-
-def print_period(period: Period, console: Console, style: Style, *, verbose: bool = False) -> None:
-    """Print the summary; `verbose` lists every relation and gap."""
+    `facts` are what else is known of the period; None where it is one of several clusters.
+    """
     _print_header(period, console, style)
     _print_others(period, console, style)
+    if facts is not None:
+        print_facts(facts, console, style)
     if not period.runs and not period.unread:
         return
     _print_gaps(period, console, style, verbose=verbose)
@@ -62,29 +39,6 @@ def print_period(period: Period, console: Console, style: Style, *, verbose: boo
         heading(console, "Not counted above: reports that cannot be read")
         for unread in period.unread:
             line(console, f"run {unread.run_id}: {unread.reason}")
-
-
-def _gap(gap: Gap) -> dict[str, Plain]:
-    plain = to_plain(gap)
-    assert isinstance(plain, dict)  # noqa: S101 - a gap is a dataclass
-    return plain | {"elapsed_s": gap.elapsed_s}
-
-
-def _others(others: OtherRuns) -> dict[str, Plain]:
-    return {
-        "kind": others.kind,
-        "runs": others.runs,
-        "outcomes": {outcome.value: count for outcome, count in others.outcomes.items()},
-        "verdicts": dict(others.verdicts),
-        "unended": others.unended,
-        "last_run_at": to_plain(others.last_run_at),
-    }
-
-
-def _replica(proofs: Proofs) -> dict[str, Plain]:
-    plain = to_plain(proofs)
-    assert isinstance(plain, dict)  # noqa: S101 - proofs are a dataclass
-    return {key: value for key, value in plain.items() if key not in {"database", "relation"}}
 
 
 def _print_header(period: Period, console: Console, style: Style) -> None:

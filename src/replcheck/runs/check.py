@@ -19,16 +19,20 @@ from replcheck.check.evaluate import evaluate
 from replcheck.check.facts import Facts
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.control import CheckResult, ControlResult, DueRun, Standing
+from replcheck.model.evidence import EvidenceHead
 from replcheck.model.live import ClusterView
 from replcheck.model.run import RunRecord, RunStart, new_run_id
 from replcheck.report.check_document import check_document
 from replcheck.report.check_words import check_sentence, check_verdict
+from replcheck.runs.check_evidence import head_before, with_evidence
 from replcheck.runs.check_facts import CHECK, Looked, gather, last_view, open_store
 from replcheck.runs.check_request import CheckRequest, waived_unasked
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.ping import Patience, Ping, Tell
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
+from replcheck.runs.signing import UNSIGNED, signing_of
+from replcheck.runs.turn import turn_of
 
 if TYPE_CHECKING:
     from replcheck.runs.check_due import Work
@@ -46,6 +50,8 @@ class FinishedCheck:
     error: ReplcheckError | None
     unrecorded: str = ""
     """Why the history lacks this check; empty where it was kept or no record was wanted."""
+    evidence: EvidenceHead | None = None
+    """The check's record in the chain of its cluster; None where none was kept."""
 
 
 class Look(Protocol):
@@ -83,15 +89,21 @@ def run_check(
     """Evaluate the controls, keep the record, and return both.
 
     `store` is the file of the history; without `record` it is only read. `tell` takes lines about what goes wrong
-    beside the check. Raises UsageError where another check of the same cluster is running, and StoreError where the
-    history cannot be read; every other ReplcheckError is returned. Must not be called from a running event loop.
+    beside the check. Raises AlreadyRunning where another check of the same cluster is at work, and ConfigurationError
+    where the signing key cannot be used; every other ReplcheckError is returned. Must not be called from a running
+    event loop.
     """
     parts = parts or CheckParts()
-    start = _start(request, parts.clock)
-    with _lock(request, store), _ending_as_errors():
+    start, signing = _start(request, parts.clock), signing_of(request.configuration)
+    kept = store if record else None
+    if kept is not None:
+        signing.check()
+    unchecked = Standing.UNCHECKED.value
+    turn = turn_of(start, _lock(request, store), store=kept, signing=signing, unchecked=unchecked)
+    with turn, _ending_as_errors():
         ping = Ping(request.ping, tell, parts.patience)
         ping.start()
-        recorder = Recorder(store if record else None)
+        recorder = Recorder(kept, signing)
         recorder.begin(start)
         try:
             finished = _succeeded(start, _checked(request, start, store, parts, tell), parts.clock)
@@ -103,8 +115,9 @@ def run_check(
             ping.failure(ended_by.message)
             raise
         recorder.finish(finished.record, check_document(finished.result) if finished.result else None)
+        finished = replace(finished, unrecorded=recorder.problem, evidence=recorder.evidence)
         _ping_end(ping, finished)
-    return replace(finished, unrecorded=recorder.problem)
+    return finished
 
 
 def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock = now) -> CheckResult:
@@ -115,9 +128,9 @@ def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock 
     start = _start(request, clock)
     reader = open_store(store)
     facts = gather(request, reader, None, last_view(request, reader), clock())
+    facts = with_evidence(request, store, facts, UNSIGNED, at_leisure=False)
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), clock())
-    head = facts.evidence.head if facts.evidence else ""
-    return replace(result, view=facts.view, fresh=False, evidence_head=head)
+    return replace(result, view=facts.view, fresh=False, evidence_head=head_before(request, store))
 
 
 def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: CheckParts, tell: Tell) -> CheckResult:
@@ -132,8 +145,9 @@ def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: 
         reader = open_store(store)
     looked = parts.look(request, earlier)
     facts = gather(request, reader, looked, None, parts.clock())
+    facts = with_evidence(request, store, facts, signing_of(request.configuration), at_leisure=True)
     result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), parts.clock())
-    head = facts.evidence.head if facts.evidence else ""
+    head = head_before(request, store)
     return replace(result, view=facts.view, due=due, notes=_notes(request), evidence_head=head)
 
 
@@ -162,8 +176,8 @@ def _notes(request: CheckRequest) -> tuple[str, ...]:
 
 def _ping_end(ping: Ping, finished: FinishedCheck) -> None:
     lines = [finished.record.summary, f"run {finished.record.run_id}"]
-    if finished.result is not None and finished.result.evidence_head:
-        lines.append(f"evidence head {finished.result.evidence_head}")
+    if finished.evidence is not None:
+        lines.append(f"evidence head {finished.evidence.sha256}")
     body = "\n".join(lines)
     proven = finished.result is not None and finished.record.exit_status == 0
     ping.success(body) if proven else ping.failure(body)

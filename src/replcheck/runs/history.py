@@ -17,7 +17,7 @@ from replcheck.model.drill import DrillResult
 from replcheck.model.evidence import EvidenceHead, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
-from replcheck.model.run import UNNAMED_CLUSTER, RunRecord, RunStart, short_id
+from replcheck.model.run import AUDIT_KINDS, UNNAMED_CLUSTER, RunRecord, RunStart, short_id
 from replcheck.model.units import parse_duration
 from replcheck.report.check_document import check_result
 from replcheck.report.cluster_events import PastEvent
@@ -36,7 +36,8 @@ DRILL = "drill"
 SEAL = "seal"
 CHECK = "check"
 SCRUB = "scrub"
-KINDS = (AUDIT, DRILL, SEAL, SCRUB, "selftest")
+KINDS = (AUDIT, DRILL, SEAL, CHECK, SCRUB, "selftest")
+Reported = AuditResult | DrillResult | PastSeal | CheckResult
 _LISTED = 'The runs are listed by "replcheck history".'
 _LOCKED = (AUDIT, DRILL, SEAL, CHECK, SCRUB)
 """Kinds of runs that hold a lock of their own while they work; every other one is taken for an audit."""
@@ -56,7 +57,7 @@ class Listing:
 class StoredReport:
     """The report of one run."""
 
-    result: AuditResult | DrillResult | PastSeal | CheckResult
+    result: Reported
     document: Plain
     """The JSON as it was stored."""
     evidence: EvidenceHead | None = None
@@ -71,7 +72,7 @@ def known_kinds(store: Path) -> frozenset[str]:
 def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
     """Return the runs that are wanted, newest first; raise StoreError where there is no history."""
     reader = open_evidence(store)
-    runs = _with_evidence(reader, _with_states(reader, reader.runs(wanted, limit=limit)))
+    runs = _with_evidence(reader, with_states(reader, reader.runs(wanted, limit=limit)))
     return Listing(runs=tuple(runs), damaged=tuple(dict.fromkeys(reader.damaged)))
 
 
@@ -91,7 +92,7 @@ def read_report(store: Path, name: str) -> StoredReport:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
         _require_as_recorded(reader, run_id, document)
-        return StoredReport(result=_believed(past.run, document), document=document, evidence=past.evidence)
+        return StoredReport(result=believed(past.run, document), document=document, evidence=past.evidence)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -99,24 +100,27 @@ def read_report(store: Path, name: str) -> StoredReport:
         ) from error
 
 
-def summarize(store: Path, *, since: datetime | None, until: datetime | None, now: datetime) -> Period:
+def summarize(
+    store: Path, *, since: datetime | None, until: datetime | None, now: datetime, cluster: str | None = None
+) -> Period:
     """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
 
-    Runs of other kinds, such as drills and seals, are counted by how they ended.
+    Those of one cluster alone where one is named. Runs of other kinds, such as drills and seals, are counted by how
+    they ended.
     """
     reader = open_reader(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
-    with_end = RunFilter(since=since, until=end, kinds=frozenset({AUDIT, SCRUB}))
+    with_end = RunFilter(since=since, until=end, kinds=AUDIT_KINDS, cluster=cluster)
     open_runs = []
     for run, document in reader.walk(with_end):
         if not isinstance(run, RunRecord):
             open_runs.append(run)
             continue
         tally.add(run, _readable(run, document))
-    for past in _with_states(reader, open_runs):
+    for past in with_states(reader, open_runs):
         tally.add_unended(past)
-    for run in reversed(reader.runs(RunFilter(since=since, until=end))):
+    for run in reversed(reader.runs(RunFilter(since=since, until=end, cluster=cluster))):
         if run.kind != AUDIT:
             tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
@@ -166,7 +170,7 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
         runs = reader.runs(limit=1)
         if not runs:
             raise StoreError(f"history {reader.path} holds no run that can be read")
-        return _with_states(reader, runs)[0]
+        return with_states(reader, runs)[0]
     prefix = name.lower()
     if not _ID.fullmatch(prefix):
         raise UsageError("a run is named by its id, by the beginning of its id, or by latest", hint=_LISTED)
@@ -177,7 +181,7 @@ def _found(reader: HistoryReader, name: str) -> PastRun:
         raise UsageError(
             "more than one run has an id that begins so", hint=f"Write more of it, for instance {short_id(ids[0])}."
         )
-    return _with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
+    return with_states(reader, [reader.run(prefix if prefix in ids else ids[0])])[0]
 
 
 def _with_evidence(reader: EvidenceReader, runs: Sequence[PastRun]) -> list[PastRun]:
@@ -198,7 +202,8 @@ def _require_as_recorded(reader: EvidenceReader, run_id: str, document: Plain) -
         raise ValueError("it was changed after it was recorded")
 
 
-def _with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
+def with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
+    """Return where each run stands: a run without an end may still be at work."""
     if all(isinstance(run, RunRecord) for run in runs):
         return [PastRun(run=run, state=RunState.ENDED) for run in runs]
     kinds = {_lock_of(run) for run in runs if not isinstance(run, RunRecord)}
@@ -233,27 +238,27 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def _believed(run: RunStart, document: Plain) -> AuditResult | DrillResult | PastSeal | CheckResult:
-    result: AuditResult | DrillResult | PastSeal | CheckResult
-    match run.kind:
-        case "drill":
-            result = drill_result(document)
-        case "seal":
-            result = past_seal(document)
-        case "check":
-            result = check_result(document)
-        case _:
-            result = audit_result(document)
-    match result:
-        case AuditResult():
-            outcome = outcome_of(result)
-        case CheckResult():
-            outcome = result.outcome
-        case _:
-            outcome = result.verdict.outcome
+def believed(run: RunStart, document: Plain) -> Reported:
+    """Return the result of a stored document; raise ValueError where it is none, or contradicts the run's record."""
+    result, outcome = _read(run.kind, document)
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
     return result
+
+
+def _read(kind: str, document: Plain) -> tuple[Reported, Outcome]:
+    match kind:
+        case "drill":
+            drill = drill_result(document)
+            return drill, drill.verdict.outcome
+        case "seal":
+            seal = past_seal(document)
+            return seal, seal.verdict.outcome
+        case "check":
+            check = check_result(document)
+            return check, check.outcome
+    audit = audit_result(document)
+    return audit, outcome_of(audit)
 
 
 def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str | None:
@@ -261,7 +266,7 @@ def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str
     if isinstance(document, StoreError):
         return "it is damaged"
     try:
-        result = None if document is None else _believed(run, document)
+        result = None if document is None else believed(run, document)
     except ValueError as error:
         return str(error)
     return result if isinstance(result, AuditResult) else None

@@ -1,0 +1,82 @@
+"""All that a report of a period says, as frozen facts: gathered elsewhere, told by the papers of this package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from replcheck.model.control import ControlName, ControlResult, Standing
+from replcheck.model.copy_times import CopiesAsked, CopiesOverTime
+from replcheck.model.drill import DrillResult
+from replcheck.model.live import ClusterEvent
+from replcheck.model.run import RunRecord
+from replcheck.model.spans import NodeSpan, WatchSpan
+from replcheck.report.history import PastRun
+from replcheck.report.period import Period
+from replcheck.report.watched import Watched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastDrill:
+    """One drill of the period."""
+
+    run: RunRecord
+    result: DrillResult | None
+    """None where it has no report, or none that can be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlTally:
+    """Where one control stood in the checks of the period."""
+
+    name: ControlName
+    standings: Mapping[Standing, int]
+    """How many checks found it so."""
+    last_not_met_at: datetime | None
+    """When a check that asked for it last found it other than met; None where none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the policy promises of copies, or what is taken where there is none."""
+
+    copies: CopiesAsked
+    from_policy: bool
+    recovery_limit_s: float | None = None
+    recovery_warn_s: float | None = None
+    restore_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodFacts:
+    """One cluster over a period."""
+
+    cluster: str
+    since: datetime
+    until: datetime
+    made_at: datetime
+    tool_version: str
+    audits: Period
+    runs: tuple[PastRun, ...]
+    """Of every kind, oldest first."""
+    drills: tuple[PastDrill, ...]
+    """Oldest first."""
+    events: tuple[ClusterEvent, ...]
+    """Oldest first."""
+    node_spans: tuple[NodeSpan, ...]
+    watch_spans: tuple[WatchSpan, ...]
+    watched: Watched
+    copies: CopiesOverTime
+    asked: Asked
+    controls: tuple[ControlResult, ...] = ()
+    """As the newest check found them, in their order; empty where nothing ever checked them."""
+    controls_at: datetime | None = None
+    """When that check ended."""
+    tallies: tuple[ControlTally, ...] = ()
+    checks_left_out: int = 0
+    """Checks that did not prove everything and are in no tally."""
+    evidence_head: str = ""
+    """SHA-256 of the newest record of the chain of evidence at the newest check; empty where it knew none."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Runs that cannot be read, with the reason, beside those of `audits`."""
+    damaged_rows: int = 0
+    """Samples and events that cannot be read."""

@@ -1,0 +1,52 @@
+"""What a period's summary for people says beside the audits: the record, copies, controls and drills, a line each."""
+
+from rich.console import Console
+
+from replcheck.model.control import Standing
+from replcheck.model.units import format_duration, format_percent
+from replcheck.report.papers.runs import drills_sentence
+from replcheck.report.period_facts import PeriodFacts
+from replcheck.report.style import Style, cell, heading, line, plain_table
+from replcheck.report.verdict import counted, joined
+
+
+def print_facts(facts: PeriodFacts, console: Console, style: Style) -> None:
+    """Print them; a part of which the history holds nothing says so."""
+    _print_record(facts, console)
+    _print_controls(facts, console, style)
+    heading(console, "Trial restores")
+    line(console, drills_sentence(facts.drills))
+
+
+def _print_record(facts: PeriodFacts, console: Console) -> None:
+    heading(console, "Record")
+    seen, copies, asked = facts.watched, facts.copies, facts.asked.copies
+    if not seen.samples:
+        line(console, "nothing watched the cluster in this period: of copies over time nothing is known")
+        return
+    line(console, f"something watched {format_percent(seen.share)} of the period: {seen.samples:,} samples")
+    if seen.gaps:
+        gaps = counted(len(seen.gaps), "gap")
+        line(console, f"nothing was watching for {format_duration(seen.unwatched_s)}, in {gaps}")
+    enough = counted(asked.proven, "proven copy", "proven copies")
+    line(console, f"{enough} or more {format_percent(copies.share)} of the period")
+
+
+def _print_controls(facts: PeriodFacts, console: Console, style: Style) -> None:
+    heading(console, "Controls")
+    if facts.controls_at is None:
+        line(console, "no check of a policy is in this history")
+        return
+    table = plain_table("  control", "standing", "measured", "limit")
+    asked = [control for control in facts.controls if control.outcome is not None]
+    for control in asked:
+        outcome = control.outcome
+        assert outcome is not None  # noqa: S101 - of those that were asked
+        word = style.outcome(outcome, control.standing.value)
+        table.add_row(cell(f"  {control.name.value}"), word, cell(control.measured), cell(control.limit))
+    if asked:
+        console.print(table)
+    missing = [control.name.value for control in facts.controls if control.standing is Standing.NOT_ASKED]
+    if missing:
+        line(console, f"not asked: {joined(missing)}")
+    line(console, f"as the check of {style.time(facts.controls_at)} found them")
