@@ -49,8 +49,8 @@ async def told(app, pilot, feed, *updates):
     await pilot.pause()
 
 
-async def until(pilot, condition):
-    async with asyncio.timeout(PATIENCE_S):
+async def until(pilot, condition, *, seconds=PATIENCE_S):
+    async with asyncio.timeout(seconds):
         while not condition():
             await pilot.pause(0.02)
 
