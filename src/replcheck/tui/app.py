@@ -122,13 +122,12 @@ class WatchApp(App[None]):
         return {DARK.name: DARK, LIGHT.name: LIGHT} | super().available_themes
 
     def on_mount(self) -> None:
-        """Begin to listen."""
-        self._feed.subscribe(self._inbox.append)
-        self.take()
+        """Begin to look for updates."""
         self.set_interval(TICK_S, self._tick)
 
     def on_ready(self) -> None:
-        """Collect garbage again, of what is made from now on."""
+        """Begin to listen: the first picture waits for nobody. From now on garbage is collected again."""
+        self._feed.subscribe(self._inbox.append)
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
@@ -139,7 +138,8 @@ class WatchApp(App[None]):
         model, now = self.model, self.options.clock().replace(microsecond=0)
         if model.link in {Link.REPLAY, Link.ENDED} and model.at is not None:
             now = model.at
-        return Look(now=now, zone=self.options.zone, asked=self.options.asked)
+        told = model.introduced or self.options
+        return Look(now=now, zone=told.zone, asked=told.asked)
 
     def take(self) -> bool:
         """Fold what came in; return whether anything did."""
@@ -164,6 +164,8 @@ class WatchApp(App[None]):
             if isinstance(self.screen, Window):
                 self.screen.redraw()
         self._tell()
+        if self.model.closed:
+            self.exit()
 
     def _tell(self) -> None:
         new, self._told = self.model.noted - self._told, self.model.noted
