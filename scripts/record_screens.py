@@ -14,9 +14,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from replcheck.cli.live_board import Board, now
 from replcheck.cli.live_claims import ClaimsFeed
 from replcheck.cli.live_commands import LiveCommands
-from replcheck.cli.live_feed import Board, WatchFeed, now
+from replcheck.cli.live_feed import WatchFeed
 from replcheck.config import Configuration, load
 from replcheck.drill.manifest import write_manifest
 from replcheck.drill.seal_options import SealOptions

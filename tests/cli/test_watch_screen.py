@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from replcheck.cli.live_board import Board
 from replcheck.cli.live_commands import LiveCommands
-from replcheck.cli.live_feed import Board, ReplayFeed
+from replcheck.cli.live_feed import ReplayFeed
 from replcheck.errors import UsageError
 from replcheck.events import Event, RunFinished
 from replcheck.lab.cluster import LabCluster
@@ -114,6 +115,26 @@ def test_the_screen_shows_a_cluster_records_it_and_is_left_in_order(cluster, hom
         wait_for(lambda: terminal.given_back)
     kinds = [event.kind for event in open_live_reader(home / "clinic.db").events("clinic")]
     assert kinds == [EventKind.WATCH_ENDED, EventKind.WATCH_BEGAN]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--config", "none.toml"), "none.toml"),
+        (("--replay", "torn.jsonl"), "line 1 of recording torn.jsonl"),
+        (("--scrub", "7d", "--no-store"), "a rolling audit needs a history"),
+    ],
+    ids=["no configuration", "a torn recording", "options that contradict the rest"],
+)
+def test_what_keeps_a_watch_from_beginning_is_told_once_the_terminal_is_given_back(words, told, tmp_path) -> None:
+    (tmp_path / "torn.jsonl").write_text("{\n")
+    (tmp_path / "replcheck.toml").write_text(
+        'cluster = "clinic"\n[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+    )
+    with on_terminal("watch", *words, home=tmp_path) as terminal:
+        assert terminal.process.wait(60) == 3
+        wait_for(lambda: terminal.given_back and terminal.shows(told))
+        assert not terminal.shows("Traceback")
 
 
 # --- what stands behind it ---

@@ -88,8 +88,8 @@ def test_nothing_is_known_of_an_audit_before_it_begins():
     assert fold_audit(None, [chunk(0, 3)]) is None
 
 
-def proof(first: int, end: int, *replicas: str, oid: int = 7) -> BlocksProven:
-    state = RelationState(database=1, relation=oid, token=1, filenode=None)
+def proof(first: int, end: int, *replicas: str, oid: int = 7, database: int = 1) -> BlocksProven:
+    state = RelationState(database=database, relation=oid, token=1, filenode=None)
     blocks = ProvenBlocks(
         state=state, replicas=replicas or ("db2", "db3"), ranges=((first, end),), rows=None, proven_at=at(1)
     )
@@ -115,14 +115,19 @@ def test_a_proof_without_an_end_reaches_the_end_of_the_relation():
 def test_what_an_earlier_run_has_proven_is_proven_before_anything_is_read():
     listed = DatabasePlanned(
         at=at(0),
-        database=KEY[0],
+        database="billing",
         relations=1,
         size_bytes=81920,
-        oid=1,
+        oid=2,
         listed=(ListedRelation(oid=9, relation="clinic.visit", size_bytes=81920),),
     )
-    model = audit(proof(0, 4, oid=9), listed)
-    assert model.relations[KEY[0], "clinic.visit"].proven == ((0, 4),)
+    model = audit(proof(0, 4, oid=9, database=2), listed)
+    assert model.relations["billing", "clinic.visit"].proven == ((0, 4),)
+    assert model.unplaced == ()
+
+
+def test_proofs_of_relations_that_were_never_listed_are_not_kept_for_ever():
+    model = audit(*(proof(0, 4, oid=oid) for oid in range(100, 200)))
     assert model.unplaced == ()
 
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
+from replcheck.cli.live_board import Board
 from replcheck.cli.live_claims import ClaimsFeed
 from replcheck.cli.live_commands import LiveCommands
-from replcheck.cli.live_feed import Board, WatchFeed
+from replcheck.cli.live_feed import WatchFeed
 from replcheck.config import load
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import NodeState

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC
 from functools import partialmethod
 
@@ -11,7 +12,18 @@ from replcheck.events import HeldStill
 from replcheck.model.drill import Stage
 from replcheck.model.live import EventKind, Severity
 from replcheck.tui.app import WatchApp, run_app
-from replcheck.tui.feed import EventsTaken, Link, LinkChanged, Noted, Offers, RunsRead, RunTold, ViewTaken
+from replcheck.tui.feed import (
+    Closed,
+    EventsTaken,
+    Introduced,
+    Link,
+    LinkChanged,
+    Noted,
+    Offers,
+    RunsRead,
+    RunTold,
+    ViewTaken,
+)
 from replcheck.tui.options import Options
 from replcheck.tui.screens.audit import AuditScreen
 from replcheck.tui.screens.facts import FactsScreen
@@ -49,8 +61,8 @@ async def told(app, pilot, feed, *updates):
     await pilot.pause()
 
 
-async def until(pilot, condition):
-    async with asyncio.timeout(PATIENCE_S):
+async def until(pilot, condition, *, seconds=PATIENCE_S):
+    async with asyncio.timeout(seconds):
         while not condition():
             await pilot.pause(0.02)
 
@@ -352,6 +364,35 @@ async def test_what_comes_before_a_screen_is_made_or_after_it_is_taken_down_harm
         app._tick()
         await pilot.press("2")
         await until(pilot, lambda: "No audit ran" in page(app))
+
+
+async def test_the_cluster_and_its_limits_may_be_known_after_the_first_picture():
+    async with shown(stories.healthy()) as (app, pilot, feed):
+        asked = replace(stories.ASKED, proven_copies=9)
+        await told(app, pilot, feed, Introduced(at=stories.NOW, cluster="hospital", asked=asked, zone=UTC))
+        assert "hospital" in page(app).splitlines()[0]
+        assert "9 are asked for" in page(app)
+
+
+async def test_a_feed_that_will_never_tell_anything_ends_the_screen():
+    async with shown(stories.healthy()) as (app, pilot, feed):
+        feed.tell(Closed(at=stories.NOW))
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_the_first_picture_waits_for_no_feed():
+    class Late(ListFeed):
+        seen = ""
+
+        def subscribe(self, take):
+            self.seen = page(app)
+            super().subscribe(take)
+
+    feed = Late(stories.healthy())
+    app = WatchApp(feed, Asked(), Options(cluster="clinic", clock=lambda: stories.NOW))
+    async with app.run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: "3 of 3" in page(app))
+        assert "waiting for the first sample" in feed.seen
 
 
 def test_a_defect_is_handed_to_the_caller_and_nothing_of_it_is_printed(monkeypatch, capsys):

@@ -13,7 +13,6 @@ from tests.tui import stories
 from tests.tui.test_screens import LARGE, shown, until
 
 DRAWN_WITHIN_S = 0.1
-HEAVY = ("psycopg", "sqlalchemy", "pydantic", "typer", "sqlglot", "replcheck.events", "replcheck.report")
 FIRST_PICTURE = """
 import asyncio, sys
 from tests.tui.feeds import Asked, ListFeed
@@ -73,15 +72,10 @@ async def test_what_is_told_is_drawn_within_a_tenth_of_a_second(many, key):
     assert sorted(costs)[len(costs) // 4] + TICK_S < DRAWN_WITHIN_S
 
 
-def test_the_first_picture_loads_nothing_that_it_does_not_show():
-    code = f"{FIRST_PICTURE}\nprint(sorted(set({HEAVY!r}) & set(sys.modules)))"
-    assert run(code).stdout == "[]\n"
-
-
 def test_the_first_picture_costs_little_more_than_the_library_it_is_drawn_with():
     library = min(cpu_s("import textual.app, textual.widgets") for _ in range(3))
     picture = min(cpu_s(FIRST_PICTURE) for _ in range(3))
-    assert picture < 2.5 * library
+    assert picture < 2.2 * library
 
 
 def run(code: str) -> subprocess.CompletedProcess:

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from replcheck.cli.live_feed import Board, now
+from replcheck.cli.live_board import Board, now
 from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError
 from replcheck.model.control import Standing

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from replcheck.audit.gate import USER
-from replcheck.cli.live_feed import Board, now
+from replcheck.cli.live_board import Board, now
 from replcheck.cli.report_run import print_stored
 from replcheck.cli.stored import Source
 from replcheck.config import Configuration

@@ -1,4 +1,4 @@
-"""The options of `replcheck watch`; what happens then is in `watch_run`, which is imported when it is needed."""
+"""The options of `replcheck watch`; what happens then is in `watch_start`, which is imported when it is needed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def watch(
     Samples every node once a second, at a cost of less than 1 ms each, and records what it sees. Where a recorder is
     at work already, it is read instead.
     """
-    from replcheck.cli.watch_run import watch_and_tell
+    from replcheck.cli.watch_start import start
 
     arguments = WatchArguments(
         primary=primary,
@@ -88,4 +88,4 @@ def watch(
         store=store,
         no_store=no_store,
     )
-    raise typer.Exit(int(watch_and_tell(arguments)))
+    raise typer.Exit(int(start(arguments)))

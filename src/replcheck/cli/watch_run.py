@@ -13,6 +13,7 @@ from replcheck.cli.display import Display
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import events_to
 from replcheck.cli.watch import WatchArguments
+from replcheck.cli.watch_start import to_stdout
 from replcheck.config import Configuration
 from replcheck.config.model import History
 from replcheck.errors import UsageError
@@ -22,7 +23,7 @@ from replcheck.model.units import format_duration
 from replcheck.report.style import Style
 from replcheck.report.watch_lines import cluster_event_document, event_line, state_lines, summary_line
 from replcheck.runs.following import run_or_follow
-from replcheck.runs.live import LiveSettings, LiveSink, LiveUpdate, recorder_lock_file, run_live
+from replcheck.runs.live import LiveSettings, LiveSink, LiveUpdate, Tell, recorder_lock_file, run_live
 from replcheck.runs.live_config import LiveFlags, LiveRequest, live_request
 from replcheck.runs.lock import is_held
 from replcheck.runs.replaying import replayed
@@ -37,7 +38,6 @@ _FIRST_ANSWERS_S = 3.0
 
 def watch_and_tell(arguments: WatchArguments) -> ExitStatus:
     """Watch until a signal comes, as the options ask; raise the error that keeps it from watching."""
-    _require_sense(arguments)
     configuration = configuration_for(arguments.primary, arguments.replicas, arguments.config)
     with events_to(arguments.events) as writers:
         if arguments.replay is not None:
@@ -65,29 +65,34 @@ def keep_of(configuration: Configuration | None) -> Keep:
     return Keep(samples_s=history.keep_samples, events_s=history.keep_events, parts_s=history.keep_details)
 
 
-def _watch(arguments: WatchArguments, configuration: Configuration | None, writers: Sequence[JsonLines]) -> ExitStatus:
-    display = Display(quiet=True)
+def prepared(
+    arguments: WatchArguments, configuration: Configuration | None, writers: Sequence[JsonLines], tell: Tell
+) -> tuple[LiveRequest, LiveSettings]:
+    """Return what to watch and how, with `writers` as the only readers; raise UsageError where that makes no sense."""
     request = live_request(_flags(arguments), configuration)
     store = history_file(arguments, configuration, request.cluster)
     if store is None and not arguments.no_store:
         lack = "neither XDG_STATE_HOME nor HOME is set" if configuration else "spelled-out nodes have no history"
-        display.note(f"warning: nothing of what is seen is kept: {lack} (name one with --store, or use --no-store)")
-    _check_scrub(request, store, display)
+        tell(f"warning: nothing of what is seen is kept: {lack} (name one with --store, or use --no-store)")
+    _check_scrub(request, store, tell)
     if arguments.record is not None and store is not None and is_held(recorder_lock_file(store, request.cluster)):
-        display.note("note: a recorder is at work already: this watch writes its samples to the recording only")
+        tell("note: a recorder is at work already: this watch writes its samples to the recording only")
         store = None
     settings = LiveSettings(
         store=store,
         keep=keep_of(configuration),
-        sinks=[_lines(arguments, configuration), *(_json(writer) for writer in writers)],
+        sinks=[_json(writer) for writer in writers],
         run_sinks=writers,
         recording=arguments.record,
-        tell=display.note,
+        tell=tell,
     )
-    if _on_screen(arguments):
-        from replcheck.cli.watch_screen import show_cluster  # the screen's library is large
+    return request, settings
 
-        return show_cluster(request, replace(settings, sinks=settings.sinks[1:]), configuration)
+
+def _watch(arguments: WatchArguments, configuration: Configuration | None, writers: Sequence[JsonLines]) -> ExitStatus:
+    display = Display(quiet=True)
+    request, settings = prepared(arguments, configuration, writers, display.note)
+    settings = replace(settings, sinks=[_lines(arguments, configuration), *settings.sinks])
     if arguments.headless:
         run_live(request, settings)
     else:
@@ -99,17 +104,13 @@ def _replay(
     path: Path, configuration: Configuration | None, arguments: WatchArguments, writers: Sequence[JsonLines]
 ) -> ExitStatus:
     limits = WatchLimits.of(configuration) if configuration else WatchLimits()
-    if _on_screen(arguments):
-        from replcheck.cli.watch_screen import show_recording
-
-        return show_recording(path, limits, configuration)
     sinks = [_lines(arguments, configuration), *(_json(writer) for writer in writers)]
     last: LiveUpdate | None = None
     for update in replayed(path, limits):
         last = update
         for sink in sinks:
             sink(update)
-    if last is not None and not _to_stdout(arguments.events):
+    if last is not None and not to_stdout(arguments.events):
         _print(state_lines(last.view, last.standings, _style(configuration)))
     return ExitStatus.PROVEN
 
@@ -124,27 +125,7 @@ def _flags(arguments: WatchArguments) -> LiveFlags:
     )
 
 
-def _on_screen(arguments: WatchArguments) -> bool:
-    """Return whether the screen is shown: on a terminal that can draw one, unless lines were asked for."""
-    lines = arguments.headless or arguments.plain or _to_stdout(arguments.events)
-    return not lines and sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") not in {None, "dumb"}
-
-
-def _require_sense(arguments: WatchArguments) -> None:
-    """Raise UsageError where two options contradict one another."""
-    together = {
-        "--headless and --plain": arguments.headless and arguments.plain,
-        "--headless and --replay": arguments.headless and arguments.replay is not None,
-        "--record and --replay": arguments.record is not None and arguments.replay is not None,
-        "--replay and --primary": arguments.replay is not None and arguments.primary is not None,
-        "--store and --no-store": arguments.store is not None and arguments.no_store,
-    }
-    for pair, given in together.items():
-        if given:
-            raise UsageError(f"{pair} were given", hint="Give one of them.")
-
-
-def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> None:
+def _check_scrub(request: LiveRequest, store: Path | None, tell: Tell) -> None:
     if request.scrub_s is None:
         return
     if store is None:
@@ -153,7 +134,7 @@ def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> 
         )
     age_s = request.limits.max_proof_age_s
     if request.scrub_s > age_s:
-        display.note(
+        tell(
             f"note: everything is proven once in {format_duration(request.scrub_s)}, and a proof counts for"
             f" {format_duration(age_s)} only (policy.consistency.max_age)"
         )
@@ -161,7 +142,7 @@ def _check_scrub(request: LiveRequest, store: Path | None, display: Display) -> 
 
 def _lines(arguments: WatchArguments, configuration: Configuration | None) -> LiveSink:
     """Return what prints lines: what happens, and the state at the beginning and, with --plain, each minute."""
-    if _to_stdout(arguments.events):
+    if to_stdout(arguments.events):
         return lambda _: None
     style = _style(configuration)
     every_s = None if arguments.headless or arguments.replay is not None else _STATE_EVERY_S
@@ -201,10 +182,6 @@ def _print(lines: Iterable[str]) -> None:
         # Nobody reads any more: end in order, as at a signal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.raise_signal(signal.SIGTERM)
-
-
-def _to_stdout(events: Path | None) -> bool:
-    return events is not None and str(events) == "-"
 
 
 def _style(configuration: Configuration | None) -> Style:

@@ -1,54 +1,131 @@
-"""`replcheck watch` on a terminal: the screen over a watch, a recorder's history, or a recording."""
+"""`replcheck watch` on a terminal: the screen, and behind it whatever it shows, which is loaded once it is there."""
 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from types import FrameType
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
-from replcheck.cli.live_claims import ClaimsFeed
-from replcheck.cli.live_commands import LiveCommands, NoCommands
-from replcheck.cli.live_feed import WINDOW, Board, ReplayFeed, WatchFeed
+from replcheck.cli.live_board import Board, now
 from replcheck.cli.main import is_plain_ascii
-from replcheck.config import Configuration
+from replcheck.cli.watch import WatchArguments
+from replcheck.errors import UsageError
 from replcheck.model.outcome import ExitStatus
-from replcheck.runs.live import LiveSettings
-from replcheck.runs.live_config import LiveRequest
 from replcheck.tui.app import run_app
-from replcheck.tui.feed import Asked
+from replcheck.tui.feed import Closed, Commands, Offers, Take
 from replcheck.tui.options import Options, is_light
-from replcheck.watch.limits import WatchLimits
-from replcheck.watch.replay import read_head
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from replcheck.cli.watch_session import Session
+    from replcheck.report.style import Style
+
+_BEGINNING = "the watch is beginning"
+_PATIENCE_S = 90.0
 
 
-def show_cluster(request: LiveRequest, settings: LiveSettings, configuration: Configuration | None) -> ExitStatus:
-    """Show a cluster until the user leaves."""
-    board = Board()
-    commands = LiveCommands(request, configuration, settings.store, board)
-    claims = ClaimsFeed(configuration, settings.store, board)
-    settings = replace(
-        settings,
-        sinks=[*settings.sinks, board.take_live, commands.take, claims.take],
-        run_sinks=[*settings.run_sinks, board.audit_event],
-        audited=board.audit_over,
-        tell=board.note,
+def show(arguments: WatchArguments) -> ExitStatus:
+    """Show what the options ask for until the user leaves; raise the error that keeps it from beginning."""
+    background = Background(arguments)
+    options = Options(
+        cluster="",
+        ascii_only=is_plain_ascii(os.environ) or not sys.stdout.encoding.startswith("utf"),
+        light=is_light(os.environ),
     )
-    feed = WatchFeed(request, settings, board)
-    feed.start()
-    claims.start()
+    status = ExitStatus.PROVEN
     try:
         with _leaving_on_signals():
-            return ExitStatus(run_app(board, commands, _options(request.cluster, request.limits, configuration)))
+            status = ExitStatus(run_app(background, background, options))
     except _Left:
-        return ExitStatus.PROVEN
+        pass
     finally:
-        claims.close()
-        commands.close()
-        feed.close()
+        background.close()
+    if background.error is not None:
+        raise background.error
+    return status
+
+
+class Background:
+    """Begins to load and to watch when the screen begins to listen; until then nothing can be asked for."""
+
+    def __init__(self, arguments: WatchArguments) -> None:
+        self.error: Exception | None = None
+        """What kept it from beginning."""
+        self._arguments = arguments
+        self._board = Board()
+        self._session: Session | None = None
+        self._mutex = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._begin, name="replcheck beginning", daemon=True)
+
+    def subscribe(self, take: Take) -> None:
+        """Hand every update to `take`, and begin."""
+        self._board.subscribe(take)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End what was begun, in order, and wait for that."""
+        with self._mutex:
+            self._closed = True
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE_S)
+        if self._session is not None:
+            self._session.close()
+
+    def _begin(self) -> None:
+        try:
+            from replcheck.cli.watch_session import open_session
+
+            with self._mutex:
+                if not self._closed:
+                    self._session = open_session(self._arguments, self._board)
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self.error = error
+            self._board.tell(Closed(at=now()))
+
+    @property
+    def _commands(self) -> Commands:
+        if self._session is None:
+            raise UsageError(_BEGINNING)
+        return self._session.commands
+
+    def offers(self) -> Offers:
+        """Return what can be started now."""
+        if self._session is None:
+            return Offers(why_no_audit=_BEGINNING, why_no_drill=_BEGINNING)
+        return self._session.commands.offers()
+
+    def start_audit(self) -> None:
+        """Start the audit that was offered."""
+        self._commands.start_audit()
+
+    def pause(self) -> None:
+        """Hold the running audit still."""
+        self._commands.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._commands.resume()
+
+    def cancel(self) -> None:
+        """End the running audit."""
+        self._commands.cancel()
+
+    def start_drill(self, backup: str) -> None:
+        """Start a drill of one of the backups that were offered."""
+        self._commands.start_drill(backup)
+
+    def cancel_drill(self) -> None:
+        """End the running drill."""
+        self._commands.cancel_drill()
+
+    def print_report(self, run_id: str, console: "Console", style: "Style") -> None:
+        """Print the report of a past run."""
+        self._commands.print_report(run_id, console, style)
 
 
 class _Left(SystemExit):
@@ -72,31 +149,3 @@ def _leaving_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def show_recording(path: Path, limits: WatchLimits, configuration: Configuration | None) -> ExitStatus:
-    """Show a recording; raise UsageError where it is none."""
-    head, board = read_head(path), Board()
-    ReplayFeed(path=path, limits=limits, board=board).start()
-    return ExitStatus(run_app(board, NoCommands(), _options(head.cluster, limits, configuration)))
-
-
-def _options(cluster: str, limits: WatchLimits, configuration: Configuration | None) -> Options:
-    zone = configuration.output.time_zone if configuration else None
-    copies = configuration.policy.copies if configuration else None
-    window_s = copies.window if copies and copies.window else WINDOW.total_seconds()
-    return Options(
-        cluster=cluster,
-        asked=Asked(
-            running_copies=limits.copies,
-            proven_copies=limits.proven,
-            proof_age_s=limits.max_proof_age_s,
-            lag_bytes=limits.lag_bytes,
-            lag_s=limits.lag_s,
-            recovery_age_s=limits.recovery_age_s,
-            window_s=window_s,
-        ),
-        zone=ZoneInfo(zone) if zone else None,
-        ascii_only=is_plain_ascii(os.environ) or not sys.stdout.encoding.startswith("utf"),
-        light=is_light(os.environ),
-    )

@@ -1,5 +1,6 @@
 """The app: takes updates from a feed, folds them some twenty times a second, and has the screen in front drawn anew."""
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,7 +9,9 @@ from typing import Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
+from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
+from textual.theme import Theme
 
 from replcheck.errors import ReplcheckError
 from replcheck.model.live import Severity
@@ -38,8 +41,13 @@ def run_app(feed: Feed, commands: Commands, options: Options) -> int:
     Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part. A defect of the
     screen is raised once the terminal is what it was before.
     """
-    app = WatchApp(feed, commands, options)
-    app.run()
+    # What is made until the first picture stays: looking through it for garbage would take a fifth of that time.
+    gc.disable()
+    try:
+        app = WatchApp(feed, commands, options)
+        app.run()
+    finally:
+        gc.enable()
     if app.defect is not None:
         raise app.defect
     return app.return_code or int(ExitStatus.PROVEN)
@@ -63,6 +71,11 @@ def _history_screen() -> AppScreen:
     return HistoryScreen()
 
 
+def _first_theme(app: "App[None]") -> str:
+    assert isinstance(app, WatchApp)  # noqa: S101 - for the type checker
+    return (LIGHT if app.options.light else DARK).name
+
+
 class WatchApp(App[None]):
     """Four screens over one model."""
 
@@ -84,12 +97,16 @@ class WatchApp(App[None]):
         Binding("t", "turn_light", "Light/dark", show=False, tooltip="Dark on light, or light on dark"),
         Binding("ctrl+p", "command_palette", "Commands", show=False, tooltip="Find any command by its name"),
         Binding("question_mark", "help", "Help", key_display="?", tooltip="What the screen shows, and all its keys"),
-        Binding("q", "quit", "Quit", tooltip="Leave; what runs in the background is asked about"),
+        Binding("q", "quit", "Quit", tooltip="Leave; it asks first where a run would end with it"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True, tooltip="Leave, as q does"),
     ]
 
+    # A theme that is set later would have all styles worked out twice before the first picture.
+    theme: Reactive[str] = Reactive(Initialize(_first_theme))
+
     def __init__(self, feed: Feed, commands: Commands, options: Options) -> None:
-        super().__init__()
         self.options = options
+        super().__init__()
         self.commands = commands
         self.model = Model()
         self.defect: Exception | None = None
@@ -98,15 +115,22 @@ class WatchApp(App[None]):
         self._inbox: deque[Update] = deque()
         self._drawn_second = 0
         self._told = 0
-        for theme in (DARK, LIGHT):
-            self.register_theme(theme)
-        self.theme = (LIGHT if options.light else DARK).name
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Return the themes to choose from, those of this app first."""
+        return {DARK.name: DARK, LIGHT.name: LIGHT} | super().available_themes
 
     def on_mount(self) -> None:
-        """Begin to listen."""
-        self._feed.subscribe(self._inbox.append)
-        self.take()
+        """Begin to look for updates."""
         self.set_interval(TICK_S, self._tick)
+
+    def on_ready(self) -> None:
+        """Begin to listen: the first picture waits for nobody. From now on garbage is collected again."""
+        self._feed.subscribe(self._inbox.append)
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
     def look(self) -> Look:
         """Return what the drawing depends on beside the model; a recording has its own present."""
@@ -114,7 +138,8 @@ class WatchApp(App[None]):
         model, now = self.model, self.options.clock().replace(microsecond=0)
         if model.link in {Link.REPLAY, Link.ENDED} and model.at is not None:
             now = model.at
-        return Look(now=now, zone=self.options.zone, asked=self.options.asked)
+        told = model.introduced or self.options
+        return Look(now=now, zone=told.zone, asked=told.asked)
 
     def take(self) -> bool:
         """Fold what came in; return whether anything did."""
@@ -139,6 +164,8 @@ class WatchApp(App[None]):
             if isinstance(self.screen, Window):
                 self.screen.redraw()
         self._tell()
+        if self.model.closed:
+            self.exit()
 
     def _tell(self) -> None:
         new, self._told = self.model.noted - self._told, self.model.noted
@@ -199,11 +226,11 @@ class WatchApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Return what the command palette offers: every key of the screen, the screens, and what Textual has."""
-        for active in screen.active_bindings.values():
+        offered = {active.binding.action: active for active in screen.active_bindings.values() if active.enabled}
+        for action, active in offered.items():
             binding = active.binding
-            if active.enabled and binding.tooltip and not binding.action.startswith(_UNLISTED):
-                node, action = active.node, binding.action
-                yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, node))
+            if binding.tooltip and not action.startswith(_UNLISTED):
+                yield SystemCommand(binding.description, binding.tooltip, partial(self.run_action, action, active.node))
         yield from (found for found in super().get_system_commands(screen) if found.title in _KEPT_COMMANDS)
 
     def action_turn_light(self) -> None:

@@ -230,7 +230,8 @@ def _take_difference(draft: _Draft, event: RowsDiffer) -> None:
 def _take_proof(draft: _Draft, proof: ProvenBlocks) -> None:
     key = draft.oids.get((proof.state.database, proof.state.relation))
     if key is None:
-        draft.fields["unplaced"] = (*draft.fields["unplaced"], proof)
+        if proof.state.database not in draft.fields["planned"]:
+            draft.fields["unplaced"] = (*draft.fields["unplaced"], proof)
         return
     replicas = [node.name for node in draft.fields["nodes"] if node.role is not NodeRole.PRIMARY]
     draft.relations[key] = with_proof(draft.relations[key], proof.ranges, proof.replicas, replicas)
@@ -242,6 +243,8 @@ def _take_listed(draft: _Draft, event: DatabasePlanned) -> None:
         draft.relations[key] = _new_relation(draft, key, one.size_bytes, Rank.WAITING)
         if event.oid is not None:
             draft.oids[event.oid, one.oid] = key
+    if event.oid is not None:
+        draft.fields["planned"] |= {event.oid}
     unplaced, draft.fields["unplaced"] = draft.fields["unplaced"], ()
     for proof in unplaced:
         _take_proof(draft, proof)

@@ -152,8 +152,10 @@ class AuditModel:
     """In the order of their numbers."""
     oids: Mapping[tuple[int, int], Key] = field(default_factory=dict)
     """Relations by the oids of their database and of their own."""
+    planned: frozenset[int] = frozenset()
+    """Oids of the databases whose relations were listed."""
     unplaced: tuple[ProvenBlocks, ...] = ()
-    """Proofs, taken over from an earlier run, of relations that were not listed yet."""
+    """Proofs, taken over from an earlier run, of relations whose database was not listed yet."""
     points: tuple[RatePoint, ...] = ()
     """At most one a second."""
     lanes: Mapping[int, LaneView] = field(default_factory=dict)

@@ -6,7 +6,7 @@ only puts an update aside, and a command returns at once and tells how it goes b
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -79,6 +79,21 @@ class Update:
     """Something the screen did not know before, as of `at`."""
 
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduced(Update):
+    """Which cluster it is, what its policy asks and in which zone its people live, where that is known late."""
+
+    cluster: str
+    asked: Asked
+    zone: tzinfo | None = None
+    """None is the machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed(Update):
+    """Nothing will ever be told: the screen is left, and whoever started it tells why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,10 @@ from replcheck.tui.feed import (
     AuditEnded,
     Claim,
     ClaimsTaken,
+    Closed,
     DrillEnded,
     EventsTaken,
+    Introduced,
     Link,
     LinkChanged,
     Noted,
@@ -58,6 +60,9 @@ class Model:
 
     at: datetime | None = None
     """Of the newest update."""
+    introduced: Introduced | None = None
+    """None where the options say it all."""
+    closed: bool = False
     link: Link = Link.CONNECTING
     link_what: str = ""
     link_since: datetime | None = None
@@ -144,6 +149,10 @@ def _taken(model: Model, update: Update) -> Model:
             return replace(model, runs=update.runs, runs_problem=update.problem)
         case Noted():
             return _noted(model, update)
+        case Introduced():
+            return replace(model, introduced=update)
+        case Closed():
+            return replace(model, closed=True)
     return _ended(model, update)
 
 

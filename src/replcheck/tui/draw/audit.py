@@ -1,12 +1,12 @@
 """A running audit: how far it is, and each relation as a line."""
 
-from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from textual.content import Content
 
 from replcheck.model.names import printable
-from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_size
 from replcheck.tui.audit_state import AuditModel, Phase, Rank, RelationProgress
 from replcheck.tui.draw.ranks import RANK_OUTCOME, RANK_WORD
@@ -24,6 +24,7 @@ from replcheck.tui.look import (
     age,
 )
 
+_RATES_SHOWN = 20
 _PHASES = {
     Phase.CONNECTING: ("◌", "$primary"),
     Phase.READING: ("▶", "$primary"),
@@ -65,9 +66,11 @@ def _second(audit: AuditModel, look: Look, width: int) -> Content:
     room = width - len(text) - 2
     rates = _rates(audit) if room >= 40 else []
     drawn = bar(
-        audit.share, max(8, room - (22 if rates else 0)), COLOUR[audit.outcome] if audit.outcome else "$primary"
+        audit.share,
+        max(8, room - (_RATES_SHOWN + 2 if rates else 0)),
+        COLOUR[audit.outcome] if audit.outcome else "$primary",
     )
-    tail = Content.assemble("  ", curve(rates, 20)) if rates else Content("")
+    tail = Content.assemble("  ", curve(rates, _RATES_SHOWN)) if rates else Content("")
     return Content.assemble(drawn, "  ", (text, VALUE), tail)
 
 
@@ -80,7 +83,7 @@ def _time(audit: AuditModel, look: Look) -> str:
 
 
 def _rates(audit: AuditModel) -> list[float]:
-    pairs = zip(audit.points, audit.points[1:], strict=False)
+    pairs = pairwise(audit.points[-_RATES_SHOWN - 1 :])
     return [(after.rows - before.rows) / max((after.at - before.at).total_seconds(), 1e-3) for before, after in pairs]
 
 
@@ -174,8 +177,3 @@ def _replica(relation: RelationProgress, name: str) -> Cell:
     if found.rows and found.look > 1:
         return f"✘ {found.rows:,}", BAD
     return f"~ {found.rows + found.in_flight:,}", WARN
-
-
-def nodes_line(audit: AuditModel) -> Sequence[tuple[str, Verdict]]:
-    """Return the verdict of each replica, once the audit has ended."""
-    return [(replica.node.name, replica.verdict) for replica in audit.result.replicas] if audit.result else []

@@ -37,8 +37,8 @@ def help_lines(screen: "AppScreen", app: "App[None]", width: int) -> list[Conten
     lines.append(Content(""))
     lines += [_key(key, what) for key, what in _KEYS]
     told = set()
-    for active in screen.active_bindings.values():
-        binding = active.binding
+    bindings = [active.binding for active in screen.active_bindings.values()]
+    for binding in sorted(bindings, key=lambda binding: not binding.show):
         if binding.tooltip and binding.description not in told and not binding.action.startswith(_LIST_ACTIONS):
             told.add(binding.description)
             lines.append(_key(app.get_key_display(binding), f"{binding.description}: {binding.tooltip}"))

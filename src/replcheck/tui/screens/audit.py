@@ -54,6 +54,8 @@ class AuditScreen(AppScreen):
         self._shown: list[RelationProgress] = []
         self._arranged: tuple[AuditModel, Order, str] | None = None
         self._map = AuditMap()
+        self._bound: Phase | None = None
+        """The phase that the keys were offered for."""
 
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
@@ -106,9 +108,8 @@ class AuditScreen(AppScreen):
         return self.watch_app.commands.offers().why_no_audit
 
     def _bindings_follow(self, audit: AuditModel) -> None:
-        state = (audit.phase, audit.running)
-        if getattr(self, "_bound", None) != state:
-            self._bound = state
+        if self._bound is not audit.phase:
+            self._bound = audit.phase
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's name

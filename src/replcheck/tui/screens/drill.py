@@ -42,6 +42,11 @@ class DrillScreen(AppScreen):
         " backup is restored only where a layer compared its rows; Enter tells what a layer found."
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._bound: bool | None = None
+        """Whether the keys were offered for a drill that runs."""
+
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
         yield Canvas(id="headline")
@@ -71,7 +76,7 @@ class DrillScreen(AppScreen):
             lambda row, width: layer_row(layer_layout(width), _NAMES[row], drill.layers.get(_NAMES[row]), drill),
             of=(drill.layers, drill.running),
         )
-        if getattr(self, "_bound", None) != drill.running:
+        if self._bound is not drill.running:
             self._bound = drill.running
             self.refresh_bindings()
 

@@ -59,7 +59,7 @@ class ReportScreen(Screen[None]):
             file=page, width=max(40, self.size.width - 4), force_terminal=True, color_system="standard", highlight=False
         )
         try:
-            app.commands.print_report(self._run_id, console, Style(zone=app.options.zone))
+            app.commands.print_report(self._run_id, console, Style(zone=app.look().zone))
         except ReplcheckError as error:
             text = Content.assemble((f"✘ {printable(error.message)}", BAD), "\n", printable(error.hint))
         else:

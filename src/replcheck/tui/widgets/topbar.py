@@ -33,7 +33,8 @@ class TopBar(Widget):
 
     def show(self, model: Model, look: Look) -> None:
         """Show this from now on."""
-        shown = (model.link, look.now, look.zone)
+        self._cluster = model.introduced.cluster if model.introduced else self._cluster
+        shown = (model.link, look.now, look.zone, self._cluster)
         if self._shown != shown:
             self._shown, self._model, self._look = shown, model, look
             self.refresh()
