@@ -6,15 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
-from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.report.style import Style
 from replcheck.runs.sinks import JsonLines, open_json_lines
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 Draw = Callable[[Console, Style], None]
 Render = Callable[[TextIO], str]
@@ -77,7 +79,7 @@ def _forget_unwritten() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
+def page(target: TextIO, configuration: "Configuration | None", draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
     zone = configuration.output.time_zone if configuration else None
     like = Console(file=target)

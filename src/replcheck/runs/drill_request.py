@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replcheck.config import Configuration
-from replcheck.config.model import Backup, BaseBackup, Drill, DumpBackup, PgBackRestBackup, Scratch, SnapshotBackup
+from replcheck.config.model import (
+    Backup,
+    BaseBackup,
+    Configuration,
+    Drill,
+    DumpBackup,
+    PgBackRestBackup,
+    Scratch,
+    SnapshotBackup,
+)
 from replcheck.drill.plan import FROM
 from replcheck.drill.scratch import default_root
 from replcheck.drill.seals import seal_folder

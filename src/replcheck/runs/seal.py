@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration
 from replcheck.drill.manifest import write_manifest
 from replcheck.drill.primary_node import find_primary
 from replcheck.drill.seal_dump import check_dump_file, discard_dump
@@ -28,6 +28,9 @@ from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.request import configured_targets, flag_target
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import FanOut, Sink
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 KIND = "seal"
 
@@ -83,7 +86,7 @@ class FinishedSeal:
     """Why the history lacks this run; empty where it was kept or none was wanted."""
 
 
-def seal_request(flags: SealFlags, configuration: Configuration | None, folder: Path | None) -> SealRequest:
+def seal_request(flags: SealFlags, configuration: "Configuration | None", folder: Path | None) -> SealRequest:
     """Return what to seal and how; raise UsageError or ConfigurationError where it makes no sense."""
     if flags.primary is not None:
         nodes: tuple[NodeTarget, ...] = (
@@ -110,7 +113,7 @@ def seal_request(flags: SealFlags, configuration: Configuration | None, folder: 
     )
 
 
-def _options(flags: SealFlags, configuration: Configuration | None) -> SealOptions:
+def _options(flags: SealFlags, configuration: "Configuration | None") -> SealOptions:
     options = SealOptions(
         databases=flags.databases,
         tables=flags.tables,
