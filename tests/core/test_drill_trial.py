@@ -177,9 +177,11 @@ def test_checksums_need_a_server_that_can_be_stopped():
 
 def test_layers_look_at_the_same_time_where_the_copy_stands_still():
     met = threading.Barrier(2)
-    layers = [
-        FakeLayer(name=name, log=[], act=lambda: met.wait(timeout=30)) for name in (LayerName.SEAL, LayerName.AMCHECK)
-    ]
+
+    def meet():
+        met.wait(timeout=30)
+
+    layers = [FakeLayer(name=name, log=[], act=meet) for name in (LayerName.SEAL, LayerName.AMCHECK)]
     found = drill([], layers=layers)
     assert found.verdict is DrillVerdict.RESTORED
 
@@ -217,8 +219,11 @@ def test_reports_are_told_in_their_order_by_one_thread_whichever_comes_first():
         events.append(event)
         threads.add(threading.current_thread())
 
+    def wait_for_last():
+        last.wait(timeout=30)
+
     layers = [
-        FakeLayer(name=LayerName.SEAL, log=[], act=lambda: last.wait(timeout=30)),
+        FakeLayer(name=LayerName.SEAL, log=[], act=wait_for_last),
         FakeLayer(name=LayerName.AMCHECK, log=[]),
         FakeLayer(name=LayerName.COMPLETENESS, log=[], act=last.set),
     ]
@@ -271,7 +276,7 @@ def test_an_interrupt_ends_all_layers_that_look_and_keeps_what_others_found():
         Endless(name=LayerName.COMPLETENESS, log=[]),
     ]
     found = drill([], layers=layers, obey=obey)
-    assert sorted(ended) == sorted([LayerName.SEAL, LayerName.COMPLETENESS])
+    assert set(ended) == {LayerName.SEAL, LayerName.COMPLETENESS}
     assert [problem.code for problem in found.problems] == ["interrupted"]
     assert {report.state for report in found.layers} == {LayerState.NOT_RUN}
     assert found.scratch.removed

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.config.model import (
     Backup,
@@ -26,8 +27,10 @@ from replcheck.model.drill import DrillLimits, LayerName, Target
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
-from replcheck.postgres.assertions import Assertion, parse_assertion
 from replcheck.runs.request import configured_targets, flag_target
+
+if TYPE_CHECKING:
+    from replcheck.postgres.assertions import Assertion
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
@@ -76,7 +79,7 @@ class DrillRequest:
     keep: bool
     limits: DrillLimits
     timeout_s: float | None
-    assertions: tuple[Assertion, ...] = field(repr=False)
+    assertions: "tuple[Assertion, ...]" = field(repr=False)
     programs: Mapping[str, str]
     """Folders of server programs by major version."""
     seals: Path | None
@@ -133,11 +136,20 @@ def drill_request(
         keep=flags.keep,
         limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age),
         timeout_s=drill.timeout,
-        assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
+        assertions=_assertions(drill),
         programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
         signing_key=Path(key) if key else None,
     )
+
+
+def _assertions(drill: Drill) -> "tuple[Assertion, ...]":
+    if not drill.assertions:
+        return ()
+    # Loaded here: the parser is large, and most drills have no assertion.
+    from replcheck.postgres.assertions import parse_assertion
+
+    return tuple(parse_assertion(word, text) for word, text in drill.assertions.items())
 
 
 def _require_apart(scratch: Path, backup: Backup) -> None:
