@@ -85,6 +85,30 @@ def test_help_loads_nothing_heavy(arguments):
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "--primary", "host=/nonexistent", "--replica", "host=/nonexistent", "--no-store"],
+        ["seal", "--primary", "host=/nonexistent", "--no-store"],
+    ],
+    ids=["audit", "seal"],
+)
+def test_the_model_of_the_configuration_is_loaded_with_a_file_only(arguments):
+    code = (
+        "import sys; from replcheck.cli.main import main; main(sys.argv[1:]);"
+        "print(*sorted({'replcheck.config', 'replcheck.config.model', 'psycopg'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={"PYTHONPATH": str(SOURCE.parent), "PATH": "/usr/bin"},
+        check=True,
+    )
+    assert done.stdout == "psycopg replcheck.config\n"
+
+
 def test_every_module_says_what_it_is_for():
     assert [str(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
 

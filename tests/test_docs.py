@@ -11,10 +11,11 @@ from typer.main import get_command
 
 from replcheck.cli.app import app
 from replcheck.cli.report import Form
-from replcheck.config import Configuration, load
+from replcheck.config import load
 from replcheck.config.model import (
     BaseBackup,
     CommandBackup,
+    Configuration,
     Drill,
     DumpBackup,
     PgBackRestBackup,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from replcheck.config import Configuration, load
+from replcheck.config import load
+from replcheck.config.model import Configuration
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.postgres import dsn
 from replcheck.postgres.local import sql

@@ -15,8 +15,8 @@ from replcheck.audit.visibility import (
     unsettled,
     view_of,
 )
-from replcheck.postgres.snapshots import Anchor, SnapshotReading
-from tests.core.histories import History, ModelServer, histories, take_anchor, take_snapshot
+from replcheck.postgres.snapshots import Anchor, SnapshotReading, has_replayed_ends
+from tests.core.histories import History, ModelServer, Unit, finish, histories, take_anchor, take_snapshot
 
 WRAP = 1 << 32
 FIRST_XIDS = st.sampled_from([3, 1000, WRAP - 8, 5 * WRAP - 20, 7 * WRAP + 3])
@@ -108,6 +108,34 @@ def test_nothing_is_doubtful_where_nothing_happened_while_a_server_was_asked(pai
 @given(pairs(quiet=True, still=True))
 def test_a_quiet_primary_and_a_standby_that_replayed_everything_are_aligned(pair):
     assert position(unsettled(pair.there, pair.here)) is Position.ALIGNED
+
+
+@given(histories(first_xids=FIRST_XIDS), st.integers(0, 4), st.integers(0, 4))
+def test_a_standby_that_has_replayed_all_ends_before_an_anchor_has_no_other_left(history, before, unreplayed):
+    """Whatever of the anchor's WAL it has not replayed."""
+    primary = ModelServer(history, primary=True, moment=max(0, len(history.events) - before), steps=iter(()))
+    anchor = take_anchor(primary)
+    standby = ModelServer(history, primary=False, moment=max(0, len(history.wal) - unreplayed), steps=iter(()))
+    if finish(has_replayed_ends(standby, anchor)):  # type: ignore[arg-type]
+        ended = {xid for unit in standby.ended(standby.moment) for xid in unit.xids}
+        assert {xid for xid in history.xids if xid < anchor.xmax} - anchor.open_xids <= ended
+
+
+def test_a_transaction_that_is_open_on_the_primary_stands_for_no_other():
+    """Its end is replayed before the primary shows it, and that of a younger one, which the primary shows, is not."""
+    older, younger = Unit((1000,), committed=True), Unit((1001,), committed=True)
+    events = [("assigned", 1000), ("assigned", 1001), ("logged", older), ("logged", younger), ("shown", younger)]
+    history = History(first_xid=1000, events=events)
+    anchor = take_anchor(ModelServer(history, primary=True, moment=len(events), steps=iter(())))
+    assert (set(anchor.open_xids), anchor.xmax) == ({1000}, 1002)
+    for replayed, enough in ((0, False), (1, False), (2, True)):
+        standby = ModelServer(history, primary=False, moment=replayed, steps=iter(()))
+        assert finish(has_replayed_ends(standby, anchor)) is enough  # type: ignore[arg-type]
+
+
+@given(pairs(quiet=True, first_xids=st.just(1000)))
+def test_a_standby_of_a_quiet_primary_has_replayed_all_ends_however_long_the_wal_behind_them_is(pair):
+    assert finish(has_replayed_ends(pair.standby, pair.anchor))
 
 
 @given(pairs(), st.lists(st.integers(0, 9), max_size=30))

@@ -44,12 +44,19 @@ class Standby:
         assert seconds > 0
         self.now += seconds
 
-    def wait(self, target: int, timeout_s: float = 30.0) -> ReplayWait:
+    def wait(
+        self, target: int, timeout_s: float = 30.0, enough: Callable[[float], bool] = lambda _: False
+    ) -> ReplayWait:
         session: Any = self
+
+        async def will_do() -> bool:
+            return enough(self.elapsed)
+
         return asyncio.run(
             wait_replayed(
                 session,
                 Lsn(target),
+                enough=will_do,
                 primary_flush=self.flush,
                 writer_delay=DELAY_S,
                 timeout_s=timeout_s,
@@ -75,6 +82,15 @@ def test_a_position_that_is_replayed_later_is_reached_then():
     assert outcome.reached
     assert outcome.state.replayed >= 250
     assert 2.5 <= standby.elapsed < 2.7
+
+
+def test_what_was_replayed_can_be_enough_before_the_position_is_reached():
+    standby = Standby(fixed(100), fixed(100))
+    assert standby.wait(250, enough=lambda _: True).reached
+    assert standby.elapsed == 0
+    standby = Standby(fixed(100), fixed(10_000))
+    assert standby.wait(250, enough=lambda elapsed: elapsed > 2).reached
+    assert 2 < standby.elapsed < 2.2
 
 
 def test_a_replica_that_never_gets_there_is_given_up_in_time():

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.config import Configuration
-from replcheck.config.model import BaseBackup, CommandBackup, DumpBackup, PgBackRestBackup, SnapshotBackup
+from replcheck.config.model import (
+    BaseBackup,
+    CommandBackup,
+    Configuration,
+    DumpBackup,
+    PgBackRestBackup,
+    SnapshotBackup,
+)
 from replcheck.drill.choice import can_start, chosen
 from replcheck.drill.plan import (
     LayerWishes,

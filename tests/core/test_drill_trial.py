@@ -1,6 +1,8 @@
 """One drill with a fake source, fake layers and a fake room: whatever happens, everything is named and removed."""
 
 import os
+import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +12,7 @@ from replcheck.drill.layers.layer import Moment
 from replcheck.drill.trial import run_trial
 from replcheck.drill.verdict import result_verdict
 from replcheck.errors import BackupRefuted, DrillBlocked, Interrupted, NodeLost, ProgramError
-from replcheck.events import BackupChosen, LayerFinished, ProblemFound, StageBegan, StageEnded
+from replcheck.events import BackupChosen, LayerFinished, ProblemFound, StageBegan, StageEnded, StageProgressed
 from replcheck.model.drill import (
     BackupKind,
     Blame,
@@ -173,8 +175,139 @@ def test_checksums_need_a_server_that_can_be_stopped():
     assert "page checksums" not in log
 
 
+def test_layers_look_at_the_same_time_where_the_copy_stands_still():
+    met = threading.Barrier(2)
+
+    def meet():
+        met.wait(timeout=30)
+
+    layers = [FakeLayer(name=name, log=[], act=meet) for name in (LayerName.SEAL, LayerName.AMCHECK)]
+    found = drill([], layers=layers)
+    assert found.verdict is DrillVerdict.RESTORED
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FakeSource(recovery=replace(RECOVERED, in_recovery=False)),
+        FakeSource(recovery=None, kind=BackupKind.DUMP),
+        FakeSource(with_server=False),
+    ],
+    ids=["promoted", "dump", "server of the user's"],
+)
+def test_a_layer_that_may_write_looks_alone(source):
+    """Another would find what it wrote."""
+    moves = []
+
+    class Slow(FakeLayer):
+        def run(self, case):
+            moves.append(f"+ {self.name.value}")
+            time.sleep(0.05)
+            moves.append(f"- {self.name.value}")
+            return super().run(case)
+
+    names = (LayerName.SEAL, LayerName.AMCHECK, LayerName.COMPLETENESS)
+    drill([], source=source, layers=[Slow(name=name, log=[]) for name in names])
+    assert len(moves) == 6
+    assert moves.index("- amcheck") == moves.index("+ amcheck") + 1
+
+
+def test_reports_are_told_in_their_order_by_one_thread_whichever_comes_first():
+    events, threads, last = [], set(), threading.Event()
+
+    def emit(event):
+        events.append(event)
+        threads.add(threading.current_thread())
+
+    def wait_for_last():
+        last.wait(timeout=30)
+
+    layers = [
+        FakeLayer(name=LayerName.SEAL, log=[], act=wait_for_last),
+        FakeLayer(name=LayerName.AMCHECK, log=[]),
+        FakeLayer(name=LayerName.COMPLETENESS, log=[], act=last.set),
+    ]
+    drill([], layers=layers, emit=emit)
+    told = [event.layer.name for event in events if isinstance(event, LayerFinished)]
+    assert told == [LayerName.SEAL, LayerName.AMCHECK, LayerName.COMPLETENESS]
+    assert threads == {threading.main_thread()}
+
+
+def test_layers_that_look_at_the_same_time_tell_together_how_far_they_are():
+    events, told = [], threading.Event()
+    both = threading.Barrier(2)
+
+    class Telling(FakeLayer):
+        def run(self, case):
+            case.stages.progressed(1000, "here")
+            both.wait(timeout=30)
+            assert told.wait(timeout=30)
+            return super().run(case)
+
+    def emit(event):
+        events.append(event)
+        if isinstance(event, StageProgressed) and event.stage is Stage.PROVE and event.done_bytes == 2000:
+            told.set()
+
+    found = drill([], layers=[Telling(name=name, log=[]) for name in (LayerName.SEAL, LayerName.AMCHECK)], emit=emit)
+    assert found.verdict is DrillVerdict.RESTORED
+    assert next(stage for stage in found.stages if stage.stage is Stage.PROVE).size_bytes == 2000
+
+
+def test_an_interrupt_ends_all_layers_that_look_and_keeps_what_others_found():
+    ended, stop = [], threading.Event()
+
+    def obey():
+        if stop.is_set():
+            raise Interrupted("the drill was ended by SIGINT")
+
+    class Endless(FakeLayer):
+        def run(self, case):
+            stop.set()
+            try:
+                while True:
+                    case.stages.obey()
+                    time.sleep(0.01)
+            finally:
+                ended.append(self.name)
+
+    layers = [
+        Endless(name=LayerName.SEAL, log=[]),
+        Endless(name=LayerName.COMPLETENESS, log=[]),
+    ]
+    found = drill([], layers=layers, obey=obey)
+    assert set(ended) == {LayerName.SEAL, LayerName.COMPLETENESS}
+    assert [problem.code for problem in found.problems] == ["interrupted"]
+    assert {report.state for report in found.layers} == {LayerState.NOT_RUN}
+    assert found.scratch.removed
+
+
+def test_a_defect_of_one_layer_ends_the_others_before_everything_is_removed():
+    log, ended = [], []
+
+    class Endless(FakeLayer):
+        def run(self, case):
+            try:
+                while True:
+                    case.stages.obey()
+                    time.sleep(0.01)
+            except Interrupted:
+                ended.append(list(self.log))
+                raise
+
+    layers = [
+        FakeLayer(name=LayerName.SEAL, log=log, error=ZeroDivisionError()),
+        Endless(name=LayerName.AMCHECK, log=log),
+    ]
+    with pytest.raises(ZeroDivisionError):
+        drill(log, layers=layers)
+    assert "release" not in ended[0]
+    assert log[-2:] == ["release", "remove"]
+
+
 def test_an_interrupt_between_layers_ends_the_drill_and_keeps_what_was_found():
     log, stop = [], []
+    source = FakeSource(log=log, with_server=False)
 
     def obey():
         if stop:
@@ -185,7 +318,7 @@ def test_an_interrupt_between_layers_ends_the_drill_and_keeps_what_was_found():
         FakeLayer(name=LayerName.AMCHECK, log=log, state=LayerState.FAILED, act=lambda: stop.append(1)),
         FakeLayer(name=LayerName.COMPLETENESS, log=log),
     ]
-    found = drill(log, layers=layers, obey=obey)
+    found = drill(log, source=source, layers=layers, obey=obey)
     assert "completeness" not in log
     assert found.verdict is DrillVerdict.FAILED
     states = {report.name: report.state for report in found.layers}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from replcheck.config import Configuration, load
-from replcheck.config.model import NodeName
+from replcheck.config import load
+from replcheck.config.model import Configuration, NodeName
 from replcheck.config.writing import Draft, DraftNode, is_name, rendered, write_new
 from replcheck.errors import UsageError
 

@@ -86,6 +86,24 @@ def test_a_quiet_primary_with_an_idle_writer_does_not_hold_up_the_audit(
     assert run.seconds < 20
 
 
+def test_wal_behind_the_last_end_of_a_transaction_is_not_waited_for_at_all(
+    make_cluster: MakeCluster, newest_major: int
+) -> None:
+    """A standby that shows every transaction as ended has all that matters, whenever the rest will be flushed."""
+    settings = {"autovacuum": "off", "bgwriter_lru_maxpages": "0", "wal_writer_delay": "10s"}
+    cluster = make_cluster(major=newest_major, settings=settings)
+    primary = cluster.primary
+    primary.execute("create table visit as select g as id from generate_series(1, 500) g")
+    cluster.catch_up()
+    with session_on(primary, "postgres") as connection, _wal_writer_stopped(primary):
+        connection.execute("insert into visit values (0)")
+        assert value(primary, _TAIL) > 0
+        run = audit(cluster, "postgres", replay_wait_s=5.0)
+        assert value(primary, _TAIL) > 0
+    run.assert_consistent()
+    assert run.exact
+
+
 # --- replay that stands still, or lags ---
 
 

@@ -203,14 +203,37 @@ async def test_rows_are_read_by_the_plan_that_was_meant(sessions: dict[str, Sess
         await session.rollback()
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_relation_read_in_parts_is_the_same_as_read_whole(sessions: dict[str, Session], way: str) -> None:
-    how = WAYS[way]
+async def test_a_sweep_sorts_no_rows_and_expects_few_groups(sessions: dict[str, Session]) -> None:
+    """A planner that takes every position for a group of its own would sort all rows, on the disk of the server."""
     for session in sessions.values():
         await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         relation = await relation_named(session, "many")
-        [whole] = (await digests.digest_whole(session, relation, how)).digests
+        for way, how in WAYS.items():
+            with pytest.raises(Explained) as explained:
+                await digests.digest_sweep(cast("Session", ExplainingSession(session)), relation, how, (10, 20, 30))
+            *_, grouping, scan = path_to(explained.value.plan, "many")
+            assert (grouping["Strategy"], scan["Node Type"]) == ("Hashed", "Seq Scan"), way
+            assert grouping["Plan Rows"] < scan["Plan Rows"], way
+        await session.rollback()
+
+
+def path_to(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
+    """Return the nodes of a plan from its top down to the scan of a relation, none where it is not scanned."""
+    if plan.get("Relation Name") == relation:
+        return [plan]
+    below = next((found for part in plan.get("Plans", ()) if (found := path_to(part, relation))), [])
+    return [plan, *below] if below else []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_relation_read_in_parts_is_the_same_as_read_whole(sessions: dict[str, Session], way: str) -> None:
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        relation = await relation_named(session, "many")
+        [whole] = (await digests.digest_whole(session, relation, WAYS[way])).digests
         assert whole.rows == 280
+        how = replace(WAYS[way], direct=digests.hashes_bytes(session.server_version_num))
+        assert (await digests.digest_whole(session, relation, how)).digests == (whole,)
         _, listed = await digests.list_rows(session, relation, how, [(0, LAST_BLOCK)])
         assert len(listed) == 280
         assert tuple(map(sum, zip(*(row.sums for row in listed), strict=True))) == whole.sums

@@ -14,7 +14,7 @@ from replcheck.lab.value_pairs import PAIRS, SETUP, Pair
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import read_relations
-from replcheck.postgres.digests import Digest, digest_whole
+from replcheck.postgres.digests import Digest, digest_whole, hashes_bytes
 from replcheck.postgres.local import connect
 from replcheck.postgres.session import Limits, open_session
 from tests.auditing import run_audit_of
@@ -54,9 +54,11 @@ def make_tables(cluster: LabCluster, database: str) -> list[Pair]:
 
 async def digest_all(dsn: str) -> Digests:
     """Digest every table of a database in every way."""
-    exact, fast = (Hasher(encoding=ENCODINGS[level], seeds=SEEDS) for level in (Level.EXACT, Level.FAST))
-    ways = {"by row": exact.how(), "by column": exact.how(by_column=True), "fast": fast.how()}
     session = await open_session(NodeTarget(name="primary", dsn=dsn), purpose="test", limits=Limits())
+    direct = hashes_bytes(session.server_version_num)
+    hashers = [Hasher(encoding=ENCODINGS[level], seeds=SEEDS, direct=direct) for level in (Level.EXACT, Level.FAST)]
+    exact, fast = hashers
+    ways = {"by row": exact.how(), "by column": exact.how(by_column=True), "fast": fast.how()}
     try:
         await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         relations = [found for found in (await read_relations(session)).values() if not found.is_catalog]

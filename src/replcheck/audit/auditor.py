@@ -91,8 +91,8 @@ async def audit_cluster(
     `earlier` runs, newest first, have proven and what still holds is not read again.
     """
     started_at, began = datetime.now(UTC), time.monotonic()
-    hasher = new_hasher(options.level)
     nodes = await _connect(targets, options, emit, stop)
+    hasher = new_hasher(options.level, [node.facts.version_num for node in nodes])
     premises = Premises(
         encoding=hasher.encoding.name,
         system_identifier=nodes[0].facts.identity.system_identifier,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from replcheck.audit.options import Level
-from replcheck.postgres.digests import Digest, RowHash
+from replcheck.postgres.digests import Digest, RowHash, hashes_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +37,20 @@ class Hasher:
 
     encoding: Encoding
     seeds: tuple[int, ...]
+    direct: bool = False
+    """Whether every node hashes bytes as they are (`digests.hashes_bytes`)."""
 
     def how(self, *, by_column: bool = False) -> RowHash:
         """Return how to hash rows; `by_column` is for those that exceed the server's largest value."""
-        return RowHash(seeds=self.seeds, by_equality=self.encoding.by_equality and not by_column, by_column=by_column)
+        by_equality = self.encoding.by_equality and not by_column
+        return RowHash(seeds=self.seeds, by_equality=by_equality, by_column=by_column, direct=self.direct)
 
 
-def new_hasher(level: Level) -> Hasher:
-    """Draw the seeds of a run."""
+def new_hasher(level: Level, versions: Iterable[int] = (0,)) -> Hasher:
+    """Draw the seeds of a run over nodes of these versions, each as its server reports it (180006)."""
     encoding = ENCODINGS[level]
     seeds = tuple(secrets.randbits(63) for _ in range(encoding.seeds))
-    return Hasher(encoding=encoding, seeds=seeds)
+    return Hasher(encoding=encoding, seeds=seeds, direct=all(map(hashes_bytes, versions)))
 
 
 def added(digests: Iterable[Digest]) -> Digest:

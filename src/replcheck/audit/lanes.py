@@ -20,7 +20,7 @@ from replcheck.events import Aligned, Waited
 from replcheck.model.wal import Lsn
 from replcheck.postgres.nodes import read_database_oid, standby_lifetime_s
 from replcheck.postgres.session import Session
-from replcheck.postgres.snapshots import Anchor
+from replcheck.postgres.snapshots import Anchor, has_replayed_ends
 from replcheck.postgres.wal import ReplayState, flush_lsn, replay_state, wait_replayed, writer_delay_s
 
 _PAUSED_WAIT_S = 5.0
@@ -203,7 +203,7 @@ class Lane:
 
     async def _ready(self, handle: NodeHandle, anchor: Anchor) -> Session | None:
         try:
-            if not await self._wait_for(handle, anchor.lsn):
+            if not await self._wait_for(handle, anchor):
                 return None
             return await self.session(handle)
         except DatabaseMissing as error:
@@ -219,8 +219,8 @@ class Lane:
         else:
             self.cluster.node(name).report(error)
 
-    async def _wait_for(self, handle: NodeHandle, target: Lsn) -> bool:
-        began = self.cluster.clock()
+    async def _wait_for(self, handle: NodeHandle, anchor: Anchor) -> bool:
+        began, target = self.cluster.clock(), anchor.lsn
         grace = self.cluster.options.replay_wait_s
         if handle.lagging_since is not None:
             grace = max(0.0, min(1.0, grace - (began - handle.lagging_since)))
@@ -232,6 +232,7 @@ class Lane:
         outcome = await wait_replayed(
             control,
             target,
+            enough=lambda: has_replayed_ends(control, anchor),
             primary_flush=self._primary_flush,
             writer_delay=delay,
             timeout_s=grace,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -18,7 +18,6 @@ from replcheck.cli.keys import Keys
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
-from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.evidence import EvidenceHead
@@ -31,6 +30,9 @@ from replcheck.runs.audit import Auditor, FinishedAudit, run_audit
 from replcheck.runs.request import AuditFlags, AuditRequest, audit_request, pause_limits
 from replcheck.runs.sinks import Sink
 from replcheck.store import default_path
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 
 def audit_and_report(arguments: AuditArguments, *, auditor: Auditor | None = None) -> ExitStatus:
@@ -110,7 +112,9 @@ def _share(flag: str, text: str | None) -> float | None:
         raise UsageError(f"{flag} {error}") from error
 
 
-def history_file(arguments: AuditArguments, configuration: Configuration | None, request: AuditRequest) -> Path | None:
+def history_file(
+    arguments: AuditArguments, configuration: "Configuration | None", request: AuditRequest
+) -> Path | None:
     """Return the file of the history; None where none is wanted or the environment names no place for it."""
     if arguments.no_store:
         if arguments.resume:
@@ -139,7 +143,7 @@ def _rendered(
     result: AuditResult,
     evidence: EvidenceHead | None,
     arguments: AuditArguments,
-    configuration: Configuration | None,
+    configuration: "Configuration | None",
     target: TextIO,
 ) -> str:
     if arguments.format is Format.JSON:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from replcheck.cli.check import CheckArguments, CheckFormat
-from replcheck.config import Configuration, find_file, load
+from replcheck.config import find_file, load
+from replcheck.config.model import Configuration
 from replcheck.errors import AlreadyRunning, ConfigurationError, ReplcheckError, UsageError
 from replcheck.model.control import CheckResult
 from replcheck.model.outcome import ExitStatus, Outcome, worst

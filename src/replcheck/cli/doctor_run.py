@@ -2,7 +2,7 @@
 
 import shlex
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -11,7 +11,6 @@ from replcheck.cli.doctor import DoctorArguments
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page
-from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError
 from replcheck.model.doctor import DoctorResult
 from replcheck.model.outcome import ExitStatus
@@ -21,6 +20,9 @@ from replcheck.report.doctor_human import print_doctor, print_readiness
 from replcheck.report.style import Style
 from replcheck.runs.doctor import run_doctor
 from replcheck.runs.request import AuditFlags, audit_request, is_node_name
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 
 def examine_and_report(arguments: DoctorArguments) -> ExitStatus:
@@ -76,7 +78,7 @@ def _flags(arguments: DoctorArguments) -> AuditFlags:
 
 
 def _rendered(
-    result: DoctorResult, arguments: DoctorArguments, configuration: Configuration | None, target: TextIO
+    result: DoctorResult, arguments: DoctorArguments, configuration: "Configuration | None", target: TextIO
 ) -> str:
     if arguments.format is Format.JSON:
         return doctor_json(result)

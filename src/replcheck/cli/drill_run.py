@@ -15,9 +15,8 @@ from replcheck.cli.display import Display
 from replcheck.cli.drill import DrillArguments
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
-from replcheck.config import Configuration, find_file, load
-from replcheck.config.files import VARIABLE
-from replcheck.config.model import Scratch
+from replcheck.config import VARIABLE, find_file, load
+from replcheck.config.model import Configuration, Scratch
 from replcheck.errors import UsageError
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst

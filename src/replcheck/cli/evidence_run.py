@@ -16,7 +16,8 @@ from replcheck.cli.evidence import Chain
 from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page
 from replcheck.cli.stored import find_source, named_source
-from replcheck.config import Configuration, find_file, load
+from replcheck.config import find_file, load
+from replcheck.config.model import Configuration
 from replcheck.errors import UsageError
 from replcheck.evidence.exporting import Exported, new_file
 from replcheck.evidence.keys import KeyPair, PublicKey, create_keys, existing_keys

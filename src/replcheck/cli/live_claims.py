@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from replcheck.cli.live_board import Board, now
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError
 from replcheck.model.control import Standing
 from replcheck.model.live import ClusterView

@@ -9,7 +9,7 @@ from replcheck.audit.gate import USER
 from replcheck.cli.live_board import Board, now
 from replcheck.cli.report_run import print_stored
 from replcheck.cli.stored import Source
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.model.live import ClusterView
 from replcheck.report.style import Style

@@ -2,9 +2,10 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration
-from replcheck.config.model import Backup, DumpBackup
+if TYPE_CHECKING:
+    from replcheck.config.model import Backup, Configuration
 
 
 def next_drill(
@@ -12,7 +13,7 @@ def next_drill(
     file: Path,
     *,
     dump: str | None,
-    configuration: Configuration | None,
+    configuration: "Configuration | None",
     config: Path | None,
     folder: Path | None,
 ) -> str:
@@ -35,15 +36,15 @@ def next_drill(
     return shlex.join([*words, "--target", f"seal:{seal_id if by_id else file.absolute()}"])
 
 
-def _fitting(configuration: Configuration, dump: str | None) -> str | None:
+def _fitting(configuration: "Configuration", dump: str | None) -> str | None:
     """Return the configured backup that a seal is for; None where there is none."""
     fitting = [name for name, backup in configuration.backups.items() if _fits(backup, dump)]
     preferred = configuration.drill.backup
     return preferred if preferred in fitting else next(iter(fitting), None)
 
 
-def _fits(backup: Backup, dump: str | None) -> bool:
-    if not isinstance(backup, DumpBackup):
+def _fits(backup: "Backup", dump: str | None) -> bool:
+    if backup.kind != "dump":
         return dump is None
     path = Path(backup.path).absolute()
     return dump is not None and path in (Path(dump), *Path(dump).parents)

@@ -3,13 +3,16 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration, find_file, load
-from replcheck.config.files import VARIABLE
+from replcheck.config import VARIABLE, find_file, load
 from replcheck.runs.request import is_node_name
 
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
-def configuration_for(primary: str | None, replicas: Iterable[str], named: Path | None) -> Configuration | None:
+
+def configuration_for(primary: str | None, replicas: Iterable[str], named: Path | None) -> "Configuration | None":
     """Return the configuration that is named or found; None where there is none, or where it is none of these nodes'.
 
     A file found by chance describes another cluster than the one that was spelled out.

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
-from replcheck.config import Configuration
 from replcheck.errors import UsageError
 from replcheck.runs.sinks import JsonLines, open_json_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from replcheck.config.model import Configuration
     from replcheck.report.style import Style
 
 Draw = Callable[["Console", "Style"], None]
@@ -79,7 +79,7 @@ def _forget_unwritten() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def style_of(configuration: Configuration | None, *, ascii_only: bool = False) -> "Style":
+def style_of(configuration: "Configuration | None", *, ascii_only: bool = False) -> "Style":
     """Return how things look to people who live in the configured zone."""
     from replcheck.report.style import Style
 
@@ -87,7 +87,7 @@ def style_of(configuration: Configuration | None, *, ascii_only: bool = False) -
     return Style(ascii_only=ascii_only, zone=ZoneInfo(zone) if zone else None)
 
 
-def page(target: TextIO, configuration: Configuration | None, draw: Draw) -> str:
+def page(target: TextIO, configuration: "Configuration | None", draw: Draw) -> str:
     """Return what `draw` prints for people, in the width, colours and signs of the stream."""
     from rich.console import Console  # large, and what machines read needs none of it
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -10,7 +10,6 @@ from replcheck.cli.audit import AuditArguments
 from replcheck.cli.display import Display
 from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page
-from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError, UsageError
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.plan import AuditPlan
@@ -20,11 +19,14 @@ from replcheck.report.style import Style
 from replcheck.runs.plan import plan_audit
 from replcheck.runs.request import AuditRequest
 
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
+
 
 def plan_and_report(
     request: AuditRequest,
     arguments: AuditArguments,
-    configuration: Configuration | None,
+    configuration: "Configuration | None",
     store: Path | None,
 ) -> ExitStatus:
     """Print what the audit of a request would do; raise the error that would keep it from beginning."""
@@ -38,7 +40,7 @@ def plan_and_report(
     return display.heard(ExitStatus.PROVEN)
 
 
-def _rendered(plan: AuditPlan, arguments: AuditArguments, configuration: Configuration | None, target: TextIO) -> str:
+def _rendered(plan: AuditPlan, arguments: AuditArguments, configuration: "Configuration | None", target: TextIO) -> str:
     if arguments.format is Format.JSON:
         return plan_json(plan)
 

@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -13,7 +13,7 @@ from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.cli.seal import SealArguments
-from replcheck.config import Configuration, find_file
+from replcheck.config import find_file
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
@@ -26,6 +26,9 @@ from replcheck.report.seal import print_seal, print_seal_verdict, seal_json
 from replcheck.report.style import Style
 from replcheck.runs.seal import FinishedSeal, SealFlags, run_seal, seal_request
 from replcheck.store import default_path
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 
 def seal_and_report(arguments: SealArguments) -> ExitStatus:
@@ -46,7 +49,7 @@ def seal_and_report(arguments: SealArguments) -> ExitStatus:
 
 
 def _report(
-    finished: FinishedSeal, arguments: SealArguments, configuration: Configuration | None, display: Display
+    finished: FinishedSeal, arguments: SealArguments, configuration: "Configuration | None", display: Display
 ) -> ExitStatus:
     if finished.error is not None:
         raise finished.error
@@ -86,7 +89,7 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _store(arguments: SealArguments, configuration: Configuration | None, cluster: str) -> Path | None:
+def _store(arguments: SealArguments, configuration: "Configuration | None", cluster: str) -> Path | None:
     if arguments.no_store:
         return None
     if configuration is not None and configuration.output.store is not None:
@@ -98,7 +101,7 @@ def _rendered(
     result: SealResult,
     evidence: EvidenceHead | None,
     arguments: SealArguments,
-    configuration: Configuration | None,
+    configuration: "Configuration | None",
     target: TextIO,
 ) -> str:
     if arguments.format is Format.JSON:

@@ -3,13 +3,16 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from replcheck.config import Configuration, find_file, load
-from replcheck.config.files import VARIABLE
+from replcheck.config import VARIABLE, find_file, load
 from replcheck.errors import StoreError, UsageError
 from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.store import default_path
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 _NAMES_SHOWN = 3
 
@@ -19,7 +22,7 @@ class Source:
     """A history, and the configuration that says in which zone its times are shown to people."""
 
     store: Path
-    configuration: Configuration | None
+    configuration: "Configuration | None"
     config: Path | None = None
     """The configuration's file."""
 

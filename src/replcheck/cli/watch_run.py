@@ -14,8 +14,7 @@ from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import events_to
 from replcheck.cli.watch import WatchArguments
 from replcheck.cli.watch_start import to_stdout
-from replcheck.config import Configuration
-from replcheck.config.model import History
+from replcheck.config.model import Configuration, History
 from replcheck.errors import UsageError
 from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import ExitStatus

@@ -13,7 +13,7 @@ from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import events_to
 from replcheck.cli.watch import WatchArguments
 from replcheck.cli.watch_run import prepared
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.runs.live import LiveSettings
 from replcheck.runs.live_config import LiveRequest
 from replcheck.tui.feed import Asked, Commands, Introduced

@@ -1,6 +1,21 @@
-"""Reads one TOML file into one frozen model; knows no servers, and keeps connection strings as they are written."""
+"""Reads one TOML file into one frozen model; knows no servers, and keeps connection strings as they are written.
 
-from replcheck.config.files import find_file, load, lookup_places
-from replcheck.config.model import Configuration, Node
+The model takes longer to load than most of replcheck: it comes with the first file that is read.
+"""
 
-__all__ = ["Configuration", "Node", "find_file", "load", "lookup_places"]
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replcheck.config.places import VARIABLE, find_file, lookup_places
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
+
+__all__ = ["VARIABLE", "find_file", "load", "lookup_places"]
+
+
+def load(path: Path) -> "Configuration":
+    """Read one file; raise ConfigurationError naming the file and the line or the key's path."""
+    from replcheck.config.files import read
+
+    return read(path)

@@ -1,4 +1,4 @@
-"""Finds the configuration file and turns what is wrong with it into one line for people.
+"""Reads a configuration file and turns what is wrong with it into one line for people.
 
 No message quotes a value: a value can be a connection string.
 """
@@ -16,31 +16,8 @@ from pydantic import BaseModel, ValidationError
 from replcheck.config.model import Configuration
 from replcheck.errors import ConfigurationError
 
-VARIABLE = "REPLCHECK_CONFIG"
-_FILE_NAME = "replcheck.toml"
 
-
-def lookup_places(environment: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return where a configuration is looked for when nobody names one, first match first; needs no HOME."""
-    user = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
-    system = environment.get("XDG_CONFIG_DIRS") or "/etc"
-    folders = [*([user] if user else []), *dict.fromkeys([*system.split(":"), "/etc"])]
-    return (Path(_FILE_NAME), *(Path(folder) / "replcheck" / _FILE_NAME for folder in folders if folder))
-
-
-def find_file(named: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """Return the file to read: the one named by --config, the one named by REPLCHECK_CONFIG, or the first one found.
-
-    A named file is returned whether or not it exists, so that `load` can say so.
-    """
-    if named is not None:
-        return named
-    if environment.get(VARIABLE):
-        return Path(environment[VARIABLE])
-    return next((place for place in lookup_places(environment) if _is_file(place)), None)
-
-
-def load(path: Path) -> Configuration:
+def read(path: Path) -> Configuration:
     """Read one file; raise ConfigurationError naming the file and the line or the key's path."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -53,13 +30,6 @@ def load(path: Path) -> Configuration:
             hint="Name another file with --config.",
         ) from error
     return _validated(_parsed(text, path), path)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

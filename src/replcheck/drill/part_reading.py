@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from replcheck.drill.sealed_parts import Damage, Gathering, Lack, Taken, merged
 from replcheck.errors import NodeError, NodeLost, StatementCancelled, StatementFailed
-from replcheck.postgres.digests import RowHash
+from replcheck.postgres.digests import RowHash, hashes_bytes
 from replcheck.postgres.failures import is_corruption, is_disk_failure, is_too_wide
 from replcheck.postgres.portable import PortableRow
 from replcheck.postgres.seal_digests import digest_parts
@@ -150,11 +150,11 @@ class PartReader:
         if gathering.lack is not None:
             return
         began, relation = self.clock(), gathering.relation
-        by_column = gathering.by_column
+        by_column, direct = gathering.by_column, hashes_bytes(session.server_version_num)
         portable = None
         if gathering.portable is not None:
-            portable = PortableRow(columns=gathering.portable, seeds=self.seeds, by_column=by_column)
-        how = RowHash(seeds=self.seeds, by_column=by_column)
+            portable = PortableRow(columns=gathering.portable, seeds=self.seeds, by_column=by_column, direct=direct)
+        how = RowHash(seeds=self.seeds, by_column=by_column, direct=direct)
         ranges = merged(gathering.ranges[taken.first : taken.end])
         self._reading[session.advertised_pid] = session
         try:

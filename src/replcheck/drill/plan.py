@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.config.model import (
     Backup,
@@ -19,8 +20,10 @@ from replcheck.errors import ProgramError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, SealedPoint, Target, TargetKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.seal import SealManifest
-from replcheck.postgres.assertions import Assertion
 from replcheck.postgres.programs import Programs, find_programs, programs_in
+
+if TYPE_CHECKING:
+    from replcheck.postgres.assertions import Assertion
 
 _NOT_ASKED = "not asked for"
 
@@ -34,7 +37,7 @@ class LayerWishes:
     seal: SealManifest | None
     nodes: tuple[NodeTarget, ...]
     """Nodes among which the primary is found; empty where no comparison with it was asked for."""
-    assertions: tuple[Assertion, ...]
+    assertions: "tuple[Assertion, ...]"
     programs: ProgramsFor
     dumps: Path | None = None
     """One dump, or a folder with several; None for backups of other kinds."""
@@ -171,20 +174,25 @@ def _absent(kind: BackupKind, wishes: LayerWishes) -> Iterator[tuple[LayerName, 
 
 def _all_layers(wishes: LayerWishes) -> Iterator[Layer]:
     from replcheck.drill.layers.amcheck import AmcheckLayer
-    from replcheck.drill.layers.assertions import AssertionsLayer
     from replcheck.drill.layers.checksums import ChecksumsLayer
     from replcheck.drill.layers.completeness import CompletenessLayer
     from replcheck.drill.layers.manifest import ManifestLayer
-    from replcheck.drill.layers.primary import PrimaryLayer
     from replcheck.drill.layers.seal import SealLayer
 
     if wishes.dumps is not None:
         yield _SealOfDumps(wishes=wishes, dumps=wishes.dumps)
     else:
         yield SealLayer(wishes.seal, jobs=wishes.jobs)
-    yield PrimaryLayer(wishes.nodes, jobs=wishes.jobs)
+    if wishes.nodes:
+        from replcheck.drill.layers.primary import PrimaryLayer
+
+        yield PrimaryLayer(wishes.nodes, jobs=wishes.jobs)
     yield ManifestLayer(programs=wishes.programs)
     yield ChecksumsLayer()
     yield AmcheckLayer(jobs=wishes.jobs)
-    yield AssertionsLayer(assertions=wishes.assertions)
+    if wishes.assertions:
+        # The parser behind it is large.
+        from replcheck.drill.layers.assertions import AssertionsLayer
+
+        yield AssertionsLayer(assertions=wishes.assertions)
     yield CompletenessLayer(seal=wishes.seal)

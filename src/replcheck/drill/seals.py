@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration
 from replcheck.drill.manifest import SUFFIX, read_manifest
 from replcheck.errors import DrillBlocked
 from replcheck.model.seal import StoredSeal
 from replcheck.store import default_path
 
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
+
 NEWEST = "latest"
 _FOLDER_SUFFIX = ".seals"
 
 
-def seal_folder(cluster: str, configuration: Configuration | None, environment: Mapping[str, str]) -> Path | None:
+def seal_folder(cluster: str, configuration: "Configuration | None", environment: Mapping[str, str]) -> Path | None:
     """Return the folder of a cluster's seals: the configured one, or one beside the history; None for neither.
 
     >>> str(seal_folder("clinic", None, {"HOME": "/home/amal"}))

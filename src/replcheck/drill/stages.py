@@ -5,11 +5,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
+from replcheck.errors import Interrupted
 from replcheck.events import Emit, StageBegan, StageEnded, StageProgressed
 from replcheck.model.drill import Stage, StageReport
 
 _TOLD_EVERY_S = 0.2
+
+
+class Course(Protocol):
+    """What a layer of proof needs of the stages: to hear of a wish to stop, and to tell how far it is."""
+
+    @property
+    def obey(self) -> Callable[[], None]:
+        """Return what raises Interrupted where the layer is to stop; call it wherever stopping is safe."""
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """Return the folders that an incremental backup was combined from."""
+
+    def progressed(self, done_bytes: int, what: str = "") -> None:
+        """Tell how many bytes are done; obeys a wish to stop."""
 
 
 class Stages:
@@ -70,4 +87,39 @@ class Stages:
                     what=what,
                 )
             )
+        self.obey()
+
+
+class Share:
+    """The course of one layer among several that look at the same time, each in a thread of its own.
+
+    What it tells is only noted, for the one thread that tells it of all; it ends where the stages do, or at `end`.
+    """
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._ended = False
+        self.done_bytes = 0
+        self.what = ""
+        self.told = float("-inf")
+        """When it was told last, in seconds of the monotonic clock."""
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """Return the folders that an incremental backup was combined from."""
+        return self._stages.parts
+
+    def obey(self) -> None:
+        """Raise Interrupted where the layer is to stop."""
+        if self._ended:
+            raise Interrupted("the other layers were stopped")
+        self._stages.obey()
+
+    def end(self) -> None:
+        """Have the layer stop."""
+        self._ended = True
+
+    def progressed(self, done_bytes: int, what: str = "") -> None:
+        """Note how many bytes are done; obeys a wish to stop."""
+        self.done_bytes, self.what, self.told = done_bytes, what, time.monotonic()
         self.obey()

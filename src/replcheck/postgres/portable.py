@@ -16,7 +16,7 @@ from enum import Enum
 from psycopg import sql
 
 from replcheck.postgres.catalog import Column, Form
-from replcheck.postgres.digests import record_hash, value_of
+from replcheck.postgres.digests import hashes_bytes, record_hash, value_of
 from replcheck.postgres.session import Session, Statement
 
 # Purpose: the columns that a dump carries, by name, and whether their bytes are portable. PostgreSQL 14+, no privilege.
@@ -70,6 +70,8 @@ class PortableRow:
     """Ordered by name."""
     seeds: tuple[int, ...]
     by_column: bool = False
+    direct: bool = False
+    """As in RowHash."""
 
     def hashes(self) -> list[sql.Composed]:
         """Return one expression per seed, over a relation called `t`."""
@@ -79,8 +81,8 @@ class PortableRow:
         # The columns go in as one value: hash_record combines several linearly.
         values: list[sql.Composable] = [value_of(column) for column in self.columns]
         if self.by_column:
-            values = [record_hash([value], seed) for value in values]
-        return record_hash(values, seed)
+            values = [record_hash([value], seed, direct=self.direct) for value in values]
+        return record_hash(values, seed, direct=self.direct)
 
 
 class Carried(Enum):
@@ -126,7 +128,8 @@ async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_
     for seed in seeds:
         values = [sql.SQL("o.oid"), sql.SQL("o.part"), sql.SQL("o.what"), sql.SQL("o.data")]
         statement = sql.SQL(_LARGE_OBJECTS).format(
-            hash=record_hash(values, sql.Literal(seed)), page=sql.Literal(block_size // 4)
+            hash=record_hash(values, sql.Literal(seed), direct=hashes_bytes(session.server_version_num)),
+            page=sql.Literal(block_size // 4),
         )
         ((objects, _, total),) = await session.read(statement)
         sums.append(int(bytes(total)))

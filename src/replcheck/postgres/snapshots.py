@@ -51,7 +51,7 @@ AFTER = sql.SQL(_CANDIDATES) + sql.SQL("""
 BEGIN: Statement = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 ROLLBACK: Statement = "ROLLBACK"
 
-# Purpose: the window of a first anchor. PostgreSQL 13+, no privilege.
+# Purpose: the first transaction that has not ended, for this server. PostgreSQL 13+, no privilege.
 _WINDOW: Statement = """
     SELECT pg_catalog.pg_snapshot_xmin(s)::text::bigint FROM (SELECT pg_catalog.pg_current_snapshot() AS s) AS present
 """
@@ -68,7 +68,8 @@ _TRANSACTION_TIMEOUT_VERSION = 170000
 class Anchor:
     """A point of the primary before which only `open_xids` can be unsettled.
 
-    It holds for a replica once that replica has replayed `lsn`. Xids are 64-bit.
+    It holds for a replica once that replica has replayed `lsn`, or else all that matters of it: `has_replayed_ends`.
+    Xids are 64-bit.
     """
 
     open_xids: frozenset[int]
@@ -117,6 +118,21 @@ async def read_anchor(session: Session, previous: Anchor | None = None) -> Ancho
     ((xmax, open_xids),) = await session.fetch(BEFORE, asked)
     ((lsn,),) = await session.fetch(_INSERT_LSN)
     return Anchor(open_xids=frozenset(open_xids), xmax=xmax, lsn=Lsn(lsn))
+
+
+async def has_replayed_ends(session: Session, anchor: Anchor) -> bool:
+    """Return whether a standby has replayed the end of every transaction that had ended when an anchor was taken.
+
+    What an anchor's position stands for, without the WAL behind the last of these ends: on a quiet primary that stays
+    unflushed, and so is not sent, for seconds. A standby keeps each transaction of its primary among the running ones
+    from its first record, or from that of a younger one, until it has replayed its commit or abort (PostgreSQL source,
+    KnownAssignedXids in procarray.c); the record that drops others from the list, of what runs, is behind their ends.
+    So below the xmin of its snapshot everything has ended and shows in every snapshot from now on, and where all that
+    lies between there and the anchor's xmax was open at the anchor, nothing else is left. False proves nothing.
+    """
+    ((xmin,),) = await session.fetch(_WINDOW)
+    left = range(xmin, anchor.xmax)
+    return len(left) <= len(anchor.open_xids) and all(xid in anchor.open_xids for xid in left)
 
 
 async def open_snapshot(session: Session, anchor: Anchor) -> SnapshotReading:

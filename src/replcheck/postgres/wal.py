@@ -87,12 +87,15 @@ async def wait_replayed(
     target: Lsn,
     *,
     timeout_s: float,
+    enough: Callable[[], Awaitable[bool]] | None = None,
     primary_flush: Callable[[], Awaitable[Lsn]] | None = None,
     writer_delay: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> ReplayWait:
     """Wait until a standby has replayed `target`, at most `timeout_s` seconds.
+
+    `enough` tells whether what was replayed will do, although the target is still beyond it.
 
     On a quiet primary with an idle WAL writer the tail of the WAL is not flushed and so never sent. Whoever waits for
     commits alone gives `primary_flush`: where the standby has replayed all that is flushed, and nothing moves for more
@@ -106,6 +109,8 @@ async def wait_replayed(
     while True:
         state, now = await replay_state(standby), clock()
         if state.replayed >= target:
+            return ReplayWait(reached=True, state=state)
+        if enough is not None and await enough():
             return ReplayWait(reached=True, state=state)
         if now - started > timeout_s:
             return ReplayWait(reached=False, state=state)

@@ -2,8 +2,8 @@
 
 A watch that goes on sees when each position of the WAL was written, and whether anything was committed since. One look
 knows when the last archived file was full: everything committed by then is archived, and the point is at most as old as
-that. It is really as old only where something was committed soon afterwards. So where the age is beyond its limit, it is
-held against what else the nodes tell, and called unknown where that does not settle it. Pure.
+that. It is really as old only where something was committed soon afterwards. So where the age is beyond its limit, it
+is held against what else the nodes tell, and called unknown where that does not settle it. Pure.
 """
 
 from collections.abc import Iterator

@@ -9,8 +9,7 @@ from urllib.parse import SplitResult
 from replcheck.check.due import KINDS, require_askable
 from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, LagLimits
 from replcheck.check.policy import asked_names, only, require_policy, require_waivers_in_force
-from replcheck.config import Configuration
-from replcheck.config.model import Policy
+from replcheck.config.model import Configuration, Policy
 from replcheck.errors import UsageError
 from replcheck.model.names import printable
 from replcheck.model.units import parse_duration

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from replcheck.check.evaluate import evaluate
 from replcheck.check.policy import asked_names
-from replcheck.config import Configuration
-from replcheck.config.model import Policy
+from replcheck.config.model import Configuration, Policy
 from replcheck.model.control import ControlResult, Standing
 from replcheck.model.live import ClusterView
 from replcheck.runs.check_facts import gather, last_view, open_store

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration
 from replcheck.config.model import (
     Backup,
     BaseBackup,
     CommandBackup,
+    Configuration,
     Drill,
     DumpBackup,
     PgBackRestBackup,
@@ -27,10 +28,12 @@ from replcheck.model.drill import FROM, BackupKind, DrillLimits, LayerName, Targ
 from replcheck.model.names import printable
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.run import UNNAMED_CLUSTER
-from replcheck.postgres.assertions import Assertion, parse_assertion
 from replcheck.runs.request import flag_target
 from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.targets import configured_targets
+
+if TYPE_CHECKING:
+    from replcheck.postgres.assertions import Assertion
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
@@ -80,7 +83,7 @@ class DrillRequest:
     keep: bool
     limits: DrillLimits
     timeout_s: float | None
-    assertions: tuple[Assertion, ...] = field(repr=False)
+    assertions: "tuple[Assertion, ...]" = field(repr=False)
     programs: Mapping[str, str]
     """Folders of server programs by major version."""
     seals: Path | None
@@ -143,12 +146,21 @@ def drill_request(
         keep=flags.keep,
         limits=DrillLimits(max_time_s=drill.max_time, max_age_s=drill.max_age, archive_delay_s=drill.archive_delay),
         timeout_s=drill.timeout,
-        assertions=tuple(parse_assertion(word, text) for word, text in drill.assertions.items()),
+        assertions=_assertions(drill),
         programs=drill.programs,
         seals=seal_folder(cluster, configuration, environment),
         signing=signing_of(configuration),
         commands=commands_of(configuration),
     )
+
+
+def _assertions(drill: Drill) -> "tuple[Assertion, ...]":
+    if not drill.assertions:
+        return ()
+    # Loaded here: the parser is large, and most drills have no assertion.
+    from replcheck.postgres.assertions import parse_assertion
+
+    return tuple(parse_assertion(word, text) for word, text in drill.assertions.items())
 
 
 def commands_of(configuration: Configuration | None) -> Mapping[str, CommandBackup]:

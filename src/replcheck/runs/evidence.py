@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.evidence.chain import joined, without_anchor
 from replcheck.evidence.in_history import verify_history

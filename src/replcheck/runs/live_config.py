@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.node import NodeTarget
 from replcheck.model.units import parse_duration

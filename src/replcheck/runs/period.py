@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from replcheck import __version__
-from replcheck.config import Configuration
+from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.model.copies import AuditProof
 from replcheck.model.copy_times import CopiesAsked, copies_over_time

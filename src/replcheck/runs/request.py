@@ -5,12 +5,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.audit.options import AuditOptions, Level, Pacing
 from replcheck.audit.pressure import PauseLimits
 from replcheck.audit.scope import scope_of
-from replcheck.config import Configuration
-from replcheck.config.model import PauseIf
 from replcheck.errors import UsageError
 from replcheck.model.audit import Scope
 from replcheck.model.filters import RowFilter
@@ -22,6 +21,9 @@ from replcheck.model.run import UNNAMED_CLUSTER
 from replcheck.postgres import dsn
 from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.targets import configured_targets
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration, PauseIf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def is_node_name(text: str) -> bool:
     return "=" not in text and "://" not in text
 
 
-def audit_request(flags: AuditFlags, configuration: Configuration | None) -> AuditRequest:
+def audit_request(flags: AuditFlags, configuration: "Configuration | None") -> AuditRequest:
     """Return what to audit and how.
 
     Roles given by --primary and --replica are expectations; those of configured nodes are only observed. Raises
@@ -128,6 +130,8 @@ def pause_limits(given: Sequence[str]) -> PauseLimits | None:
     """
     if not given:
         return None
+    from replcheck.config.model import PauseIf
+
     limits: dict[str, str | float] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -155,7 +159,7 @@ def _number(name: str, value: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _configured_limits(limits: PauseIf) -> PauseLimits:
+def _configured_limits(limits: "PauseIf") -> PauseLimits:
     return PauseLimits(
         lag_bytes=limits.lag,
         active_clients=limits.active_clients,
@@ -164,12 +168,12 @@ def _configured_limits(limits: PauseIf) -> PauseLimits:
     )
 
 
-def _configured_pause_file(configuration: Configuration | None) -> Path | None:
+def _configured_pause_file(configuration: "Configuration | None") -> Path | None:
     named = configuration.audit.pause_file if configuration else None
     return Path(named) if named else None
 
 
-def _flag_targets(flags: AuditFlags, configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+def _flag_targets(flags: AuditFlags, configuration: "Configuration | None") -> tuple[NodeTarget, ...]:
     if flags.primary is None and not flags.replicas:
         return ()
     if flags.primary is None:
@@ -184,7 +188,7 @@ def _flag_targets(flags: AuditFlags, configuration: Configuration | None) -> tup
     return targets
 
 
-def flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: Configuration | None) -> NodeTarget:
+def flag_target(name: str, flag: str, text: str, role: NodeRole, configuration: "Configuration | None") -> NodeTarget:
     """Return the node that a flag spells out or names; raise UsageError, without its text, where it does neither."""
     if not is_node_name(text):
         common = dsn.parse(configuration.connect, origin="connect") if configuration else {}
@@ -204,7 +208,7 @@ def _require_different(names: Sequence[str]) -> None:
             raise UsageError(f'node "{name}" is given twice', hint="Give each node once.")
 
 
-def _filters(flags: AuditFlags, configuration: Configuration | None) -> tuple[RowFilter, ...] | None:
+def _filters(flags: AuditFlags, configuration: "Configuration | None") -> tuple[RowFilter, ...] | None:
     """Return the row filters, those of the flags where there are any; None for none."""
     configured = configuration.audit.where if configuration else {}
     if not flags.where and not configured:
@@ -217,7 +221,7 @@ def _filters(flags: AuditFlags, configuration: Configuration | None) -> tuple[Ro
     return tuple(filter_for(pattern, text, origin="audit.where") for pattern, text in configured.items())
 
 
-def _options(flags: AuditFlags, configuration: Configuration | None) -> AuditOptions:
+def _options(flags: AuditFlags, configuration: "Configuration | None") -> AuditOptions:
     chosen: dict[str, object] = {}
     if configuration is not None:
         audit = configuration.audit

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from replcheck.config import Configuration
 from replcheck.drill.manifest import write_manifest
 from replcheck.drill.primary_node import find_primary
 from replcheck.drill.seal_dump import check_dump_file, discard_dump
@@ -32,6 +32,9 @@ from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.runs.sinks import FanOut, Sink
 from replcheck.runs.targets import configured_targets
 from replcheck.runs.turn import turn_of
+
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
 KIND = "seal"
 
@@ -90,7 +93,7 @@ class FinishedSeal:
     """The run's record in the chain of its cluster; None where none was kept."""
 
 
-def seal_request(flags: SealFlags, configuration: Configuration | None, folder: Path | None) -> SealRequest:
+def seal_request(flags: SealFlags, configuration: "Configuration | None", folder: Path | None) -> SealRequest:
     """Return what to seal and how; raise UsageError or ConfigurationError where it makes no sense."""
     if flags.primary is not None:
         nodes: tuple[NodeTarget, ...] = (
@@ -116,7 +119,7 @@ def seal_request(flags: SealFlags, configuration: Configuration | None, folder: 
     )
 
 
-def _options(flags: SealFlags, configuration: Configuration | None) -> SealOptions:
+def _options(flags: SealFlags, configuration: "Configuration | None") -> SealOptions:
     options = SealOptions(
         databases=flags.databases,
         tables=flags.tables,

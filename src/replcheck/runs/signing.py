@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replcheck.config import Configuration
 from replcheck.errors import ReplcheckError
 from replcheck.model.canonical import canonical_digest
 from replcheck.postgres import dsn
 
 if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
     from replcheck.evidence.notary import Notary
 
 _ADDRESS = frozenset({"dbname", "host", "hostaddr", "port", "service", "sslmode", "user"})
@@ -47,7 +47,7 @@ class Signing:
 UNSIGNED = Signing()
 
 
-def signing_of(configuration: Configuration | None) -> Signing:
+def signing_of(configuration: "Configuration | None") -> Signing:
     """Return what a configuration says of it."""
     if configuration is None:
         return Signing()
@@ -55,7 +55,7 @@ def signing_of(configuration: Configuration | None) -> Signing:
     return Signing(key=Path(key) if key is not None else None, configuration_sha256=configuration_digest(configuration))
 
 
-def configuration_digest(configuration: Configuration) -> str:
+def configuration_digest(configuration: "Configuration") -> str:
     """Return the SHA-256 over what a configuration says, without what could hold a secret or a row's value."""
     said = configuration.model_dump(mode="json", by_alias=True)
     said["connect"] = _address(said["connect"])

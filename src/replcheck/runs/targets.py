@@ -1,12 +1,16 @@
 """The nodes that a configuration names, as something to connect to."""
 
-from replcheck.config import Configuration
+from typing import TYPE_CHECKING
+
 from replcheck.errors import ConfigurationError
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import dsn
 
+if TYPE_CHECKING:
+    from replcheck.config.model import Configuration
 
-def configured_targets(configuration: Configuration | None) -> tuple[NodeTarget, ...]:
+
+def configured_targets(configuration: "Configuration | None") -> tuple[NodeTarget, ...]:
     """Return the nodes of a configuration, none where there is no configuration; raise ConfigurationError."""
     if configuration is None:
         return ()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from replcheck.drill.backups.source import Restored
-from replcheck.drill.stages import Stages
+from replcheck.drill.stages import Course
 from replcheck.model.drill import CopyFacts, LayerName, LayerReport, Target
 
 
@@ -31,8 +31,12 @@ class Case:
     """None before it is open."""
     data_dir: Path | None
     """Of the scratch server; None where the copy lies elsewhere."""
-    stages: Stages
+    stages: Course
     """For progress and the wish to stop only."""
+
+
+WRITING = frozenset({LayerName.AMCHECK})
+"""Layers that write into a copy of ours where it takes writes, and take back what they wrote."""
 
 
 class Layer(Protocol):

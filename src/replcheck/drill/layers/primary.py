@@ -20,7 +20,7 @@ from replcheck.drill.sealing import connect_primary
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState
 from replcheck.model.node import NodeTarget
-from replcheck.postgres.digests import RowHash
+from replcheck.postgres.digests import RowHash, hashes_bytes
 from replcheck.postgres.horizons import Horizon, read_horizon
 from replcheck.postgres.nodes import read_databases
 from replcheck.postgres.sealing import read_server
@@ -76,7 +76,8 @@ class PrimaryLayer:
     ) -> tuple[Findings, int, int]:
         """Return what was found, how many rows have moved on, and how many sequences were passed over."""
         found, moved_on, sequences = Findings(), 0, 0
-        how = RowHash(seeds=(secrets.randbits(63),))
+        direct = hashes_bytes(min(primary.facts.version_num, copy.facts.version_num))
+        how = RowHash(seeds=(secrets.randbits(63),), direct=direct)
         databases, left_out = await databases_in_scope(primary, SCOPE)
         found.doubts += [f"database {note.database}: {note.reason}" for note in left_out if not note.by_design]
         found.doubts += await _only_in_copy(primary, copy)

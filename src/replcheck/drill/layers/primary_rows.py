@@ -15,7 +15,7 @@ from replcheck.audit.plan import Plan, plan_relations
 from replcheck.drill.copy_server import CopyServer
 from replcheck.drill.later_rows import Judged, confirmed, full_xid, judge_rows
 from replcheck.drill.sealed_comparison import Findings, absent
-from replcheck.drill.stages import Stages
+from replcheck.drill.stages import Course
 from replcheck.errors import DatabaseMissing, NodeError, StatementCancelled, StatementFailed
 from replcheck.model.drill import RowDifference
 from replcheck.postgres.catalog import Relation, read_filenodes, read_relations, read_tokens
@@ -63,7 +63,7 @@ class DatabaseRows:
         *,
         horizon: Horizon,
         how: RowHash,
-        stages: Stages,
+        stages: Course,
     ) -> None:
         self._database = database
         self._primary = primary

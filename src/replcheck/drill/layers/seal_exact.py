@@ -22,7 +22,7 @@ from replcheck.drill.sealed_comparison import (
 )
 from replcheck.drill.sealed_parts import Gathering
 from replcheck.drill.sequence_positions import judge_position, read_positions
-from replcheck.drill.stages import Stages
+from replcheck.drill.stages import Course
 from replcheck.model.audit import Scope
 from replcheck.model.drill import RowDifference
 from replcheck.model.names import qualified
@@ -47,7 +47,7 @@ class _Database:
     gatherings: list[tuple[SealedRelation, Gathering]] = field(default_factory=list)
 
 
-async def compare_exact(seal: SealManifest, copy: CopyServer, *, jobs: int, stages: Stages) -> Findings:
+async def compare_exact(seal: SealManifest, copy: CopyServer, *, jobs: int, stages: Course) -> Findings:
     """Compare a copy that stands at the seal's restore point with the seal; raise NodeError where the copy fails."""
     comparison = _Comparison(seal, copy, jobs, stages)
     await comparison.run()
@@ -55,7 +55,7 @@ async def compare_exact(seal: SealManifest, copy: CopyServer, *, jobs: int, stag
 
 
 class _Comparison:
-    def __init__(self, seal: SealManifest, copy: CopyServer, jobs: int, stages: Stages) -> None:
+    def __init__(self, seal: SealManifest, copy: CopyServer, jobs: int, stages: Course) -> None:
         self.findings = Findings()
         self._seal = seal
         self._copy = copy

@@ -12,7 +12,7 @@ from replcheck.drill.part_reading import PartReader
 from replcheck.drill.sealed_comparison import Findings, absent, changed, unexpected
 from replcheck.drill.sealed_parts import Gathering, part_blocks, part_ranges
 from replcheck.drill.sequence_positions import judge_position, read_positions
-from replcheck.drill.stages import Stages
+from replcheck.drill.stages import Course
 from replcheck.errors import StatementFailed
 from replcheck.model.drill import RowDifference
 from replcheck.model.names import qualified
@@ -25,7 +25,7 @@ _LARGE_OBJECTS = "large objects"
 
 
 async def compare_portable(
-    seal: SealManifest, copy: CopyServer, restored: Restored, *, jobs: int, stages: Stages
+    seal: SealManifest, copy: CopyServer, restored: Restored, *, jobs: int, stages: Course
 ) -> Findings:
     """Compare the database of a restored dump with the one it was taken of; raise NodeError where the copy fails."""
     assert seal.dump is not None  # noqa: S101 - asked by the caller
@@ -52,7 +52,7 @@ class _Comparison:
         self._seeds = tuple(map(int, seal.seeds))
         self._done_bytes = 0
 
-    async def run(self, jobs: int, stages: Stages) -> None:
+    async def run(self, jobs: int, stages: Course) -> None:
         session = await self._copy.open_snapshot(self._name)
         try:
             if session.server_encoding != self._sealed.encoding:
