@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from replcheck.cli.app import app
-from replcheck.cli.report import Form
+from replcheck.cli.options import ReportForm
 from replcheck.config import load
 from replcheck.config.model import (
     BaseBackup,
@@ -180,7 +180,7 @@ def test_every_option_of_drill_is_documented(parameter):
         assert not option.startswith("--") or option == "--help" or f"`{option}" in section("Trial restores")
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", ReportForm)
 def test_every_form_of_a_report_is_documented(form):
     assert f"| `{form.value}` |" in section("Reports")
 

@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from replcheck.cli.check import CheckArguments, CheckFormat
+from replcheck.cli.arguments import CheckArguments
 from replcheck.cli.check_run import check_and_report
+from replcheck.cli.options import CheckFormat
 from replcheck.errors import ReplcheckError
 from replcheck.model.live import NodeState
 from replcheck.report.check_document import check_result

@@ -11,7 +11,8 @@ from replcheck import __version__, errors
 from replcheck.audit.digest import ENCODINGS
 from replcheck.cli.app import app
 from replcheck.cli.exits import EXIT_STATUS_OF, exit_status_of, scrubbed, told
-from replcheck.cli.main import is_plain_ascii, main
+from replcheck.cli.main import main
+from replcheck.cli.streams import is_plain_ascii
 from replcheck.model.outcome import ExitStatus
 from replcheck.postgres.dsn import client_library
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replcheck.audit.options import AuditOptions
-from replcheck.cli.doctor import DoctorArguments
+from replcheck.cli.arguments import DoctorArguments
 from replcheck.cli.doctor_run import audit_command
 from replcheck.cli.options import Format
 from replcheck.doctor.facts import Failure

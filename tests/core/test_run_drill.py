@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from replcheck.cli.drill import DrillArguments
+from replcheck.cli.arguments import DrillArguments
 from replcheck.cli.drill_run import drill_and_report
 from replcheck.cli.main import main
 from replcheck.cli.options import Format

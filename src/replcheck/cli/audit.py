@@ -1,12 +1,12 @@
 """The options of `replcheck audit`; what happens then is in `audit_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from replcheck.audit.options import Level, Pacing
+from replcheck.cli.arguments import AuditArguments
 from replcheck.cli.options import (
     Catalogs,
     Config,
@@ -20,42 +20,6 @@ from replcheck.cli.options import (
     ReportFormat,
     Tables,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    primary: str | None
-    replicas: tuple[str, ...]
-    config: Path | None
-    level: Level | None
-    jobs: int | None
-    databases: tuple[str, ...]
-    tables: tuple[str, ...]
-    excludes: tuple[str, ...]
-    where: tuple[str, ...]
-    cross_check: str | None
-    catalogs: bool | None
-    indexes: bool | None
-    max_snapshot_age: str | None
-    node_timeout: str | None
-    pace: Pacing | None
-    pause_if: tuple[str, ...]
-    pause_file: Path | None
-    fail_fast: bool
-    time_budget: str | None
-    resume: bool
-    format: Format
-    output: Path | None
-    events: Path | None
-    quiet: bool
-    verbose: bool
-    no_store: bool
-    plan: bool
-
-    def __repr__(self) -> str:
-        return "AuditArguments()"
 
 
 def audit(

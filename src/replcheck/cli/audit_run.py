@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments
+from replcheck.cli.arguments import AuditArguments
 from replcheck.cli.display import Display
 from replcheck.cli.keys import Keys
 from replcheck.cli.nodes import configuration_for

@@ -1,40 +1,13 @@
 """The options of `replcheck check`; what happens then is in `check_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import CheckArguments
 from replcheck.cli.completion import complete_control
-from replcheck.cli.options import Config, Output
-
-
-class CheckFormat(Enum):
-    """How a check is written."""
-
-    HUMAN = "human"
-    JSON = "json"
-    NAGIOS = "nagios"
-    JUNIT = "junit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    controls: tuple[str, ...]
-    run: tuple[str, ...]
-    time_budget: str | None
-    stale_after: str | None
-    config: Path | None
-    format: CheckFormat
-    output: Path | None
-    metrics: Path | None
-    quiet: bool
-    verbose: bool
-    no_store: bool
+from replcheck.cli.options import CheckFormat, Config, Output
 
 
 def check(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from replcheck.cli.check import CheckArguments, CheckFormat
+from replcheck.cli.arguments import CheckArguments
+from replcheck.cli.options import CheckFormat
 from replcheck.config import find_file, load
 from replcheck.config.model import Configuration
 from replcheck.errors import AlreadyRunning, ConfigurationError, ReplcheckError, UsageError

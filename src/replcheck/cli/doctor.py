@@ -1,11 +1,10 @@
 """The options of `replcheck doctor`; what happens then is in `doctor_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import DoctorArguments
 from replcheck.cli.options import (
     Catalogs,
     Config,
@@ -19,27 +18,6 @@ from replcheck.cli.options import (
     ReportFormat,
     Tables,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    primary: str | None
-    replicas: tuple[str, ...]
-    config: Path | None
-    jobs: int | None
-    databases: tuple[str, ...]
-    tables: tuple[str, ...]
-    excludes: tuple[str, ...]
-    catalogs: bool | None
-    format: Format
-    output: Path | None
-    quiet: bool
-    verbose: bool
-
-    def __repr__(self) -> str:
-        return "DoctorArguments()"
 
 
 def doctor(

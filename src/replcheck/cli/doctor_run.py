@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
+from replcheck.cli.arguments import DoctorArguments
 from replcheck.cli.display import Display
-from replcheck.cli.doctor import DoctorArguments
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, page

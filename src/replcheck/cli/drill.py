@@ -1,42 +1,13 @@
 """The options of `replcheck drill`; what happens then is in `drill_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import DrillArguments
 from replcheck.cli.completion import complete_backup, complete_layer, complete_node
 from replcheck.cli.options import Config, Format, Output, ReportFormat
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrillArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    backup: str | None
-    source: str | None
-    wal: Path | None
-    globals: Path | None
-    copy: str | None
-    every: bool
-    target: str | None
-    scratch: Path | None
-    require: tuple[str, ...]
-    layers: tuple[str, ...]
-    primary: str | None
-    keep: bool
-    clean: bool
-    config: Path | None
-    format: Format
-    output: Path | None
-    events: Path | None
-    quiet: bool
-    verbose: bool
-    no_store: bool
-
-    def __repr__(self) -> str:
-        return "DrillArguments()"
 
 
 def drill(

@@ -11,8 +11,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from replcheck.cli.arguments import DrillArguments
 from replcheck.cli.display import Display
-from replcheck.cli.drill import DrillArguments
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
 from replcheck.config import VARIABLE, find_file, load

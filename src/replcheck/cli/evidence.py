@@ -1,11 +1,11 @@
 """The options of `replcheck evidence`; what happens then is in `evidence_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import Chain
 from replcheck.cli.completion import complete_run
 from replcheck.cli.history import Config, FormatOption, Store
 from replcheck.cli.options import Format
@@ -36,15 +36,6 @@ PublicKeys = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE", help="A public key to verify with; may be repeated. Else those of the configuration."),
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """Which chain is meant, as it was asked."""
-
-    config: Path | None
-    store: Path | None
-    cluster: str | None = None
 
 
 @evidence_app.command(epilog=VERIFY_EPILOG)

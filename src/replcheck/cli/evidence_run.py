@@ -11,8 +11,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from replcheck.cli.arguments import Chain
 from replcheck.cli.display import Display
-from replcheck.cli.evidence import Chain
 from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page
 from replcheck.cli.stored import find_source, named_source

@@ -1,13 +1,12 @@
 """The options of `replcheck history`; what happens then is in `history_run`, which is imported when it is needed."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from replcheck.cli.completion import complete_kind, complete_run
-from replcheck.cli.options import Format
+from replcheck.cli.options import Ending, Format
 
 history_app = typer.Typer(
     help="List past runs, newest first.",
@@ -17,16 +16,6 @@ history_app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class Ending(Enum):
-    """How a run ended, or that it did not."""
-
-    PROVEN = "proven"
-    PARTIAL = "partial"
-    REFUTED = "refuted"
-    UNCHECKED = "unchecked"
-    UNENDED = "unended"
 
 
 Config = Annotated[

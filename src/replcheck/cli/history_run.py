@@ -9,8 +9,7 @@ from rich.console import Console
 
 from replcheck.cli.answers import printed
 from replcheck.cli.display import Display
-from replcheck.cli.history import Ending
-from replcheck.cli.options import Format
+from replcheck.cli.options import Ending, Format
 from replcheck.cli.stored import find_source
 from replcheck.errors import UsageError
 from replcheck.model.names import printable

@@ -1,11 +1,11 @@
 """The options of `replcheck lab`; what happens then is in `lab_run`, which is imported when it is needed."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.options import LoadKind
 from replcheck.errors import UsageError
 
 lab_app = typer.Typer(
@@ -15,13 +15,6 @@ lab_app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class LoadKind(Enum):
-    """What writes."""
-
-    MIXED = "mixed"
-    PGBENCH = "pgbench"
 
 
 Name = Annotated[str, typer.Option(metavar="NAME", help="The cluster's name.")]

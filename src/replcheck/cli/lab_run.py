@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from replcheck.cli.lab import LoadKind
 from replcheck.cli.lab_show import audit_command, counted, describe, expectation, position, write_configuration
+from replcheck.cli.options import LoadKind
 from replcheck.errors import LabError
 from replcheck.lab.backups import ARCHIVING, begin_archive
 from replcheck.lab.cluster import LabCluster, remove, remove_root

@@ -6,12 +6,13 @@ Typer's own statuses (1 and 2) would read as "partial" and "refuted", so they ne
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import typer
 
 from replcheck.cli.exits import exit_status_of, scrubbed, told, trace
+from replcheck.cli.streams import is_plain_ascii
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.outcome import ExitStatus
 
@@ -44,17 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last place where a defect can be kept from ending as a traceback
         return _report(_understood(error, words), error, debug=debug)
     return status
-
-
-def is_plain_ascii(environment: Mapping[str, str]) -> bool:
-    """Return whether the locale asks for ASCII.
-
-    Python itself replaces the C locale by C.UTF-8 (PEP 538), which says nothing of the terminal.
-    """
-    chosen = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
-    if chosen == "C.UTF-8" and not environment.get("LC_ALL"):
-        chosen = environment.get("LANG") or chosen
-    return chosen in {"C", "POSIX"}
 
 
 def _invoke(words: list[str]) -> int:

@@ -16,6 +16,52 @@ class Format(Enum):
     JSON = "json"
 
 
+class DumpForm(Enum):
+    """How pg_dump writes."""
+
+    CUSTOM = "custom"
+    DIRECTORY = "directory"
+    TAR = "tar"
+    PLAIN = "plain"
+
+
+class CheckFormat(Enum):
+    """How a check is written."""
+
+    HUMAN = "human"
+    JSON = "json"
+    NAGIOS = "nagios"
+    JUNIT = "junit"
+
+
+class ReportForm(Enum):
+    """How a report is written."""
+
+    HUMAN = "human"
+    JSON = "json"
+    HTML = "html"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    CLAIMS = "claims"
+
+
+class Ending(Enum):
+    """How a run ended, or that it did not."""
+
+    PROVEN = "proven"
+    PARTIAL = "partial"
+    REFUTED = "refuted"
+    UNCHECKED = "unchecked"
+    UNENDED = "unended"
+
+
+class LoadKind(Enum):
+    """What writes."""
+
+    MIXED = "mixed"
+    PGBENCH = "pgbench"
+
+
 # Which nodes.
 Primary = Annotated[
     str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
-from replcheck.cli.audit import AuditArguments
+from replcheck.cli.arguments import AuditArguments
 from replcheck.cli.display import Display
 from replcheck.cli.options import Format
 from replcheck.cli.output import deliver, page

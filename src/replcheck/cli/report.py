@@ -1,24 +1,12 @@
 """The options of `replcheck report`; what happens then is in `report_run`, which is imported when it is needed."""
 
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 from replcheck.cli.completion import complete_run
 from replcheck.cli.history import Config, Store
-from replcheck.cli.options import Output
-
-
-class Form(Enum):
-    """How a report is written."""
-
-    HUMAN = "human"
-    JSON = "json"
-    HTML = "html"
-    MARKDOWN = "markdown"
-    JUNIT = "junit"
-    CLAIMS = "claims"
+from replcheck.cli.options import Output, ReportForm
 
 
 def report(
@@ -40,9 +28,9 @@ def report(
         str | None, typer.Option(metavar="NAME", help="Of which cluster, where the history holds several.")
     ] = None,
     format: Annotated[  # noqa: A002 - the option's name
-        Form,
+        ReportForm,
         typer.Option(envvar="REPLCHECK_FORMAT", help="How it is written; claims sets promises beside proofs."),
-    ] = Form.HUMAN,
+    ] = ReportForm.HUMAN,
     output: Output = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every relation and alignment.")] = False,

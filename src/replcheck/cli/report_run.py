@@ -13,8 +13,8 @@ from rich.console import Console
 
 from replcheck.cli.answers import printed
 from replcheck.cli.next_drill import next_drill
+from replcheck.cli.options import ReportForm
 from replcheck.cli.output import Draw, check_output, style_of
-from replcheck.cli.report import Form
 from replcheck.cli.stored import Source, find_source
 from replcheck.drill.seals import seal_folder
 from replcheck.errors import UsageError
@@ -39,7 +39,7 @@ from replcheck.runs.period import PeriodWanted, clusters_of, gather_period
 class Written:
     """How a report is written, and where to."""
 
-    form: Form
+    form: ReportForm
     output: Path | None
     quiet: bool
     verbose: bool
@@ -57,7 +57,7 @@ class PeriodGiven:
 
 def write_report(config: Path | None, store: Path | None, name: str, written: Written) -> ExitStatus:
     """Write the report of one run again, as its run did, or in another form."""
-    if written.form is Form.CLAIMS:
+    if written.form is ReportForm.CLAIMS:
         raise UsageError(
             "promises are set beside the proofs of a period, not of one run",
             hint='Try "replcheck report --since 30d --format claims".',
@@ -73,7 +73,7 @@ def write_period(config: Path | None, store: Path | None, given: PeriodGiven, wr
     source, now = find_source(config, store), datetime.now(UTC)
     wanted = _period_wanted(given, source, now)
     check_output(written.output)
-    summed_only = written.form in {Form.HUMAN, Form.JSON} and _clusters(source, wanted) != 1
+    summed_only = written.form in {ReportForm.HUMAN, ReportForm.JSON} and _clusters(source, wanted) != 1
     with _without_collector():
         what, unread = _sum(source, wanted, written, now) if summed_only else _period(source, wanted, written, now)
     status = printed(what, source, written.output)
@@ -99,14 +99,14 @@ def _run_in_form(stored: StoredReport, written: Written, source: Source) -> str 
         print_stored(result, console, style, source, quiet=written.quiet, verbose=written.verbose)
 
     match written.form:
-        case Form.JSON:
+        case ReportForm.JSON:
             document = stored.document
             if isinstance(document, dict):
                 document = with_evidence(document, stored.evidence)
             return json.dumps(document, indent=2) + "\n"
-        case Form.HTML | Form.MARKDOWN:
+        case ReportForm.HTML | ReportForm.MARKDOWN:
             return _paper_text(_paper_of(result), written.form, style_of(source.configuration))
-        case Form.JUNIT:
+        case ReportForm.JUNIT:
             return _junit_of(result)
         case _:
             return draw
@@ -144,8 +144,8 @@ def _junit_of(result: Reported) -> str:
             return audit_junit(result)
 
 
-def _paper_text(paper: Paper, form: Form, style: Style) -> str:
-    if form is Form.HTML:
+def _paper_text(paper: Paper, form: ReportForm, style: Style) -> str:
+    if form is ReportForm.HTML:
         from replcheck.report.html.render import paper_html
 
         return paper_html(paper, style)
@@ -215,7 +215,7 @@ def _sum(source: Source, wanted: PeriodWanted, written: Written, now: datetime) 
     def draw(console: Console, style: Style) -> None:
         print_period(period, console, style, verbose=written.verbose)
 
-    return period_json(period) if written.form is Form.JSON else draw, bool(period.unread)
+    return period_json(period) if written.form is ReportForm.JSON else draw, bool(period.unread)
 
 
 def _period(source: Source, wanted: PeriodWanted, written: Written, now: datetime) -> tuple[str | Draw, bool]:
@@ -227,15 +227,15 @@ def _period(source: Source, wanted: PeriodWanted, written: Written, now: datetim
     unread = bool(facts.audits.unread or facts.unread or facts.damaged_rows)
     style = style_of(source.configuration)
     match written.form:
-        case Form.HTML | Form.MARKDOWN:
+        case ReportForm.HTML | ReportForm.MARKDOWN:
             return _paper_text(period_paper(facts, style.zone), written.form, style), unread
-        case Form.CLAIMS:
-            return _paper_text(claims_paper(facts), Form.MARKDOWN, style), unread
-        case Form.JUNIT:
+        case ReportForm.CLAIMS:
+            return _paper_text(claims_paper(facts), ReportForm.MARKDOWN, style), unread
+        case ReportForm.JUNIT:
             from replcheck.report.junit_runs import period_junit
 
             return period_junit(facts), unread
-        case Form.JSON:
+        case ReportForm.JSON:
             return period_json(facts.audits, facts), unread
 
     def draw(console: Console, style: Style) -> None:

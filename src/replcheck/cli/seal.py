@@ -1,49 +1,13 @@
 """The options of `replcheck seal`; what happens then is in `seal_run`, which is imported when it is needed."""
 
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import SealArguments
 from replcheck.cli.completion import complete_node
-from replcheck.cli.options import Config, Databases, Format, Output, ReportFormat, Tables
-
-
-class DumpForm(Enum):
-    """How pg_dump writes."""
-
-    CUSTOM = "custom"
-    DIRECTORY = "directory"
-    TAR = "tar"
-    PLAIN = "plain"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    primary: str | None
-    config: Path | None
-    databases: tuple[str, ...]
-    tables: tuple[str, ...]
-    excludes: tuple[str, ...]
-    catalogs: bool | None
-    jobs: int | None
-    max_age: str | None
-    folder: Path | None
-    dump: Path | None
-    dump_format: DumpForm
-    format: Format
-    output: Path | None
-    events: Path | None
-    quiet: bool
-    verbose: bool
-    no_store: bool
-
-    def __repr__(self) -> str:
-        return "SealArguments()"
+from replcheck.cli.options import Config, Databases, DumpForm, Format, Output, ReportFormat, Tables
 
 
 def seal(

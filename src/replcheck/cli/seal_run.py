@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
+from replcheck.cli.arguments import SealArguments
 from replcheck.cli.display import Display
 from replcheck.cli.next_drill import next_drill
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.options import Format
 from replcheck.cli.output import check_output, deliver, events_to, page, require_one_reader
-from replcheck.cli.seal import SealArguments
 from replcheck.config import find_file
 from replcheck.drill.seal_options import DumpFormat
 from replcheck.drill.seals import seal_folder

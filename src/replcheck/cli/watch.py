@@ -1,34 +1,12 @@
 """The options of `replcheck watch`; what happens then is in `watch_start`, which is imported when it is needed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.options import Config, Primary, Replicas
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchArguments:
-    """The options as they were given; None and empty mean that the configuration decides."""
-
-    primary: str | None
-    replicas: tuple[str, ...]
-    config: Path | None
-    interval: str | None
-    headless: bool
-    plain: bool
-    replay: Path | None
-    record: Path | None
-    scrub: str | None
-    audits: bool | None
-    events: Path | None
-    store: Path | None
-    no_store: bool
-
-    def __repr__(self) -> str:
-        return "WatchArguments()"
 
 
 def watch(

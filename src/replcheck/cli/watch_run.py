@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.display import Display
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import events_to
-from replcheck.cli.watch import WatchArguments
-from replcheck.cli.watch_start import to_stdout
+from replcheck.cli.streams import to_stdout
 from replcheck.config.model import Configuration, History
 from replcheck.errors import UsageError
 from replcheck.model.live import EventKind, NodeState

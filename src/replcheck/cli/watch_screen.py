@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.live_board import Board, now
-from replcheck.cli.main import is_plain_ascii
-from replcheck.cli.watch import WatchArguments
+from replcheck.cli.streams import is_plain_ascii
 from replcheck.errors import UsageError
 from replcheck.model.outcome import ExitStatus
 from replcheck.tui.app import run_app

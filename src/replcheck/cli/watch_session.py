@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.live_board import Board, now
 from replcheck.cli.live_claims import ClaimsFeed
 from replcheck.cli.live_commands import LiveCommands, NoCommands
 from replcheck.cli.live_feed import WINDOW, ReplayFeed, WatchFeed
 from replcheck.cli.nodes import configuration_for
 from replcheck.cli.output import events_to
-from replcheck.cli.watch import WatchArguments
 from replcheck.cli.watch_run import prepared
 from replcheck.config.model import Configuration
 from replcheck.runs.live import LiveSettings

@@ -7,9 +7,9 @@ the screen itself, and are loaded behind it; what keeps a watch from beginning e
 import gc
 import os
 import sys
-from pathlib import Path
 
-from replcheck.cli.watch import WatchArguments
+from replcheck.cli.arguments import WatchArguments
+from replcheck.cli.streams import to_stdout
 from replcheck.errors import UsageError
 from replcheck.model.outcome import ExitStatus
 
@@ -25,11 +25,6 @@ def start(arguments: WatchArguments) -> ExitStatus:
     from replcheck.cli.watch_screen import show
 
     return show(arguments)
-
-
-def to_stdout(events: Path | None) -> bool:
-    """Return whether events go to standard output, where nothing else may stand then."""
-    return events is not None and str(events) == "-"
 
 
 def _on_screen(arguments: WatchArguments) -> bool:
