@@ -109,6 +109,15 @@ def test_the_model_of_the_configuration_is_loaded_with_a_file_only(arguments):
     assert done.stdout == "psycopg replcheck.config\n"
 
 
+def test_every_module_can_be_imported():
+    # Commands load their own late: no start of the program shows that one of them is broken.
+    names = [".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in MODULES]
+    script = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    wanted = [name for name in names if not name.endswith("__main__")]
+    ended = subprocess.run([sys.executable, "-c", script, *wanted], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_every_module_says_what_it_is_for():
     assert [str(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
 

@@ -144,14 +144,16 @@ class DrillBlocked(DrillError):
 
 
 class NotArchived(DrillBlocked):
-    """The archive ends before a seal's restore point and is whole up to there: the seal's age decides what that means.
+    """The archive ends before the target and is whole up to there: the target's age decides what that means.
 
-    `missing` is the WAL file that would come next; `owed` says that it was full when the seal was made; `progress` says
-    how far recovery got, empty where it was not tried.
+    `missing` is the WAL file that would come next; `owed` says that it was full when the target's seal was made;
+    `progress` says how far recovery got, empty where it was not tried.
     """
 
-    def __init__(self, missing: str, *, owed: bool, progress: str = "") -> None:
-        super().__init__(f"the archive ends before the seal: WAL file {missing} is not there{progress}", code="wal")
+    def __init__(self, missing: str, *, owed: bool = False, progress: str = "") -> None:
+        super().__init__(
+            f"the archive ends before the target: WAL file {missing} is not there{progress}", code="not_archived"
+        )
         self.missing = missing
         self.owed = owed
         self.progress = progress

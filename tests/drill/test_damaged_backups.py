@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from replcheck.drill.backups.supply import require_archive
 from replcheck.drill.layers.checksums import ChecksumsLayer
 from replcheck.drill.layers.layer import Layer, Moment
 from replcheck.drill.layers.manifest import ManifestLayer
-from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, Interrupted
+from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, Interrupted, NotArchived
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import LayerReport, LayerState
 from tests.drill.physicals import Place, base_source, case_of, copied, linked, replaced, trial
@@ -184,10 +183,14 @@ def test_a_restore_point_that_never_was_leaves_it_unchecked(damage: Damage):
 
 
 @pytest.mark.long
-def test_a_time_without_a_later_commit_is_not_reached(damage: Damage):
-    refusal = damage.refusal((datetime.now(UTC) + timedelta(hours=1)).isoformat(sep=" "))
-    assert refusal.code == "target_not_reached"
-    assert "later commit" in refusal.hint
+@pytest.mark.parametrize("target", ["F/0", "2200-01-01 00:00:00+00"])
+def test_a_target_behind_the_end_of_the_archive_names_the_file_that_would_come_next(damage: Damage, target: str):
+    damage.copy_wal()
+    last = int(damage.segments()[-1].name[-8:], 16)
+    refusal = damage.refusal(target, NotArchived)
+    assert refusal.code == "not_archived"
+    assert f"WAL file 0000000100000000{last + 1:08X} is not there" in refusal.message
+    assert "recovery got to 0/" in refusal.message
 
 
 @pytest.mark.long

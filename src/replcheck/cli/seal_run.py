@@ -118,7 +118,7 @@ def _rendered(
     return page(target, configuration, draw)
 
 
-def _follow(result: SealResult, arguments: SealArguments, configuration: Configuration | None) -> str:
+def _follow(result: SealResult, arguments: SealArguments, configuration: "Configuration | None") -> str:
     manifest = result.seal.manifest
     return next_drill(
         manifest.seal_id,

@@ -1,4 +1,4 @@
-"""Whether an archive that ends before a seal is excused. Pure.
+"""Whether an archive that ends before the target is excused. Pure.
 
 A WAL file is archived once it is full, or once a switch ends it (pg_switch_wal, archive_timeout). So right after a seal
 its WAL cannot be in the archive, and that says nothing against it. But an archive that has stopped looks the same, and
@@ -11,19 +11,27 @@ must not be excused for ever. Which file is missing tells more than the age of t
 
 After that it counts against the backup, whichever seal the drill stands on: also where the seal was passed over for an
 older one that the archive does reach. A gap or a damaged file before the seal is never excused.
+
+Of other targets less is known. A time is reached only by a later commit, whose file may still be filling: it is given
+as long. When a position was written, if ever, nobody can tell, so an archive that ends before it refutes nothing.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.model.drill import Blame, Problem
+from replcheck.drill.verdict import NOT_REACHED
+from replcheck.errors import DrillBlocked
+from replcheck.model.drill import Blame, Problem, Target
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration
 
 NOT_ARCHIVED = "seal_not_archived"
 BEHIND = "archive_behind"
+TARGET_NOT_ARCHIVED = "target_not_archived"
+IN_FUTURE = "target_in_future"
 _FILLING_S = 24 * 3600.0
 """How long a file may take to fill."""
+_ARCHIVE_NOW = "have it archived now, on the primary: SELECT pg_switch_wal();"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +67,7 @@ def lack_problem(lack: Lack, *, now: datetime, delay_s: float) -> Problem:
             what=f"seal {seal}, made {age} ago, is not archived yet: WAL file {lack.missing} is not there"
             f"{lack.progress}",
             blame=Blame.ENVIRONMENT,
-            hint="Wait until its WAL is archived, or have it archived now, on the primary: SELECT pg_switch_wal();",
+            hint=f"Wait until its WAL is archived, or {_ARCHIVE_NOW}",
         )
     limit = format_duration(allowed_s(lack, delay_s))
     why = f"drill.archive_delay allows {limit}" if lack.owed else f"a file that is still filling is given {limit}"
@@ -69,4 +77,45 @@ def lack_problem(lack: Lack, *, now: datetime, delay_s: float) -> Problem:
         f" made; {why}{lack.progress}",
         blame=Blame.BACKUP,
         hint="Look at pg_stat_archiver on the primary; where it writes little, set archive_timeout there.",
+    )
+
+
+def require_past(target: Target, now: datetime) -> None:
+    """Raise DrillBlocked where the target is a time to come: no commit can be later, and nothing need be fetched."""
+    if target.time is not None and target.time > now:
+        ahead = format_duration((target.time - now).total_seconds())
+        raise DrillBlocked(
+            f"the target {target.text} lies {ahead} in the future",
+            code=IN_FUTURE,
+            hint="Check the time and its offset from UTC; latest restores all that is archived.",
+        )
+
+
+def early_end_problem(target: Target, missing: str, progress: str, *, now: datetime, delay_s: float) -> Problem:
+    """Return what it means that an archive, whole as far as it goes, ends before a time or a position.
+
+    `missing` is the WAL file that would come next, and `progress` says how far recovery got.
+    """
+    lacks = f"WAL file {missing} is not there{progress}"
+    if target.time is None:
+        return Problem(
+            code=TARGET_NOT_ARCHIVED,
+            what=f"the archive ends before {target.text}, which is not archived yet, or was never written: {lacks}",
+            blame=Blame.ENVIRONMENT,
+            hint=f"Check the position; where it is right, {_ARCHIVE_NOW}",
+        )
+    age_s, limit_s = max(0.0, (now - target.time).total_seconds()), max(delay_s, _FILLING_S)
+    if age_s <= limit_s:
+        return Problem(
+            code=TARGET_NOT_ARCHIVED,
+            what=f"no commit later than {target.text}, {format_duration(age_s)} ago, is archived yet: {lacks}",
+            blame=Blame.ENVIRONMENT,
+            hint=f"A time is reached only by a later commit: where there was one, {_ARCHIVE_NOW}",
+        )
+    return Problem(
+        code=NOT_REACHED,
+        what=f"the archive holds no commit later than {target.text}, {format_duration(age_s)} ago: {lacks}",
+        blame=Blame.BACKUP,
+        hint="Look at pg_stat_archiver on the primary. A time is reached only by a later commit: where nothing was"
+        " committed since, drill to latest.",
     )

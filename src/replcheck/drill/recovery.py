@@ -436,10 +436,10 @@ class Recovery:
         missing = absent[-1] if absent else fallback.name(size)
         if self._ends_before_seal(found, position):
             return NotArchived(missing, owed=_owed(missing, self._target, size), progress=self._progress(log))
+        if found.code == "target_not_reached" and self._target.kind in (TargetKind.TIME, TargetKind.LSN):
+            return NotArchived(missing, progress=self._progress(log))
         hint = found.hint or "Check that the archive is complete."
-        if self._target.kind is TargetKind.TIME:
-            hint = "A time counts as reached only once a later commit has been archived."
-        elif self._target.name is not None and found.code == "target_not_reached":
+        if self._target.name is not None and found.code == "target_not_reached":
             hint = "Check that the WAL after it has been archived."
         message = f"{found.message}; WAL file {missing} is not there"
         return not_reached(message, self._target, code=found.code, hint=hint)

@@ -18,7 +18,6 @@ _SHORT_HEADER_BYTES = 24
 _CREATION = re.compile(rb"\x00\x05\x00\x00.{4}(?:\xff(?P<short>.)|\xfe(?P<long>.{4}))(?P<oid>.{4})/", re.DOTALL)
 """From xl_info on: XLOG_TBLSPC_CREATE of RM_TBLSPC_ID, padding, checksum, then the main data: an OID and a path."""
 _BEFORE_INFO = 16
-_RECORD_HEADER_BYTES = 24
 _LONGEST_RECORD = 2048
 """No record that creates a tablespace is longer: a path has 1024 bytes at most (MAXPGPATH)."""
 

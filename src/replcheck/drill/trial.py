@@ -239,10 +239,12 @@ class _Attempt:
         return error
 
     def _judged(self, error: ReplcheckError | OSError) -> Problem:
-        """Return an error as a problem; where the archive ends before a seal, its age decides whose fault that is."""
-        target = self.trial.target
-        if not isinstance(error, NotArchived) or target.sealed is None:
+        """Return an error as a problem; where the archive ends before the target, the age of that decides."""
+        target, began, delay_s = self.trial.target, self.trial.started_at, self.trial.limits.archive_delay_s
+        if not isinstance(error, NotArchived):
             return _problem_of(error)
+        if target.sealed is None:
+            return archiving.early_end_problem(target, error.missing, error.progress, now=began, delay_s=delay_s)
         lack = archiving.Lack(
             seal_id=target.seal_id or "",
             made_at=target.sealed.made_at,
@@ -250,7 +252,7 @@ class _Attempt:
             owed=error.owed,
             progress=error.progress,
         )
-        return archiving.lack_problem(lack, now=self.trial.started_at, delay_s=self.trial.limits.archive_delay_s)
+        return archiving.lack_problem(lack, now=began, delay_s=delay_s)
 
     @property
     def _interrupted(self) -> bool:
@@ -263,6 +265,7 @@ class _Attempt:
                 trial.source.copies(), trial.copy_label, trial.reachable or trial.target, place=trial.place
             )
             self.emit(BackupChosen(at=_utc_now(), backup=trial.backup, copy=self.copy))
+            archiving.require_past(trial.target, trial.started_at)
             trial.source.requirements(self.copy, trial.target)
             if trial.needs_room:
                 trial.room.check(self.copy.size_bytes)

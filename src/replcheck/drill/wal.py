@@ -14,7 +14,6 @@ from replcheck.model.wal import Lsn
 _SEGMENT = re.compile(r"(?P<timeline>[0-9A-F]{8})(?P<high>[0-9A-F]{8})(?P<low>[0-9A-F]{8})")
 _HISTORY = re.compile(r"(?P<timeline>[0-9A-F]{8})\.history")
 _HISTORY_LINE = re.compile(r"\s*(?P<timeline>\d+)\s+(?P<end>[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})\s*(?P<reason>.*)")
-DEFAULT_SEGMENT_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,7 +16,6 @@ _START = re.compile(r"^START WAL LOCATION: (?P<lsn>[0-9A-F]+/[0-9A-F]+) \(file [
 _TIMELINE = re.compile(r"^START TIMELINE: (?P<timeline>\d+)$", re.MULTILINE)
 _TIME = re.compile(r"^START TIME: (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?P<zone>\S+)$", re.MULTILINE)
 _FROM = re.compile(r"^INCREMENTAL FROM LSN: (?P<lsn>[0-9A-F]+/[0-9A-F]+)$", re.MULTILINE)
-_FROM_TIMELINE = re.compile(r"^INCREMENTAL FROM TLI: (?P<timeline>\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
