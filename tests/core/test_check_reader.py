@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -96,8 +97,8 @@ def rows_of_a_node(draw, name: str) -> list[NodeSpan]:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows_of_a_node("db2"), rows_of_a_node("db3"), st.floats(0, 4 * DAY), st.floats(0, 4 * DAY))
 def test_joined_spans_prove_the_same_copies_as_those_they_were_joined_of(tmp_path, db2, db3, since, until):
-    path = tmp_path / "clinic.db"
-    path.unlink(missing_ok=True)
+    # A file of its own for each example: what is left beside a removed one may be taken for the next one's.
+    path = Path(mkdtemp(dir=tmp_path)) / "clinic.db"
     open_history(path)
     keep(path, [*db2, *db3])
     reader = open_check_reader(path)
