@@ -95,7 +95,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file(configured):
     [
         ("base:/backups/x", "base", "/backups/x"),
         ("snapshot:/mnt/snap", "snapshot", "/mnt/snap"),
-        ("dump:./a:b.dump", "dump", "./a:b.dump"),
+        ("dump:/dumps/a:b.dump", "dump", "/dumps/a:b.dump"),
     ],
 )
 def test_a_backup_can_be_spelled_out(text, kind, place):
