@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
-from replcheck.drill.verdict import required_problems, result_verdict
+from replcheck.drill.verdict import DUMP_CHANGED, required_problems, result_verdict
 from replcheck.events import (
     LayerFinished,
     ProblemFound,
@@ -254,6 +254,15 @@ def test_what_lets_a_layer_run_the_next_time_is_among_the_steps():
     assert hint in drill_steps(drills.result(layers=layers))
     by_design = drills.layers(SEAL=drills.layer(LayerName.SEAL), AMCHECK=replace(unrun, by_design=True))
     assert drill_steps(drills.result(layers=by_design)) == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"), [(DUMP_CHANGED, "who changed the dump"), ("moved", "Seal the primary again")]
+)
+def test_what_to_do_about_a_seal_depends_on_what_kept_it_from_proving_all(reason, step):
+    doubtful = drills.layer(LayerName.SEAL, LayerState.INCONCLUSIVE, reason=f"{reason}; and more")
+    found = drills.result(layers=drills.layers(SEAL=doubtful), verdict=DrillVerdict.UNCOMPARED)
+    assert step in " ".join(drill_steps(found))
 
 
 def test_a_copy_that_came_back_without_a_required_layer_is_not_called_not_tried():

@@ -95,7 +95,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file(configured):
     [
         ("base:/backups/x", "base", "/backups/x"),
         ("snapshot:/mnt/snap", "snapshot", "/mnt/snap"),
-        ("dump:./a:b.dump", "dump", "./a:b.dump"),
+        ("dump:/dumps/a:b.dump", "dump", "/dumps/a:b.dump"),
     ],
 )
 def test_a_backup_can_be_spelled_out(text, kind, place):
@@ -107,6 +107,16 @@ def test_a_backup_can_be_spelled_out(text, kind, place):
 def test_the_archive_and_the_stanza_of_a_spelled_out_backup():
     assert request(source="base:/b", wal=Path("/wal")).backup.wal == "/wal"
     assert request(source="pgbackrest:clinic").backup.stanza == "clinic"
+
+
+def test_places_are_told_from_the_root_whatever_folder_a_program_runs_in(tmp_path, monkeypatch, configured):
+    monkeypatch.chdir(tmp_path)
+    dump = request(source="dump:clinic.dump", globals=Path("globals.sql")).backup
+    assert (dump.path, dump.globals) == (f"{tmp_path}/clinic.dump", f"{tmp_path}/globals.sql")
+    base = request(source="base:../b", wal=Path("wal")).backup
+    assert (base.path, base.wal) == (f"{tmp_path}/../b", f"{tmp_path}/wal")
+    repository = '[backups.x]\nkind = "pgbackrest"\nstanza = "clinic"\nconfig = "pgbackrest.conf"\n'
+    assert request(configured(NODES + repository)).backup.config == f"{tmp_path}/pgbackrest.conf"
 
 
 @pytest.mark.parametrize("inside", ["backup", "backup/scratch", "wal/scratch", "link/scratch"])
@@ -194,7 +204,7 @@ def test_every_backup_of_the_samples_can_be_asked_for(path):
     configuration = load(path)
     for name in configuration.backups:
         found = request(configuration, backup=name)
-        assert found.backup is configuration.backups[name]
+        assert found.backup == configuration.backups[name]
         assert len(found.assertions) == len(configuration.drill.assertions)
 
 

@@ -159,6 +159,7 @@ def test_what_cannot_be_read_refutes_and_what_has_no_room_does_not():
     for cause in (Cause.TRUNCATED, Cause.ARCHIVE, Cause.FILE_MISSING):
         with pytest.raises(BackupRefuted):
             refuse_unreadable([RestoreError(cause=Cause.REFUSED), RestoreError(cause=cause)], "a")
-    for cause in (Cause.NO_SPACE, Cause.SERVER_LOST):
+    gone = RestoreError(cause=Cause.FILE_MISSING, name="a")
+    for error in (RestoreError(cause=Cause.NO_SPACE), RestoreError(cause=Cause.SERVER_LOST), gone):
         with pytest.raises(DrillBlocked):
-            refuse_unreadable([RestoreError(cause=cause)], "a")
+            refuse_unreadable([error], "a")

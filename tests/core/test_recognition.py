@@ -82,7 +82,7 @@ def refusal(kind: str, path: Path) -> DrillError:
         ("base", data_directory, "--from snapshot:"),
         ("base", repository, "--from pgbackrest:STANZA"),
         ("base", barman, "barman get-wal main %f > %p"),
-        ("snapshot", dump, ""),
+        ("snapshot", dump, "--from dump:"),
         ("snapshot", base, "--from base:"),
         ("snapshot", barman, "Barman"),
         ("dump", base, "--from base:"),

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from replcheck.drill.backups.source import Restored
-from replcheck.drill.layers.seal import CHANGED, SealLayer
+from replcheck.drill.layers.seal import SealLayer
 from replcheck.drill.seal_options import DumpFormat
+from replcheck.drill.verdict import DUMP_CHANGED
 from replcheck.errors import ProgramError, StatementFailed
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.model.drill import BackupKind, LayerReport, LayerState
@@ -194,8 +195,8 @@ def test_a_sealed_dump_that_was_changed_is_compared_and_never_passes(
     manifest = _sealed(cluster, database, file, DumpFormat.PLAIN)
     sealed = file.read_text()
     for changed, state, told in [
-        (sealed + "\n", LayerState.INCONCLUSIVE, CHANGED),
-        (sealed.replace("\n7702\n", "\n7704\n"), LayerState.FAILED, f"1 relation differs; {CHANGED}"),
+        (sealed + "\n", LayerState.INCONCLUSIVE, DUMP_CHANGED),
+        (sealed.replace("\n7702\n", "\n7704\n"), LayerState.FAILED, f"1 relation differs; {DUMP_CHANGED}"),
     ]:
         file.write_text(changed)
         name = _restored(cluster, database, file, DumpFormat.PLAIN)

@@ -76,7 +76,7 @@ def finder(folders: Mapping[str, str]) -> ProgramsFor:
         folder = folders.get(str(major))
         if folder is None:
             return find_programs(major)
-        found = programs_in(Path(folder))
+        found = programs_in(Path(folder).absolute())
         if found.major != major:
             raise ProgramError(
                 f"folder {folder} holds the programs of PostgreSQL {found.major}, and drill.programs says {major}",

@@ -32,6 +32,8 @@ REQUIRED = "layer_required"
 ASKED_FOR = "layer_not_run"
 _OF_SOME_KINDS = (LayerName.MANIFEST, LayerName.CHECKSUMS)
 _ELSEWHERE = "Require it of those backups alone that can have it: by `require` of a backup instead of drill.require."
+DUMP_CHANGED = "the dump was changed since it was sealed: its SHA-256 is another"
+"""Why the comparison of a dump with its seal is inconclusive although its rows match."""
 SEAL_SCOPE = "the seal was not made of everything"
 """How the note begins that names what a seal was limited to."""
 

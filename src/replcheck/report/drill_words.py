@@ -5,7 +5,16 @@ The sentence says what was proven and by what; where no layer compared rows it s
 
 from collections.abc import Collection, Sequence
 
-from replcheck.drill.verdict import NOT_REACHED, REQUIRED, SEAL_SCOPE, TOO_OLD, TOO_SLOW, shortfalls, was_opened
+from replcheck.drill.verdict import (
+    DUMP_CHANGED,
+    NOT_REACHED,
+    REQUIRED,
+    SEAL_SCOPE,
+    TOO_OLD,
+    TOO_SLOW,
+    shortfalls,
+    was_opened,
+)
 from replcheck.model.drill import (
     FROM,
     BackupKind,
@@ -232,9 +241,12 @@ def _after_uncompared(result: DrillResult) -> list[str]:
             else "To prove the rows, seal the primary with replcheck seal and drill with --target seal:ID, or compare"
             " with the running primary with --primary DSN."
         )
-    if any(layer.name is LayerName.SEAL and layer.state is LayerState.INCONCLUSIVE for layer in result.layers):
+    seal = next((layer for layer in result.layers if layer.name is LayerName.SEAL), None)
+    if seal is not None and seal.state is LayerState.INCONCLUSIVE:
         steps.append(
-            "Seal the primary again, with materialized views refreshed before and nothing refreshed or rewritten"
+            "Find out who changed the dump, or take and seal a new one with replcheck seal --dump FILE."
+            if DUMP_CHANGED in seal.reason
+            else "Seal the primary again, with materialized views refreshed before and nothing refreshed or rewritten"
             " meanwhile, and drill to that."
         )
     return steps

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 SCRATCH_VARIABLE = "REPLCHECK_SCRATCH"
 _FROM_KINDS = ("base", "snapshot", "dump", "pgbackrest")
+_PATHS = ("path", "wal", "globals", "config")
+"""Keys of backups that name a place in the file system."""
 _LAYER_WORDS = {name.name.lower(): name for name in LayerName}
 
 
@@ -118,6 +120,7 @@ def drill_request(
     _require_sense(flags)
     drill = configuration.drill if configuration else Drill()
     name, backup = _backup(flags, configuration)
+    backup = _placed(backup)
     wanted = drill.require if backup.require is None else backup.require
     required = _layers("--require", flags.require) or frozenset(_LAYER_WORDS[word] for word in wanted)
     layers = _layers("--layer", flags.layers) or _configured_layers(drill)
@@ -253,6 +256,14 @@ def _spelled_out(text: str, wal: Path | None, roles: Path | None) -> Backup:
     if kind == "dump":
         return DumpBackup(kind="dump", path=place, globals=str(roles) if roles is not None else None)
     return PgBackRestBackup(kind="pgbackrest", stanza=place)
+
+
+def _placed(backup: Backup) -> Backup:
+    """Return a backup with its paths seen from the root: the programs that read them run in another folder."""
+    paths = {name: getattr(backup, name, None) for name in _PATHS}
+    return backup.model_copy(
+        update={name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
+    )
 
 
 def _layers(flag: str, words: tuple[str, ...]) -> frozenset[LayerName] | None:

@@ -38,6 +38,10 @@ def refuse_unreadable(errors: Iterable[RestoreError], dump: str) -> None:
         match error.cause:
             case Cause.TRUNCATED:
                 raise BackupRefuted(f"{dump} is cut off{at}", code=error.cause.value)
+            case Cause.FILE_MISSING if error.name == dump:
+                raise DrillBlocked(
+                    f"{dump} cannot be opened", code="backup_unreadable", hint="Look whether it is still there."
+                )
             case Cause.FILE_MISSING:
                 raise BackupRefuted(f"{dump} lacks its file {printable(error.name)}", code=error.cause.value)
             case Cause.ARCHIVE:

@@ -107,8 +107,8 @@ class SnapshotSource:
                 raise DrillBlocked(f"there is no folder {path}", code="backup_not_found", hint=hint)
             if _is_data_directory(path):
                 return [path]
-            entries = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
-            found = [entry for entry in entries if _is_data_directory(entry)]
+            entries = sorted(path.iterdir())
+            found = [entry for entry in entries if entry.is_dir() and _is_data_directory(entry)]
         if not found and entries:
             raise not_recognised(
                 path,

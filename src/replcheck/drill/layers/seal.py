@@ -11,13 +11,12 @@ from replcheck.drill.layers.layer import Case, Moment
 from replcheck.drill.layers.seal_exact import compare_exact
 from replcheck.drill.layers.seal_portable import compare_portable
 from replcheck.drill.sealed_comparison import Findings
+from replcheck.drill.verdict import DUMP_CHANGED
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.seal import SealedServer, SealManifest
 from replcheck.model.wal import Lsn
 from replcheck.postgres.sealing import read_replayed
-
-CHANGED = "the dump was changed since it was sealed: its SHA-256 is another"
 
 
 class SealLayer:
@@ -89,10 +88,10 @@ class SealLayer:
             return _not_run("the dump is not the one that was taken with the seal", began, by_design=not asked)
         findings = await compare_portable(seal, copy, restored, jobs=self._jobs, stages=case.stages)
         if changed:
-            findings.doubts.insert(0, CHANGED)
+            findings.doubts.insert(0, DUMP_CHANGED)
         report = findings.report(self.name, time.monotonic() - began)
         told = changed and report.state is LayerState.FAILED
-        return replace(report, reason=f"{report.reason}; {CHANGED}") if told else report
+        return replace(report, reason=f"{report.reason}; {DUMP_CHANGED}") if told else report
 
 
 def incomparable(sealed: SealedServer, copy: SealedServer) -> str:
