@@ -1,10 +1,12 @@
 """Property-based tests run the same examples everywhere, and are not timed one by one."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("core", derandomize=True, deadline=None, max_examples=60)
-settings.register_profile("explore", deadline=None, max_examples=2_000)
+# How long a machine takes to draw examples says nothing of what is tested.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("core", _UNTIMED, derandomize=True, max_examples=60)
+settings.register_profile("explore", _UNTIMED, max_examples=2_000)
 
 
 def pytest_configure(config: pytest.Config) -> None:

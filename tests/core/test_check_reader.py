@@ -94,7 +94,7 @@ def rows_of_a_node(draw, name: str) -> list[NodeSpan]:
     return found
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows_of_a_node("db2"), rows_of_a_node("db3"), st.floats(0, 4 * DAY), st.floats(0, 4 * DAY))
 def test_joined_spans_prove_the_same_copies_as_those_they_were_joined_of(tmp_path, db2, db3, since, until):
     # A file of its own for each example: what is left beside a removed one may be taken for the next one's.
