@@ -57,6 +57,24 @@ def test_no_error_reads_as_a_verdict(kind):
     assert exit_status_of(kind.__new__(kind)) is ExitStatus.UNCHECKED
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["audit"], "a connection string goes behind --primary or --replica"),
+        (["seal"], "a connection string goes behind --primary"),
+        (["evidence", "verify"], "a file goes behind --file"),
+        (["check"], "there is one too many"),
+        (["drill", "nightly"], "there is one too many"),
+        (["history", "show", "latest"], "there is one too many"),
+    ],
+)
+def test_an_argument_without_its_option_is_told_where_it_belongs_and_not_repeated(command, place, capsys):
+    assert main([*command, "postgresql://auditor:s3cret@db1/clinic"]) == 3
+    first, hint = capsys.readouterr().err.splitlines()
+    assert first == f"replcheck: error: unexpected argument: {place}"
+    assert hint.startswith(f'hint: Try "replcheck {command[0]} ')
+
+
 def test_an_error_is_told_in_one_line_and_its_hint_in_another():
     assert told("a\nb\x1b[2J", "Do\nthis.") == "replcheck: error: a b\\x1b[2J\nhint: Do this."
 

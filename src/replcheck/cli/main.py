@@ -18,6 +18,12 @@ from replcheck.model.outcome import ExitStatus
 
 _DEBUG = "--debug"
 _VARIABLE = re.compile(r"(?P<flag>'--?[\w-]+'(?: / '--?[\w-]+')*) \(env var: '[A-Z_]+'\)")
+_PLACES = {
+    "--replica": "a connection string goes behind --primary or --replica",
+    "--primary": "a connection string goes behind --primary",
+    "--file": "a file goes behind --file",
+}
+"""Where it belongs what may have been given without its option, by an option of the command."""
 _COMPLETION_OPTIONS = frozenset({"--install-completion", "--show-completion"})
 _COMPLETION_VARIABLE = "_REPLCHECK_COMPLETE"
 
@@ -120,12 +126,20 @@ def _usage_error(error: typer.TyperException, words: Sequence[str]) -> Replcheck
     context = getattr(error, "ctx", None)
     usage = context.command_path if context else "replcheck"
     message = error.format_message()
-    if message.startswith("Got unexpected extra argument") and words[:1] != ["drill"]:
-        message = "unexpected argument: a connection string goes behind --primary or --replica"
+    if message.startswith("Got unexpected extra argument"):
+        message = _unexpected(context)  # Typer repeats the argument, which may be a connection string
     # Click names the variable whether or not the value came from it.
     message = _VARIABLE.sub(lambda found: found["flag"] if _was_given(found["flag"], words) else found[0], message)
     message = scrubbed(message, words).rstrip(".")
     return ReplcheckError(f"{message[:1].lower()}{message[1:]}", hint=f'Try "{usage} --help".')
+
+
+def _unexpected(context: typer.Context | None) -> str:
+    parameters = context.command.params if context else []
+    options = {option for parameter in parameters for option in parameter.opts}
+    takes_some = any(parameter.param_type_name == "argument" for parameter in parameters)
+    places = [] if takes_some else [place for option, place in _PLACES.items() if option in options]
+    return f"unexpected argument: {next(iter(places), 'there is one too many')}"
 
 
 def _was_given(flag: str, words: Sequence[str]) -> bool:
