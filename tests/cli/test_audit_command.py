@@ -43,7 +43,7 @@ def run(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def ended(*arguments: str, auditor=None) -> Ended:
-        monkeypatch.setattr(audit_use_case, "_default_auditor", lambda: auditor or returning(consistent()))
+        monkeypatch.setattr(audit_use_case, "default_auditor", lambda: auditor or returning(consistent()))
         status = main(arguments)
         streams = capsys.readouterr()
         assert "canary" not in streams.out + streams.err
@@ -139,7 +139,7 @@ def test_debug_traces_our_own_and_foreign_errors(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     error = NodeUnreachable("nothing answers", node="db2")
     error.__cause__ = ValueError("password=canary")
-    monkeypatch.setattr(audit_use_case, "_default_auditor", lambda: raising(error))
+    monkeypatch.setattr(audit_use_case, "default_auditor", lambda: raising(error))
     assert main(["--debug", "audit", *NODES, "--no-store"]) == 3
     told = capsys.readouterr().err
     assert "caused by:\nValueError\n" in told
@@ -243,7 +243,7 @@ from replcheck.cli.main import main
 from replcheck.runs import audit
 from tests.fakes import returning
 from tests.factories import diverged
-audit._default_auditor = lambda: returning(diverged())
+audit.default_auditor = lambda: returning(diverged())
 sys.exit(main())
 """
 
@@ -279,7 +279,7 @@ auditors = {
     "diverged": returning(diverged()),
     "refused": raising(NodeUnfit("the node is a standby", node="db1")),
 }
-audit._default_auditor = lambda: auditors[sys.argv[1]]
+audit.default_auditor = lambda: auditors[sys.argv[1]]
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -397,7 +397,7 @@ def waiting(*arguments, **words):
     sys.stdin.readline()
     return opened(*arguments, **words)
 audit.FanOut = waiting
-audit._default_auditor = lambda: holds_on
+audit.default_auditor = lambda: holds_on
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -38,7 +38,7 @@ store = "clinic.db"
 def said(words, capsys=None, *, result=None):
     """Run one command here; an audit finds `result`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_use_case, "_default_auditor", lambda: returning(result or consistent()))
+        patch.setattr(audit_use_case, "default_auditor", lambda: returning(result or consistent()))
         status = main(words)
     if capsys is None:
         return Ended(int(status), "", "")

@@ -30,7 +30,7 @@ def run(monkeypatch, capsys, tmp_path):
 
     def ended(*words, result=None) -> Ended:
         auditor = returning(result) if result is not None else raising(KeyError("nobody asked for an audit"))
-        monkeypatch.setattr(audit_use_case, "_default_auditor", lambda: auditor)
+        monkeypatch.setattr(audit_use_case, "default_auditor", lambda: auditor)
         status = main(words)
         streams = capsys.readouterr()
         assert "canary" not in streams.out + streams.err

@@ -117,7 +117,7 @@ def run_audit(
         emit = FanOut([*sinks, keeper], report_broken=tell)
         emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=order.kind, cluster=request.cluster))
         try:
-            run = _Run(request, start.run_id, auditor or _default_auditor(), earlier, hands or NoHands())
+            run = _Run(request, start.run_id, auditor or default_auditor(), earlier, hands or NoHands())
             finished = _succeeded(start, run.prove(emit, tell))
         except ReplcheckError as error:
             finished = _failed(start, error)
@@ -152,7 +152,8 @@ def _lock(request: AuditRequest, store: Path | None, order: Order) -> AbstractCo
     return only_run(lock_file(store, order.kind), f'{order.called} of cluster "{request.cluster}"')
 
 
-def _default_auditor() -> Auditor:
+def default_auditor() -> Auditor:
+    """Return what audits where no other is given; it loads the driver."""
     from replcheck.audit.auditor import audit_cluster
 
     return audit_cluster

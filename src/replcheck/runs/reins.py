@@ -10,7 +10,7 @@ from replcheck.events import Emit
 from replcheck.model.audit import AuditResult
 from replcheck.model.node import NodeTarget
 from replcheck.model.progress import Progress
-from replcheck.runs.audit import Auditor
+from replcheck.runs.audit import Auditor, default_auditor
 
 
 class Reins:
@@ -66,7 +66,7 @@ class Reins:
         earlier: Sequence[Progress],
     ) -> AuditResult:
         """Audit as always, with these reins on."""
-        audit = self._auditor or _default_auditor()
+        audit = self._auditor or default_auditor()
         self._take(asyncio.get_running_loop(), gate, stop)
         try:
             return await audit(
@@ -83,9 +83,3 @@ class Reins:
                 gate.close(who, reason)
             if self._cancelled:
                 stop.set()
-
-
-def _default_auditor() -> Auditor:
-    from replcheck.audit.auditor import audit_cluster
-
-    return audit_cluster
