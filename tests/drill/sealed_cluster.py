@@ -1,6 +1,7 @@
 """A primary that archives, sealed and restored by hand: what the tests of seals stand on."""
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from tests.conftest import MakeCluster
 from tests.staged import until, value
 
 ACCESS = "local all all trust\n"
+
+_numbers = itertools.count(1)
 
 
 def archiving_cluster(make_cluster: MakeCluster, major: int, **settings: str) -> LabCluster:
@@ -63,11 +66,16 @@ async def sealed(
     handle = await connect_primary(NodeTarget(name="db1", dsn=dsn), chosen, emit)
     try:
         manifest, _ = await seal_primary(
-            handle, chosen, seal_id="0195aaaa-test", cluster="clinic", emit=emit, stop=asyncio.Event()
+            handle, chosen, seal_id=_new_id(), cluster="clinic", emit=emit, stop=asyncio.Event()
         )
         return manifest
     finally:
         await handle.close()
+
+
+def _new_id() -> str:
+    # As each run has its own: recovery to a name stops at the first restore point that bears it.
+    return f"0195aaaa-{next(_numbers)}"
 
 
 def seal(cluster: LabCluster, **options: Any) -> SealManifest:
