@@ -38,6 +38,17 @@ class Reading:
         self.cancelled.set()
 
 
+class LostSession:
+    """A connection that ends while it reads, and tells no backend from then on, as libpq does."""
+
+    node = "primary"
+    server_version_num = 180000
+    advertised_pid = 7
+
+    async def close(self) -> None:
+        pass
+
+
 def _reader(look: Look) -> PartReader:
     return PartReader(open_session=_no_session, seeds=(1,), jobs=1, in_recovery=False, in_the_way=look)
 
@@ -77,3 +88,20 @@ def test_a_part_on_a_disk_that_fails_is_not_taken_for_damaged() -> None:
     assert part.damaged == {}
     assert part.lack is not None
     assert "58030" in part.lack.reason
+
+
+def test_a_connection_that_is_lost_while_it_reads_leaves_the_part_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = LostSession()
+
+    async def lose(*_arguments: object, **_options: object) -> None:
+        session.advertised_pid = 0
+        raise NodeLost("the connection was lost", node="primary")
+
+    monkeypatch.setattr(part_reading, "digest_parts", lose)
+    reader, part = _reader(Look(0)), gathering(100)
+    taken = part.take()
+    assert taken is not None
+    asyncio.run(reader._read(cast(Any, session), part, taken))
+    assert reader._reading == {}
+    assert part.lack is None
+    assert part.take() is not None

@@ -156,11 +156,12 @@ class PartReader:
             portable = PortableRow(columns=gathering.portable, seeds=self.seeds, by_column=by_column, direct=direct)
         how = RowHash(seeds=self.seeds, by_column=by_column, direct=direct)
         ranges = merged(gathering.ranges[taken.first : taken.end])
-        self._reading[session.advertised_pid] = session
+        pid = session.advertised_pid  # a connection that is lost meanwhile does not tell it any more
+        self._reading[pid] = session
         try:
             found = await digest_parts(session, relation, how, ranges, gathering.width, portable=portable)
         except NodeError as error:
-            if session.advertised_pid in self._stepped_aside and isinstance(error, StatementCancelled):
+            if pid in self._stepped_aside and isinstance(error, StatementCancelled):
                 gathering.not_before = self.clock() + _RETRY_S
                 if gathering.halve(taken):
                     self._enqueue(gathering)
@@ -170,10 +171,10 @@ class PartReader:
                 self._failed(gathering, taken, error)
             return
         finally:
-            del self._reading[session.advertised_pid]
-            if session.advertised_pid in self._stepped_aside:
+            del self._reading[pid]
+            if pid in self._stepped_aside:
                 # The wish to end it may still be under way, and would meet the next statement.
-                self._stepped_aside.discard(session.advertised_pid)
+                self._stepped_aside.discard(pid)
                 await session.close()
         self._losses = 0
         gathering.kept_out_since = None
