@@ -71,6 +71,10 @@ class Stages:
             )
             self._current = None
 
+    def expect(self, total_bytes: int) -> None:
+        """Tell how many bytes the current stage is to move, where that shows on the way only."""
+        self._total = total_bytes
+
     def progressed(self, done_bytes: int, what: str = "") -> None:
         """Tell how many bytes of the current stage are done, at most some times a second; obeys a wish to stop."""
         self._bytes = done_bytes
