@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,11 @@ def cluster(clusters_root: Path, major: int) -> Iterator[LabCluster]:
 
 
 def test_backups_of_a_written_cluster_come_back_with_the_sealed_rows(cluster: LabCluster, tmp_path: Path):
-    def run(*words: str) -> dict:
+    def run(*words: str) -> dict[str, Any]:
         ended = run_command(*words, "--format", "json", home=tmp_path)
         assert ended.status == 0, ended
-        return json.loads(ended.out)
+        document: dict[str, Any] = json.loads(ended.out)
+        return document
 
     archive, primary = begin_archive(cluster), cluster.audit_dsn("primary")
     with PgbenchLoad(cluster, rate=200, clients=4):

@@ -186,7 +186,8 @@ def segments_between(names: Iterable[str], start: Lsn, end: Lsn | None, *, segme
     >>> [segments_between(names, Lsn(3 << 24), end, segment_bytes=1 << 24) for end in (None, Lsn(5 << 24))]
     [3, 2]
     """
-    first, last = segment_number(start, segment_bytes), None if end is None else segment_number(end - 1, segment_bytes)
+    first = segment_number(start, segment_bytes)
+    last = None if end is None else segment_number(Lsn(end - 1), segment_bytes)
     numbers = {segment.number for name in names if (segment := Segment.parse(name, segment_bytes)) is not None}
     return len([number for number in numbers if number >= first and (last is None or number <= last)])
 
