@@ -1,11 +1,19 @@
 """A target that this very backup cannot reach says nothing against the backup."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from replcheck.drill.plan import sealed_target
-from replcheck.drill.recovery import Start, not_reached, probed_hole, require_later_target, require_same_cluster
+from replcheck.drill.recovery import (
+    Recovery,
+    Start,
+    not_reached,
+    probed_hole,
+    require_later_target,
+    require_same_cluster,
+)
 from replcheck.drill.targets import parse_target
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.model.wal import Lsn
@@ -59,3 +67,29 @@ def test_only_a_name_that_nobody_vouches_for_leaves_the_backup_unchecked():
 def test_a_hole_of_an_archive_that_cannot_be_listed_is_found_by_asking(there, hole):
     following = (str(number) for number in range(1, 100))
     assert probed_hole(following, frozenset({"1"} & {str(n) for n in there}), lambda name: int(name) in there) == hole
+
+
+@pytest.mark.parametrize(
+    ("target", "reason", "reached"),
+    [
+        ("latest", "no recovery target specified", True),
+        ("before_migration", 'at restore point "before_migration"', True),
+        ("before_migration", 'at restore point "another"', False),
+        ("before_migration", "no recovery target specified", False),
+        ("0/5000028", "after LSN 0/5000028", True),
+        ("0/5000028", "no recovery target specified", False),
+        ("2026-11-28 10:00:00+00", "before 2026-11-28 10:00:01.5+00", True),
+        ("2026-11-28 10:00:00+00", "before transaction 771 at 2026-11-28 10:00:01.5+00", True),
+        ("2026-11-28 10:00:00+00", "no recovery target specified", False),
+        ("0/5000028", None, False),
+    ],
+)
+def test_a_server_that_promoted_reached_its_target_only_where_its_timeline_says_so(
+    tmp_path: Path, target: str, reason: str | None, reached: bool
+):
+    (tmp_path / "pg_wal").mkdir()
+    if reason is not None:
+        (tmp_path / "pg_wal" / "00000002.history").write_text(f"1\t0/5000028\t{reason}\n")
+    recovery = Recovery.__new__(Recovery)
+    recovery._target, recovery.server = parse_target(target), SimpleNamespace(data_dir=tmp_path)  # type: ignore[assignment]
+    assert recovery._promoted_at_target(2) is reached

@@ -130,6 +130,12 @@ def test_no_copy_is_made_inside_what_is_only_read(tmp_path, inside):
     drill_request(replace(flags, scratch=tmp_path / "elsewhere"), None, {"HOME": str(tmp_path)})
 
 
+def test_a_cluster_without_replicas_has_backups_too(configured):
+    alone = configured('cluster = "c"\n[nodes]\na = { dsn = "host=a" }\n' + BACKUPS)
+    assert request(alone, backup="dumps").cluster == "c"
+    assert [node.name for node in request(alone, backup="nightly", layers=("primary",)).nodes] == ["a"]
+
+
 def test_the_only_backup_needs_no_name(configured):
     assert request(configured(NODES + BACKUPS.partition("[backups.dumps]")[0])).name == "nightly"
 

@@ -239,6 +239,7 @@ def test_layers_that_look_at_the_same_time_tell_together_how_far_they_are():
 
     class Telling(FakeLayer):
         def run(self, case):
+            case.stages.expect(1500)
             case.stages.progressed(1000, "here")
             both.wait(timeout=30)
             assert told.wait(timeout=30)
@@ -252,6 +253,26 @@ def test_layers_that_look_at_the_same_time_tell_together_how_far_they_are():
     found = drill([], layers=[Telling(name=name, log=[]) for name in (LayerName.SEAL, LayerName.AMCHECK)], emit=emit)
     assert found.verdict is DrillVerdict.RESTORED
     assert next(stage for stage in found.stages if stage.stage is Stage.PROVE).size_bytes == 2000
+    [total] = {event.total_bytes for event in events if isinstance(event, StageProgressed) and event.done_bytes == 2000}
+    assert total == 3000
+
+
+def test_what_one_layer_expected_to_read_is_not_told_of_the_next():
+    class Telling(FakeLayer):
+        def run(self, case):
+            if self.name is LayerName.AMCHECK:
+                case.stages.expect(1500)
+            # Longer than the stages keep still between two events.
+            time.sleep(0.25)
+            case.stages.progressed(1000, self.name.value)
+            return super().run(case)
+
+    events = []
+    names = (LayerName.AMCHECK, LayerName.MANIFEST)
+    layers = [Telling(name=name, log=[], moment=Moment.FETCHED) for name in names]
+    drill([], layers=layers, emit=events.append)
+    totals = {event.what: event.total_bytes for event in events if isinstance(event, StageProgressed)}
+    assert totals == {"amcheck": 1500, "backup manifest": None}
 
 
 def test_an_interrupt_ends_all_layers_that_look_and_keeps_what_others_found():

@@ -1,7 +1,9 @@
 """A dump is told by its content, whatever it is called and however it is cut off."""
 
 import gzip
+import shutil
 import struct
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 from replcheck.drill.backups.dump_judging import Circumstances, problems_of, refuse_unreadable
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.model.drill import Blame
+from replcheck.postgres.compression import COMPRESSIONS
 from replcheck.postgres.dump_databases import Shape, shape_of
 from replcheck.postgres.dumps import (
     DumpDamagedError,
     DumpFormat,
     DumpUnsupportedError,
     NotADumpError,
+    check_whole,
     examine_dump,
     is_globals,
 )
@@ -163,3 +167,26 @@ def test_what_cannot_be_read_refutes_and_what_has_no_room_does_not():
     for error in (RestoreError(cause=Cause.NO_SPACE), RestoreError(cause=Cause.SERVER_LOST), gone):
         with pytest.raises(DrillBlocked):
             refuse_unreadable([error], "a")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".lz4", ".zst"])
+def test_a_compressed_data_file_is_read_to_its_end(tmp_path: Path, ending: str):
+    if shutil.which(COMPRESSIONS[ending]) is None:
+        pytest.skip(f"{COMPRESSIONS[ending]} is not installed")
+    (tmp_path / "toc.dat").write_bytes(head((1, 16)))
+    dump, file = examine_dump(tmp_path), tmp_path / f"7.dat{ending}"
+
+    def compressed(content: bytes) -> bytes:
+        return subprocess.run([COMPRESSIONS[ending], "-c"], input=content, capture_output=True, check=True).stdout
+
+    rows = b"".join(b"%d\tnote of %d\n" % (number, number * 7919) for number in range(20_000))
+    sound = compressed(rows + b"\\.\n\n\n")
+    file.write_bytes(sound)
+    read: list[int] = []
+    check_whole(dump, frozenset({7}), progressed=read.append)
+    assert read[-1] == len(rows) + 5
+    for damaged in (b"", sound[: len(sound) // 2], sound[:-3], compressed(rows)):
+        file.write_bytes(damaged)
+        with pytest.raises(DumpDamagedError) as raised:
+            check_whole(dump, frozenset({7}), progressed=read.append)
+        assert raised.value.code == "dump_truncated"

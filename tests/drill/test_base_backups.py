@@ -7,7 +7,8 @@ import pytest
 
 from replcheck.drill.layers.checksums import ChecksumsLayer
 from replcheck.drill.layers.manifest import ManifestLayer
-from replcheck.model.drill import LayerState, Target, TargetKind
+from replcheck.events import StageProgressed
+from replcheck.model.drill import LayerState, Stage, Target, TargetKind
 from replcheck.postgres.compression import COMPRESSIONS
 from tests.drill.physicals import (
     Place,
@@ -22,6 +23,8 @@ from tests.drill.physicals import (
     trial,
 )
 
+WAL_FILE_BYTES = 16 << 20
+
 
 def test_a_backup_comes_back_with_all_that_was_archived(place: Place, scratch_root: Path):
     before, archived = contents(place.folder / "plain"), contents(place.wal)
@@ -32,6 +35,8 @@ def test_a_backup_comes_back_with_all_that_was_archived(place: Place, scratch_ro
         assert restored.recovery is not None
         assert restored.recovery.reached
         assert not restored.recovery.in_recovery
+        told = [event for event in made.events if isinstance(event, StageProgressed) and event.stage is Stage.RECOVER]
+        assert {event.total_bytes for event in told} == {restored.recovery.wal_files * WAL_FILE_BYTES}
         assert made.report is not None
         assert made.report.state is LayerState.PASSED
         assert restored.server is not None

@@ -420,6 +420,8 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
 
 @pytest.mark.long
 def test_what_a_copy_lost_beside_rows_is_found(dumped, scratch_root):
+    builtin = dumped.server.programs.major >= 17
+    versioned = "provider = builtin, locale = 'C.UTF-8'" if builtin else "provider = icu, locale = 'en'"
     with drilled(dumped.dump("custom"), scratch_root) as copy:
         assert copy.restored.server is not None
         for change in (
@@ -429,11 +431,25 @@ def test_what_a_copy_lost_beside_rows_is_found(dumped, scratch_root):
             "select setval('patient_id_seq', 7)",
             "refresh materialized view counted with no data",
             "update pg_index set indisvalid = false where indexrelid = 'visit_note'::regclass",
+            "update pg_extension set extname = 'nonesuch' where extname = 'plpgsql'",
+            f"create collation of_another_system ({versioned})",
+            "update pg_collation set collversion = '0' where collname = 'of_another_system'",
         ):
             copy.restored.server.execute(change, dbname=dumped.database)
         found = copy.layer(CompletenessLayer())
         assert found.state is LayerState.INCONCLUSIVE
-        assert {problem.code for problem in found.problems} == {"sequence_behind", "view_unpopulated", "index_invalid"}
+        doubts = {"sequence_behind", "view_unpopulated", "index_invalid", "extension_missing", "collation_mismatch"}
+        assert {problem.code for problem in found.problems} == doubts
+        for change in (
+            "create role leaver",
+            "grant select on visit to leaver",
+            "delete from pg_authid where rolname = 'leaver'",
+            "update pg_extension set extname = 'plpgsql' where extname = 'nonesuch'",
+        ):
+            copy.restored.server.execute(change, dbname=dumped.database)
+        found = copy.layer(CompletenessLayer())
+        assert found.state is LayerState.FAILED
+        assert [problem.code for problem in found.problems if problem.blame is Blame.BACKUP] == ["role_missing"]
         checked = copy.layer(AmcheckLayer())
         assert checked.state is LayerState.FAILED
         [problem] = checked.problems

@@ -12,6 +12,7 @@ from replcheck.drill.backups.pgbackrest import PgBackRestSource
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.lab.cluster import LabCluster
 from replcheck.postgres.programs import available_programs, process_options
+from tests.commands import run_command
 from tests.drill.physicals import Place, contents, own, rows_in, trial
 
 MAJOR = 15
@@ -162,3 +163,23 @@ def test_a_stanza_that_is_not_there_leaves_it_untried(repository: Repository):
     with pytest.raises(DrillBlocked) as raised:
         repository.source("klinik").copies()
     assert raised.value.code == "no_stanza"
+
+
+def test_the_command_drills_the_repository_to_a_seal(repository: Repository, scratch_root: Path, tmp_path: Path):
+    grant = "grant execute on function pg_create_restore_point(text) to replcheck_audit"
+    repository.primary.execute(grant)
+    (tmp_path / "clinic.toml").write_text(
+        f'cluster = "clinic"\n[nodes]\ndb1 = {{ dsn = "{repository.cluster.audit_dsn("primary")}" }}\n'
+        f'[backups.nightly]\nkind = "pgbackrest"\nstanza = "clinic"\nconfig = "{repository.config}"\n'
+        f'[drill]\nscratch = "{scratch_root}"\nlayers = ["seal", "checksums"]\n'
+    )
+    sealed = run_command("seal", "--config", "clinic.toml", home=tmp_path)
+    assert sealed.status == 0, sealed
+    words = ("drill", "--config", "clinic.toml", "--target", "seal:latest")
+    early = run_command(*words, home=tmp_path)
+    assert early.status == 3, early
+    assert "is not archived yet" in " ".join(early.out.split())
+    repository.settle()
+    proven = run_command(*words, home=tmp_path)
+    assert proven.status == 0, proven
+    assert "matches the seal" in " ".join(proven.out.split())

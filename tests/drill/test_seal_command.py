@@ -1,6 +1,7 @@
 """`replcheck seal` as it is typed: report, manifest, record, signature, and what it refuses."""
 
 import json
+import platform
 import signal
 import stat
 from pathlib import Path
@@ -64,6 +65,9 @@ def test_a_seal_is_reported_kept_signed_and_recorded(
     jsonschema.validate(document, seal_schema())
     assert (told.status, told.err) == (0, "")
     assert "SEALED" in told.out
+    major, machine = cluster.primary.programs.major, platform.machine()
+    assert f"PostgreSQL {major} on {machine}, cluster {document['server']['system_identifier']}" in told.out
+    assert (document["server"]["major"], document["server"]["architecture"]) == (major, machine)
     assert stat.S_IMODE((tmp_path / "visit.dump").stat().st_mode) == 0o600
     path = Path(document["file"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -14,13 +14,14 @@ from replcheck.drill.backups.snapshot import SnapshotSource
 from replcheck.errors import BackupRefuted, DrillBlocked
 from replcheck.lab.cluster import LabCluster
 from replcheck.postgres import processes
+from replcheck.postgres.server import LocalServer
 from tests.drill.physicals import Place, contents, replaced, rows_in, trial
 
 
 @contextmanager
-def standing_still(place: Place) -> Iterator[None]:
-    """Stop every process of the primary, as the atomic moment of a snapshot does."""
-    pids = processes.processes_in(place.primary.data_dir)
+def at_one_moment(server: LocalServer) -> Iterator[None]:
+    """Stop every process of a server, as the atomic moment of a snapshot does."""
+    pids = processes.processes_in(server.data_dir)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -35,7 +36,7 @@ def snapshot(place: Place) -> Iterator[Path]:
     """A snapshot of a server with a replication slot."""
     place.primary.execute("select pg_create_physical_replication_slot('left_behind', true)")
     folder = place.folder / "snapshot"
-    with standing_still(place):
+    with at_one_moment(place.primary):
         shutil.copytree(place.primary.data_dir, folder, symlinks=True)
     place.primary.execute("select pg_drop_replication_slot('left_behind')")
     yield folder

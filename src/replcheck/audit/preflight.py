@@ -25,7 +25,10 @@ async def connect_nodes(targets: Sequence[NodeTarget], options: AuditOptions, em
     ConnectionsExhausted; nothing stays open then.
     """
     if len(targets) < 2:
-        raise UsageError("an audit needs a primary and at least one replica", hint="Add --replica DSN.")
+        raise UsageError(
+            "an audit needs a primary and at least one replica",
+            hint="Add --replica DSN, or the replica to the nodes of the configuration.",
+        )
     limits = Limits(statement_s=options.max_snapshot_age_s, transaction_s=options.max_snapshot_age_s)
     opened = await asyncio.gather(
         *(open_session(target, purpose="control", limits=limits) for target in targets), return_exceptions=True

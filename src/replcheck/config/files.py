@@ -74,7 +74,7 @@ def _told(problem: Mapping[str, Any]) -> tuple[str, str]:
         case "string_pattern_mismatch":
             return f"{key} must be a name of letters, digits and . _ - (at most 63)", ""
         case "too_short" if key == "nodes":
-            return "nodes must name a primary and at least one replica", ""
+            return "nodes must name at least the primary", ""
     told = str(problem["msg"])
     return f"{key}: {told[:1].lower()}{told[1:]}", ""
 

@@ -425,8 +425,8 @@ class Configuration(Section):
     """Name of the cluster in reports and in the history."""
     connect: str = ""
     """libpq words that every node inherits."""
-    nodes: dict[NodeName, Node] = Field(min_length=2)
-    """A primary and its replicas."""
+    nodes: dict[NodeName, Node] = Field(min_length=1)
+    """A primary and its replicas; for seals and drills the primary will do."""
     audit: Audit = Audit()
     backups: dict[NodeName, Backup] = {}
     """Where backups lie, by name."""

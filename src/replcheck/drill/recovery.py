@@ -30,6 +30,7 @@ from replcheck.drill.wal import (
     parse_history,
     reach,
     segment_number,
+    segments_between,
     timeline_at,
 )
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, NodeError, NotArchived, ProgramError
@@ -170,6 +171,7 @@ class Recovery:
         if not self._crash_only():
             self.server.write_data_file("recovery.signal", "")
         self._configure()
+        self._expect()
         self._feeder.start()
         state = self._recovered()
         facts = self._facts(state)
@@ -199,6 +201,14 @@ class Recovery:
             **{name: str(value) for name, value in settings.items()},
             **_target_settings(self._target),
         )
+
+    def _expect(self) -> None:
+        """Tell how much WAL there is to replay, where the archive can be listed and the target has a position."""
+        names = self._archive.names()
+        if names is None or (self._target.lsn is None and self._target.kind is not TargetKind.LATEST):
+            return
+        size = self._control.segment_bytes
+        self._stages.expect(size * segments_between(names, self._start.redo, self._target.lsn, segment_bytes=size))
 
     def _recovered(self) -> RecoveryState:
         """Start the server and wait until it is at its target; more of a setting is given to it where it asks."""

@@ -25,6 +25,9 @@ class Course(Protocol):
     def parts(self) -> tuple[Path, ...]:
         """Return the folders that an incremental backup was combined from."""
 
+    def expect(self, total_bytes: int | None) -> None:
+        """Tell how many bytes the layer will read."""
+
     def progressed(self, done_bytes: int, what: str = "") -> None:
         """Tell how many bytes are done; obeys a wish to stop."""
 
@@ -71,6 +74,10 @@ class Stages:
             )
             self._current = None
 
+    def expect(self, total_bytes: int | None) -> None:
+        """Tell how many bytes the current stage is to move, where that shows on the way only; None is not known."""
+        self._total = total_bytes
+
     def progressed(self, done_bytes: int, what: str = "") -> None:
         """Tell how many bytes of the current stage are done, at most some times a second; obeys a wish to stop."""
         self._bytes = done_bytes
@@ -100,6 +107,7 @@ class Share:
         self._stages = stages
         self._ended = False
         self.done_bytes = 0
+        self.total_bytes: int | None = None
         self.what = ""
         self.told = float("-inf")
         """When it was told last, in seconds of the monotonic clock."""
@@ -118,6 +126,10 @@ class Share:
     def end(self) -> None:
         """Have the layer stop."""
         self._ended = True
+
+    def expect(self, total_bytes: int | None) -> None:
+        """Note how many bytes the layer will read."""
+        self.total_bytes = total_bytes
 
     def progressed(self, done_bytes: int, what: str = "") -> None:
         """Note how many bytes are done; obeys a wish to stop."""

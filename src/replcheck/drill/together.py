@@ -59,4 +59,12 @@ def _follow(left: "list[Future[LayerReport]]", shares: Sequence[Share], stages: 
             take(report)
         if left:
             newest = max(shares, key=lambda share: share.told)
+            stages.expect(_total(shares))
             stages.progressed(sum(share.done_bytes for share in shares), newest.what)
+
+
+def _total(shares: Sequence[Share]) -> int | None:
+    """Return how many bytes all layers read, None where one that reads does not know; some read next to nothing."""
+    if any(share.done_bytes and share.total_bytes is None for share in shares):
+        return None
+    return sum(share.total_bytes or 0 for share in shares) or None

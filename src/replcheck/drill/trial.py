@@ -302,6 +302,7 @@ class _Attempt:
                 layers = [layer for layer in layers if layer not in together]
             for layer in layers:
                 self.obey()
+                self.stages.expect(None)
                 report = self._looked(layer, case)
                 # What a layer says whose programs were ended under it proves nothing.
                 self.obey()

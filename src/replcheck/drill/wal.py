@@ -177,5 +177,20 @@ def contiguous_end(names: Iterable[str], first: int, *, segment_bytes: int) -> i
     return first + len(numbers) if numbers and max(numbers) - first + 1 == len(numbers) else None
 
 
+def segments_between(names: Iterable[str], start: Lsn, end: Lsn | None, *, segment_bytes: int) -> int:
+    """Return how many segments there are from a position on, up to another, each counted once on whatever timelines.
+
+    None for `end` counts all.
+
+    >>> names = [Segment(n, t).name(1 << 24) for n, t in ((2, 1), (3, 1), (4, 1), (4, 2), (5, 2))]
+    >>> [segments_between(names, Lsn(3 << 24), end, segment_bytes=1 << 24) for end in (None, Lsn(5 << 24))]
+    [3, 2]
+    """
+    first = segment_number(start, segment_bytes)
+    last = None if end is None else segment_number(Lsn(end - 1), segment_bytes)
+    numbers = {segment.number for name in names if (segment := Segment.parse(name, segment_bytes)) is not None}
+    return len([number for number in numbers if number >= first and (last is None or number <= last)])
+
+
 def _per_high(segment_bytes: int) -> int:
     return 0x100000000 // segment_bytes

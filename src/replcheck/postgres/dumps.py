@@ -9,10 +9,15 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from typing import IO, cast
+
+from replcheck.errors import ProgramError
+from replcheck.postgres.compression import COMPRESSIONS, DamagedFile, opened
 
 MAGIC = b"PGDMP"
 _GZIP = b"\x1f\x8b"
@@ -325,37 +330,39 @@ def _data_file(path: Path, name: str) -> Path:
 
 
 def _check_file(file: Path, *, copy: bool) -> Iterator[int]:
-    """Look at a data file, at all of one that is compressed with gzip, and yield the bytes that were read.
+    """Look at a data file, at all of one that is compressed, and yield the bytes that were read.
 
     A table's ends as pg_dump ends it: a cut that falls on the end of a line is seen by nobody else, neither by
     pg_restore nor by the server.
     """
-    size = file.stat().st_size
-    if file.suffix in (".lz4", ".zst"):
-        if size == 0:
-            raise DumpDamagedError(f"has an empty file {file.name}", code="dump_truncated")
-        return  # Nothing here can read them; their frames end with a mark that pg_restore misses.
-    tail = b""
-    if file.suffix == ".gz":
-        if size == 0:
-            # An empty stream of gzip is none at all, which pg_restore takes for an empty table.
-            raise DumpDamagedError(f"has an empty file {file.name}", code="dump_truncated")
-        try:
-            with gzip.open(file) as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
-                    tail = (tail + chunk)[-_TAIL_BYTES:]
-                    yield len(chunk)
-        except EOFError as exc:
-            raise DumpDamagedError(f"has a file that is cut off, {file.name}", code="dump_truncated") from exc
-        except (gzip.BadGzipFile, zlib.error) as exc:
-            raise DumpDamagedError(f"has a file that is corrupt, {file.name}", code="dump_corrupt") from exc
-    else:
+    size, tail = file.stat().st_size, b""
+    if file.suffix not in COMPRESSIONS:
         with file.open("rb") as stream:
             stream.seek(max(0, size - _TAIL_BYTES))
             tail = stream.read()
         yield size
+    elif size == 0:
+        # An empty stream of gzip is none at all, which pg_restore takes for an empty table.
+        raise DumpDamagedError(f"has an empty file {file.name}", code="dump_truncated")
+    else:
+        try:
+            with _unpacked(file) as unpacked:
+                while chunk := unpacked.read(_CHUNK_BYTES):
+                    tail = (tail + chunk)[-_TAIL_BYTES:]
+                    yield len(chunk)
+        except (EOFError, DamagedFile) as exc:
+            raise DumpDamagedError(f"has a file that is cut off, {file.name}", code="dump_truncated") from exc
+        except (gzip.BadGzipFile, zlib.error) as exc:
+            raise DumpDamagedError(f"has a file that is corrupt, {file.name}", code="dump_corrupt") from exc
+        except ProgramError:
+            return  # What reads it is not installed here, and pg_restore has a library of its own.
     if copy and not _is_data_end(tail):
         raise DumpDamagedError(f"has a file that is cut off, {file.name}", code="dump_truncated")
+
+
+def _unpacked(file: Path) -> AbstractContextManager[IO[bytes]]:
+    # The frames of lz4 and zstd end with a mark that pg_restore does not miss where it is gone.
+    return cast("IO[bytes]", gzip.open(file)) if file.suffix == ".gz" else opened(file)
 
 
 def _is_data_end(tail: bytes) -> bool:

@@ -5,7 +5,7 @@ in recovery, and a server of the user's, are checked only where it is installed 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,7 +75,9 @@ class AmcheckLayer:
         findings = _Findings()
         try:
             server = read_copy_server(case.restored.dsn)
-            for database in case.restored.databases or server.databases:
+            databases = case.restored.databases or server.databases
+            case.stages.expect(_checkable_bytes(case.restored, databases))
+            for database in databases:
                 self._check_database(case, case.restored, database, findings, in_recovery=server.in_recovery)
         except NodeError as error:
             findings.unchecked.append(error.message)
@@ -171,6 +173,14 @@ class AmcheckLayer:
                 for connection in connections:
                     connection.cancel()
             pool.shutdown(wait=True)
+
+
+def _checkable_bytes(restored: Restored, databases: Sequence[str]) -> int:
+    total = 0
+    for database in databases:
+        with _connection(restored, database) as copy:
+            total += sum(one.size_bytes for one in read_checkable(copy))
+    return total
 
 
 def _note(one: Checkable, future: "Future[CheckFault | None]", database: str, findings: _Findings) -> None:

@@ -73,7 +73,9 @@ class _Comparison:
             obey=self._stages.obey,
             finished=self._finished,
         )
-        await reader.read([gathering for database in databases for _, gathering in database.gatherings])
+        gatherings = [gathering for database in databases for _, gathering in database.gatherings]
+        self._stages.expect(sum(gathering.relation.total_bytes for gathering in gatherings))
+        await reader.read(gatherings)
         for database in databases:
             await self._judge(database)
         self._note_unsealed()

@@ -77,6 +77,7 @@ class _Comparison:
             obey=stages.obey,
             finished=finished,
         )
+        stages.expect(sum(gathering.relation.total_bytes for _, gathering in gatherings))
         await reader.read([gathering for _, gathering in gatherings])
         for sealed, gathering in gatherings:
             assert sealed.portable is not None  # noqa: S101 - only such are gathered
