@@ -59,6 +59,11 @@ class Terminal:
         """Return whether the terminal shows again what it had shown before."""
         return self._written.rfind(b"\x1b[?1049l") > self._written.rfind(b"\x1b[?1049h") > -1
 
+    @property
+    def had_a_screen(self) -> bool:
+        """Return whether it was ever taken for a screen."""
+        return b"\x1b[?1049h" in self._written
+
     def _read(self) -> None:
         while True:
             ready, _, _ = select.select([self._descriptor], [], [], 0.5)
@@ -121,16 +126,40 @@ def test_the_screen_shows_a_cluster_records_it_and_is_left_in_order(cluster, hom
     ("words", "told"),
     [
         (("--config", "none.toml"), "none.toml"),
+        (("--config", "torn.toml"), "torn.toml: line 1, column 11"),
         (("--replay", "torn.jsonl"), "line 1 of recording torn.jsonl"),
+        (("--replay", "none.jsonl"), "recording none.jsonl cannot be read"),
+    ],
+    ids=["no configuration", "one that is no TOML", "a torn recording", "no recording"],
+)
+def test_what_is_quick_to_see_is_told_before_any_screen(words, told, tmp_path) -> None:
+    (tmp_path / "torn.jsonl").write_text("{\n")
+    (tmp_path / "torn.toml").write_text("cluster = clinic\n")
+    with on_terminal("watch", *words, home=tmp_path) as terminal:
+        assert terminal.process.wait(60) == 3
+        wait_for(lambda: terminal.shows(told))
+        assert not terminal.had_a_screen
+
+
+def test_without_a_cluster_there_is_no_screen(tmp_path) -> None:
+    with on_terminal("watch", home=tmp_path) as terminal:
+        assert terminal.process.wait(60) == 3
+        wait_for(lambda: terminal.shows("no cluster to watch"))
+        assert not terminal.had_a_screen
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--config", "odd.toml"), "unknown key nodse"),
         (("--scrub", "7d", "--no-store"), "a rolling audit needs a history"),
     ],
-    ids=["no configuration", "a torn recording", "options that contradict the rest"],
+    ids=["a key that is none", "options that contradict the rest"],
 )
 def test_what_keeps_a_watch_from_beginning_is_told_once_the_terminal_is_given_back(words, told, tmp_path) -> None:
-    (tmp_path / "torn.jsonl").write_text("{\n")
-    (tmp_path / "replcheck.toml").write_text(
-        'cluster = "clinic"\n[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
-    )
+    nodes = 'a = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+    (tmp_path / "replcheck.toml").write_text(f'cluster = "clinic"\n[nodes]\n{nodes}')
+    (tmp_path / "odd.toml").write_text(f'cluster = "clinic"\nnodse = 1\n[nodes]\n{nodes}')
     with on_terminal("watch", *words, home=tmp_path) as terminal:
         assert terminal.process.wait(60) == 3
         wait_for(lambda: terminal.given_back and terminal.shows(told))
