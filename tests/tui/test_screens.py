@@ -255,6 +255,18 @@ async def test_where_nothing_can_be_started_it_says_why():
         assert commands.calls == []
 
 
+@pytest.mark.parametrize(("key", "label"), [("2", "a Audit now"), ("3", "d Drill now")])
+async def test_what_can_be_started_from_now_on_is_named_among_the_keys(key, label):
+    commands = Asked(offered=Offers(why_no_audit="the watch is beginning", why_no_drill="the watch is beginning"))
+    async with shown(stories.healthy(), commands=commands) as (app, pilot, feed):
+        await pilot.press(key)
+        await until(pilot, lambda: "the watch is beginning" in page(app))
+        assert label not in page(app).splitlines()[-1]
+        commands.offered = Asked().offered
+        await told(app, pilot, feed, LinkChanged(at=stories.NOW, link=Link.SAMPLING))
+        await until(pilot, lambda: label in page(app).splitlines()[-1])
+
+
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_a_diverged_relation_comes_first_and_opens_down_to_its_blocks(size):
     async with shown([*stories.healthy(), *stories.audit(share=1.0)], size=size) as (app, pilot, _):

@@ -204,11 +204,17 @@ def _points(spans: Sequence[NodeSpan], node: str) -> list[LagPoint]:
 
 
 def _events(known: tuple[ClusterEvent, ...], told: tuple[ClusterEvent, ...]) -> tuple[ClusterEvent, ...]:
-    have = {(event.at, event.kind, event.node, event.detail) for event in known}
-    new = [event for event in told if (event.at, event.kind, event.node, event.detail) not in have]
+    have = {_told_as(event) for event in known}
+    new = [event for event in told if _told_as(event) not in have]
     if not new:
         return known
     return tuple(sorted((*known, *new), key=_when, reverse=True)[:EVENTS_KEPT])
+
+
+def _told_as(event: ClusterEvent) -> tuple[object, ...]:
+    """Return what tells an event from others; a history keeps times to the millisecond, and tells the same again."""
+    at = event.at.replace(microsecond=event.at.microsecond // 1000 * 1000)
+    return (at, event.kind, event.node, event.detail)
 
 
 def _when(event: ClusterEvent) -> datetime:

@@ -54,8 +54,6 @@ class AuditScreen(AppScreen):
         self._shown: list[RelationProgress] = []
         self._arranged: tuple[AuditModel, Order, str] | None = None
         self._map = AuditMap()
-        self._bound: Phase | None = None
-        """The phase that the keys were offered for."""
 
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
@@ -65,11 +63,12 @@ class AuditScreen(AppScreen):
 
     def show_body(self, model: Model, look: Look) -> None:
         """Show the model."""
-        audit = model.audit
+        audit, offers = model.audit, self.watch_app.commands.offers()
+        self.offer_keys(audit.phase if audit else None, offers.audit is not None, offers.controls)
         self.set_class(audit is None, "-idle")
         rows = self.query_one("#relations", RowList)
         if audit is None:
-            how = idle_words(self._why_none(), "Press a to compare every row of every copy now.")
+            how = idle_words(offers.why_no_audit, "Press a to compare every row of every copy now.")
             self.query_one("#headline", Canvas).show(
                 lambda width, _: idle("audit", how, model, look, width), (how, model.runs, look)
             )
@@ -88,7 +87,6 @@ class AuditScreen(AppScreen):
             of=(audit, self._order, self._needle),
             token=self._shown.__getitem__,
         )
-        self._bindings_follow(audit)
 
     def _header(self, audit: AuditModel, width: int) -> Content:
         return relation_layout(audit.replicas, width).header()
@@ -103,14 +101,6 @@ class AuditScreen(AppScreen):
         audit = self.watch_app.model.audit
         replicas = audit.replicas if audit else ()
         return relation_row(relation_layout(replicas, width), self._shown[row])
-
-    def _why_none(self) -> str:
-        return self.watch_app.commands.offers().why_no_audit
-
-    def _bindings_follow(self, audit: AuditModel) -> None:
-        if self._bound is not audit.phase:
-            self._bound = audit.phase
-            self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's name
         """Offer only what can be done now."""
