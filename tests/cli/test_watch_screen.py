@@ -27,8 +27,20 @@ from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import EventKind
 from replcheck.report.style import Style
 from replcheck.runs.live import LiveUpdate
+from replcheck.runs.owed import UnderWay
+from replcheck.runs.own_audits import OwnAudits
 from replcheck.store import open_history, open_live_reader
-from replcheck.tui.feed import AuditEnded, EventsTaken, Link, LinkChanged, RunTold, Update, ViewTaken
+from replcheck.tui.feed import (
+    AuditEnded,
+    AuditsTold,
+    EventsTaken,
+    Link,
+    LinkChanged,
+    OwedAudit,
+    RunTold,
+    Update,
+    ViewTaken,
+)
 from replcheck.watch.limits import WatchLimits
 from tests.commands import COMMAND, environment, wait_for
 from tests.core.lives import view
@@ -177,6 +189,16 @@ def test_who_subscribes_late_gets_what_is_known_first():
     board.subscribe(late.append)
     assert [update.view.at for update in late if isinstance(update, ViewTaken)] == [view(1).at]
     assert len([update for update in early if isinstance(update, ViewTaken)]) == 2
+
+
+def test_what_a_recorder_proves_is_told_until_it_is_over():
+    board, told = Board(), list[Update]()
+    board.subscribe(told.append)
+    owed = UnderWay(primary="db2", replicas=("db3",), began_at=view(0).at, share=0.25)
+    board.take_live(LiveUpdate(view=view(0), audits=OwnAudits(owed=owed)))
+    board.take_live(LiveUpdate(view=view(1)))
+    audits = [update.owed for update in told if isinstance(update, AuditsTold)]
+    assert audits == [OwedAudit(primary="db2", replicas=("db3",), began_at=view(0).at, share=0.25), None]
 
 
 def commands(tmp_path, audits):

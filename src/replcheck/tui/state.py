@@ -13,6 +13,7 @@ from replcheck.model.live import ClusterEvent, ClusterView, NodeState, NodeView
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.tui.feed import (
     AuditEnded,
+    AuditsTold,
     Claim,
     ClaimsTaken,
     Closed,
@@ -22,9 +23,10 @@ from replcheck.tui.feed import (
     Link,
     LinkChanged,
     Noted,
+    OwedAudit,
+    RollingAudit,
     RunsRead,
     RunTold,
-    ScrubTold,
     SpansRead,
     StandingsTaken,
     Update,
@@ -76,8 +78,10 @@ class Model:
     watched_from: datetime | None = None
     """How far back `watched` looks."""
     watched: tuple[WatchSpan, ...] = ()
-    scrub: ScrubTold | None = None
+    rolling: RollingAudit | None = None
     """None where there is no rolling audit."""
+    owed: OwedAudit | None = None
+    """What whoever samples audits because of what happened; None while there is none."""
     events: tuple[ClusterEvent, ...] = ()
     """Newest first."""
     audit: "AuditModel | None" = None
@@ -141,8 +145,8 @@ def _taken(model: Model, update: Update) -> Model:
             return replace(model, standings=update.standings)
         case ClaimsTaken():
             return replace(model, claims=update.claims)
-        case ScrubTold():
-            return replace(model, scrub=update)
+        case AuditsTold():
+            return replace(model, rolling=update.rolling, owed=update.owed)
         case SpansRead():
             return _with_spans(model, update)
         case RunsRead():

@@ -12,6 +12,7 @@ from replcheck.tui.audit_state import AuditModel, Order, Phase, Rank, RelationPr
 from replcheck.tui.draw.audit import headline, relation_layout, relation_row
 from replcheck.tui.draw.chunk_map import AuditMap, drawn_map, legend
 from replcheck.tui.draw.idle import idle, idle_words
+from replcheck.tui.draw.own_audits import AUDIT_KINDS, later_audit_lines, own_audit_lines
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.look import Look
 from replcheck.tui.screens.ask import Confirm
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
 _ORDERS = list(Order)
+
+
+def _later(model: Model, audit: AuditModel, look: Look, width: int) -> list[Content]:
+    return [] if audit.running else later_audit_lines(model, audit.started_at, look, width)
 
 
 class AuditScreen(AppScreen):
@@ -69,12 +74,17 @@ class AuditScreen(AppScreen):
         rows = self.query_one("#relations", RowList)
         if audit is None:
             how = idle_words(offers.why_no_audit, "Press a to compare every row of every copy now.")
+            meanwhile = own_audit_lines(model, look)
             self.query_one("#headline", Canvas).show(
-                lambda width, _: idle("audit", how, model, look, width), (how, model.runs, look)
+                lambda width, _: idle("audit", how, model, look, width, kinds=AUDIT_KINDS, meanwhile=meanwhile),
+                (how, model.runs, model.rolling, model.owed, look),
             )
             rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width), (audit, look))
+        self.query_one("#headline", Canvas).show(
+            lambda width, _: [*_later(model, audit, look, width), *headline(audit, look, width)],
+            (audit, model.runs, model.rolling, model.owed, look),
+        )
         self.query_one("#map", Canvas).show(lambda width, height: self._draw_map(audit, width, height), (audit,))
         if self._arranged != (audit, self._order, self._needle):
             self._arranged = (audit, self._order, self._needle)
