@@ -163,5 +163,9 @@ class StoreError(ReplcheckError):
     """The history store cannot be opened, read or written."""
 
 
+class EmptyHistory(StoreError):
+    """The file of a history holds nothing at all: it has only just been made, or never was one."""
+
+
 class Interrupted(ReplcheckError):
     """The run was ended by the user or by a signal."""

@@ -27,8 +27,20 @@ from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import EventKind
 from replcheck.report.style import Style
 from replcheck.runs.live import LiveUpdate
+from replcheck.runs.owed import UnderWay
+from replcheck.runs.own_audits import OwnAudits
 from replcheck.store import open_history, open_live_reader
-from replcheck.tui.feed import AuditEnded, EventsTaken, Link, LinkChanged, RunTold, Update, ViewTaken
+from replcheck.tui.feed import (
+    AuditEnded,
+    AuditsTold,
+    EventsTaken,
+    Link,
+    LinkChanged,
+    OwedAudit,
+    RunTold,
+    Update,
+    ViewTaken,
+)
 from replcheck.watch.limits import WatchLimits
 from tests.commands import COMMAND, environment, wait_for
 from tests.core.lives import view
@@ -58,6 +70,11 @@ class Terminal:
     def given_back(self) -> bool:
         """Return whether the terminal shows again what it had shown before."""
         return self._written.rfind(b"\x1b[?1049l") > self._written.rfind(b"\x1b[?1049h") > -1
+
+    @property
+    def had_a_screen(self) -> bool:
+        """Return whether it was ever taken for a screen."""
+        return b"\x1b[?1049h" in self._written
 
     def _read(self) -> None:
         while True:
@@ -121,16 +138,40 @@ def test_the_screen_shows_a_cluster_records_it_and_is_left_in_order(cluster, hom
     ("words", "told"),
     [
         (("--config", "none.toml"), "none.toml"),
+        (("--config", "torn.toml"), "torn.toml: line 1, column 11"),
         (("--replay", "torn.jsonl"), "line 1 of recording torn.jsonl"),
+        (("--replay", "none.jsonl"), "recording none.jsonl cannot be read"),
+    ],
+    ids=["no configuration", "one that is no TOML", "a torn recording", "no recording"],
+)
+def test_what_is_quick_to_see_is_told_before_any_screen(words, told, tmp_path) -> None:
+    (tmp_path / "torn.jsonl").write_text("{\n")
+    (tmp_path / "torn.toml").write_text("cluster = clinic\n")
+    with on_terminal("watch", *words, home=tmp_path) as terminal:
+        assert terminal.process.wait(60) == 3
+        wait_for(lambda: terminal.shows(told))
+        assert not terminal.had_a_screen
+
+
+def test_without_a_cluster_there_is_no_screen(tmp_path) -> None:
+    with on_terminal("watch", home=tmp_path) as terminal:
+        assert terminal.process.wait(60) == 3
+        wait_for(lambda: terminal.shows("no cluster to watch"))
+        assert not terminal.had_a_screen
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--config", "odd.toml"), "unknown key nodse"),
         (("--scrub", "7d", "--no-store"), "a rolling audit needs a history"),
     ],
-    ids=["no configuration", "a torn recording", "options that contradict the rest"],
+    ids=["a key that is none", "options that contradict the rest"],
 )
 def test_what_keeps_a_watch_from_beginning_is_told_once_the_terminal_is_given_back(words, told, tmp_path) -> None:
-    (tmp_path / "torn.jsonl").write_text("{\n")
-    (tmp_path / "replcheck.toml").write_text(
-        'cluster = "clinic"\n[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
-    )
+    nodes = 'a = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+    (tmp_path / "replcheck.toml").write_text(f'cluster = "clinic"\n[nodes]\n{nodes}')
+    (tmp_path / "odd.toml").write_text(f'cluster = "clinic"\nnodse = 1\n[nodes]\n{nodes}')
     with on_terminal("watch", *words, home=tmp_path) as terminal:
         assert terminal.process.wait(60) == 3
         wait_for(lambda: terminal.given_back and terminal.shows(told))
@@ -148,6 +189,16 @@ def test_who_subscribes_late_gets_what_is_known_first():
     board.subscribe(late.append)
     assert [update.view.at for update in late if isinstance(update, ViewTaken)] == [view(1).at]
     assert len([update for update in early if isinstance(update, ViewTaken)]) == 2
+
+
+def test_what_a_recorder_proves_is_told_until_it_is_over():
+    board, told = Board(), list[Update]()
+    board.subscribe(told.append)
+    owed = UnderWay(primary="db2", replicas=("db3",), began_at=view(0).at, share=0.25)
+    board.take_live(LiveUpdate(view=view(0), audits=OwnAudits(owed=owed)))
+    board.take_live(LiveUpdate(view=view(1)))
+    audits = [update.owed for update in told if isinstance(update, AuditsTold)]
+    assert audits == [OwedAudit(primary="db2", replicas=("db3",), began_at=view(0).at, share=0.25), None]
 
 
 def commands(tmp_path, audits):

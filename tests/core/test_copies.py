@@ -14,11 +14,18 @@ from replcheck.model.copy_times import CopiesAsked, Coverage, copies_over_time
 from replcheck.model.live import NodeState
 from replcheck.model.outcome import Verdict
 from replcheck.model.spans import GAP_S, NodeSpan
-from tests.core.checks import DAY, HOUR, NODES, NOW, ago, proof, span
+from replcheck.report.watched import watched
+from tests.core.checks import DAY, HOUR, NODES, NOW, ago, proof, span, watch
 
 AGE_S = DAY
+START = datetime(2026, 1, 1, tzinfo=UTC)
+STEPS = st.sampled_from([1, 5, 20, 59, 60, 61, 100])
 ALL_WELL = [span(name, 3 * DAY) for name in NODES]
 PROOFS = [proof(name, HOUR) for name in ("db2", "db3")]
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
 
 
 def reason(name: str, proofs: list[AuditProof], spans: list[NodeSpan], max_age_s: float = AGE_S) -> str:
@@ -179,6 +186,27 @@ def test_a_time_in_which_nothing_watched_is_told_as_such_and_what_follows_as_unp
     assert spent == {Coverage.UNWATCHED: 1000, Coverage.UNPROVEN: 3460, Coverage.ENOUGH: DAY - 4460}
 
 
+def test_the_last_sample_is_trusted_for_a_minute_and_the_first_for_nothing_before_it():
+    spans = [span(name, HOUR, 60) for name in NODES]
+    assert over_a_day([], spans) == {Coverage.UNWATCHED: DAY - HOUR, Coverage.UNPROVEN: HOUR}
+    spans = [span(name, HOUR, 61) for name in NODES]
+    assert over_a_day([], spans) == {Coverage.UNWATCHED: DAY - HOUR + 61, Coverage.UNPROVEN: HOUR - 61}
+
+
+@given(st.lists(st.tuples(STEPS, STEPS), min_size=1, max_size=8), st.integers(0, 120), st.integers(0, 120))
+def test_the_record_and_the_copies_over_time_agree_on_what_nothing_watched(runs, cut_off, more):
+    """Recorders begin and end: after so many seconds without one, each of `runs` watched for so many."""
+    moment, times = 0, []
+    for without, watched_s in runs:
+        times.append((moment + without, moment + without + watched_s))
+        moment = times[-1][1]
+    nodes = [span(name, 0, began_at=at(first), ended_at=at(last)) for name in NODES for first, last in times]
+    record = [watch(0, began_at=at(first), ended_at=at(last)) for first, last in times]
+    since, until = at(min(cut_off, times[-1][1])), at(max(times[-1][1] + more, cut_off + 1))
+    over = copies_over_time(since, until, [], nodes, ASKED)
+    assert over.spent(Coverage.UNWATCHED) == watched(record, since, until).unwatched_s
+
+
 def test_proofs_that_grow_too_old_leave_the_copies_unknown_and_not_bad():
     proofs = [proof(name, 30 * HOUR) for name in ("db2", "db3")]
     assert over_a_day(proofs, ALL_WELL) == {Coverage.ENOUGH: 18 * HOUR, Coverage.UNPROVEN: 6 * HOUR}
@@ -202,13 +230,7 @@ class Seen:
     identifier: str
 
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-STEPS = st.sampled_from([1, 5, 20, 59, 60, 61, 100])
 STATES = st.sampled_from([NodeState.STREAMING] * 8 + [NodeState.LOST, NodeState.PRIMARY, NodeState.UNSURE])
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
 
 
 @st.composite

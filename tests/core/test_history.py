@@ -208,7 +208,7 @@ def test_nothing_is_created_where_there_is_no_history(path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no history of replcheck"),
+        (b"", "is no history of replcheck: it is empty"),
         (b"no database, but long enough to have a header of its own" * 40, "file is not a database"),
     ],
 )

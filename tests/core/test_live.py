@@ -14,10 +14,13 @@ from replcheck.model.copies import AuditProof
 from replcheck.model.live import EventKind
 from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.outcome import Verdict
+from replcheck.model.plain import to_plain
 from replcheck.model.spans import GAP_S
 from replcheck.runs.following import Follower, Source, watch_or_follow
 from replcheck.runs.live import LiveSettings, Watch, record, recorder_lock, run_live
 from replcheck.runs.live_config import LiveRequest
+from replcheck.runs.owed import UnderWay
+from replcheck.runs.own_audits import NAME, AuditsKeeper, OwnAudits, read_back
 from replcheck.runs.replaying import replayed
 from replcheck.runs.request import AuditRequest
 from replcheck.store import KEEP_FOR_EVER, AuditParts, open_history, open_live_reader
@@ -274,6 +277,64 @@ def pause(audits):
     threading.Event().wait(0.1)
 
 
+class SlowAudits(Audits):
+    """Audits that go on until they are ended."""
+
+    async def __call__(self, targets, options, *, stop, **others):
+        result = await super().__call__(targets, options, stop=stop, **others)
+        await stop.wait()
+        return result
+
+
+def follower_of(store, sinks=(), **changes) -> Follower:
+    return Follower(store=store, cluster="clinic", max_proof_age_s=3600.0, scope_digest="", sinks=sinks, **changes)
+
+
+def test_who_reads_along_sees_the_audit_that_the_recorder_makes(store):
+    audits, known = SlowAudits(), []
+
+    def between():
+        pause(audits)
+        if audits.asked and not known:
+            wait_for(lambda: read_back(open_live_reader(store).state("clinic", NAME)).owed is not None)
+            update = follower_of(store).look()
+            assert update is not None
+            known.append(update.audits.owed)
+
+    story = [healthy(0), healthy(1), *(lost(at) for at in (2, 3)), *(promoted(at) for at in range(4, 12))]
+    watch(store, *story, auditor=audits, between=between)
+    [owed] = known
+    assert owed is not None
+    assert (owed.primary, owed.replicas, owed.share) == ("db2", ("db3",), 0.0)
+    # It ended with the recorder, and what the next one finds is that nothing runs.
+    assert open_live_reader(store).state("clinic", NAME) == to_plain(OwnAudits())
+
+
+@pytest.mark.parametrize("kept", [None, [], {"owed": {"primary": 7}}, {"scrub": None, "owed": None, "later": 1}])
+def test_what_another_version_kept_of_its_audits_is_passed_over(kept):
+    assert read_back(kept) == OwnAudits()
+
+
+def test_audits_are_kept_when_they_change_and_their_progress_now_and_then():
+    kept, times = [], iter([0.0, 1.0, 2.0, 7.0, 8.0])
+    keeper = AuditsKeeper(kept.append, lambda: next(times))
+    owed = UnderWay(primary="db1", replicas=("db2",), began_at=second(0), share=0.0)
+    for audits in (
+        OwnAudits(owed=owed),
+        OwnAudits(owed=replace(owed, share=0.1)),
+        OwnAudits(owed=replace(owed, share=0.2)),
+        OwnAudits(owed=replace(owed, share=0.3)),
+        OwnAudits(owed=replace(owed, share=0.3)),
+        OwnAudits(),
+    ):
+        keeper.take(audits)
+    assert [read_back(one) for one in kept] == [
+        OwnAudits(owed=owed),
+        OwnAudits(owed=replace(owed, share=0.3)),
+        OwnAudits(),
+    ]
+
+
 def test_what_is_owed_outlives_the_recorder(store):
     unsure = Audits(Verdict.INCONCLUSIVE)
     story = [healthy(0), healthy(1), *(lost(at) for at in (2, 3)), *(promoted(at) for at in range(4, 12))]
@@ -298,14 +359,7 @@ def test_who_reads_along_sees_what_the_recorder_sees(store):
     watch(store, healthy(0))
     seen = []
     problems = []
-    follower = Follower(
-        store=store,
-        cluster="clinic",
-        max_proof_age_s=3600.0,
-        scope_digest="",
-        sinks=[seen.append],
-        lost=problems.append,
-    )
+    follower = follower_of(store, [seen.append], lost=problems.append)
     first = follower.look()
     assert first is not None
     assert (first.view.at, first.events) == (second(0.01), ())

@@ -21,7 +21,7 @@ from replcheck.config import load
 from replcheck.errors import ConfigurationError, DrillBlocked, Interrupted, ReplcheckError, StoreError, UsageError
 from replcheck.evidence.keys import create_keys
 from replcheck.model.control import ControlName, ControlResult, Standing
-from replcheck.model.live import ClusterView, NodeState
+from replcheck.model.live import ClusterView, EventKind, NodeState
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import to_plain, utc_text
 from replcheck.model.run import RunRecord
@@ -34,7 +34,8 @@ from replcheck.runs.drill import FinishedDrill
 from replcheck.runs.lock import lock_file
 from replcheck.runs.ping import Patience, Ping, ping_address
 from replcheck.store import open_check_reader, open_history
-from tests.core.checks import CLUSTER, DAY, HOUR, NOW, ago, node, proof, span, view, watch
+from replcheck.store.live_rows import event_values
+from tests.core.checks import CLUSTER, DAY, HOUR, NOW, ago, event, node, proof, span, view, watch
 from tests.core.test_check_reader import insert, keep, keep_proofs, record
 
 CONFIG = """
@@ -154,6 +155,20 @@ def test_an_old_proof_and_an_old_failover_are_found_behind_many_others(place):
     keep_proofs(place.store, [proof(name, 90 * DAY) for name in ("db2", "db3")])
     found = control(place.check(), ControlName.CONSISTENCY)
     assert (found.standing, found.problems[0]) == (Standing.BREACHED, "the proof of db2 is 90d old (limit 1d)")
+
+
+def test_a_failover_that_one_sample_told_stays_one_when_the_old_primary_is_back(place):
+    place.watched()
+    began = ago(2 * HOUR + 1)
+    told = (
+        event(EventKind.PRIMARY_LOST, 2 * HOUR, "db3", began_at=began),
+        event(EventKind.SWITCHED_OVER, 2 * HOUR, "db1", began_at=began, seconds=1.0, detail="db3"),
+        event(EventKind.NODE_BACK, HOUR, "db3", began_at=began, seconds=3600.0),
+    )
+    insert(place.store, "cluster_events", [event_values("clinic", one) for one in told])
+    found = control(place.check(place.request('failover = { max_time = "60s" }\n')), ControlName.FAILOVER)
+    assert found.measured == "the last failover, 2h ago, took 1s to db1"
+    assert not [problem for problem in found.problems if "nobody took over" in problem]
 
 
 # --- the clock

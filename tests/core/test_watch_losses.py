@@ -168,6 +168,14 @@ def test_a_standby_that_still_has_its_old_wal_only_came_back():
     assert kinds(told) == [EventKind.NODE_BACK]
 
 
+def test_a_standby_that_ran_on_out_of_sight_was_not_made_anew_though_its_old_wal_is_recycled():
+    watch = Watch()
+    watch.see(healthy(0), without(1, "db2"))
+    back = standby(3600, lsn=900_000, oldest_wal=Lsn(800_000))
+    told = watch.see(sample(3600, primary(3600, lsn=900_000), back, standby(3600, "db3", lsn=900_000)))
+    assert EventKind.COPY_RECREATED not in kinds(told)
+
+
 def test_a_standby_that_was_started_after_a_base_backup_was_seen_was_made_anew():
     watch = Watch()
     copying = primary(3, senders=(sender("pg_basebackup", state="backup", replayed_lsn=None),))

@@ -53,6 +53,29 @@ def test_the_time_in_which_nothing_watched_is_told():
     assert (event.began_at, event.seconds) == (second(0.01), 300.0)
 
 
+def test_nodes_whose_first_answer_is_awaited_after_a_long_time_are_neither_gone_nor_made_anew():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    old = Lsn(800_000)
+    after.see(sample(600, standby(600, "db2", lsn=900_000, oldest_wal=old)))
+    others = (
+        primary(600.1, lsn=900_000, oldest_wal=old),
+        standby(600.1, "db3", lsn=900_000, oldest_wal=old),
+    )
+    after.see(sample(600.1, *others))
+    assert after.kinds() == [EventKind.WATCH_GAP]
+
+
+def test_a_server_that_ran_on_while_nothing_watched_was_not_made_anew_though_its_old_wal_is_recycled():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), sample(1, primary(1), silence(1, "db2"), standby(1, "db3")))
+    after = resumed(watch)
+    back = standby(600, "db2", lsn=900_000, oldest_wal=Lsn(800_000))
+    after.see(sample(600, primary(600, lsn=900_000), back, standby(600, "db3", lsn=900_000)))
+    assert after.kinds() == [EventKind.WATCH_GAP, EventKind.NODE_BACK, EventKind.COPIES_BACK]
+
+
 def troubled(at):
     """Return a sample with much that is wrong."""
     lost = Slot(name="spare", logical=False, active=False, retained_bytes=None, wal_status="lost")

@@ -211,6 +211,11 @@ def test_an_audit_is_never_whole_before_it_ends():
     assert (done.share, done.running, done.outcome) == (1.0, False, Outcome.PROVEN)
 
 
+def test_an_audit_that_was_ended_early_is_not_whole():
+    ended = RunFinished(at=at(9), run_id="r", outcome=Outcome.UNCHECKED, summary="the run was stopped")
+    assert audit(chunk(0, 3), ended).share == pytest.approx(0.1)
+
+
 def test_the_next_audit_begins_anew():
     model = audit(chunk(0, 3), RunStarted(at=at(99), run_id="s", kind="audit", cluster="clinic"))
     assert (model.run_id, model.rows, dict(model.relations)) == ("s", 0, {})

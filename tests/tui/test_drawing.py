@@ -16,10 +16,12 @@ from replcheck.model.outcome import Outcome
 from replcheck.tui.ascii import in_ascii
 from replcheck.tui.audit_fold import fold_audit
 from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress
+from replcheck.tui.draw.audit import headline
 from replcheck.tui.draw.banner import alarm
 from replcheck.tui.draw.charts import lag_charts
 from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
 from replcheck.tui.draw.details import claim_details, node_details
+from replcheck.tui.draw.drill import stage_lines
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.history import trend
 from replcheck.tui.draw.overview import (
@@ -33,6 +35,7 @@ from replcheck.tui.draw.overview import (
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.draw.spark import lag_curve
 from replcheck.tui.draw.table import Column, laid_out, styled
+from replcheck.tui.drill_state import fold_drill
 from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, StandingsTaken, ViewTaken
 from replcheck.tui.look import Look
 from replcheck.tui.state import LagPoint, Model, fold
@@ -287,6 +290,22 @@ def test_a_diverged_relation_is_told_down_to_its_blocks():
     told = "\n".join(text(line) for line in relation_details(done, done.relations["records", "clinic.chart"], 76))
     assert "8,200" in told
     assert "3 rows differ" in told
+
+
+def test_a_drill_of_which_only_the_first_stage_began_this_very_second_is_drawn():
+    told = list(stories.drill_events(None))[:2]
+    drill = fold_drill(None, [replace(event, at=NOW + timedelta(milliseconds=400)) for event in told])
+    assert drill is not None
+    assert "find the backup" in "\n".join(text(line) for line in stage_lines(drill, LOOK, 76))
+
+
+def test_a_verdict_that_has_no_room_says_that_there_is_more():
+    done = folded(stories.audit_events(NOW, 1.0, "", 154))
+    ended = replace(done, summary="every row was compared and matched " * 9)
+    lines = [text(line) for line in headline(ended, LOOK, 76)]
+    assert len(lines) == 4
+    assert lines[1].endswith(" …")
+    assert max(map(cell_len, lines)) <= 76
 
 
 def test_a_trend_shows_each_day_of_a_month():

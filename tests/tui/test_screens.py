@@ -11,8 +11,10 @@ import pytest
 from replcheck.events import HeldStill
 from replcheck.model.drill import Stage
 from replcheck.model.live import EventKind, Severity
+from replcheck.model.outcome import Outcome
 from replcheck.tui.app import WatchApp, run_app
 from replcheck.tui.feed import (
+    AuditsTold,
     Closed,
     EventsTaken,
     Introduced,
@@ -20,6 +22,8 @@ from replcheck.tui.feed import (
     LinkChanged,
     Noted,
     Offers,
+    OwedAudit,
+    RollingAudit,
     RunsRead,
     RunTold,
     ViewTaken,
@@ -253,6 +257,50 @@ async def test_where_nothing_can_be_started_it_says_why():
             await until(pilot, lambda: "this is a recording" in page(app))
         await pilot.press("d", "a")
         assert commands.calls == []
+
+
+ROLLING = RollingAudit(period_s=7 * 86400.0, nodes=("db2", "db3"), share=0.43, resting="it is ahead of its time")
+OWED = OwedAudit(primary="db2", replicas=("db3",), began_at=stories.NOW, share=0.12)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_audits_that_a_recorder_makes_are_told_with_their_progress(size):
+    told = AuditsTold(at=stories.NOW, rolling=ROLLING, owed=OWED)
+    async with shown([*stories.healthy(), told], size=size) as (app, pilot, feed):
+        await until(pilot, lambda: "auditing 12%" in page(app) or "because of what happened: 12%" in page(app))
+        await pilot.press("2")
+        await until(pilot, lambda: "audit of db3 against db2, because of what happened: 12%" in page(app))
+        assert "rolling audit of db2 and db3: 43%, resting: it is ahead of its time" in " ".join(page(app).split())
+        await told_over(app, pilot, feed)
+
+
+async def told_over(app, pilot, feed):
+    await told(app, pilot, feed, AuditsTold(at=stories.NOW))
+    assert "because of what happened" not in page(app)
+    assert "rolling audit" not in page(app)
+
+
+async def test_an_audit_that_ended_is_shown_with_what_was_audited_since():
+    async with shown([*stories.healthy(), *stories.audit(share=1.0)]) as (app, pilot, feed):
+        await pilot.press("2")
+        await told(app, pilot, feed, AuditsTold(at=stories.NOW, owed=OWED))
+        await until(pilot, lambda: "▶ audit of db3 against db2, because of what happened: 12%" in page(app))
+        later = stories.record("scrub", stories.NOW, 60, Outcome.PROVEN, "consistent", "all is proven")
+        runs = RunsRead(at=stories.NOW, runs=(later,))
+        await told(app, pilot, feed, AuditsTold(at=stories.NOW), runs)
+        await until(pilot, lambda: "✔ consistent  a later scrub" in page(app))
+
+
+@pytest.mark.parametrize(("key", "label"), [("2", "a Audit now"), ("3", "d Drill now")])
+async def test_what_can_be_started_from_now_on_is_named_among_the_keys(key, label):
+    commands = Asked(offered=Offers(why_no_audit="the watch is beginning", why_no_drill="the watch is beginning"))
+    async with shown(stories.healthy(), commands=commands) as (app, pilot, feed):
+        await pilot.press(key)
+        await until(pilot, lambda: "the watch is beginning" in page(app))
+        assert label not in page(app).splitlines()[-1]
+        commands.offered = Asked().offered
+        await told(app, pilot, feed, LinkChanged(at=stories.NOW, link=Link.SAMPLING))
+        await until(pilot, lambda: label in page(app).splitlines()[-1])
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])

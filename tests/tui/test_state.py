@@ -27,6 +27,13 @@ def test_events_are_kept_once_and_newest_first_in_whatever_order_they_come():
     assert model.events == told
 
 
+def test_an_event_that_comes_again_from_the_history_is_not_told_twice():
+    told = replace(stories.events()[0], at=NOW + timedelta(microseconds=1579))
+    kept = replace(told, at=NOW + timedelta(microseconds=1000))
+    model = fold(Model(), [EventsTaken(at=NOW, events=(told,)), EventsTaken(at=NOW, events=(kept,))])
+    assert model.events == (told,)
+
+
 @given(st.permutations(stories.events()))
 def test_the_order_of_telling_changes_nothing(told):
     model = fold(Model(), [EventsTaken(at=NOW, events=(event,)) for event in told])

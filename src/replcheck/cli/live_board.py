@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from replcheck.model.live import Severity
 from replcheck.tui.feed import (
     AuditEnded,
+    AuditsTold,
     EventsTaken,
     Noted,
+    OwedAudit,
+    RollingAudit,
     RunTold,
-    ScrubTold,
     StandingsTaken,
     Take,
     Update,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from replcheck.events import Event
     from replcheck.runs.background import Audit
     from replcheck.runs.live import LiveUpdate
+    from replcheck.runs.owed import UnderWay
     from replcheck.runs.scrub import ScrubState
 
 
@@ -54,8 +57,10 @@ class Board:
         at = update.view.at
         self.tell(ViewTaken(at=at, view=update.view))
         self.tell(StandingsTaken(at=at, standings=update.standings))
-        if update.scrub is not None:
-            self.tell(_scrub_told(at, update.scrub))
+        audits = update.audits
+        rolling = _rolling(audits.scrub) if audits.scrub else None
+        owed = _owed(audits.owed) if audits.owed else None
+        self.tell(AuditsTold(at=at, rolling=rolling, owed=owed))
         if update.events:
             self.tell(EventsTaken(at=at, events=update.events))
 
@@ -76,9 +81,12 @@ class Board:
         self.history_changed.set()
 
 
-def _scrub_told(at: datetime, scrub: "ScrubState") -> ScrubTold:
-    return ScrubTold(
-        at=at,
+def _owed(audit: "UnderWay") -> OwedAudit:
+    return OwedAudit(primary=audit.primary, replicas=audit.replicas, began_at=audit.began_at, share=audit.share)
+
+
+def _rolling(scrub: "ScrubState") -> RollingAudit:
+    return RollingAudit(
         period_s=scrub.period_s,
         nodes=scrub.nodes if scrub.running else (),
         share=scrub.share,

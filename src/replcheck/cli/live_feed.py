@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from replcheck.cli.live_board import Board, now
-from replcheck.errors import ReplcheckError, StoreError
+from replcheck.errors import EmptyHistory, ReplcheckError, StoreError
 from replcheck.model.spanning import Spans
 from replcheck.runs.following import Source, watch_or_follow
 from replcheck.runs.history import list_runs
@@ -22,7 +22,9 @@ from replcheck.watch.limits import WatchLimits
 
 WINDOW = timedelta(days=30)
 _HISTORY_EVERY_S = 10.0
+_SOON_S = 1.0
 _SPANS_EVERY = 6
+_NOT_YET = "there is no history yet"
 _CURVES = timedelta(minutes=10)
 _EVENTS_SHOWN = 300
 _RUNS_SHOWN = 300
@@ -80,6 +82,11 @@ class WatchFeed:
             try:
                 self._read_once(first=looks == 0, spans=looks % _SPANS_EVERY == 0)
                 looks += 1
+            except EmptyHistory:
+                # The watch beside this has only just made it.
+                self._board.tell(RunsRead(at=now(), runs=(), problem=_NOT_YET))
+                self._ending.wait(_SOON_S)
+                continue
             except StoreError as error:
                 self._board.tell(RunsRead(at=now(), runs=(), problem=error.message))
             self._board.history_changed.wait(_HISTORY_EVERY_S)
@@ -91,7 +98,7 @@ class WatchFeed:
             self._board.tell(RunsRead(at=at, runs=(), problem="no history is kept"))
             return
         if not self._store.exists():
-            raise StoreError("there is no history yet")
+            raise EmptyHistory(_NOT_YET)
         runs = list_runs(self._store, RunFilter(), limit=_RUNS_SHOWN)
         damaged = f"{len(runs.damaged)} records are damaged" if runs.damaged else ""
         self._board.tell(RunsRead(at=at, runs=runs.runs, problem=damaged))

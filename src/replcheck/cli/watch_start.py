@@ -1,7 +1,8 @@
 """`replcheck watch` from its options to a screen, or to lines: whichever it is, is loaded then, and nothing else.
 
-On a terminal the screen comes first. The configuration, the servers and the history take three times as long to load as
-the screen itself, and are loaded behind it; what keeps a watch from beginning ends it, and is told as ever.
+On a terminal the screen comes first. What knows the configuration's keys, the servers and the history takes three times
+as long to load as the screen itself, and is loaded behind it; what keeps a watch from beginning ends it, and is told as
+ever. What is quick to see is looked at before: whether there is a cluster at all, and whether its file can be read.
 """
 
 import gc
@@ -10,6 +11,7 @@ import sys
 
 from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.streams import to_stdout
+from replcheck.config import VARIABLE, find_file, look_over
 from replcheck.errors import UsageError
 from replcheck.model.outcome import ExitStatus
 
@@ -17,6 +19,7 @@ from replcheck.model.outcome import ExitStatus
 def start(arguments: WatchArguments) -> ExitStatus:
     """Watch as the options ask, until the user leaves; raise the error that keeps it from watching."""
     _require_sense(arguments)
+    _require_files(arguments)
     if not _on_screen(arguments):
         from replcheck.cli.watch_run import watch_and_tell
 
@@ -45,3 +48,22 @@ def _require_sense(arguments: WatchArguments) -> None:
     for pair, given in together.items():
         if given:
             raise UsageError(f"{pair} were given", hint="Give one of them.")
+
+
+def _require_files(arguments: WatchArguments) -> None:
+    """Raise UsageError or ConfigurationError where no cluster is named, or its file or the recording is none."""
+    named = arguments.config is not None or bool(os.environ.get(VARIABLE))
+    if arguments.replay is not None:
+        from replcheck.watch.replay import read_head
+
+        read_head(arguments.replay)
+    elif not named and (arguments.primary or arguments.replicas):
+        return
+    path = find_file(arguments.config, os.environ)
+    if path is not None:
+        look_over(path)
+    elif arguments.replay is None:
+        raise UsageError(
+            "no cluster to watch",
+            hint="Give --primary DSN and --replica DSN, or a configuration with --config FILE.",
+        )

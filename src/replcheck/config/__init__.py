@@ -11,7 +11,7 @@ from replcheck.config.places import VARIABLE, find_file, lookup_places
 if TYPE_CHECKING:
     from replcheck.config.model import Configuration
 
-__all__ = ["VARIABLE", "find_file", "load", "lookup_places"]
+__all__ = ["VARIABLE", "find_file", "load", "look_over", "lookup_places"]
 
 
 def load(path: Path) -> "Configuration":
@@ -19,3 +19,10 @@ def load(path: Path) -> "Configuration":
     from replcheck.config.files import read
 
     return read(path)
+
+
+def look_over(path: Path) -> None:
+    """Raise ConfigurationError for a file that cannot be read or is no TOML; quick, and no judgement of its keys."""
+    from replcheck.config.parsing import parsed
+
+    parsed(path)

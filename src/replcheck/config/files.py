@@ -4,8 +4,6 @@ No message quotes a value: a value can be a connection string.
 """
 
 import difflib
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,34 +12,13 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ValidationError
 
 from replcheck.config.model import Configuration
+from replcheck.config.parsing import parsed
 from replcheck.errors import ConfigurationError
 
 
 def read(path: Path) -> Configuration:
     """Read one file; raise ConfigurationError naming the file and the line or the key's path."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigurationError(f"{path}: line {line} is not UTF-8") from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read configuration {path}: {(error.strerror or 'unknown error').lower()}",
-            hint="Name another file with --config.",
-        ) from error
-    return _validated(_parsed(text, path), path)
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        told = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
-        what, line, column = told.groups() if told else (str(error), None, None)
-        where = f"line {line}, column {column}" if line else f"line {text.count(chr(10)) + 1}"
-    raise ConfigurationError(
-        f"{path}: {where}: {what[:1].lower()}{what[1:]}", hint="The file must be TOML; texts stand in double quotes."
-    )
+    return _validated(parsed(path), path)
 
 
 def _validated(tree: dict[str, Any], path: Path) -> Configuration:

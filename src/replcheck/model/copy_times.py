@@ -2,7 +2,7 @@
 
 Time is told apart in four: enough copies, too few, unknown (not proven any more, and nothing speaks against them), and
 unwatched. The last two are never counted as good. A gap in the samples is one from its beginning on, which is only
-known afterwards: `copies.standings`, which is asked at a moment, still trusts the last sample for `GAP_S`.
+known afterwards: the last sample of all is still trusted for `GAP_S`, as by `copies.standings`.
 """
 
 from bisect import bisect_left, bisect_right
@@ -98,11 +98,24 @@ def copies_over_time(
 
     Proofs and spans from before the time count for what of it they reach into.
     """
-    lives = _lives(list(proofs), list(spans), asked)
+    lives = _lives(list(proofs), _trusted(spans, ended_at), asked)
     moments = {began_at, ended_at, *(moment for life in lives for moment in life.changes())}
     borders = sorted(moment for moment in moments if began_at <= moment <= ended_at)
     found = [_stretch(first, second, lives, asked) for first, second in pairwise(borders)]
     return CopiesOverTime(stretches=tuple(_joined(found)))
+
+
+def _trusted(spans: Iterable[NodeSpan], until: datetime) -> list[NodeSpan]:
+    """Return the spans, the last of each node drawn out to `until` where that is not too far to trust it."""
+    found = list(spans)
+    last: dict[str, int] = {}
+    for place, span in enumerate(found):
+        if span.node not in last or span.ended_at > found[last[span.node]].ended_at:
+            last[span.node] = place
+    for place in last.values():
+        if found[place].ended_at < until <= found[place].ended_at + _GAP:
+            found[place] = replace(found[place], ended_at=until)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

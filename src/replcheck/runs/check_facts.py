@@ -9,7 +9,7 @@ from pathlib import Path
 from replcheck.check.controls.copies import proof_age_limit
 from replcheck.check.controls.recovery_point import shown_by
 from replcheck.check.facts import DrillFact, Facts, WalSeen
-from replcheck.errors import StoreError
+from replcheck.errors import EmptyHistory, StoreError
 from replcheck.model.copies import AuditProof, as_configured
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
@@ -53,11 +53,14 @@ class Looked:
 
 
 def open_store(store: Path | None) -> CheckReader | None:
-    """Return a reader of the history; None where there is no file yet.
+    """Return a reader of the history; None where there is no file yet, or one that is only just being made.
 
     Raises StoreError where there is one that cannot be read, or that a newer replcheck wrote.
     """
-    return open_check_reader(store) if store is not None and store.exists() else None
+    try:
+        return open_check_reader(store) if store is not None and store.exists() else None
+    except EmptyHistory:
+        return None
 
 
 def last_view(request: CheckRequest, reader: CheckReader | None) -> ClusterView | None:
@@ -177,6 +180,8 @@ def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, .
     held = set(found)
     for kind in _REMEMBERED:
         found += [event for event in reader.events_of(request.cluster, (kind,), 1) if event not in held]
+    # Read newest first: what one sample told at one moment stays in the order in which it was told.
+    found.reverse()
     return tuple(sorted(found, key=lambda event: event.at))
 
 

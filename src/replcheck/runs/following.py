@@ -24,6 +24,8 @@ from replcheck.runs.live import (
 )
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.lock import is_held
+from replcheck.runs.own_audits import NAME as AUDITS
+from replcheck.runs.own_audits import read_back
 from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 
@@ -102,7 +104,8 @@ class Follower:
         if self._looks % _STANDINGS_EVERY == 0 or events:
             self._standings = self._standing(reader, stored.view)
         self._looks += 1
-        return LiveUpdate(view=stored.view, events=events, standings=self._standings)
+        audits = read_back(reader.state(self.cluster, AUDITS))
+        return LiveUpdate(view=stored.view, events=events, standings=self._standings, audits=audits)
 
     def _new_events(self, reader: LiveReader) -> tuple[ClusterEvent, ...]:
         if self._number is None:

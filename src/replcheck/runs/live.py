@@ -26,8 +26,10 @@ from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.live_store import LiveStore
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.owed import OwedProofs
+from replcheck.runs.own_audits import NAME as AUDITS
+from replcheck.runs.own_audits import AuditsKeeper, OwnAudits
 from replcheck.runs.recording import open_recording
-from replcheck.runs.scrub import Scrub, ScrubState
+from replcheck.runs.scrub import Scrub
 from replcheck.runs.signals import stop_on_signals
 from replcheck.runs.sinks import Sink
 from replcheck.store import Keep
@@ -45,8 +47,8 @@ class LiveUpdate:
     view: ClusterView
     events: tuple[ClusterEvent, ...] = ()
     standings: Mapping[str, CopyStanding] = field(default_factory=dict)
-    scrub: ScrubState | None = None
-    """None where no rolling audit was asked for, or another process makes it."""
+    audits: OwnAudits = field(default_factory=OwnAudits)
+    """What whoever samples proves of its own accord."""
 
 
 LiveSink = Callable[[LiveUpdate], None]
@@ -100,6 +102,7 @@ class Watch:
         bench = bench or Bench(request=request.audit, store=store.path if store else None, tell=tell)
         self._owed = OwedProofs(bench, clock, remember=self._remember) if request.audits else None
         self._scrub = Scrub(bench, request.scrub_s, clock) if request.scrub_s is not None and store else None
+        self._keeper = AuditsKeeper(self._keep_audits, clock)
         self._begin()
 
     @property
@@ -120,20 +123,18 @@ class Watch:
         if self._store is not None:
             self._store.put(state.view, events)
         self._audit(state, state.view, events)
-        self._hand_out(
-            LiveUpdate(
-                view=state.view,
-                events=events,
-                standings=state.standings,
-                scrub=self._scrub.state() if self._scrub else None,
-            )
+        audits = OwnAudits(
+            scrub=self._scrub.state() if self._scrub else None, owed=self._owed.state() if self._owed else None
         )
+        self._keeper.take(audits)
+        self._hand_out(LiveUpdate(view=state.view, events=events, standings=state.standings, audits=audits))
 
     def end(self) -> None:
         """End what was begun, and tell that nothing is watched any more."""
         for audits in (self._owed, self._scrub):
             if audits is not None:
                 audits.end()
+        self._keeper.take(OwnAudits())
         if self._state.view is None:
             return
         view = self._state.view
@@ -215,6 +216,10 @@ class Watch:
             known = {key: proof for key, proof in known.items() if proof.finished_at >= oldest}
         self._proofs = known
         self._state = self._state.with_proofs(as_configured(known.values(), self._request.audit.extent.digest))
+
+    def _keep_audits(self, audits: Plain) -> None:
+        if self._store is not None:
+            self._store.keep_state(AUDITS, audits)
 
     def _remember(self, owed: frozenset[str]) -> None:
         if self._store is not None:

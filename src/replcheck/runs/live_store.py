@@ -5,7 +5,6 @@ Whatever goes wrong with the history is told once and tried again; the watch goe
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,6 @@ from replcheck.store import Keep, open_history, open_live_reader, open_live_writ
 
 _PROOFS_EVERY_S = 5.0
 _TICK_S = 1.0
-_MOST_JOBS = 100
 
 
 class LiveStore:
@@ -36,7 +34,9 @@ class LiveStore:
         self._proofs: tuple[AuditProof, ...] | None = None
         self._proofs_at = float("-inf")
         self._kept: int | None = None
-        self._jobs: deque[Callable[[], None]] = deque(maxlen=_MOST_JOBS)
+        self._mutex = threading.Lock()
+        self._states: dict[str, Plain] = {}
+        """What waits to be kept, by name: of each the newest alone."""
         self._wake, self._ending = threading.Event(), False
         self._thread = threading.Thread(target=self._work, name="replcheck history", daemon=True)
         self._read_proofs()
@@ -69,7 +69,8 @@ class LiveStore:
 
     def keep_state(self, name: str, document: Plain) -> None:
         """Keep something under a name, soon."""
-        self._jobs.append(lambda: self._history.keep_state(self.cluster, name, document))
+        with self._mutex:
+            self._states[name] = document
         self._wake.set()
 
     def new_proofs(self) -> tuple[AuditProof, ...] | None:
@@ -83,6 +84,8 @@ class LiveStore:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._writer.flush()
+        self._keep_states()
         self._writer.close()
 
     def _work(self) -> None:
@@ -90,18 +93,23 @@ class LiveStore:
             self._wake.wait(_TICK_S)
             self._wake.clear()
             self._writer.flush()
-            self._do_jobs()
+            self._keep_states()
             self._look_for_proofs()
 
-    def _do_jobs(self) -> None:
-        while self._jobs and not self._writer.problem:
-            job = self._jobs.popleft()
+    def _keep_states(self) -> None:
+        while not self._writer.problem:
+            with self._mutex:
+                name, document = next(iter(self._states.items()), (None, None))
+            if name is None:
+                return
             try:
-                job()
+                self._history.keep_state(self.cluster, name, document)
             except StoreError:
                 # The writer tells of a history that cannot be written.
-                self._jobs.appendleft(job)
                 return
+            with self._mutex:
+                if self._states.get(name) is document:
+                    del self._states[name]
 
     def _look_for_proofs(self) -> None:
         if time.monotonic() - self._proofs_at < _PROOFS_EVERY_S:

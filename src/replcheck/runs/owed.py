@@ -6,12 +6,14 @@ primary that came back are owed one too. What is owed is remembered until an aud
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, NodeState
 from replcheck.model.outcome import Verdict
 from replcheck.runs.background import Audit, Bench, fit_targets
 from replcheck.runs.parts import proofs_of
+from replcheck.runs.scrub_pace import ScrubProgress
 
 ALL = frozenset({EventKind.PROMOTED, EventKind.SWITCHED_OVER})
 ONE = frozenset({EventKind.COPY_RECREATED, EventKind.REJOINED})
@@ -22,6 +24,17 @@ _COMPANY_S = 5.0
 """How long a replica that can be audited waits for the others that are owed a proof, so that one audit does for all."""
 _FIRST_RETRY_S = 15.0
 _LAST_RETRY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """An audit that runs, as far as it got."""
+
+    primary: str
+    replicas: tuple[str, ...]
+    began_at: datetime
+    share: float
+    """The part that is done, 0 to 1, of the databases that it has entered."""
 
 
 def owed_by(events: Iterable[ClusterEvent], view: ClusterView) -> frozenset[str]:
@@ -45,6 +58,8 @@ class OwedProofs:
     remember: Callable[[frozenset[str]], None] = lambda _: None
     """Is told each time what is owed has changed."""
     _audit: Audit | None = None
+    _began_at: datetime | None = None
+    _progress: ScrubProgress = field(default_factory=ScrubProgress)
     _since: float | None = None
     """Since when one of them could be audited."""
     _not_before: float = 0.0
@@ -76,6 +91,13 @@ class OwedProofs:
         """Return whether an audit runs."""
         return self._audit is not None
 
+    def state(self) -> UnderWay | None:
+        """Return where the audit stands; None while none runs."""
+        if self._audit is None or self._audit.over or self._began_at is None:
+            return None
+        primary, *replicas = (target.name for target in self._audit.request.targets)
+        return UnderWay(primary=primary, replicas=tuple(replicas), began_at=self._began_at, share=self._progress.share)
+
     def _begin_if_due(self, view: ClusterView) -> None:
         fit = fit_targets(view, self.bench.request.targets)
         ready = [target.name for target in fit[1:] if target.name in self.owed]
@@ -88,7 +110,9 @@ class OwedProofs:
         if not on_the_way or now - self._since >= _COMPANY_S:
             self._since = None
             self.bench.tell(f"auditing {', '.join(ready)} against {view.primary}, because of what happened")
-            self._audit = self.bench.begin((fit[0], *(target for target in fit[1:] if target.name in ready)))
+            self._began_at, self._progress = view.at, ScrubProgress()
+            targets = (fit[0], *(target for target in fit[1:] if target.name in ready))
+            self._audit = self.bench.begin(targets, sinks=[self._progress])
 
     def _settled(self, audit: Audit) -> tuple[AuditProof, ...]:
         result = audit.finished.result if audit.finished else None

@@ -19,7 +19,7 @@ from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord
 from replcheck.model.spans import NodeSpan
 from replcheck.report.period_facts import Asked, PastDrill, PeriodFacts
-from replcheck.report.watched import watched
+from replcheck.report.watched import SPANS_FROM, watched
 from replcheck.runs.checked import checked_controls
 from replcheck.runs.evidence import evidence_state, keys_of
 from replcheck.runs.history import DRILL, believed, summarize, with_states
@@ -63,7 +63,7 @@ def gather_period(
     spans = reader.node_spans(cluster, from_before, until)
     proofs = [proof for proof in reader.proofs(cluster, from_before) if proof.finished_at <= until]
     asked = _asked(configuration, spans, proofs)
-    watch = reader.watch_spans(cluster, since, until)
+    watch = reader.watch_spans(cluster, since - SPANS_FROM if since > _EVER else since, until)
     drills, unread = _drills(reader, cluster, since, until)
     runs = reader.runs(RunFilter(since=since, until=until, cluster=cluster))
     checked = checked_controls(reader, [run for run in runs if isinstance(run, RunRecord)])
@@ -79,7 +79,7 @@ def gather_period(
         drills=drills,
         events=tuple(reversed(reader.events(cluster, since, until))),
         node_spans=tuple(span for span in spans if span.ended_at >= since),
-        watch_spans=tuple(watch),
+        watch_spans=tuple(span for span in watch if span.ended_at >= since),
         watched=watched(watch, since, until),
         copies=copies_over_time(since, until, proofs, spans, asked.copies),
         asked=asked,

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Row, Select, Table, Text, select, type_coerce
 
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
-from replcheck.model.plain import utc_text
+from replcheck.model.plain import Plain, utc_text
 from replcheck.model.shape import from_plain
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.store.live_rows import audit_proof, node_span, watch_span
-from replcheck.store.live_tables import AUDIT_NODES, CLUSTER_EVENTS, LIVE_VIEWS, NODE_SPANS, WATCH_SPANS
+from replcheck.store.live_tables import AUDIT_NODES, CLUSTER_EVENTS, LIVE_STATES, LIVE_VIEWS, NODE_SPANS, WATCH_SPANS
 from replcheck.store.reader import HistoryReader, open_reader
 from replcheck.store.tables import RUNS
 
@@ -60,6 +60,13 @@ class LiveReader(HistoryReader):
         document = type_coerce(LIVE_VIEWS.c.document, Text).label("document")
         statement = select(LIVE_VIEWS.c.written_at, document).where(LIVE_VIEWS.c.cluster == cluster)
         found = self._facts(LIVE_VIEWS, statement, _stored_view)
+        return found[0] if found else None
+
+    def state(self, cluster: str, name: str) -> Plain:
+        """Return what who watches last kept under a name; None where nothing was."""
+        own = (LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == name)
+        document = type_coerce(LIVE_STATES.c.document, Text).label("document")
+        found = self._facts(LIVE_STATES, select(document).where(*own), _document)
         return found[0] if found else None
 
     def clusters(self) -> tuple[str, ...]:
@@ -159,6 +166,11 @@ def _stored_view(row: Row[Any]) -> StoredView:
 
 def _stored_event(row: Row[Any]) -> StoredEvent:
     return StoredEvent(number=row.event_id, event=from_plain(ClusterEvent, json.loads(row.document)))
+
+
+def _document(row: Row[Any]) -> Plain:
+    document: Plain = json.loads(row.document)
+    return document
 
 
 def _ended_at(row: Row[Any]) -> datetime:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from replcheck.errors import StoreError
+from replcheck.errors import EmptyHistory, StoreError
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain, utc_text
 from replcheck.model.run import RunStart
@@ -96,6 +96,8 @@ class HistoryReader:
             tables = {
                 name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_schema WHERE type = 'table'")
             }
+            if not tables:
+                raise EmptyHistory(f"{self.path} is no history of replcheck: it is empty", hint=_HINT)
             if META.name not in tables:
                 raise StoreError(f"{self.path} is no history of replcheck", hint=_HINT)
             check_version(connection, str(self.path))

@@ -186,8 +186,11 @@ class AuditModel:
 
     @property
     def share(self) -> float:
-        """Return the part that is done, 0 to 1; never 1 before the run ends, since chunks may be read again."""
-        if not self.running:
+        """Return the part that is done, 0 to 1.
+
+        Never 1 before the run ends, since chunks may be read again, nor where it was ended early.
+        """
+        if not self.running and self.outcome is not Outcome.UNCHECKED:
             return 1.0
         return min(self.compared_bytes / self.planned_bytes, 0.99) if self.planned_bytes else 0.0
 

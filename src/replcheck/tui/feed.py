@@ -145,7 +145,7 @@ class SpansRead(Update):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScrubTold(Update):
+class RollingAudit:
     """Where the rolling audit stands, which proves everything over and over."""
 
     period_s: float
@@ -158,6 +158,27 @@ class ScrubTold(Update):
     """Why it reads nothing now, in one clause; empty while it does."""
     deadline: datetime | None = None
     """When they should be proven; None where that is at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedAudit:
+    """Where an audit stands that whoever samples makes because of what happened."""
+
+    primary: str
+    replicas: tuple[str, ...]
+    began_at: datetime
+    share: float
+    """The part that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditsTold(Update):
+    """What whoever samples proves of its own accord, be it this process or a recorder."""
+
+    rolling: RollingAudit | None = None
+    """None where there is no rolling audit."""
+    owed: OwedAudit | None = None
+    """None while there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from replcheck.model.live import ClusterEvent, ClusterView, NodeState, NodeView
 from replcheck.model.spans import NodeSpan, WatchSpan
 from replcheck.tui.feed import (
     AuditEnded,
+    AuditsTold,
     Claim,
     ClaimsTaken,
     Closed,
@@ -22,9 +23,10 @@ from replcheck.tui.feed import (
     Link,
     LinkChanged,
     Noted,
+    OwedAudit,
+    RollingAudit,
     RunsRead,
     RunTold,
-    ScrubTold,
     SpansRead,
     StandingsTaken,
     Update,
@@ -76,8 +78,10 @@ class Model:
     watched_from: datetime | None = None
     """How far back `watched` looks."""
     watched: tuple[WatchSpan, ...] = ()
-    scrub: ScrubTold | None = None
+    rolling: RollingAudit | None = None
     """None where there is no rolling audit."""
+    owed: OwedAudit | None = None
+    """What whoever samples audits because of what happened; None while there is none."""
     events: tuple[ClusterEvent, ...] = ()
     """Newest first."""
     audit: "AuditModel | None" = None
@@ -141,8 +145,8 @@ def _taken(model: Model, update: Update) -> Model:
             return replace(model, standings=update.standings)
         case ClaimsTaken():
             return replace(model, claims=update.claims)
-        case ScrubTold():
-            return replace(model, scrub=update)
+        case AuditsTold():
+            return replace(model, rolling=update.rolling, owed=update.owed)
         case SpansRead():
             return _with_spans(model, update)
         case RunsRead():
@@ -204,11 +208,17 @@ def _points(spans: Sequence[NodeSpan], node: str) -> list[LagPoint]:
 
 
 def _events(known: tuple[ClusterEvent, ...], told: tuple[ClusterEvent, ...]) -> tuple[ClusterEvent, ...]:
-    have = {(event.at, event.kind, event.node, event.detail) for event in known}
-    new = [event for event in told if (event.at, event.kind, event.node, event.detail) not in have]
+    have = {_told_as(event) for event in known}
+    new = [event for event in told if _told_as(event) not in have]
     if not new:
         return known
     return tuple(sorted((*known, *new), key=_when, reverse=True)[:EVENTS_KEPT])
+
+
+def _told_as(event: ClusterEvent) -> tuple[object, ...]:
+    """Return what tells an event from others; a history keeps times to the millisecond, and tells the same again."""
+    at = event.at.replace(microsecond=event.at.microsecond // 1000 * 1000)
+    return (at, event.kind, event.node, event.detail)
 
 
 def _when(event: ClusterEvent) -> datetime:

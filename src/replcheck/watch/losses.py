@@ -168,6 +168,8 @@ def _copy(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> 
     """Follow whether a node is a running copy, and tell of one that is new or was made anew."""
     if known.was_copy and known.gone_at is None and node.state.is_running_copy:
         return known, []
+    if _is_awaited(node, scene):
+        return known, []
     if not node.state.is_running_copy:
         anew = known.anew or (known.was_copy and node.state in {NodeState.STRAYED, NodeState.FOREIGN})
         anew = anew or _is_rebuilt(node, scene)
@@ -177,6 +179,12 @@ def _copy(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> 
     new = not node.configured and not known.was_copy and state.short_since is not None
     events = [_recreated(known, node, scene, state)] if new or (known.gone_at and made) else []
     return replace(known, gone_at=None, was_copy=True, anew=False), events
+
+
+def _is_awaited(node: NodeView, scene: Scene) -> bool:
+    """Return whether a watch has only just begun and nothing is known of a node yet, be it good or bad."""
+    memory = scene.memories.get(node.node)
+    return memory is not None and memory.last_at is None and node.state is NodeState.UNSEEN
 
 
 def _is_rebuilt(node: NodeView, scene: Scene) -> bool:
@@ -224,8 +232,8 @@ def _copies(
         state = replace(state, most_copies=most, short_since=short_since)
     if limits.copies is None or view.system_identifier is None:
         return state, []
-    # Whom the role may not see may well be a copy.
-    at_most = running + sum(node.state is NodeState.UNSURE for node in view.nodes)
+    # Whom the role may not see may well be a copy, and so may one whose first answer is awaited.
+    at_most = running + sum(node.state is NodeState.UNSURE or _is_awaited(node, scene) for node in view.nodes)
     before = state.short
     latch, edge = step(before, at_most < limits.copies, scene.at)
     if latch is before:

@@ -27,7 +27,9 @@ def recalled(node: Watched, earlier: ClusterView) -> NodeMemory:
     if view is None:
         return NodeMemory(node=node)
     wrote_at = view.answered_at if node.name == earlier.last_primary else None
-    return NodeMemory(node=node, timeline=view.timeline, wrote_at=wrote_at, left_at=view.lsn)
+    return NodeMemory(
+        node=node, timeline=view.timeline, wrote_at=wrote_at, left_at=view.lsn, left_start=view.started_at
+    )
 
 
 def roles(earlier: ClusterView, names: Collection[str]) -> RoleState:

@@ -59,6 +59,8 @@ class NodeMemory:
     """When its received position last moved."""
     left_at: Lsn | None = None
     """How far its data went by its last answer in an earlier watch."""
+    left_start: datetime | None = None
+    """When its server had been started by that answer."""
     rebuilt: bool = False
     """Whether its last answer shows that it was made anew since the one before."""
 
@@ -78,6 +80,11 @@ class NodeMemory:
         if self.answer is None:
             return self.left_at
         return self.answer.insert_lsn if self.answer.role is NodeRole.PRIMARY else self.answer.replayed_lsn
+
+    @property
+    def started_at(self) -> datetime | None:
+        """Return when its server had been started by its last answer."""
+        return self.left_start if self.answer is None else self.answer.started_at
 
     @property
     def last_at(self) -> datetime | None:
@@ -191,8 +198,11 @@ def _is_rebuilt(memory: NodeMemory, answer: NodeAnswer) -> bool:
     """Return whether all WAL that a node has is newer than where it was last seen.
 
     One that only comes back still has the file in which it stopped. A base backup begins in a new one (PostgreSQL
-    source, do_pg_backup_start).
+    source, do_pg_backup_start). A server that ran on while nobody could see it has recycled its old files, and was
+    never copied over.
     """
+    if answer.started_at == memory.started_at:
+        return False
     position = memory.position
     return position is not None and answer.oldest_wal is not None and answer.oldest_wal > position
 

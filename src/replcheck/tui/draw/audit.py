@@ -34,7 +34,15 @@ _PHASES = {
 
 def headline(audit: AuditModel, look: Look, width: int) -> list[Content]:
     """Return how far the audit is, in three lines, or four where its verdict takes two."""
-    return [*_first(audit, look).wrap(width)[:2], _second(audit, look, width), _third(audit)]
+    return [*shortened(_first(audit, look), width, 2), _second(audit, look, width), _third(audit)]
+
+
+def shortened(told: Content, width: int, most: int) -> list[Content]:
+    """Return a text in at most so many lines, with a sign where there would be more."""
+    lines = told.wrap(width)
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], Content.assemble(lines[most - 1].truncate(width - 2).rstrip(), " …")]
 
 
 def _first(audit: AuditModel, look: Look) -> Content:

@@ -5,7 +5,7 @@ from textual.content import Content
 from replcheck.model.drill import RECOVERY_STAGES, LayerName, LayerReport, LayerState, Stage
 from replcheck.model.names import printable
 from replcheck.model.units import format_duration, format_size
-from replcheck.tui.draw.audit import ended
+from replcheck.tui.draw.audit import ended, shortened
 from replcheck.tui.draw.spark import bar
 from replcheck.tui.draw.table import ANY, Column, Layout, laid_out
 from replcheck.tui.drill_state import DrillModel, StageView
@@ -33,7 +33,7 @@ def drill_headline(drill: DrillModel, look: Look, width: int) -> list[Content]:
         what += [format_size(copy.size_bytes)] if copy.size_bytes is not None else []
     told = Content.styled(printable("  ".join(what)), QUIET)
     if drill.outcome is not None:
-        return [*ended(drill.outcome, drill.summary).wrap(width)[:3], told]
+        return [*shortened(ended(drill.outcome, drill.summary), width, 3), told]
     so_far = age((look.now - drill.started_at).total_seconds())
     return [Content.assemble(("▶ running", "bold $primary"), (f"  for {so_far}", QUIET)), told]
 
@@ -50,7 +50,8 @@ _STAGES = (
 def stage_lines(drill: DrillModel, look: Look, width: int) -> list[Content]:
     """Return the stages, a line each under a line of titles, and what they add up to."""
     layout = laid_out(_STAGES, width)
-    longest = max((stage.seconds(look.now) for stage in drill.stages.values()), default=1.0)
+    # The present is told in whole seconds: a stage that has just begun has taken none.
+    longest = max((stage.seconds(look.now) for stage in drill.stages.values()), default=0.0) or 1.0
     lines = [layout.header().stylize(f"bold {QUIET}")]
     lines += [_stage_line(layout, stage, drill.stages.get(stage), look, longest) for stage in Stage]
     return [*lines, _recovery_time(layout, drill, look)]

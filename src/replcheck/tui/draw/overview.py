@@ -8,13 +8,12 @@ from textual.content import Content
 from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeState, NodeView, Severity
-from replcheck.model.names import printable
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.spans import GAP_S, WatchSpan
 from replcheck.model.units import format_size
 from replcheck.tui.draw.spark import lag_curve
 from replcheck.tui.draw.table import ANY, Cell, Column, Layout, laid_out
-from replcheck.tui.feed import Claim, ScrubTold
+from replcheck.tui.feed import Claim
 from replcheck.tui.look import (
     BAD,
     COLOUR,
@@ -222,28 +221,6 @@ def watch_strip(model: Model, look: Look, width: int) -> Content:
     covered = _covered(model.watched, model.watched_from, look.now)
     share = _share(covered)
     return Content.assemble((title, QUIET), " ", *_strip(covered, cells), (f" {_percent(share):>6}", VALUE))
-
-
-def scrub_words(scrub: ScrubTold, look: Look) -> str:
-    """Return where the rolling audit stands, in one clause."""
-    period = f"each row is proven once in {age(scrub.period_s)}"
-    if not scrub.nodes:
-        return f"rolling audit: all is proven for now, {period}"
-    names = " and ".join(scrub.nodes)
-    if scrub.resting:
-        return f"rolling audit of {names}: {scrub.share:.0%}, resting: {scrub.resting}"
-    by = f", until {look.moment(scrub.deadline)}" if scrub.deadline else ", as soon as may be"
-    return f"rolling audit of {names}: {scrub.share:.0%}{by}; {period}"
-
-
-def scrub_share(scrub: ScrubTold) -> str:
-    """Return the same in a few letters."""
-    return f"rolling audit {scrub.share:.0%}" if scrub.nodes else "rolling audit rests"
-
-
-def scrub_lines(model: Model, look: Look) -> list[Content]:
-    """Return the line that tells of the rolling audit; none where there is none."""
-    return [Content.styled(printable(scrub_words(model.scrub, look)), QUIET)] if model.scrub else []
 
 
 def _percent(share: float) -> str:

@@ -7,6 +7,7 @@ from textual.content import Content
 from replcheck.model.audit import Divergence
 from replcheck.model.names import printable
 from replcheck.model.units import format_size
+from replcheck.report.verdict import counted
 from replcheck.tui.audit_state import AuditModel, RelationProgress
 from replcheck.tui.draw.chunk_map import drawn_map, legend, relation_tones
 from replcheck.tui.draw.ranks import RANK_OUTCOME, RANK_WORD
@@ -22,7 +23,7 @@ def relation_details(audit: AuditModel, relation: RelationProgress, width: int) 
     """Return all that is known of a relation: its map, each replica's verdict, where rows differ and how to look."""
     outcome = RANK_OUTCOME[relation.rank]
     cells = min(relation.blocks, _MAP_LINES * width)
-    size = f"{format_size(relation.size_bytes)}, {relation.rows:,} rows, {relation.chunks:,} chunks"
+    size = f"{format_size(relation.size_bytes)}, {counted(relation.rows, 'row')}, {counted(relation.chunks, 'chunk')}"
     return [
         Content.assemble(
             (f"{SIGN[outcome]} {RANK_WORD[relation.rank]}", f"bold {COLOUR[outcome]}"), "  ", (size, QUIET)

@@ -12,6 +12,7 @@ from replcheck.tui.audit_state import AuditModel, Order, Phase, Rank, RelationPr
 from replcheck.tui.draw.audit import headline, relation_layout, relation_row
 from replcheck.tui.draw.chunk_map import AuditMap, drawn_map, legend
 from replcheck.tui.draw.idle import idle, idle_words
+from replcheck.tui.draw.own_audits import AUDIT_KINDS, later_audit_lines, own_audit_lines
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.look import Look
 from replcheck.tui.screens.ask import Confirm
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
 _ORDERS = list(Order)
+
+
+def _later(model: Model, audit: AuditModel, look: Look, width: int) -> list[Content]:
+    return [] if audit.running else later_audit_lines(model, audit.started_at, look, width)
 
 
 class AuditScreen(AppScreen):
@@ -54,8 +59,6 @@ class AuditScreen(AppScreen):
         self._shown: list[RelationProgress] = []
         self._arranged: tuple[AuditModel, Order, str] | None = None
         self._map = AuditMap()
-        self._bound: Phase | None = None
-        """The phase that the keys were offered for."""
 
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
@@ -65,17 +68,23 @@ class AuditScreen(AppScreen):
 
     def show_body(self, model: Model, look: Look) -> None:
         """Show the model."""
-        audit = model.audit
+        audit, offers = model.audit, self.watch_app.commands.offers()
+        self.offer_keys(audit.phase if audit else None, offers.audit is not None, offers.controls)
         self.set_class(audit is None, "-idle")
         rows = self.query_one("#relations", RowList)
         if audit is None:
-            how = idle_words(self._why_none(), "Press a to compare every row of every copy now.")
+            how = idle_words(offers.why_no_audit, "Press a to compare every row of every copy now.")
+            meanwhile = own_audit_lines(model, look)
             self.query_one("#headline", Canvas).show(
-                lambda width, _: idle("audit", how, model, look, width), (how, model.runs, look)
+                lambda width, _: idle("audit", how, model, look, width, kinds=AUDIT_KINDS, meanwhile=meanwhile),
+                (how, model.runs, model.rolling, model.owed, look),
             )
             rows.show([], lambda _: Content(""), lambda _row, _width: Content(""), of=("idle",))
             return
-        self.query_one("#headline", Canvas).show(lambda width, _: headline(audit, look, width), (audit, look))
+        self.query_one("#headline", Canvas).show(
+            lambda width, _: [*_later(model, audit, look, width), *headline(audit, look, width)],
+            (audit, model.runs, model.rolling, model.owed, look),
+        )
         self.query_one("#map", Canvas).show(lambda width, height: self._draw_map(audit, width, height), (audit,))
         if self._arranged != (audit, self._order, self._needle):
             self._arranged = (audit, self._order, self._needle)
@@ -88,7 +97,6 @@ class AuditScreen(AppScreen):
             of=(audit, self._order, self._needle),
             token=self._shown.__getitem__,
         )
-        self._bindings_follow(audit)
 
     def _header(self, audit: AuditModel, width: int) -> Content:
         return relation_layout(audit.replicas, width).header()
@@ -103,14 +111,6 @@ class AuditScreen(AppScreen):
         audit = self.watch_app.model.audit
         replicas = audit.replicas if audit else ()
         return relation_row(relation_layout(replicas, width), self._shown[row])
-
-    def _why_none(self) -> str:
-        return self.watch_app.commands.offers().why_no_audit
-
-    def _bindings_follow(self, audit: AuditModel) -> None:
-        if self._bound is not audit.phase:
-            self._bound = audit.phase
-            self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's name
         """Offer only what can be done now."""

@@ -45,6 +45,7 @@ class AppScreen(Screen[None]):
         (140, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]  # noqa: RUF012 - Textual's
+    _offered_for: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
@@ -75,6 +76,12 @@ class AppScreen(Screen[None]):
     def show_body(self, model: Model, look: Look) -> None:
         """Show this between the line at the top and the keys."""
         raise NotImplementedError
+
+    def offer_keys(self, *of: object) -> None:
+        """Have the line of keys follow what can be done: `of` is all that it depends on."""
+        if self._offered_for != of:
+            self._offered_for = of
+            self.refresh_bindings()
 
     def on_mount(self) -> None:
         """Draw what is known already."""

@@ -42,11 +42,6 @@ class DrillScreen(AppScreen):
         " backup is restored only where a layer compared its rows; Enter tells what a layer found."
     )
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._bound: bool | None = None
-        """Whether the keys were offered for a drill that runs."""
-
     def body(self) -> Iterable[Widget]:
         """Make the widgets."""
         yield Canvas(id="headline")
@@ -56,12 +51,12 @@ class DrillScreen(AppScreen):
 
     def show_body(self, model: Model, look: Look) -> None:
         """Show the model."""
-        drill = model.drill
+        drill, offers = model.drill, self.watch_app.commands.offers()
+        self.offer_keys(drill is not None and drill.running, bool(offers.drills), offers.controls)
         self.set_class(drill is None, "-idle")
         rows = self.query_one("#layers", RowList)
         if drill is None:
-            why = self.watch_app.commands.offers().why_no_drill
-            how = idle_words(why, "Press d to restore a backup and prove it now.")
+            how = idle_words(offers.why_no_drill, "Press d to restore a backup and prove it now.")
             self.query_one("#headline", Canvas).show(
                 lambda width, _: idle("drill", how, model, look, width), (how, model.runs, look)
             )
@@ -76,9 +71,6 @@ class DrillScreen(AppScreen):
             lambda row, width: layer_row(layer_layout(width), _NAMES[row], drill.layers.get(_NAMES[row]), drill),
             of=(drill.layers, drill.running),
         )
-        if self._bound is not drill.running:
-            self._bound = drill.running
-            self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's name
         """Offer only what can be done now."""

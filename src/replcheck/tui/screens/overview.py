@@ -17,10 +17,9 @@ from replcheck.tui.draw.overview import (
     event_row,
     node_layout,
     node_row,
-    scrub_lines,
-    scrub_share,
     watch_strip,
 )
+from replcheck.tui.draw.own_audits import own_audit_lines, told_shortly
 from replcheck.tui.feed import Link
 from replcheck.tui.look import QUIET, Look
 from replcheck.tui.screens.base import AppScreen
@@ -84,7 +83,8 @@ class OverviewScreen(AppScreen):
     def _show_claims(self, model: Model, look: Look) -> None:
         claims = model.claims or ()
         self.query_one("#lamps", Canvas).show(
-            lambda width, height: _lamps(model, width, height), (model.claims, model.claims is None, model.scrub)
+            lambda width, height: _lamps(model, width, height),
+            (model.claims, model.claims is None, told_shortly(model)),
         )
         rows = self.query_one("#claims", RowList)
         rows.show(
@@ -95,8 +95,8 @@ class OverviewScreen(AppScreen):
         )
         rows.styles.height = max(2, len(claims) + 1)
         self.query_one("#strip", Canvas).show(
-            lambda width, _: [watch_strip(model, look, width), *scrub_lines(model, look)],
-            (look, model.watched, model.watched_from, model.scrub),
+            lambda width, _: [watch_strip(model, look, width), *own_audit_lines(model, look)],
+            (look, model.watched, model.watched_from, model.rolling, model.owed),
         )
 
     def _show_events(self, model: Model, look: Look) -> None:
@@ -147,7 +147,7 @@ def _awaiting(model: Model) -> str:
 
 
 def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
-    told = scrub_share(model.scrub) if model.scrub else ""
+    told = told_shortly(model)
     title = Content(f"{'  CLAIMS  now, and over the window':{width - len(told) - 2}}{told}").pad_right(2)
     title = title.stylize(f"bold {QUIET} on $surface")
     if model.claims is None:
