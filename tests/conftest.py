@@ -12,12 +12,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from replcheck.lab.cluster import LabCluster
 from tests import labs
 
 _numbers = itertools.count(1)
 
+# Property-based tests run the same examples everywhere. How long a busy machine takes over one says nothing of what is
+# tested. A test keeps the settings that stood when its module was imported, so they stand here, before any of them;
+# --hypothesis-profile explore chooses others.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _UNTIMED, max_examples=2_000)
+settings.register_profile("same", _UNTIMED, derandomize=True, max_examples=60)
+settings.load_profile("same")
 
 _OLDER_MAJORS_LATER = frozenset(
     (
