@@ -146,15 +146,14 @@ class DrillBlocked(DrillError):
 class NotArchived(DrillBlocked):
     """The archive ends before the target and is whole up to there: the target's age decides what that means.
 
-    `missing` is the WAL file that would come next; `owed` says that it was full when the target's seal was made;
-    `progress` says how far recovery got, empty where it was not tried.
+    `missing` is the WAL file that would come next; `in_part` says that a part of it is there; `owed` that it was full
+    when the target's seal was made; `progress` how far recovery got, empty where it was not tried.
     """
 
-    def __init__(self, missing: str, *, owed: bool = False, progress: str = "") -> None:
-        super().__init__(
-            f"the archive ends before the target: WAL file {missing} is not there{progress}", code="not_archived"
-        )
+    def __init__(self, missing: str, *, in_part: bool = False, owed: bool = False, progress: str = "") -> None:
+        super().__init__(f"the archive ends before the target at WAL file {missing}{progress}", code="not_archived")
         self.missing = missing
+        self.in_part = in_part
         self.owed = owed
         self.progress = progress
 

@@ -56,5 +56,5 @@ def test_a_time_to_come_is_told_before_anything_is_fetched():
 
 @given(st.floats(0, 1e7), st.floats(1, 1e7))
 def test_no_time_is_excused_for_ever(age_s: float, delay_s: float):
-    problem = early_end_problem(to_time(age_s), MISSING, "", now=BEGAN, delay_s=delay_s)
+    problem = early_end_problem(to_time(age_s), NotArchived(MISSING), now=BEGAN, delay_s=delay_s)
     assert (problem.blame is Blame.ENVIRONMENT) is (round(age_s, 6) <= max(delay_s, 24 * HOUR))

@@ -188,9 +188,19 @@ def test_a_target_behind_the_end_of_the_archive_names_the_file_that_would_come_n
     damage.copy_wal()
     last = int(damage.segments()[-1].name[-8:], 16)
     refusal = damage.refusal(target, NotArchived)
-    assert refusal.code == "not_archived"
-    assert f"WAL file 0000000100000000{last + 1:08X} is not there" in refusal.message
-    assert "recovery got to 0/" in refusal.message
+    assert isinstance(refusal, NotArchived)
+    assert (refusal.missing, refusal.in_part) == (f"0000000100000000{last + 1:08X}", False)
+    assert "recovery got to 0/" in refusal.progress
+
+
+@pytest.mark.long
+def test_a_target_behind_a_file_that_was_copied_half_written_says_so(damage: Damage):
+    damage.copy_wal()
+    last = damage.segments()[-1]
+    replaced(last, last.read_bytes()[:60].ljust(SEGMENT, b"\0"))  # It ends in its first record.
+    refusal = damage.refusal("F/0", NotArchived)
+    assert isinstance(refusal, NotArchived)
+    assert (refusal.missing, refusal.in_part) == (last.name, True)
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replcheck.drill.verdict import NOT_REACHED
-from replcheck.errors import DrillBlocked
+from replcheck.errors import DrillBlocked, NotArchived
 from replcheck.model.drill import Blame, Problem, Target
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration
@@ -42,6 +42,8 @@ class Lack:
     made_at: datetime
     missing: str
     """The file."""
+    in_part: bool = False
+    """Whether a part of it is there."""
     owed: bool
     """Whether it was full when the seal was made."""
     progress: str = ""
@@ -64,7 +66,7 @@ def lack_problem(lack: Lack, *, now: datetime, delay_s: float) -> Problem:
     if is_excused(lack, now=now, delay_s=delay_s):
         return Problem(
             code=NOT_ARCHIVED,
-            what=f"seal {seal}, made {age} ago, is not archived yet: WAL file {lack.missing} is not there"
+            what=f"seal {seal}, made {age} ago, is not archived yet: {_lacking(lack.missing, in_part=lack.in_part)}"
             f"{lack.progress}",
             blame=Blame.ENVIRONMENT,
             hint=f"Wait until its WAL is archived, or {_ARCHIVE_NOW}",
@@ -73,8 +75,8 @@ def lack_problem(lack: Lack, *, now: datetime, delay_s: float) -> Problem:
     why = f"drill.archive_delay allows {limit}" if lack.owed else f"a file that is still filling is given {limit}"
     return Problem(
         code=BEHIND,
-        what=f"the archive has stopped or is behind: WAL file {lack.missing} is not there {age} after seal {seal} was"
-        f" made; {why}{lack.progress}",
+        what=f"the archive has stopped or is behind: {_lacking(lack.missing, in_part=lack.in_part)} {age} after seal"
+        f" {seal} was made; {why}{lack.progress}",
         blame=Blame.BACKUP,
         hint="Look at pg_stat_archiver on the primary; where it writes little, set archive_timeout there.",
     )
@@ -91,12 +93,9 @@ def require_past(target: Target, now: datetime) -> None:
         )
 
 
-def early_end_problem(target: Target, missing: str, progress: str, *, now: datetime, delay_s: float) -> Problem:
-    """Return what it means that an archive, whole as far as it goes, ends before a time or a position.
-
-    `missing` is the WAL file that would come next, and `progress` says how far recovery got.
-    """
-    lacks = f"WAL file {missing} is not there{progress}"
+def early_end_problem(target: Target, found: NotArchived, *, now: datetime, delay_s: float) -> Problem:
+    """Return what it means that an archive, whole as far as it goes, ends before a time or a position."""
+    lacks = _lacking(found.missing, in_part=found.in_part) + found.progress
     if target.time is None:
         return Problem(
             code=TARGET_NOT_ARCHIVED,
@@ -119,3 +118,7 @@ def early_end_problem(target: Target, missing: str, progress: str, *, now: datet
         hint="Look at pg_stat_archiver on the primary. A time is reached only by a later commit: where nothing was"
         " committed since, drill to latest.",
     )
+
+
+def _lacking(missing: str, *, in_part: bool) -> str:
+    return f"WAL file {missing} is {'there in part only' if in_part else 'not there'}"

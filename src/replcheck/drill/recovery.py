@@ -444,14 +444,16 @@ class Recovery:
         position = log.bad_record or log.redo_done or self._start.redo
         fallback = Segment(number=segment_number(position, size), timeline=timeline_at(position, timeline, history))
         missing = absent[-1] if absent else fallback.name(size)
+        in_part, progress = missing in self._feeder.feed.served, self._progress(log)
         if self._ends_before_seal(found, position):
-            return NotArchived(missing, owed=_owed(missing, self._target, size), progress=self._progress(log))
+            owed = _owed(missing, self._target, size)
+            return NotArchived(missing, in_part=in_part, owed=owed, progress=progress)
         if found.code == "target_not_reached" and self._target.kind in (TargetKind.TIME, TargetKind.LSN):
-            return NotArchived(missing, progress=self._progress(log))
+            return NotArchived(missing, in_part=in_part, progress=progress)
         hint = found.hint or "Check that the archive is complete."
         if self._target.name is not None and found.code == "target_not_reached":
             hint = "Check that the WAL after it has been archived."
-        message = f"{found.message}; WAL file {missing} is not there"
+        message = f"{found.message}; WAL file {missing} is {'there in part only' if in_part else 'not there'}"
         return not_reached(message, self._target, code=found.code, hint=hint)
 
     def _ends_before_seal(self, found: DrillError, position: Lsn) -> bool:

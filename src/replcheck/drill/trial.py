@@ -244,11 +244,12 @@ class _Attempt:
         if not isinstance(error, NotArchived):
             return _problem_of(error)
         if target.sealed is None:
-            return archiving.early_end_problem(target, error.missing, error.progress, now=began, delay_s=delay_s)
+            return archiving.early_end_problem(target, error, now=began, delay_s=delay_s)
         lack = archiving.Lack(
             seal_id=target.seal_id or "",
             made_at=target.sealed.made_at,
             missing=error.missing,
+            in_part=error.in_part,
             owed=error.owed,
             progress=error.progress,
         )
