@@ -20,6 +20,7 @@ from replcheck.events import Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.drill import Stage, Target, TargetKind
 from replcheck.postgres.processes import is_alive
+from tests.commands import run_command, started, wait_for
 from tests.staged import until
 
 SECRET = "hush-hush-7"
@@ -246,3 +247,28 @@ def run_and_wait(folder: Path, scratch: Path) -> None:
     source = CommandSource(name="cloud", section=section)
     made = Scratch(directory=scratch, account=None, run_id="run-1")
     source.restore(source.copies()[0], LATEST, made, Stages(lambda _: None))
+
+
+@pytest.mark.parametrize("words", [("--clean",), ("--quiet",)], ids=["by clean", "by the next drill"])
+def test_what_a_command_that_was_killed_had_asked_for_is_destroyed(tmp_path: Path, scratch_root: Path, words):
+    provision, destroy = tmp_path / "provision", tmp_path / "destroy"
+    begun = tmp_path / "begun"
+    provision.write_text(f'#!/bin/sh\n[ -s {begun} ] && exit 1\necho "$REPLCHECK_RUN_ID" > {begun}\nsleep 60\n')
+    destroy.write_text(f'#!/bin/sh\necho "$REPLCHECK_RUN_ID" >> {tmp_path}/destroyed\n')
+    for script in (provision, destroy):
+        script.chmod(0o755)
+    (tmp_path / "cloud.toml").write_text(
+        'cluster = "clinic"\n[nodes]\ndb1 = { dsn = "host=/nonexistent/1" }\n'
+        f'[backups.cloud]\nkind = "command"\nprovision = ["{provision}"]\ndestroy = ["{destroy}"]\n'
+        f'[drill]\nscratch = "{scratch_root}"\n'
+    )
+    drill = ("drill", "--config", "cloud.toml")
+    with started(*drill, home=tmp_path) as process:
+        wait_for(lambda: begun.exists() and begun.read_text().endswith("\n"))
+        process.kill()
+        process.wait()
+    ended = run_command(*drill, *words, home=tmp_path)
+    assert ended.status == (0 if "--clean" in words else 3), ended
+    [killed_run, *_] = (tmp_path / "destroyed").read_text().splitlines()
+    assert killed_run == begun.read_text().strip()
+    assert not scratch_root.exists()
