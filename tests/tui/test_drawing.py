@@ -183,6 +183,22 @@ def test_a_curve_shows_the_worst_of_each_part_and_where_nothing_was_known():
     assert text(drawn) == "▁█× "
 
 
+def test_a_time_as_the_primary_is_no_time_without_an_answer():
+    points = [
+        LagPoint(at=NOW - timedelta(seconds=25), lag_bytes=None, state=NodeState.PRIMARY),
+        LagPoint(at=NOW - timedelta(seconds=15), lag_bytes=None, state=NodeState.LOST),
+        LagPoint(at=NOW - timedelta(seconds=5), lag_bytes=0, state=NodeState.STREAMING),
+    ]
+    assert text(lag_curve(points, now=NOW, span_s=30, width=3, limit=None)) == " ×▁"
+
+
+def test_a_chart_shows_nothing_where_nothing_was_seen():
+    points = (LagPoint(at=NOW, lag_bytes=0, state=NodeState.STREAMING),)
+    shown = replace(fold(Model(), [viewed()]), lags={"db2": points, "db3": points})
+    [*_, ground] = [text(line) for line in lag_charts(shown, LOOK, 120, 6, span_s=300)]
+    assert ground.count("▁") == 2
+
+
 def test_lag_over_its_limit_is_drawn_otherwise():
     def styles(limit):
         points = [LagPoint(at=NOW, lag_bytes=2 << 20, state=NodeState.STREAMING)]
