@@ -11,17 +11,18 @@ from textual.content import Content
 
 from replcheck.events import RunFinished
 from replcheck.model.control import Standing
-from replcheck.model.live import NodeState, RecoveryPoint
+from replcheck.model.drill import LayerName
+from replcheck.model.live import TAKES_WRITES, NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.tui.ascii import in_ascii
 from replcheck.tui.audit_fold import fold_audit
 from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress
-from replcheck.tui.draw.audit import headline
+from replcheck.tui.draw.audit import headline, relation_layout, relation_row
 from replcheck.tui.draw.banner import alarm
 from replcheck.tui.draw.charts import lag_charts
 from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
 from replcheck.tui.draw.details import claim_details, node_details
-from replcheck.tui.draw.drill import stage_lines
+from replcheck.tui.draw.drill import drill_headline, layer_layout, layer_row, problem_lines, stage_lines
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.history import trend
 from replcheck.tui.draw.overview import (
@@ -248,6 +249,14 @@ def test_the_worst_is_told_first_in_the_line_of_alarm():
     assert alarmed(model()) == ""
 
 
+def test_a_split_brain_names_the_old_primary_too():
+    strayed = stories.node("db1", NodeState.STRAYED, reason=f"{TAKES_WRITES} on timeline 3, and the cluster is on 4")
+    left = stories.node("db3", NodeState.STRAYED, reason="it follows timeline 3")
+    nodes = (strayed, stories.node("db2", NodeState.PRIMARY, timeline=4), left)
+    told = alarmed(model(viewed(nodes=nodes, primary=None, split_brain=True)))
+    assert told == "split brain: db1 and db2 both take writes"
+
+
 def test_an_event_of_a_name_that_steers_terminals_does_not():
     event = replace(stories.events()[0], what="lag of \x1b[2Jdb3")
     assert "\x1b" not in text(event_row(event_layout(76), event, LOOK))
@@ -313,6 +322,24 @@ def test_a_drill_of_which_only_the_first_stage_began_this_very_second_is_drawn()
     drill = fold_drill(None, [replace(event, at=NOW + timedelta(milliseconds=400)) for event in told])
     assert drill is not None
     assert "find the backup" in "\n".join(text(line) for line in stage_lines(drill, LOOK, 76))
+
+
+def test_whatever_a_run_has_told_can_be_drawn_in_the_second_in_which_it_tells_it():
+    """The present is told in whole seconds, and so is a little older than what was told last."""
+    drilled, audited = list(stories.drill_events(None)), list(stories.audit_events(NOW, 1.0, "clinic.chart", 12))
+    for told in (drilled[:count] for count in range(1, len(drilled) + 1)):
+        drill = fold_drill(None, told)
+        assert drill is not None
+        look = replace(LOOK, now=told[-1].at - timedelta(milliseconds=400))
+        drawn = [*drill_headline(drill, look, 76), *stage_lines(drill, look, 76), *problem_lines(drill, 76)]
+        drawn += [layer_row(layer_layout(76), name, drill.layers.get(name), drill) for name in LayerName]
+        assert all(cell_len(text(line)) <= 76 for line in drawn[1:])
+    for told in (audited[:count] for count in range(1, len(audited) + 1)):
+        audit = folded(told)
+        look = replace(LOOK, now=told[-1].at - timedelta(milliseconds=400))
+        rows = [relation_row(relation_layout(audit.replicas, 76), one) for one in audit.relations.values()]
+        # The last line of the headline is cut by its widget.
+        assert [line for line in (*headline(audit, look, 76)[:-1], *rows) if cell_len(text(line)) > 76] == []
 
 
 def test_a_verdict_that_has_no_room_says_that_there_is_more():
