@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.live_board import Board
 from replcheck.cli.live_commands import LiveCommands
 from replcheck.cli.live_feed import ReplayFeed
-from replcheck.cli.watch import WatchArguments
 from replcheck.cli.watch_session import open_session
 from replcheck.errors import UsageError
 from replcheck.events import Event, RunFinished
