@@ -175,6 +175,8 @@ def test_a_promotion_that_was_taken_back_leaves_the_cluster_to_its_old_primary()
     assert only(told, EventKind.REJOINED).node == "db2"
     assert EventKind.SPLIT_BRAIN_OVER in kinds(told)
     assert EventKind.SWITCHED_OVER not in watch.kinds()
+    # The others ran on: that the timeline was given up made no new copies of them.
+    assert EventKind.COPY_RECREATED not in {event.kind for event in told if event.node != "db2"}
 
 
 def test_an_old_primary_that_comes_back_alone_does_not_take_the_cluster_back():
