@@ -14,13 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from replcheck.cli.arguments import WatchArguments
 from replcheck.cli.live_board import Board
 from replcheck.cli.live_commands import LiveCommands
 from replcheck.cli.live_feed import ReplayFeed
+from replcheck.cli.watch_session import open_session
 from replcheck.errors import UsageError
 from replcheck.events import Event, RunFinished
 from replcheck.lab.cluster import LabCluster
@@ -41,6 +44,7 @@ from replcheck.tui.feed import (
     Update,
     ViewTaken,
 )
+from replcheck.tui.state import Model, fold
 from replcheck.watch.limits import WatchLimits
 from tests.commands import COMMAND, environment, wait_for
 from tests.core.lives import view
@@ -267,6 +271,35 @@ def test_a_recording_is_shown_at_its_pace_and_ends(tmp_path):
     assert links == [Link.REPLAY, Link.ENDED]
     kinds = {event.kind for update in told if isinstance(update, EventsTaken) for event in update.events}
     assert {EventKind.STANDBY_LOST, EventKind.WATCH_GAP} <= kinds
+
+
+def test_the_present_of_a_recording_is_when_it_was_made_and_it_knows_of_no_proofs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPLCHECK_CONFIG", raising=False)
+    path = tmp_path / "r.jsonl"
+    watch(None, healthy(0), recording=path)
+    board, told = Board(), list[Update]()
+    board.subscribe(told.append)
+    session = open_session(watch_arguments(replay=path, config=None), board)
+    wait_told(told, lambda update: isinstance(update, LinkChanged) and update.link is Link.ENDED)
+    session.close()
+    model = fold(Model(), told)
+    assert model.view is not None
+    assert model.at == model.view.at
+    assert (model.proven_copies, model.introduced is not None) == (None, True)
+
+
+def watch_arguments(**changes) -> WatchArguments:
+    nothing: dict[str, Any] = dict.fromkeys(("primary", "config", "interval", "replay", "record", "scrub", "audits"))
+    rest: dict[str, Any] = {
+        "replicas": (),
+        "headless": False,
+        "plain": False,
+        "events": None,
+        "store": None,
+        "no_store": False,
+    }
+    return WatchArguments(**(nothing | rest | changes))
 
 
 def test_a_recording_that_breaks_off_says_where(tmp_path):

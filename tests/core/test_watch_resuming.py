@@ -131,6 +131,18 @@ def test_an_old_primary_that_rejoins_after_a_restart_is_known_as_one():
     assert EventKind.REJOINED in kinds(told)
 
 
+def test_a_promotion_that_was_taken_back_while_nothing_watched_leaves_the_cluster_to_its_old_primary():
+    watch = Watch(LIMITS)
+    both = (sample(at, primary(at), primary(at, "db2", timeline=2), standby(at, "db3")) for at in (1, 2, 3))
+    watch.see(healthy(0), *both)
+    after = resumed(watch)
+    made = standby(600, "db2", started_at=second(500))
+    after.see(sample(600, primary(600), made, standby(600, "db3")))
+    assert after.state.view is not None
+    assert after.state.view.primary == "db1"
+    assert EventKind.SPLIT_BRAIN_OVER in after.kinds()
+
+
 def test_a_found_standby_is_not_found_again():
     spare = (sender("db2"), sender("db3"), sender("spare"))
     watch = Watch(LIMITS)

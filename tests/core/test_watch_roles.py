@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from replcheck.model.live import EventKind, NodeState, SilenceCode
 from replcheck.model.wal import Lsn
-from tests.core.watched import BEGUN, Watch, detached, healthy, only, primary, sample, second, silence, standby
+from tests.core.watched import BEGUN, Watch, detached, healthy, kinds, only, primary, sample, second, silence, standby
 
 LATER = BEGUN + timedelta(seconds=100)
 
@@ -157,6 +157,35 @@ def test_an_old_primary_that_stopped_before_the_switch_is_only_detached():
     watch.see(healthy(0), sample(1, silence(1, "db1")), sample(2, promoted(2)))
     watch.see(sample(9, detached(9, "db1", lsn=1050, started_at=LATER), promoted(9)))
     assert watch.node("db1").state is NodeState.DETACHED
+
+
+def taken_back(at):
+    """Return what is seen after db2, which was promoted beside its primary, was copied anew from it."""
+    return sample(at, primary(at), standby(at, "db2", started_at=LATER), standby(at, "db3"))
+
+
+def test_a_promotion_that_was_taken_back_leaves_the_cluster_to_its_old_primary():
+    watch = Watch()
+    watch.see(healthy(0), *(sample(at, primary(at), promoted(at), standby(at, "db3")) for at in (1, 2, 3)))
+    assert only(watch.told, EventKind.SPLIT_BRAIN).detail == "db1, db2"
+    told = watch.see(taken_back(9), taken_back(10))
+    assert watch.state.view is not None
+    assert (watch.state.view.primary, watch.state.view.timeline) == ("db1", 1)
+    assert [watch.node(name).state for name in ("db2", "db3")] == [NodeState.STREAMING] * 2
+    assert only(told, EventKind.REJOINED).node == "db2"
+    assert EventKind.SPLIT_BRAIN_OVER in kinds(told)
+    assert EventKind.SWITCHED_OVER not in watch.kinds()
+    # The others ran on: that the timeline was given up made no new copies of them.
+    assert EventKind.COPY_RECREATED not in {event.kind for event in told if event.node != "db2"}
+
+
+def test_an_old_primary_that_comes_back_alone_does_not_take_the_cluster_back():
+    watch = Watch()
+    watch.see(healthy(0), sample(1, silence(1, "db1"), promoted(1), standby(1, "db3", timeline=2)))
+    watch.see(sample(9, primary(9, started_at=LATER), silence(9, "db2"), detached(9, "db3")))
+    assert watch.state.view is not None
+    assert watch.state.view.last_primary == "db2"
+    assert watch.node("db1").state is NodeState.STRAYED
 
 
 def test_two_standbys_that_were_promoted_are_told_both():

@@ -16,6 +16,7 @@ import pytest
 
 from replcheck.cli import main
 from replcheck.cli.lab_show import expectation
+from replcheck.config import load
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.ledger import LEDGER, Ledger
 from replcheck.lab.planted import Cure, PlantedFault
@@ -62,6 +63,9 @@ def test_a_cluster_from_up_to_down(lab: Lab) -> None:
     written = tomllib.loads((lab.root / lab.name / "replcheck.toml").read_text())
     assert written["cluster"] == lab.name
     assert list(written["nodes"]) == ["primary", "standby1"]
+    assert load(lab.root / lab.name / "replcheck.toml").policy.copies is not None
+    watch = shlex.split(next(line for line in out.splitlines() if line.startswith("watch it:")).partition(":")[2])
+    assert watch == ["replcheck", "watch", "--config", str(lab.root / lab.name / "replcheck.toml")]
     with connect(f"{written['nodes']['standby1']['dsn']} {written['connect']}", node="standby1") as connection:
         assert connection.execute("select pg_is_in_recovery()").fetchall() == [(True,)]
 

@@ -11,17 +11,18 @@ from textual.content import Content
 
 from replcheck.events import RunFinished
 from replcheck.model.control import Standing
-from replcheck.model.live import NodeState, RecoveryPoint
+from replcheck.model.drill import LayerName
+from replcheck.model.live import TAKES_WRITES, NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.tui.ascii import in_ascii
 from replcheck.tui.audit_fold import fold_audit
 from replcheck.tui.audit_state import AuditModel, Rank, RelationProgress
-from replcheck.tui.draw.audit import headline
+from replcheck.tui.draw.audit import headline, relation_layout, relation_row
 from replcheck.tui.draw.banner import alarm
 from replcheck.tui.draw.charts import lag_charts
 from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
 from replcheck.tui.draw.details import claim_details, node_details
-from replcheck.tui.draw.drill import stage_lines
+from replcheck.tui.draw.drill import drill_headline, layer_layout, layer_row, problem_lines, stage_lines
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.history import trend
 from replcheck.tui.draw.overview import (
@@ -183,6 +184,22 @@ def test_a_curve_shows_the_worst_of_each_part_and_where_nothing_was_known():
     assert text(drawn) == "▁█× "
 
 
+def test_a_time_as_the_primary_is_no_time_without_an_answer():
+    points = [
+        LagPoint(at=NOW - timedelta(seconds=25), lag_bytes=None, state=NodeState.PRIMARY),
+        LagPoint(at=NOW - timedelta(seconds=15), lag_bytes=None, state=NodeState.LOST),
+        LagPoint(at=NOW - timedelta(seconds=5), lag_bytes=0, state=NodeState.STREAMING),
+    ]
+    assert text(lag_curve(points, now=NOW, span_s=30, width=3, limit=None)) == " ×▁"
+
+
+def test_a_chart_shows_nothing_where_nothing_was_seen():
+    points = (LagPoint(at=NOW, lag_bytes=0, state=NodeState.STREAMING),)
+    shown = replace(fold(Model(), [viewed()]), lags={"db2": points, "db3": points})
+    [*_, ground] = [text(line) for line in lag_charts(shown, LOOK, 120, 6, span_s=300)]
+    assert ground.count("▁") == 2
+
+
 def test_lag_over_its_limit_is_drawn_otherwise():
     def styles(limit):
         points = [LagPoint(at=NOW, lag_bytes=2 << 20, state=NodeState.STREAMING)]
@@ -230,6 +247,14 @@ def test_the_worst_is_told_first_in_the_line_of_alarm():
     assert "disk i/o error" in alarmed(fold(Model(), both))
     assert "split brain" in alarmed(fold(Model(), stories.split_brain()))
     assert alarmed(model()) == ""
+
+
+def test_a_split_brain_names_the_old_primary_too():
+    strayed = stories.node("db1", NodeState.STRAYED, reason=f"{TAKES_WRITES} on timeline 3, and the cluster is on 4")
+    left = stories.node("db3", NodeState.STRAYED, reason="it follows timeline 3")
+    nodes = (strayed, stories.node("db2", NodeState.PRIMARY, timeline=4), left)
+    told = alarmed(model(viewed(nodes=nodes, primary=None, split_brain=True)))
+    assert told == "split brain: db1 and db2 both take writes"
 
 
 def test_an_event_of_a_name_that_steers_terminals_does_not():
@@ -297,6 +322,24 @@ def test_a_drill_of_which_only_the_first_stage_began_this_very_second_is_drawn()
     drill = fold_drill(None, [replace(event, at=NOW + timedelta(milliseconds=400)) for event in told])
     assert drill is not None
     assert "find the backup" in "\n".join(text(line) for line in stage_lines(drill, LOOK, 76))
+
+
+def test_whatever_a_run_has_told_can_be_drawn_in_the_second_in_which_it_tells_it():
+    """The present is told in whole seconds, and so is a little older than what was told last."""
+    drilled, audited = list(stories.drill_events(None)), list(stories.audit_events(NOW, 1.0, "clinic.chart", 12))
+    for told in (drilled[:count] for count in range(1, len(drilled) + 1)):
+        drill = fold_drill(None, told)
+        assert drill is not None
+        look = replace(LOOK, now=told[-1].at - timedelta(milliseconds=400))
+        drawn = [*drill_headline(drill, look, 76), *stage_lines(drill, look, 76), *problem_lines(drill, 76)]
+        drawn += [layer_row(layer_layout(76), name, drill.layers.get(name), drill) for name in LayerName]
+        assert all(cell_len(text(line)) <= 76 for line in drawn[1:])
+    for told in (audited[:count] for count in range(1, len(audited) + 1)):
+        audit = folded(told)
+        look = replace(LOOK, now=told[-1].at - timedelta(milliseconds=400))
+        rows = [relation_row(relation_layout(audit.replicas, 76), one) for one in audit.relations.values()]
+        # The last line of the headline is cut by its widget.
+        assert [line for line in (*headline(audit, look, 76)[:-1], *rows) if cell_len(text(line)) > 76] == []
 
 
 def test_a_verdict_that_has_no_room_says_that_there_is_more():

@@ -411,7 +411,7 @@ async def test_what_comes_before_a_screen_is_made_or_after_it_is_taken_down_harm
         feed.tell(*stories.degraded())
         app._tick()
         await pilot.press("2")
-        await until(pilot, lambda: "No audit ran" in page(app))
+        await until(pilot, lambda: "No audit was started" in page(app))
 
 
 async def test_the_cluster_and_its_limits_may_be_known_after_the_first_picture():

@@ -79,9 +79,12 @@ def test_the_past_of_the_curves_is_put_in_front_of_what_was_seen():
         data_checksums=True,
     )
     seen = ViewTaken(at=NOW, view=stories.view())
-    read = SpansRead(at=NOW, since=ago(86400), watch=(), nodes=(span, replace(span, ended_at=ago(-1))))
+    read = SpansRead(
+        at=NOW, since=ago(86400), watch=(), nodes=(span, replace(span, began_at=ago(-1), ended_at=ago(-1)))
+    )
     points = fold(Model(), [seen, read, read]).lags["db2"]
-    assert [point.at for point in points] == [ago(190), NOW]
+    # A sample was taken each second, though only the worst of them is kept.
+    assert [point.at for point in points] == [*(ago(number) for number in range(200, 189, -1)), NOW]
     assert points[0].lag_bytes == 77
 
 

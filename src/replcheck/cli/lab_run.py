@@ -129,7 +129,7 @@ def up(place: Place, shape: Shape) -> None:
         if shape.patients:
             create_schema(cluster.primary, "postgres", patients=shape.patients)
             cluster.catch_up()
-        configuration = write_configuration(cluster)
+        configuration = write_configuration(cluster, archives=shape.archive)
     except BaseException:
         cluster.destroy()
         raise
@@ -137,6 +137,7 @@ def up(place: Place, shape: Shape) -> None:
     typer.echo(f"""
 audit it:   {audit_command(cluster)}
 or:         replcheck audit --config {shlex.quote(str(configuration))}
+watch it:   replcheck watch --config {shlex.quote(str(configuration))}
 write:      replcheck lab load --background{place.options}
 break:      replcheck lab break flip-row-bytes{place.options}
 remove:     replcheck lab down{place.options}""")

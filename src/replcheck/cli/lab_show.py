@@ -55,8 +55,9 @@ def audit_command(cluster: LabCluster) -> str:
     return " ".join(["replcheck audit --primary", shlex.quote(cluster.audit_dsn(cluster.primary.name)), *replicas])
 
 
-def write_configuration(cluster: LabCluster) -> Path:
-    """Write the configuration of an audit of the cluster beside it, and return its path."""
+def write_configuration(cluster: LabCluster, *, archives: bool) -> Path:
+    """Write a configuration of the cluster, with something promised, beside it, and return its path."""
+    copies = len(cluster.nodes)
     lines = [
         "config_version = 1",
         f"cluster = {_toml(cluster.name)}",
@@ -64,6 +65,12 @@ def write_configuration(cluster: LabCluster) -> Path:
         "",
         "[nodes]",
         *(f"{node.name} = {{ dsn = {_toml(node.address)} }}" for node in cluster.nodes.values()),
+        "",
+        "[policy]",
+        f"copies = {{ running = {copies}, proven = {min(copies, 2)} }}",
+        'consistency = { max_age = "24h" }',
+        *(['recovery-point = { max_age = "5min" }'] if archives else []),
+        "integrity = {}",
     ]
     path = cluster.directory / _CONFIGURATION
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -56,7 +56,9 @@ class Board:
         """Hand on what is known after a sample."""
         at = update.view.at
         self.tell(ViewTaken(at=at, view=update.view))
-        self.tell(StandingsTaken(at=at, standings=update.standings))
+        if update.view.proven_copies is not None:
+            # Else nobody knows of any proofs, as in a recording: that is not the same as that there are none.
+            self.tell(StandingsTaken(at=at, standings=update.standings))
         audits = update.audits
         rolling = _rolling(audits.scrub) if audits.scrub else None
         owed = _owed(audits.owed) if audits.owed else None

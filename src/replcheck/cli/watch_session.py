@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,8 @@ from replcheck.runs.live_config import LiveRequest
 from replcheck.tui.feed import Asked, Commands, Introduced
 from replcheck.watch.limits import WatchLimits
 from replcheck.watch.replay import read_head
+
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def _watch(
 
 def _replay(path: Path, limits: WatchLimits, configuration: Configuration | None, board: Board) -> None:
     head = read_head(path)
-    board.tell(_introduced(head.cluster, limits, configuration))
+    # The present of a recording is when it was made: nothing that is told may be later.
+    board.tell(replace(_introduced(head.cluster, limits, configuration), at=_BEFORE_ALL))
     ReplayFeed(path=path, limits=limits, board=board).start()
 
 

@@ -178,6 +178,10 @@ class Sample:
     silences: tuple[NodeSilence, ...] = ()
 
 
+TAKES_WRITES = "it takes writes"
+"""How the reason begins of a strayed node that is a primary of its own."""
+
+
 class NodeState(Enum):
     """What a node is to its cluster at a moment."""
 

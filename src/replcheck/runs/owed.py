@@ -34,7 +34,7 @@ class UnderWay:
     replicas: tuple[str, ...]
     began_at: datetime
     share: float
-    """The part that is done, 0 to 1, of the databases that it has entered."""
+    """The part that is done of the databases that it has entered, 0 to 0.99: it is over when it has ended."""
 
 
 def owed_by(events: Iterable[ClusterEvent], view: ClusterView) -> frozenset[str]:
@@ -96,7 +96,8 @@ class OwedProofs:
         if self._audit is None or self._audit.over or self._began_at is None:
             return None
         primary, *replicas = (target.name for target in self._audit.request.targets)
-        return UnderWay(primary=primary, replicas=tuple(replicas), began_at=self._began_at, share=self._progress.share)
+        share = min(self._progress.share, 0.99)
+        return UnderWay(primary=primary, replicas=tuple(replicas), began_at=self._began_at, share=share)
 
     def _begin_if_due(self, view: ClusterView) -> None:
         fit = fit_targets(view, self.bench.request.targets)

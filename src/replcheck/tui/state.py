@@ -5,7 +5,7 @@ A batch of updates is folded at once, so that many events cost little more than 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from replcheck.model.copies import CopyStanding
@@ -52,8 +52,13 @@ class LagPoint:
 
     at: datetime
     lag_bytes: int | None
-    """None where it was unknown, as while it did not answer."""
+    """None where it was unknown, as while it did not answer, and for a primary."""
     state: NodeState
+
+    @property
+    def silent(self) -> bool:
+        """Return whether its lag was unknown though it ought to have one."""
+        return self.lag_bytes is None and self.state is not NodeState.PRIMARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +209,14 @@ def _with_spans(model: Model, update: SpansRead) -> Model:
 
 def _points(spans: Sequence[NodeSpan], node: str) -> list[LagPoint]:
     own = sorted((span for span in spans if span.node == node), key=lambda span: span.began_at)
-    return [LagPoint(at=span.ended_at, lag_bytes=span.max_lag_bytes, state=span.state) for span in own]
+    return [point for span in own for point in _points_of(span)]
+
+
+def _points_of(span: NodeSpan) -> list[LagPoint]:
+    """Return a point for each second of a span: what was thinned was sampled all along."""
+    seconds = min(int((span.ended_at - span.began_at).total_seconds()), LAG_POINTS_KEPT)
+    moments = [span.ended_at - timedelta(seconds=ago) for ago in range(seconds, -1, -1)]
+    return [LagPoint(at=at, lag_bytes=span.max_lag_bytes, state=span.state) for at in moments]
 
 
 def _events(known: tuple[ClusterEvent, ...], told: tuple[ClusterEvent, ...]) -> tuple[ClusterEvent, ...]:

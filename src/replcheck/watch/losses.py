@@ -35,7 +35,9 @@ class NodeLosses:
     was_copy: bool = False
     """Whether it ever was a running copy."""
     anew: bool = False
-    """Whether it is shown to have been made anew since it last was one: it had strayed, or its data is new."""
+    """Whether it is shown to have been made anew since it last was one: it was another cluster's or its data is new."""
+    strayed_start: datetime | None = None
+    """When its server had been started as it was seen astray: only a later start can have brought it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +173,16 @@ def _copy(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> 
     if _is_awaited(node, scene):
         return known, []
     if not node.state.is_running_copy:
-        anew = known.anew or (known.was_copy and node.state in {NodeState.STRAYED, NodeState.FOREIGN})
-        anew = anew or _is_rebuilt(node, scene)
+        anew = known.anew or (known.was_copy and node.state is NodeState.FOREIGN) or _is_rebuilt(node, scene)
+        strayed = known.was_copy and node.state is NodeState.STRAYED
         gone_at = known.gone_at or (scene.at if known.was_copy else None)
-        return replace(known, gone_at=gone_at, anew=anew), []
-    made = known.anew or _is_rebuilt(node, scene) or _backed_up_since(known, node, state)
+        strayed_start = node.started_at if strayed else known.strayed_start
+        return replace(known, gone_at=gone_at, anew=anew, strayed_start=strayed_start), []
+    strayed = known.strayed_start is not None and known.strayed_start != node.started_at
+    made = known.anew or strayed or _is_rebuilt(node, scene) or _backed_up_since(known, node, state)
     new = not node.configured and not known.was_copy and state.short_since is not None
     events = [_recreated(known, node, scene, state)] if new or (known.gone_at and made) else []
-    return replace(known, gone_at=None, was_copy=True, anew=False), events
+    return replace(known, gone_at=None, was_copy=True, anew=False, strayed_start=None), events
 
 
 def _is_awaited(node: NodeView, scene: Scene) -> bool:

@@ -50,7 +50,7 @@ class Recording:
         try:
             file = path.open("x", encoding="ascii")
         except OSError as error:
-            raise UsageError(f"recording {path} cannot be written: {error.strerror}") from error
+            raise UsageError(f"recording {path} cannot be written: {(error.strerror or 'unknown').lower()}") from error
         recording = cls(file)
         recording._write({"kind": _KIND, **plain_object(head)})
         return recording
@@ -74,7 +74,7 @@ class Recording:
             self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._file.flush()
         except OSError as error:
-            raise UsageError(f"the recording cannot be written: {error.strerror}") from error
+            raise UsageError(f"the recording cannot be written: {(error.strerror or 'unknown').lower()}") from error
 
 
 def read_head(path: Path) -> RecordingHead:
@@ -107,7 +107,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open(encoding="utf-8") as file:
             yield from enumerate(file, start=1)
     except OSError as error:
-        raise UsageError(f"recording {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"recording {path} cannot be read: {(error.strerror or 'unknown').lower()}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"recording {path} is no text") from error
 

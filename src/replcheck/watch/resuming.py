@@ -75,7 +75,8 @@ def _losses(node: NodeView) -> NodeLosses:
         detached=Latch(since=node.since, times=(node.since,)) if detached else OFF,
         gone_at=None if copy or node.answered_at is None else node.since,
         was_copy=copy or node.answered_at is not None,
-        anew=node.state in ASTRAY,
+        anew=node.state is NodeState.FOREIGN,
+        strayed_start=node.started_at if node.state is NodeState.STRAYED else None,
     )
 
 

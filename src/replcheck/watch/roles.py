@@ -125,7 +125,22 @@ def _primary_elsewhere(state: RoleState, scene: Scene) -> RoleState:
     for memory in scene.memories.values():
         if memory.is_primary and scene.belongs(memory.name) and memory.timeline == state.timeline:
             return replace(state, primary=memory.name)
-    return state
+    return _taken_back(state, last, scene) if last is not None else state
+
+
+def _taken_back(state: RoleState, last: NodeMemory, scene: Scene) -> RoleState:
+    """Return to an older timeline where the newer one was given up: its only primary is a copy of another one by now.
+
+    A server that was promoted has its new timeline for good: that it follows an older one shows that it was made anew.
+    """
+    if last.timeline is None or state.timeline is None or last.timeline >= state.timeline:
+        return state
+    reigning = [memory for memory in scene.memories.values() if memory.is_primary and scene.belongs(memory.name)]
+    if [memory.timeline for memory in reigning] != [last.timeline]:
+        return state
+    [primary] = reigning
+    former = (state.former | {last.name}) - {primary.name}
+    return replace(state, primary=primary.name, timeline=primary.timeline, switch_lsn=None, pending=None, former=former)
 
 
 def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> tuple[RoleState, list[ClusterEvent]]:

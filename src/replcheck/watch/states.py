@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from replcheck.model.live import NodeAnswer, NodeState, NodeView, SilenceCode
+from replcheck.model.live import TAKES_WRITES, NodeAnswer, NodeState, NodeView, SilenceCode
 from replcheck.model.node import NodeRole
 from replcheck.model.units import format_duration
 from replcheck.watch.lag import lag_of
@@ -115,7 +115,7 @@ def _primary(memory: NodeMemory, scene: Scene) -> Judged:
     if memory.name != scene.primary and newer:
         return (
             NodeState.STRAYED,
-            f"it takes writes on timeline {memory.timeline}, and the cluster is on {scene.timeline}",
+            f"{TAKES_WRITES} on timeline {memory.timeline}, and the cluster is on {scene.timeline}",
         )
     return NodeState.PRIMARY, ""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from replcheck.model.live import ClusterView, NodeState, Severity
+from replcheck.model.live import TAKES_WRITES, ClusterView, NodeState, NodeView, Severity
 from replcheck.model.names import printable
 from replcheck.tui.feed import Link
 from replcheck.tui.look import Look, age
@@ -31,7 +31,7 @@ def _of_cluster(model: Model, view: ClusterView, look: Look) -> Alarm | None:
         stale_s = (look.now - view.at).total_seconds()
         return Alarm(f"no sample for {age(stale_s)}; what follows was seen at {look.moment(view.at)}", Severity.WARNING)
     if view.split_brain:
-        names = " and ".join(node.node for node in view.nodes if node.state is NodeState.PRIMARY)
+        names = " and ".join(node.node for node in view.nodes if _takes_writes(node))
         return Alarm(f"split brain: {names} both take writes", Severity.CRITICAL)
     if view.primary is None:
         return _without_primary(view)
@@ -39,6 +39,10 @@ def _of_cluster(model: Model, view: ClusterView, look: Look) -> Alarm | None:
         these = "they are no copies" if len(diverged) > 1 else "it is no copy"
         return Alarm(f"{' and '.join(diverged)} diverged: {these} of {view.primary}", Severity.CRITICAL)
     return None
+
+
+def _takes_writes(node: NodeView) -> bool:
+    return node.state is NodeState.PRIMARY or node.reason.startswith(TAKES_WRITES)
 
 
 def _without_primary(view: ClusterView) -> Alarm:

@@ -30,7 +30,8 @@ def lag_charts(model: Model, look: Look, width: int, height: int, *, span_s: flo
 def _chart(name: str, points: Sequence[LagPoint], look: Look, width: int, height: int, span_s: float) -> list[Content]:
     cells = buckets(points, now=look.now, span_s=span_s, width=width - _AXIS)
     worst = [max((point.lag_bytes or 0 for point in cell), default=0) for cell in cells]
-    silent = [any(point.lag_bytes is None for point in cell) for cell in cells]
+    silent = [any(point.silent for point in cell) for cell in cells]
+    known = [any(point.lag_bytes is not None for point in cell) for cell in cells]
     limit = look.asked.lag_bytes
     highest = max(worst, default=0)
     # The limit is drawn once lag comes near it; before that it would flatten everything else.
@@ -43,10 +44,13 @@ def _chart(name: str, points: Sequence[LagPoint], look: Look, width: int, height
         at_limit = shown_limit is not None and line == min(lines - 1, shown_limit * lines // scale)
         axis = shown_limit if at_limit and shown_limit else scale if line == lines - 1 else 0
         named = format_size(axis) if axis or line == 0 else ""
-        empty = ("┈", BAD) if at_limit else ("▁" if line == 0 else " ", FAINT)
+        empty = ("┈", BAD) if at_limit else (" ", FAINT)
         columns = [_column(lag, line, lines / scale, shown_limit) or empty for lag in worst]
         if line == 0:
-            columns = [("×", BAD) if gone else column for gone, column in zip(silent, columns, strict=True)]
+            columns = [
+                ("×", BAD) if gone else ("▁", FAINT) if seen and column is empty else column
+                for gone, seen, column in zip(silent, known, columns, strict=True)
+            ]
         drawn.append(Content.assemble((f"{named:>{_AXIS - 1}} ", BAD if at_limit else QUIET), *_merged(columns)))
     return drawn
 

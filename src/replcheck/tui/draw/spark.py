@@ -17,7 +17,7 @@ _CURVE, _OVER = "$primary", BAD
 def lag_curve(points: Sequence[LagPoint], *, now: datetime, span_s: float, width: int, limit: int | None) -> Content:
     """Return how lag went over the last `span_s` seconds, the newest at the right; the worst of each cell counts.
 
-    A cell without a sample is empty, one in which the node did not answer a cross.
+    A cell without a sample, or of a time as the primary, is empty; one in which the node did not answer a cross.
     """
     cells = buckets(points, now=now, span_s=span_s, width=width)
     worst = max((point.lag_bytes or 0 for cell in cells for point in cell), default=0)
@@ -36,11 +36,12 @@ def buckets(points: Sequence[LagPoint], *, now: datetime, span_s: float, width: 
 
 
 def _lag_cell(cell: Sequence[LagPoint], scale: int, limit: int | None) -> tuple[str, str]:
-    if not cell:
-        return " ", FAINT
-    if any(point.lag_bytes is None for point in cell):
+    if any(point.silent for point in cell):
         return "×", BAD
-    lag = max(point.lag_bytes or 0 for point in cell)
+    lags = [point.lag_bytes for point in cell if point.lag_bytes is not None]
+    if not lags:
+        return " ", FAINT
+    lag = max(lags)
     colour = _OVER if limit is not None and lag > limit else _CURVE if lag else QUIET
     return level(lag, scale), colour
 

@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from replcheck.model.names import printable
 from replcheck.tui.draw.history import run_layout, run_row, trend
+from replcheck.tui.feed import Link
 from replcheck.tui.look import BAD, QUIET, Look
 from replcheck.tui.screens.base import AppScreen
 from replcheck.tui.screens.report import ReportScreen
@@ -36,7 +37,7 @@ class HistoryScreen(AppScreen):
         self.set_class(not runs, "-idle")
         canvas, rows = self.query_one("#trend", Canvas), self.query_one("#runs", RowList)
         if not runs:
-            canvas.show(lambda _width, _height: _none(model), (model.runs, model.runs_problem))
+            canvas.show(lambda _width, _height: _none(model), (model.runs, model.runs_problem, model.link))
         else:
             kinds = len({past.run.kind for past in runs})
             canvas.styles.height = kinds + 1 + bool(model.runs_problem)
@@ -62,5 +63,9 @@ def _problem(model: Model) -> list[Content]:
 def _none(model: Model) -> list[Content]:
     if model.runs is None and not model.runs_problem:
         return [Content.styled("The history is being read.", QUIET)]
-    told = _problem(model) or [Content.styled("No run was recorded yet.", "bold")]
-    return [*told, Content.styled("Audits and drills are recorded here as soon as they end.", QUIET)]
+    if model.link in {Link.REPLAY, Link.ENDED}:
+        return [Content.styled("A recording holds samples alone, and no runs.", QUIET)]
+    return _problem(model) or [
+        Content.styled("No run was recorded yet.", "bold"),
+        Content.styled("Audits and drills are recorded here as soon as they end.", QUIET),
+    ]

@@ -27,6 +27,9 @@ from replcheck.tui.state import Model
 from replcheck.tui.widgets.canvas import Canvas
 from replcheck.tui.widgets.rows import RowList
 
+_NOTHING_ASKED = "the policy asks for nothing: see [policy] of the configuration"
+_NO_PROOFS = "a recording holds samples alone, and no proofs"
+
 
 class OverviewScreen(AppScreen):
     """How the cluster is, and what happened to it."""
@@ -43,7 +46,7 @@ class OverviewScreen(AppScreen):
         yield RowList(id="nodes")
         yield Canvas(id="charts")
         yield Canvas(id="lamps")
-        yield RowList(id="claims", empty="the policy asks for nothing: see [policy] of the configuration")
+        yield RowList(id="claims", empty=_NOTHING_ASKED)
         yield Canvas(id="strip")
         yield RowList(id="events", empty="nothing happened yet", follow=True)
 
@@ -84,9 +87,10 @@ class OverviewScreen(AppScreen):
         claims = model.claims or ()
         self.query_one("#lamps", Canvas).show(
             lambda width, height: _lamps(model, width, height),
-            (model.claims, model.claims is None, told_shortly(model)),
+            (model.claims, model.claims is None, model.link, told_shortly(model)),
         )
         rows = self.query_one("#claims", RowList)
+        rows.empty = _NO_PROOFS if model.link in {Link.REPLAY, Link.ENDED} else _NOTHING_ASKED
         rows.show(
             [claim.name for claim in claims],
             lambda width: claim_layout(width).header(),
@@ -150,8 +154,10 @@ def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
     told = told_shortly(model)
     title = Content(f"{'  CLAIMS  now, and over the window':{width - len(told) - 2}}{told}").pad_right(2)
     title = title.stylize(f"bold {QUIET} on $surface")
+    if model.link in {Link.REPLAY, Link.ENDED}:
+        return [title, Content.styled(f"  {_NO_PROOFS}", QUIET)]
     if model.claims is None:
         return [title, Content.styled("  whether they hold is not known yet", QUIET)]
     if not model.claims:
-        return [title, Content.styled("  the policy asks for nothing: see [policy] of the configuration", QUIET)]
+        return [title, Content.styled(f"  {_NOTHING_ASKED}", QUIET)]
     return [title, *claim_lamps(model.claims, width, height - 1)]
