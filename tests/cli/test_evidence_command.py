@@ -397,8 +397,11 @@ def in_a_process(tmp_path, *words, blocks=None, stdout=subprocess.PIPE):
 
 
 def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_part_of_it(audited, tmp_path):
+    for _ in range(12):
+        audited("evidence", "note", "latest", "--reviewer", "Amal", "--text", "x" * 3000)
     whole = exported(audited, tmp_path).read_bytes()
-    message = assert_one_line(in_a_process(tmp_path, "evidence", "export", "--output", "clinic.jsonl", blocks=8))
+    assert len(whole) > 90 * 512
+    message = assert_one_line(in_a_process(tmp_path, "evidence", "export", "--output", "clinic.jsonl", blocks=70))
     assert "clinic.jsonl" in message
     assert (tmp_path / "clinic.jsonl").read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir() if "jsonl" in path.name] == ["clinic.jsonl"]
