@@ -487,7 +487,11 @@ settle_budget = "2s"
 
 
 def test_a_check_tells_controls_and_neither_rows_nor_secrets(
-    secretive: LabCluster, tmp_path: Path, monitor: str
+    secretive: LabCluster,
+    tmp_path: Path,
+    monitor: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Every form of it, the ping, the metrics, its record and its reports, behind an audit that found broken rows."""
     path = configuration(secretive, tmp_path, 'signing_key = "clinic.key"', 'ping_env = "MONITOR"', 'store = "c.db"')
@@ -500,18 +504,21 @@ def test_a_check_tells_controls_and_neither_rows_nor_secrets(
         (("check", "--format", "json", "--output", "check.json"), 2),
         (("check", "--format", "junit"), 2),
         (("check", "--format", "nagios", "--stale-after", "1h"), 2),
-        *((("report", "latest", "--format", form), 0) for form in ("human", "json", "html", "markdown", "junit")),
-        *(
-            (("report", "--since", "1d", "--format", form), 0)
-            for form in ("human", "json", "html", "markdown", "junit", "claims")
-        ),
-        (("evidence", "verify", "--reports"), 0),
-        (("evidence", "export", "--output", "clinic.jsonl"), 0),
     )
     for command, status in runs:
         ended = run_command(*command, "--config", str(path), home=tmp_path, MONITOR=monitor)
         assert ended.status == status, (command, ended)
         assert "not heard" not in ended.err
+        assert_unseen(tmp_path, ended)
+    for again in (
+        *(("report", "latest", "--format", form) for form in ("human", "json", "html", "markdown", "junit")),
+        *(("report", "--since", "1d", "--format", form) for form in ("human", "html", "json", "junit", "claims")),
+        ("evidence", "verify", "--reports"),
+        ("evidence", "export", "--output", "clinic.jsonl"),
+    ):
+        words = (*again, "--config", str(path), "--debug")
+        ended = run_here(*words, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+        assert ended.status == 0, (again, ended)
         assert_unseen(tmp_path, ended)
     heard = (tmp_path / "heard").read_text(encoding="utf-8")
     assert heard.count("/start\n") == heard.count("/fail\n") == 3
