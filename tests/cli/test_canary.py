@@ -8,9 +8,11 @@ import os
 import shlex
 import shutil
 import sqlite3
+import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
@@ -430,3 +432,96 @@ def test_the_search_finds_what_it_looks_for(secretive: LabCluster, tmp_path: Pat
         assert_unseen(tmp_path, Ended(0, "", ""))
     with pytest.raises(AssertionError, match="standard error holds"):
         assert_unseen(tmp_path / "nowhere", Ended(0, "", shlex.quote(SECRET)))
+
+
+class _Monitor(BaseHTTPRequestHandler):
+    """Writes down what it is told, with the headers, where the search will find it."""
+
+    heard: Path
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        word = self.path.removeprefix(f"/{CANARY}") or "success"
+        with self.heard.open("ab") as file:
+            file.write(f"{word}\n{self.headers}".encode() + body + b"\n")
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature is the library's
+        """Say nothing."""
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Iterator[str]:
+    """The address of a monitor of cron jobs, the path of which is secret."""
+    handler = type("Monitor", (_Monitor,), {"heard": tmp_path / "heard"})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/{CANARY}"
+        server.shutdown()
+        thread.join()
+
+
+POLICY = """
+[policy.copies]
+claim = "Three copies"
+window = "1h"
+share = 99
+[policy.consistency]
+max_age = "24h"
+[policy.recovery-point]
+max_age = "5min"
+window = "1h"
+[policy.failover]
+max_time = "60s"
+[policy.replacement]
+max_time = "30min"
+[policy.placement]
+[policy.integrity]
+[policy.evidence]
+[audit]
+databases = ["postgres"]
+settle_budget = "2s"
+"""
+
+
+def test_a_check_tells_controls_and_neither_rows_nor_secrets(
+    secretive: LabCluster,
+    tmp_path: Path,
+    monitor: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Every form of it, the ping, the metrics, its record and its reports, behind an audit that found broken rows."""
+    path = configuration(secretive, tmp_path, 'signing_key = "clinic.key"', 'ping_env = "MONITOR"', 'store = "c.db"')
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('[audit]\nsettle_budget = "2s"\n', POLICY), encoding="utf-8"
+    )
+    runs: tuple[tuple[tuple[str, ...], int], ...] = (
+        (("evidence", "keys"), 0),
+        (("check", "--run", "audit", "--verbose", "--debug", "--metrics", "clinic.prom"), 2),
+        (("check", "--format", "json", "--output", "check.json"), 2),
+        (("check", "--format", "junit"), 2),
+        (("check", "--format", "nagios", "--stale-after", "1h"), 2),
+    )
+    for command, status in runs:
+        ended = run_command(*command, "--config", str(path), home=tmp_path, MONITOR=monitor)
+        assert ended.status == status, (command, ended)
+        assert "not heard" not in ended.err
+        assert_unseen(tmp_path, ended)
+    for again in (
+        *(("report", "latest", "--format", form) for form in ("human", "json", "html", "markdown", "junit")),
+        *(("report", "--since", "1d", "--format", form) for form in ("human", "html", "json", "junit", "claims")),
+        ("evidence", "verify", "--reports"),
+        ("evidence", "export", "--output", "clinic.jsonl"),
+    ):
+        words = (*again, "--config", str(path), "--debug")
+        ended = run_here(*words, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+        assert ended.status == 0, (again, ended)
+        assert_unseen(tmp_path, ended)
+    heard = (tmp_path / "heard").read_text(encoding="utf-8")
+    assert heard.count("/start\n") == heard.count("/fail\n") == 3
+    assert "breached" in heard
+    assert "consistency" in (tmp_path / "clinic.prom").read_text(encoding="utf-8")
+    assert "standby1 was found diverged" in (tmp_path / "check.json").read_text(encoding="utf-8")

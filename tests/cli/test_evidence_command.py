@@ -19,6 +19,7 @@ from replcheck.evidence.statement import document_digest
 from replcheck.report.published import schema_text
 from replcheck.runs import audit as audit_use_case
 from replcheck.runs.evidence import evidence_head
+from tests.cli.test_check_command import as_nobody
 from tests.commands import Ended, assert_one_line, environment
 from tests.evidences import payload_of, resigned, with_payload
 from tests.factories import consistent, diverged
@@ -324,6 +325,117 @@ def test_a_report_that_was_changed_after_it_was_recorded_is_not_told(audited, tm
     assert "the report of run" in ended.out
 
 
+# --- a period is told as it was recorded ---
+
+PERIOD = ("report", "--since", "1d")
+
+
+def changed(tmp_path, statement, *values):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        assert connection.execute(statement, values).rowcount == 1
+        connection.commit()
+
+
+def test_a_period_finds_a_report_that_was_changed_after_it_was_recorded(audited, tmp_path):
+    whole = json.loads(audited(*PERIOD, "--format", "json").out)
+    assert (whole["record"]["altered"], whole["record"]["without_record"], whole["unread"]) == ([], 0, [])
+    run_id = json.loads(audited("history", "--format", "json").out)["runs"][0]["run_id"]
+    changed(tmp_path, "UPDATE results SET document = replace(document, '18.1', '18.2') WHERE run_id = ?", run_id)
+    ended = audited(*PERIOD, "--format", "json")
+    told = json.loads(ended.out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("period"))).validate(told)
+    assert (ended.status, told["record"]["altered"]) == (3, [run_id])
+    assert told["unread"] == [{"run_id": run_id, "reason": "it was changed after it was recorded"}]
+    for form in ("human", "html", "markdown"):
+        ended = audited(*PERIOD, "--format", form)
+        assert ended.status == 3
+        assert "1 run of the period is not as recorded" in ended.out
+        assert "changed after it was recorded" in ended.out
+    assert "the history was changed after it was recorded" in audited(*PERIOD, "--format", "claims").out
+
+
+def test_a_period_finds_an_end_that_was_changed_after_it_was_recorded(audited, tmp_path):
+    runs = json.loads(audited("history", "--format", "json").out)["runs"]
+    run_id = next(run["run_id"] for run in runs if run["outcome"] == "refuted")
+    changed(
+        tmp_path,
+        "UPDATE run_records SET outcome = 'proven', exit_status = 0, verdict = 'consistent' WHERE run_id = ?",
+        run_id,
+    )
+    ended = audited(*PERIOD, "--format", "json")
+    told = json.loads(ended.out)
+    assert (ended.status, told["record"]["altered"]) == (3, [run_id])
+    assert told["unread"][0]["reason"] == "its end was changed after it was recorded"
+
+
+def test_a_period_says_which_runs_have_no_record_to_be_compared_with(audited, tmp_path):
+    assert "3 runs of the period with what was recorded of them" in audited(*PERIOD).out
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("DELETE FROM evidence_records WHERE sequence > 3")
+        connection.commit()
+    told = json.loads(audited(*PERIOD, "--format", "json").out)
+    assert told["record"]["without_record"] == 1
+    assert "1 run has no record here, and nothing vouches for that" in " ".join(audited(*PERIOD).out.split())
+
+
+# --- disks that are full, and histories that may only be read ---
+
+
+def in_a_process(tmp_path, *words, blocks=None, stdout=subprocess.PIPE):
+    """Run a command that may write no file beyond so many blocks of 512 bytes: that is what a full disk looks like."""
+    limit = f"ulimit -f {blocks}; " if blocks is not None else ""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'{limit}exec "$0" -m replcheck "$@"', sys.executable, *words],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout or "", done.stderr)
+
+
+def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_part_of_it(audited, tmp_path):
+    for _ in range(12):
+        audited("evidence", "note", "latest", "--reviewer", "Amal", "--text", "x" * 3000)
+    whole = exported(audited, tmp_path).read_bytes()
+    assert len(whole) > 90 * 512
+    message = assert_one_line(in_a_process(tmp_path, "evidence", "export", "--output", "clinic.jsonl", blocks=70))
+    assert "clinic.jsonl" in message
+    assert (tmp_path / "clinic.jsonl").read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir() if "jsonl" in path.name] == ["clinic.jsonl"]
+
+
+def test_an_export_whose_reader_is_a_full_disk_is_one_line(audited, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        assert "no space left on device" in assert_one_line(in_a_process(tmp_path, "evidence", "export", stdout=full))
+
+
+def test_a_note_on_a_full_disk_is_one_line_and_the_chain_stays_whole(audited, tmp_path):
+    words = ("evidence", "note", "latest", "--reviewer", "Amal", "--text", "x" * 3000)
+    message = assert_one_line(in_a_process(tmp_path, *words, blocks=1))
+    assert "history" in message
+    ended = audited("evidence", "verify")
+    assert (ended.status, "5 records" in ended.out) == (0, True)
+
+
+def test_who_may_only_read_a_history_can_verify_show_and_report_it(audited, tmp_path):
+    (tmp_path / "clinic.key").unlink()
+    for words in (("evidence", "verify", "--reports"), ("history", "show", "latest"), ("report", "--since", "1d")):
+        ended = as_nobody(tmp_path, *words)
+        assert (ended.status, ended.err) == (0, ""), words
+    message = assert_one_line(as_nobody(tmp_path, *PERIOD, "--format", "html", "--output", "x.html"))
+    assert "cannot write the report to x.html" in message
+
+
+def test_a_note_in_a_history_that_may_only_be_read_is_one_line(audited, tmp_path):
+    (tmp_path / "replcheck.toml").write_text(CONFIGURATION, encoding="utf-8")
+    words = ("evidence", "note", "latest", "--reviewer", "Amal", "--text", "seen again")
+    assert "clinic.db" in assert_one_line(as_nobody(tmp_path, *words))
+    assert "5 records" in audited("evidence", "verify", "--public-key", "clinic.key.pub").out
+
+
 # --- export, import, archive ---
 
 
@@ -426,6 +538,23 @@ def test_a_note_is_a_record_of_its_own_about_another(audited, tmp_path):
     assert note["subject"][0]["digest"]["sha256"] == payload_of(lines[3])["predicate"]["chain"]["previous"]
     assert note["predicate"]["note"]["corrective_action"] == "the disk was changed"
     assert audited("evidence", "verify").status == 0
+
+
+def test_the_notes_on_a_run_are_shown_with_it(audited):
+    audited(
+        *("evidence", "note", "latest", "--reviewer", "Noor", "--text", "all is well", "--action", "none was needed")
+    )
+    told = json.loads(audited("history", "show", "latest", "--format", "json").out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("run"))).validate(told)
+    assert [(note["reviewer"], note["text"], note["corrective_action"]) for note in told["notes"]] == [
+        ("Amal", "seen", ""),
+        ("Noor", "all is well", "none was needed"),
+    ]
+    assert [note["record"]["sequence"] for note in told["notes"]] == [5, 6]
+    shown = audited("history", "show", "latest").out
+    assert "Noted by Amal\n  seen\n" in shown
+    assert "Noted by Noor\n  all is well\n  corrective action: none was needed\n" in shown
+    assert shown.count(", signed by key\n") == 2
 
 
 @pytest.mark.parametrize(

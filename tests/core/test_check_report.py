@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import date, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
@@ -35,6 +34,7 @@ from replcheck.report.plugin import plugin_error, plugin_line
 from replcheck.report.published import schema_text
 from replcheck.report.style import Style
 from tests.core.checks import DAY, HEAD, HOUR, NOW, ago, drill, facts, node, policy, proof, switched_over, view
+from tests.core.junits import read_junit
 
 DATA = Path(__file__).parents[1] / "data"
 INDIA = Style(zone=timezone(timedelta(hours=5, minutes=30)))
@@ -259,21 +259,17 @@ CASE_CHILDREN = ("failure", "error", "skipped", "system-out")
 @pytest.mark.parametrize("name", RESULTS)
 def test_junit_is_what_build_servers_read(name):
     one = RESULTS[name]
-    root = ET.fromstring(junit_text(one))  # noqa: S314 - our own
-    assert root.tag == "testsuites"
+    root = read_junit(junit_text(one))
     [suite] = root
     cases = suite.findall("testcase")
     assert suite.get("timestamp") == "2026-11-01T11:59:59.250Z"
     assert float(suite.attrib["time"]) == 0.75
-    counts = {tag: sum(case.find(tag) is not None for case in cases) for tag in ("failure", "error", "skipped")}
-    told = {"failure": "failures", "error": "errors", "skipped": "skipped"}
-    assert {tag: int(suite.attrib[told[tag]]) for tag in counts} == counts
-    assert int(suite.attrib["tests"]) == len(cases) == len(ControlName)
+    assert len(cases) == len(ControlName)
     assert [child.tag for child in suite] == ["properties", *["testcase"] * len(cases)]
     for case, control in zip(cases, one.controls, strict=True):
         assert set(case.attrib) == {"name", "classname", "time"}
         assert [child.tag for child in case] == sorted((child.tag for child in case), key=CASE_CHILDREN.index)
-        passed = all(case.find(tag) is None for tag in counts)
+        passed = all(case.find(tag) is None for tag in ("failure", "error", "skipped"))
         assert passed is (control.standing is Standing.MET)
         if control.standing in {Standing.BREACHED, Standing.AT_RISK}:
             assert case.find("failure").get("type") == control.standing.value  # type: ignore[union-attr]
@@ -284,7 +280,7 @@ def test_junit_is_what_build_servers_read(name):
 def test_no_text_breaks_a_format(text):
     asked = policy(copies={"claim": text, "running": 3, "proven": 2}, evidence={"claim": text})
     one = result(replace(BROKEN, evidence_problem=text or "none"), asked, cluster="clinic")
-    ET.fromstring(junit_text(one))  # noqa: S314 - our own
+    read_junit(junit_text(one))
     taken_apart(plugin_line(one))
     samples(metrics_text(one), openmetrics.text_string_to_metric_families)
     assert check_result(json.loads(check_json(one))) == one

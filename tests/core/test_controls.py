@@ -135,6 +135,15 @@ def test_copies_are_measured_over_a_window_in_which_nothing_unknown_counts_as_go
     check(ControlName.COPIES, week(*spans), standing, told, copies=asked)
 
 
+@pytest.mark.parametrize(
+    ("looked_ago", "standing", "told"), [(10, MET, ""), (90, UNCHECKED, "nothing watched for 1min")]
+)
+def test_a_window_ends_at_the_last_look_while_that_is_trusted(looked_ago, standing, told):
+    spans = tuple(span(name, 3 * DAY, looked_ago + 10) for name in NODES)
+    known = facts(proofs=YOUNG, spans=spans, view=view(at=ago(looked_ago)))
+    check(ControlName.COPIES, known, standing, told, copies={"window": "30min", "share": 100})
+
+
 def test_a_window_that_nothing_watched_is_unchecked_and_states_its_gap():
     known = facts(spans=tuple(span(name, HOUR) for name in NODES), proofs=YOUNG)
     found = check(ControlName.COPIES, known, UNCHECKED, "nothing watched for 23h", copies={"window": "1d", "share": 99})

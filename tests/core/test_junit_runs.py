@@ -13,22 +13,10 @@ from replcheck.report.seal_stored import past_seal
 from replcheck.runs.period import PeriodWanted, gather_period
 from tests import factories
 from tests.core import drills
+from tests.core.junits import read_junit
 from tests.core.test_papers import AUDITS, SEALED
 
 WEEK = Year(days=9, relations=3)
-
-
-def read(text: str) -> ET.Element:
-    """Return the document after checking what every reader of JUnit XML counts on."""
-    root = ET.fromstring(text)  # noqa: S314 - of our own making
-    assert root.tag == "testsuites"
-    for suite in root:
-        cases = suite.findall("testcase")
-        assert suite.get("tests") == str(len(cases))
-        for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-            assert suite.get(attribute) == str(sum(case.find(tag) is not None for case in cases))
-        assert all(case.get("name") and case.get("classname") and float(case.get("time", "")) >= 0 for case in cases)
-    return root
 
 
 def passed(root: ET.Element) -> set[str]:
@@ -38,7 +26,7 @@ def passed(root: ET.Element) -> set[str]:
 @pytest.mark.parametrize("name", AUDITS)
 def test_only_what_an_audit_proved_passes(name):
     result = AUDITS[name]
-    root = read(audit_junit(result))
+    root = read_junit(audit_junit(result))
     proven = {
         f"clinic.{replica.node} {relation.database}.public.{factories_name(relation.name)}"
         for relation in result.relations
@@ -56,7 +44,7 @@ def factories_name(name: str) -> str:
 
 def test_a_divergence_fails_and_says_what_differs():
     [failure] = [
-        case.find("failure") for case in read(audit_junit(factories.diverged())).iter("testcase")
+        case.find("failure") for case in read_junit(audit_junit(factories.diverged())).iter("testcase")
         if case.get("name") == "clinic.public.visit" and case.get("classname") == "clinic.db3"
     ]  # fmt: skip
     assert failure is not None
@@ -66,7 +54,7 @@ def test_a_divergence_fails_and_says_what_differs():
 @pytest.mark.parametrize("name", drills.RESULTS)
 def test_only_layers_that_passed_pass(name):
     result = drills.RESULTS[name]
-    root = read(drill_junit(result))
+    root = read_junit(drill_junit(result))
     layers = {
         f"drill of clinic {result.backup} {one.name.value}" for one in result.layers if one.state is LayerState.PASSED
     }
@@ -75,7 +63,7 @@ def test_only_layers_that_passed_pass(name):
 
 
 def test_a_seal_passes_and_what_it_left_out_is_skipped():
-    root = read(seal_junit(past_seal(seal_document(SEALED))))
+    root = read_junit(seal_junit(past_seal(seal_document(SEALED))))
     assert [case.get("name") for case in root.iter("testcase")] == ["verdict", "clinic.public.cache"]
     assert root[0].get("skipped") == "1"
 
@@ -84,7 +72,7 @@ def test_of_a_period_neither_a_gap_nor_a_control_that_nobody_asked_for_passes(tm
     write_year(tmp_path / "clinic.db", WEEK)
     wanted = PeriodWanted(since=WEEK.since, until=WEEK.until, cluster=None)
     facts = gather_period(tmp_path / "clinic.db", None, wanted, now=WEEK.until)
-    root = read(period_junit(facts))
+    root = read_junit(period_junit(facts))
     assert [suite.get("name") for suite in root] == [
         f"clinic.{name}" for name in ("controls", "record", "audits", "drills")
     ]
@@ -97,4 +85,4 @@ def test_of_a_period_neither_a_gap_nor_a_control_that_nobody_asked_for_passes(tm
 @pytest.mark.parametrize("name", ["<script>", "a\x00b\x1b", "]]>", "\ud800"])
 def test_any_name_makes_well_formed_xml(name):
     result = factories.consistent(relations=(factories.relation(name),), cluster=name)
-    read(audit_junit(result))
+    read_junit(audit_junit(result))

@@ -12,7 +12,9 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from replcheck.cli.main import main
 from replcheck.errors import Interrupted
+from replcheck.evidence.keys import create_keys
 from replcheck.lab.changes import CHANGES, type_changes
 from replcheck.model.audit import AuditResult, CtidRange, DifferenceKind
 from replcheck.model.outcome import Outcome
@@ -27,7 +29,10 @@ from replcheck.report.selftest import (
 )
 from replcheck.report.style import Style
 from replcheck.runs.demo_stop import StopWish
+from replcheck.runs.evidence import evidence_head
+from replcheck.runs.selftest import run_selftest
 from replcheck.runs.selftest_score import bystanders, sight, twin
+from replcheck.runs.signing import Signing
 from tests import factories
 
 CLEAN, ACCUSED, UNPROVEN = (Twin(where="beside", state=state) for state in Innocence)
@@ -213,3 +218,25 @@ def test_a_signal_in_the_middle_of_a_line_is_a_wish_like_any_other():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Interrupted, match="the self-test was ended by SIGINT"):
             wish.obey()
+
+
+def test_its_record_is_signed_with_the_key_that_is_named(tmp_path, monkeypatch):
+    create_keys(tmp_path / "clinic.key")
+    monkeypatch.setattr("replcheck.runs.selftest._tested", lambda *_: scored())
+    store = tmp_path / "selftest.db"
+    run_selftest(store=store, signing=Signing(key=tmp_path / "clinic.key"))
+    head = evidence_head(store, "selftest")
+    assert head is not None
+    assert (head.sequence, head.signed) == (2, True)
+
+
+def test_a_key_that_others_may_read_ends_it_before_anything_is_planted(tmp_path, monkeypatch, capsys):
+    create_keys(tmp_path / "clinic.key")
+    (tmp_path / "clinic.key").chmod(0o644)
+    nodes = '[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
+    given = f'cluster = "clinic"\n{nodes}[output]\nsigning_key = "{tmp_path / "clinic.key"}"\n'
+    (tmp_path / "clinic.toml").write_text(given, encoding="utf-8")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr("replcheck.runs.selftest._tested", lambda *_: pytest.fail("something was planted"))
+    assert main(["selftest", "--config", str(tmp_path / "clinic.toml")]) == 3
+    assert "clinic.key" in capsys.readouterr().err

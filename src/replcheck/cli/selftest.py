@@ -24,6 +24,10 @@ def selftest(
     directory: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Where the servers live, instead of the lab's folder.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Sign its record with the key of this configuration; also REPLCHECK_CONFIG."),
+    ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no record of this run.")] = False,
 ) -> None:
     """Plant every known difference in a cluster of its own, and count those that an audit sees.
@@ -36,7 +40,13 @@ def selftest(
     raise typer.Exit(
         int(
             selftest_and_report(
-                major=major, quick=quick, format_=format, keep=keep, directory=directory, no_store=no_store
+                major=major,
+                quick=quick,
+                format_=format,
+                keep=keep,
+                directory=directory,
+                config=config,
+                no_store=no_store,
             )
         )
     )

@@ -10,24 +10,35 @@ from rich.console import Console
 from replcheck.cli.demo_run import forget_other_servers
 from replcheck.cli.display import Display
 from replcheck.cli.options import Format
+from replcheck.config import VARIABLE, find_file, load
 from replcheck.model.outcome import ExitStatus
 from replcheck.model.selftest import SelftestResult
 from replcheck.report.selftest import print_selftest, selftest_json
 from replcheck.report.style import Style
 from replcheck.runs.selftest import NAME, SelftestOptions, run_selftest
+from replcheck.runs.signing import UNSIGNED, Signing, signing_of
 from replcheck.store import default_path
 
 
 def selftest_and_report(
-    *, major: int | None, quick: bool, format_: Format, keep: bool, directory: Path | None, no_store: bool
+    *,
+    major: int | None,
+    quick: bool,
+    format_: Format,
+    keep: bool,
+    directory: Path | None,
+    config: Path | None,
+    no_store: bool,
 ) -> ExitStatus:
     """Run the self-test, print its report and return the exit status; raise the error that kept it from its end."""
+    signing = _signing(config)
     forget_other_servers()
     display = Display(quiet=False)
     finished = run_selftest(
         SelftestOptions(major=major, root=directory, quick=quick, keep=keep),
         step=lambda what: display.note(f"selftest: {what}"),
         store=None if no_store else default_path(NAME, os.environ),
+        signing=signing,
         tell=display.note,
     )
     try:
@@ -41,6 +52,14 @@ def selftest_and_report(
     if finished.unrecorded:
         display.note(f"warning: this run is not recorded: {finished.unrecorded}")
     return display.heard(finished.record.exit_status)
+
+
+def _signing(config: Path | None) -> Signing:
+    """Return what a configuration that is named says; one that merely lies about is of another cluster."""
+    if config is None and not os.environ.get(VARIABLE):
+        return UNSIGNED
+    path = find_file(config, os.environ)
+    return signing_of(load(path)) if path else UNSIGNED
 
 
 def _rendered(result: SelftestResult) -> str:

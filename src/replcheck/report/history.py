@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from replcheck.model.evidence import EvidenceHead
+from replcheck.model.names import printable
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain, to_plain
 from replcheck.model.run import RunRecord, RunStart, short_id
 from replcheck.model.units import format_duration
-from replcheck.report.style import Style, cell, fields, line
+from replcheck.report.style import Style, cell, fields, heading, line
 from replcheck.report.verdict import counted
 
 HISTORY_SCHEMA = "replcheck/history/1"
@@ -36,6 +37,18 @@ _STATE_WORDS = {RunState.RUNNING: "running", RunState.OPEN: "no end yet", RunSta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastNote:
+    """What somebody noted later on the record of a run."""
+
+    record: EvidenceHead
+    """The note's own record."""
+    reviewer: str
+    text: str
+    corrective_action: str
+    """Empty where none is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
     """A run of the history, a RunRecord where it ended, and where it stands."""
 
@@ -43,6 +56,8 @@ class PastRun:
     state: RunState
     evidence: EvidenceHead | None = None
     """Its record in the chain of its cluster; None where it has none."""
+    notes: tuple[PastNote, ...] = ()
+    """Oldest first; none in a list of runs."""
 
 
 def run_document(past: PastRun) -> dict[str, Plain]:
@@ -80,7 +95,8 @@ def history_json(runs: Sequence[PastRun], *, store: str) -> str:
 
 def run_json(past: PastRun) -> str:
     """Return one run as text, in ASCII, with a line break at its end."""
-    return json.dumps({"schema": RUN_SCHEMA, **run_document(past)}, indent=2) + "\n"
+    document = {"schema": RUN_SCHEMA, **run_document(past), "notes": to_plain(past.notes)}
+    return json.dumps(document, indent=2) + "\n"
 
 
 def print_history(runs: Sequence[PastRun], console: Console, style: Style, *, now: datetime) -> None:
@@ -123,6 +139,17 @@ def print_run(past: PastRun, console: Console, style: Style, *, now: datetime) -
     if isinstance(run, RunRecord) and run.failure is None:
         rows.append(("report", f"replcheck report {short_id(run.run_id)}"))
     fields(console, rows, indent=0)
+    for note in past.notes:
+        _print_note(note, console, style)
+
+
+def _print_note(note: PastNote, console: Console, style: Style) -> None:
+    signed = f"signed by key {note.record.key_id}" if note.record.signed else "not signed"
+    heading(console, f"Noted by {printable(note.reviewer)}" if note.reviewer else "Noted")
+    line(console, note.text)
+    if note.corrective_action:
+        line(console, f"corrective action: {note.corrective_action}")
+    line(console, f"{style.time(note.record.recorded_at)}, record {note.record.sequence}, {signed}")
 
 
 def _cells(past: PastRun, style: Style, now: datetime) -> tuple[Text, ...]:

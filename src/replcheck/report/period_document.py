@@ -105,6 +105,8 @@ def _record(facts: PeriodFacts) -> dict[str, Plain]:
         "gaps": [plain_object(gap) | {"elapsed_s": gap.seconds} for gap in seen.gaps],
         "damaged_rows": facts.damaged_rows,
         "unread": [{"run_id": run_id, "reason": reason} for run_id, reason in facts.unread.items()],
+        "altered": list(facts.altered),
+        "without_record": facts.without_record,
     }
 
 

@@ -82,6 +82,10 @@ class PeriodFacts:
     evidence_problem: str = ""
     """Why it could not, in one clause."""
     unread: Mapping[str, str] = field(default_factory=dict)
-    """Runs that cannot be read, with the reason, beside those of `audits`."""
+    """Runs that cannot be read or believed, with the reason, beside those of `audits`."""
+    altered: tuple[str, ...] = ()
+    """Of these and of those of `audits`, the runs that are not as the chain of evidence recorded them."""
+    without_record: int = 0
+    """Runs that ended and that no record in the history's chain of evidence tells of: nothing vouches for them."""
     damaged_rows: int = 0
     """Samples and events that cannot be read."""

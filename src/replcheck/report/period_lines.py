@@ -1,9 +1,11 @@
-"""What a period's summary for people says beside the audits: the record, copies, controls and drills, a line each."""
+"""What a period's summary for people says beside the audits: the record, controls, drills, evidence, a line each."""
 
 from rich.console import Console
 
 from replcheck.model.control import Standing
+from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
+from replcheck.report.papers.evidence import STANDINGS, altered_sentence, compared_words
 from replcheck.report.papers.runs import drills_sentence
 from replcheck.report.period_facts import PeriodFacts
 from replcheck.report.style import Style, cell, heading, line, plain_table
@@ -16,6 +18,24 @@ def print_facts(facts: PeriodFacts, console: Console, style: Style) -> None:
     _print_controls(facts, console, style)
     heading(console, "Trial restores")
     line(console, drills_sentence(facts.drills))
+    _print_evidence(facts, console, style)
+
+
+def _print_evidence(facts: PeriodFacts, console: Console, style: Style) -> None:
+    heading(console, "Evidence")
+    state = facts.evidence
+    if state is None:
+        line(console, f"how the chain stands is not known: {facts.evidence_problem}")
+    elif state.head is None:
+        line(console, "there is no chain yet: that nobody changed this history afterwards is not shown")
+    else:
+        standing = style.outcome(state.outcome, f"the chain is {STANDINGS[state.outcome]}")
+        line(console, standing, f": {state.problem}" if state.problem else f", {counted(state.records, 'record')}")
+        line(console, f"compared: {compared_words(facts)}")
+    if facts.altered:
+        line(console, style.outcome(Outcome.REFUTED, altered_sentence(facts)))
+    for run_id, reason in facts.unread.items():
+        line(console, f"run {run_id}: {reason}")
 
 
 def _print_record(facts: PeriodFacts, console: Console) -> None:

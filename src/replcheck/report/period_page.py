@@ -36,7 +36,7 @@ def print_period(
         _print_proofs(period.replicas, console, style)
     _print_relations(period, console, style, verbose=verbose)
     if period.unread:
-        heading(console, "Not counted above: reports that cannot be read")
+        heading(console, "Not counted above: reports that cannot be read or believed")
         for unread in period.unread:
             line(console, f"run {unread.run_id}: {unread.reason}")
 

@@ -13,6 +13,7 @@ from replcheck.model.control import CheckResult, ControlName, ControlResult, Sta
 from replcheck.model.outcome import Outcome
 from replcheck.model.run import RunRecord
 from replcheck.report.period_facts import ControlTally
+from replcheck.runs.as_recorded import AsRecorded
 from replcheck.runs.history import CHECK, believed
 from replcheck.store import LiveReader
 
@@ -34,17 +35,17 @@ class Checked:
     unread: dict[str, str] = field(default_factory=dict)
 
 
-def checked_controls(reader: LiveReader, runs: Sequence[RunRecord]) -> Checked:
-    """Return what the checks among `runs`, newest first, found."""
-    checks = [run for run in runs if run.kind == CHECK and run.failure is None]
+def checked_controls(reader: LiveReader, runs: Sequence[RunRecord], recorded: AsRecorded) -> Checked:
+    """Return what the checks among `runs`, newest first, found; those that are not as recorded count for nothing."""
+    checks = [run for run in runs if run.kind == CHECK and run.failure is None and not recorded.doubt(run)]
     unread: dict[str, str] = {}
-    last_check = _newest(reader, checks, unread)
+    last_check = _newest(reader, checks, recorded, unread)
     newest = last_check.controls if last_check else ()
     doubtful = [run for run in checks if run.outcome is not Outcome.PROVEN]
     found: dict[ControlName, Counter[Standing]] = {control.name: Counter() for control in newest}
     last: dict[ControlName, datetime] = {}
     for run in doubtful[:_MOST_READ]:
-        check = _check(reader, run, unread)
+        check = _check(reader, run, recorded, unread)
         for control in check.controls if check else ():
             found.setdefault(control.name, Counter())[control.standing] += 1
             if control.standing not in {Standing.MET, Standing.NOT_ASKED}:
@@ -68,14 +69,16 @@ def checked_controls(reader: LiveReader, runs: Sequence[RunRecord]) -> Checked:
     )
 
 
-def _newest(reader: LiveReader, checks: Sequence[RunRecord], unread: dict[str, str]) -> CheckResult | None:
-    return next((check for run in checks if (check := _check(reader, run, unread)) is not None), None)
+def _newest(
+    reader: LiveReader, checks: Sequence[RunRecord], recorded: AsRecorded, unread: dict[str, str]
+) -> CheckResult | None:
+    return next((check for run in checks if (check := _check(reader, run, recorded, unread)) is not None), None)
 
 
-def _check(reader: LiveReader, run: RunRecord, unread: dict[str, str]) -> CheckResult | None:
+def _check(reader: LiveReader, run: RunRecord, recorded: AsRecorded, unread: dict[str, str]) -> CheckResult | None:
     """Return what a check found; None where that cannot be read, which is noted."""
     try:
-        found = believed(run, reader.result(run.run_id))
+        found = believed(run, reader.result(run.run_id), recorded)
     except StoreError:
         unread[run.run_id] = "it is damaged"
     except ValueError as error:

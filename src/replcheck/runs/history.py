@@ -14,7 +14,7 @@ from replcheck.errors import StoreError, UsageError
 from replcheck.model.audit import AuditResult
 from replcheck.model.control import CheckResult
 from replcheck.model.drill import DrillResult
-from replcheck.model.evidence import EvidenceHead, head_of
+from replcheck.model.evidence import EvidenceHead, EvidenceRecord, head_of
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import Plain
 from replcheck.model.run import AUDIT_KINDS, UNNAMED_CLUSTER, RunRecord, RunStart, short_id
@@ -22,11 +22,12 @@ from replcheck.model.units import parse_duration
 from replcheck.report.check_document import check_result
 from replcheck.report.cluster_events import PastEvent
 from replcheck.report.drill import drill_result
-from replcheck.report.history import PastRun, RunState
+from replcheck.report.history import PastNote, PastRun, RunState
 from replcheck.report.period import Period, PeriodTally
 from replcheck.report.reading import audit_result
 from replcheck.report.seal_stored import PastSeal, past_seal
 from replcheck.report.verdict import outcome_of
+from replcheck.runs.as_recorded import AsRecorded, as_recorded
 from replcheck.runs.lock import is_held, lock_file
 from replcheck.store import EvidenceReader, HistoryReader, RunFilter, open_evidence, open_live_reader, open_reader
 
@@ -79,7 +80,8 @@ def list_runs(store: Path, wanted: RunFilter, *, limit: int | None) -> Listing:
 def find_run(store: Path, name: str) -> PastRun:
     """Return one run by its id, the beginning of its id, or `latest`; raise UsageError where that names none."""
     reader = open_evidence(store)
-    return _with_evidence(reader, [_found(reader, name)])[0]
+    [past] = _with_evidence(reader, [_found(reader, name)])
+    return replace(past, notes=tuple(_note(record) for record in reader.notes(past.run.run_id)))
 
 
 def read_report(store: Path, name: str) -> StoredReport:
@@ -91,8 +93,8 @@ def read_report(store: Path, name: str) -> StoredReport:
     if document is None:
         raise StoreError(f"run {run_id} has no report: {_why_none(past)}", hint=_instead(reader, past))
     try:
-        _require_as_recorded(reader, run_id, document)
-        return StoredReport(result=believed(past.run, document), document=document, evidence=past.evidence)
+        result = believed(past.run, document, as_recorded(reader, [run_id]))
+        return StoredReport(result=result, document=document, evidence=past.evidence)
     except ValueError as error:
         raise StoreError(
             f"the report of run {run_id} cannot be read: {error}",
@@ -101,26 +103,33 @@ def read_report(store: Path, name: str) -> StoredReport:
 
 
 def summarize(
-    store: Path, *, since: datetime | None, until: datetime | None, now: datetime, cluster: str | None = None
+    store: Path,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    now: datetime,
+    cluster: str | None = None,
+    recorded: AsRecorded | None = None,
 ) -> Period:
     """Return what the audits that began in a period proved, from `since` (None: the first one) to `until` (`now`).
 
     Those of one cluster alone where one is named. Runs of other kinds, such as drills and seals, are counted by how
-    they ended.
+    they ended. `recorded` is what the chain of evidence says of the runs; None where it is yet to be read.
     """
-    reader = open_reader(store)
+    reader = open_evidence(store)
     end = until or now
     tally = PeriodTally(since=since, until=end)
-    with_end = RunFilter(since=since, until=end, kinds=AUDIT_KINDS, cluster=cluster)
+    runs = reader.runs(RunFilter(since=since, until=end, cluster=cluster))
+    recorded = recorded or as_recorded(reader, (run.run_id for run in runs))
     open_runs = []
-    for run, document in reader.walk(with_end):
+    for run, document in reader.walk(RunFilter(since=since, until=end, kinds=AUDIT_KINDS, cluster=cluster)):
         if not isinstance(run, RunRecord):
             open_runs.append(run)
             continue
-        tally.add(run, _readable(run, document))
+        tally.add(run, _readable(run, document, recorded))
     for past in with_states(reader, open_runs):
         tally.add_unended(past)
-    for run in reversed(reader.runs(RunFilter(since=since, until=end, cluster=cluster))):
+    for run in reversed(runs):
         if run.kind not in AUDIT_KINDS:
             tally.add_other(run)
     return tally.finished(damaged=tuple(dict.fromkeys(reader.damaged)))
@@ -189,17 +198,17 @@ def _with_evidence(reader: EvidenceReader, runs: Sequence[PastRun]) -> list[Past
     return [replace(past, evidence=head_of(records.get(past.run.run_id))) for past in runs]
 
 
-def _require_as_recorded(reader: EvidenceReader, run_id: str, document: Plain) -> None:
-    """Raise ValueError where a report is not the one that the run's record covers."""
-    record = reader.of_runs([run_id]).get(run_id)
-    if record is None or record.envelope is None:
-        return
+def _note(record: EvidenceRecord) -> PastNote:
     from replcheck.evidence.opening import Opened, open_line
-    from replcheck.evidence.statement import document_digest
 
-    line = open_line(record.envelope.encode(), {})
-    if not isinstance(line, Opened) or line.subject_sha256 != document_digest(document):
-        raise ValueError("it was changed after it was recorded")
+    head = head_of(record)
+    assert head is not None  # noqa: S101 - there is a record
+    line = open_line((record.envelope or "").encode(), {})
+    if not isinstance(line, Opened):
+        why = "its text lies in an archive" if record.envelope is None else "it cannot be read"
+        return PastNote(record=head, reviewer="", text=why, corrective_action="")
+    told = {key: str(line.held.get(key) or "") for key in ("reviewer", "text", "corrective_action")}
+    return PastNote(record=head, **told)
 
 
 def with_states(reader: HistoryReader, runs: Sequence[RunStart]) -> list[PastRun]:
@@ -238,8 +247,10 @@ def _working(unended: Sequence[RunStart]) -> dict[str, RunState]:
     return {run.run_id: state for run in candidates}
 
 
-def believed(run: RunStart, document: Plain) -> Reported:
-    """Return the result of a stored document; raise ValueError where it is none, or contradicts the run's record."""
+def believed(run: RunStart, document: Plain, recorded: AsRecorded) -> Reported:
+    """Return the result of a stored document; raise ValueError where it is none, or not the one that was recorded."""
+    if isinstance(run, RunRecord) and (doubt := recorded.doubt_report(run, document)):
+        raise ValueError(doubt)
     result, outcome = _read(run.kind, document)
     if isinstance(run, RunRecord) and run.outcome is not outcome:
         raise ValueError("it contradicts the record of the run")
@@ -261,12 +272,14 @@ def _read(kind: str, document: Plain) -> tuple[Reported, Outcome]:
     return audit, outcome_of(audit)
 
 
-def _readable(run: RunRecord, document: Plain | StoreError) -> AuditResult | str | None:
-    """Return the result, None where the run has none, or why it cannot be read."""
+def _readable(run: RunRecord, document: Plain | StoreError, recorded: AsRecorded) -> AuditResult | str | None:
+    """Return the result, None where the run has none, or why it cannot be read or believed."""
     if isinstance(document, StoreError):
         return "it is damaged"
+    if document is None:
+        return recorded.doubt(run) or None
     try:
-        result = None if document is None else believed(run, document)
+        result = believed(run, document, recorded)
     except ValueError as error:
         return str(error)
     return result if isinstance(result, AuditResult) else None

@@ -16,14 +16,15 @@ from replcheck.model.copy_times import CopiesAsked, copies_over_time
 from replcheck.model.drill import DrillResult
 from replcheck.model.evidence import EvidenceState
 from replcheck.model.plain import Plain
-from replcheck.model.run import RunRecord
+from replcheck.model.run import AUDIT_KINDS, RunRecord
 from replcheck.model.spans import NodeSpan
 from replcheck.report.period_facts import Asked, PastDrill, PeriodFacts
 from replcheck.report.watched import SPANS_FROM, watched
+from replcheck.runs.as_recorded import DOUBTS, AsRecorded, as_recorded
 from replcheck.runs.checked import checked_controls
 from replcheck.runs.evidence import evidence_state, keys_of
 from replcheck.runs.history import DRILL, believed, summarize, with_states
-from replcheck.store import LiveReader, RunFilter, open_live_reader
+from replcheck.store import LiveReader, RunFilter, open_evidence, open_live_reader
 
 PROOF_AGE_S = 24 * 3600.0
 """How old a proof may be where no policy says."""
@@ -64,9 +65,14 @@ def gather_period(
     proofs = [proof for proof in reader.proofs(cluster, from_before) if proof.finished_at <= until]
     asked = _asked(configuration, spans, proofs)
     watch = reader.watch_spans(cluster, since - SPANS_FROM if since > _EVER else since, until)
-    drills, unread = _drills(reader, cluster, since, until)
     runs = reader.runs(RunFilter(since=since, until=until, cluster=cluster))
-    checked = checked_controls(reader, [run for run in runs if isinstance(run, RunRecord)])
+    ended = [run for run in runs if isinstance(run, RunRecord)]
+    recorded = as_recorded(open_evidence(store), (run.run_id for run in ended))
+    drills, unread = _drills(reader, RunFilter(since=since, until=until, kind=DRILL, cluster=cluster), recorded)
+    checked = checked_controls(reader, ended, recorded)
+    doubted = {run.run_id: doubt for run in ended if run.kind not in AUDIT_KINDS and (doubt := recorded.doubt(run))}
+    audits = summarize(store, since=wanted.since, until=until, now=now, cluster=cluster, recorded=recorded)
+    unread |= checked.unread | doubted
     evidence, problem = _evidence(store, cluster, configuration)
     return PeriodFacts(
         cluster=cluster,
@@ -74,7 +80,7 @@ def gather_period(
         until=until,
         made_at=now,
         tool_version=__version__,
-        audits=summarize(store, since=wanted.since, until=until, now=now, cluster=cluster),
+        audits=audits,
         runs=tuple(reversed(with_states(reader, runs))),
         drills=drills,
         events=tuple(reversed(reader.events(cluster, since, until))),
@@ -90,7 +96,12 @@ def gather_period(
         evidence_head=checked.evidence_head,
         evidence=evidence,
         evidence_problem=problem,
-        unread=unread | checked.unread,
+        unread=unread,
+        altered=(
+            *(one.run_id for one in audits.unread if one.reason in DOUBTS),
+            *(run_id for run_id, reason in unread.items() if reason in DOUBTS),
+        ),
+        without_record=sum(not recorded.tells_of(run) for run in ended),
         damaged_rows=reader.damaged_rows,
     )
 
@@ -156,27 +167,29 @@ def _asked(configuration: Configuration | None, spans: Sequence[NodeSpan], proof
 
 
 def _drills(
-    reader: LiveReader, cluster: str, since: datetime, until: datetime
+    reader: LiveReader, wanted: RunFilter, recorded: AsRecorded
 ) -> tuple[tuple[PastDrill, ...], dict[str, str]]:
     """Return the drills that ended, and of which the report cannot be read, with the reason."""
     unread: dict[str, str] = {}
-    return tuple(_read_drills(reader, RunFilter(since=since, until=until, kind=DRILL, cluster=cluster), unread)), unread
+    return tuple(_read_drills(reader, wanted, recorded, unread)), unread
 
 
-def _read_drills(reader: LiveReader, wanted: RunFilter, unread: dict[str, str]) -> Iterator[PastDrill]:
+def _read_drills(
+    reader: LiveReader, wanted: RunFilter, recorded: AsRecorded, unread: dict[str, str]
+) -> Iterator[PastDrill]:
     for run, document in reader.walk(wanted):
-        if not isinstance(run, RunRecord):
+        if not isinstance(run, RunRecord) or recorded.doubt(run):
             continue
         result = None
         try:
-            result = _drill_of(run, document)
+            result = _drill_of(run, document, recorded)
         except (ValueError, StoreError) as error:
             unread[run.run_id] = "it is damaged" if isinstance(error, StoreError) else str(error)
         yield PastDrill(run=run, result=result)
 
 
-def _drill_of(run: RunRecord, document: Plain | StoreError) -> DrillResult | None:
+def _drill_of(run: RunRecord, document: Plain | StoreError, recorded: AsRecorded) -> DrillResult | None:
     if isinstance(document, StoreError):
         raise document
-    result = believed(run, document) if document is not None else None
+    result = believed(run, document, recorded) if document is not None else None
     return result if isinstance(result, DrillResult) else None

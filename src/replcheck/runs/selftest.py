@@ -21,6 +21,7 @@ from replcheck.runs.own_cluster import own_cluster, remove_leftovers, require_ro
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import ended, failed, now, started
 from replcheck.runs.selftest_stages import Stages, Step
+from replcheck.runs.signing import UNSIGNED, Signing
 
 NAME = "selftest"
 """The kind of the run, and what a cluster that outlives it is called; others have the number of their process too."""
@@ -57,17 +58,18 @@ def run_selftest(
     *,
     step: Step = lambda _: None,
     store: Path | None = None,
+    signing: Signing = UNSIGNED,
     tell: Tell = lambda _: None,
     auditor: Auditor | None = None,
 ) -> FinishedSelftest:
     """Plant every known difference, audit, and return the scores; no server is left unless it was to be kept.
 
-    Raises Interrupted after a signal, and LabError or ProgramError where servers cannot be had: nothing is left then
-    either. `step` takes what begins, `tell` a line about a signal; `auditor` stands in for the installed one. Must not
-    be called from a running event loop.
+    Raises ConfigurationError where the signing key cannot be used, Interrupted after a signal, and LabError or
+    ProgramError where servers cannot be had: nothing is left then either. `step` takes what begins, `tell` a line about
+    a signal; `auditor` stands in for the installed one. Must not be called from a running event loop.
     """
     options = options or SelftestOptions()
-    start, recorder = _start(options), Recorder(store)
+    start, recorder = _start(options), Recorder(store, signing)
     recorder.begin(start)
     try:
         result = _tested(options, start, step, tell, auditor)

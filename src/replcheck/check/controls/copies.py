@@ -1,6 +1,7 @@
 """The control `copies`: so many run, so many of them are proven, now and as a share of the time."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from replcheck.check.controls.consistency import left_out
 from replcheck.check.facts import Facts
@@ -70,7 +71,18 @@ def _over_time(policy: Policy, asked: CopiesControl, facts: Facts) -> CopiesOver
     wanted = CopiesAsked(
         nodes=facts.node_names, running=asked.running, proven=asked.proven, max_age_s=proof_age_limit(policy)
     )
-    return copies_over_time(facts.since(asked.window), facts.now, facts.proofs, facts.spans_with_look(), wanted)
+    ended_at = _known_until(facts)
+    began_at = ended_at - timedelta(seconds=asked.window)
+    return copies_over_time(began_at, ended_at, facts.proofs, facts.spans_with_look(), wanted)
+
+
+def _known_until(facts: Facts) -> datetime:
+    """Return where a window ends: at the last look while that is trusted, else now.
+
+    The moment that a check takes to think would count as unwatched, and no window would ever be full.
+    """
+    looked_at = facts.view.at if facts.view else None
+    return looked_at if looked_at is not None and 0 <= facts.age_s(looked_at) <= GAP_S else facts.now
 
 
 def _running_faults(asked: CopiesControl, facts: Facts, running: list[NodeView]) -> Iterator[Fault]:

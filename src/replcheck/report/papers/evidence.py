@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from replcheck.model.evidence import EvidenceState
 from replcheck.model.outcome import Outcome
+from replcheck.model.run import RunRecord, short_id
 from replcheck.report.paper import Block, Code, Mark, Moment, Notice, Pairs, Prose, Section, Verbatim, Words, words
 from replcheck.report.period_facts import PeriodFacts
-from replcheck.report.verdict import counted
+from replcheck.report.verdict import counted, joined
 
 _WHAT = (
     "Every end of a run is appended to a chain of records, each of which names the one before it; where a key is"
@@ -19,12 +20,13 @@ _COMMANDS = (
     "replcheck evidence export --output clinic.jsonl",
     "replcheck evidence verify --file clinic.jsonl --public-key clinic.key.pub",
 )
-_WORDS = {
+STANDINGS = {
     Outcome.PROVEN: "whole",
     Outcome.PARTIAL: "unvouched",
     Outcome.REFUTED: "broken",
     Outcome.UNCHECKED: "not begun",
 }
+"""How a chain stands, in a word."""
 
 
 def evidence_section(facts: PeriodFacts) -> Section:
@@ -40,15 +42,35 @@ def evidence_section(facts: PeriodFacts) -> Section:
     else:
         if state.problem:
             blocks.append(Notice(outcome=Outcome.REFUTED, words=words(f"The chain is broken: {state.problem}.")))
+        if facts.altered:
+            blocks.append(Notice(outcome=Outcome.REFUTED, words=words(altered_sentence(facts))))
         blocks.append(Pairs(pairs=tuple(_pairs(facts, state))))
     blocks.append(Verbatim(_COMMANDS))
     return Section(anchor="evidence", title="The chain of evidence", blocks=tuple(blocks))
 
 
+def altered_sentence(facts: PeriodFacts) -> str:
+    """Return which runs are not as they were recorded; there must be one."""
+    many = len(facts.altered) > 1
+    told = f"{counted(len(facts.altered), 'run')} of the period {'are' if many else 'is'} not as recorded"
+    return f"{told}: {joined([short_id(run_id) for run_id in facts.altered])}."
+
+
+def compared_words(facts: PeriodFacts) -> str:
+    """Return how many of the period's runs were held against their records, and how many have none."""
+    ended = sum(isinstance(past.run, RunRecord) for past in facts.runs)
+    told = f"{counted(ended - facts.without_record, 'run')} of the period with what was recorded of them"
+    if not facts.without_record:
+        return told
+    rest = counted(facts.without_record, "run has", "runs have")
+    return f"{told}; {rest} no record here, and nothing vouches for that"
+
+
 def _pairs(facts: PeriodFacts, state: EvidenceState) -> Iterator[tuple[str, Words]]:
-    yield "Standing", words(Mark(outcome=state.outcome, word=_WORDS[state.outcome]), " on ", Moment(facts.made_at))
+    yield "Standing", words(Mark(outcome=state.outcome, word=STANDINGS[state.outcome]), " on ", Moment(facts.made_at))
     yield "Records", words(f"{state.records:,}")
     yield "Verified", _verified(state)
+    yield "Compared", words(compared_words(facts))
     if state.outcome is Outcome.PARTIAL:
         yield "Not vouched for", words("without a verified signature anybody could have written it all")
     if state.oldest_at is not None and state.newest_at is not None:

@@ -149,14 +149,15 @@ def _not_measured(facts: PeriodFacts) -> Iterable[Words]:
         yield words("That nobody changed the history afterwards: ", Link("the chain of evidence", "evidence"), ".")
     broken = len(facts.audits.unread) + len(facts.unread)
     if broken:
-        yield words(f"{counted(broken, 'run')} whose record or report cannot be read.")
+        yield words(f"{counted(broken, 'run')} whose record or report cannot be read or believed.")
     yield words("What no measurement of a database can tell: ", Link("what cannot be proven", "unprovable"), ".")
 
 
 def _method(facts: PeriodFacts) -> Section:
     told = (
         "This report is made from the history that replcheck keeps of its runs and samples, and from nothing else."
-        " A stored result is believed only where its content leads to the verdict that was recorded. The same figures"
+        " A stored result is believed only where its content leads to the verdict that was recorded, and where it"
+        " is the one that the run's record in the chain of evidence covers. The same figures"
         " for machines, and the record of each run:"
     )
     since, until = facts.since.isoformat(), facts.until.isoformat()

@@ -66,10 +66,13 @@ def claims_paper(facts: PeriodFacts) -> Paper:
 def standing_mark(facts: PeriodFacts) -> Mark:
     """Return where the controls stand together, by the worst of them; no outcome where nobody asked for any.
 
-    Where the chain of evidence is broken nothing that the history says can be relied on, whatever the controls found.
+    Where the chain of evidence is broken, or belies the history, nothing that the history says can be relied on,
+    whatever the controls found.
     """
     if facts.evidence is not None and facts.evidence.problem:
         return Mark(outcome=Outcome.REFUTED, word="the chain of evidence is broken")
+    if facts.altered:
+        return Mark(outcome=Outcome.REFUTED, word="the history was changed after it was recorded")
     asked = [control for control in facts.controls if control.outcome is not None]
     for outcome, word in _WORST_FIRST:
         count = sum(control.outcome is outcome for control in asked)

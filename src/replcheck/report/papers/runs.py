@@ -175,7 +175,7 @@ def _not_proven(facts: PeriodFacts) -> Iterable[Block]:
         )
     if unread:
         yield table(
-            "Runs whose report cannot be read: they are missing from the counts of replicas and relations",
+            "Runs whose report cannot be read or believed: they are missing from the counts of replicas and relations",
             columns("Run", "Why"),
             ((words(Code(run_id)), words(reason)) for run_id, reason in unread.items()),
         )
