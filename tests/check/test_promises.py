@@ -75,7 +75,8 @@ def measured_s(place: Clinic, name: str, *measures: str) -> int:
     """Return the greatest of some measures of a control, in whole seconds, rounded up."""
     controls: list[dict[str, Any]] = place.check("--control", name)["controls"]
     [control] = [control for control in controls if control["name"] == name]
-    return math.ceil(max(measure["value"] for measure in control["measures"] if measure["name"] in measures))
+    greatest: float = max(measure["value"] for measure in control["measures"] if measure["name"] in measures)
+    return math.ceil(greatest)
 
 
 def test_the_policy_of_the_sample_is_green(place):

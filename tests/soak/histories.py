@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from unittest.mock import patch
 from replcheck.audit import pace
 from replcheck.audit.auditor import audit_cluster
 from replcheck.audit.options import AuditOptions, Pacing
-from replcheck.errors import Interrupted, LabError, ReplcheckError
+from replcheck.errors import Interrupted, LabError, NodeError, ReplcheckError
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.lab.pgbench import PgbenchLoad
@@ -346,7 +347,7 @@ class _Player:
             return Outcome("interrupted")
         if not out:
             hampered = running.returncode == 3 and "Traceback" not in err
-            return Outcome("refused", error=_Told(err.strip()), problems=() if hampered else (f"command: {err}",))
+            return Outcome("refused", error=_told(err.strip()), problems=() if hampered else (f"command: {err}",))
         document = json.loads(out)
         problems = [] if running.returncode == document["exit_code"] else [f"exit status {running.returncode}"]
         verdict = "interrupted" if document["stopped"] else document["verdict"]
@@ -442,6 +443,12 @@ class _Player:
 
 class _Told(ReplcheckError):
     """What a command said on standard error."""
+
+
+def _told(said: str) -> ReplcheckError:
+    """Return it as the error of a node where that is what it tells of, as the library would raise it."""
+    named = re.match(r'replcheck: error: (?:the connection to )?node "(\w+)"', said)
+    return NodeError(said, node=named[1]) if named else _Told(said)
 
 
 @contextmanager

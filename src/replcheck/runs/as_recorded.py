@@ -66,6 +66,8 @@ def as_recorded(reader: EvidenceReader, run_ids: Iterable[str]) -> AsRecorded:
         if record.envelope is None:
             continue
         line = open_line(record.envelope.encode(), {})
-        opened = isinstance(line, Opened)
-        found[run_id] = _Record(told=line.held, report_sha256=line.subject_sha256) if opened else _Record(told=None)
+        if isinstance(line, Opened):
+            found[run_id] = _Record(told=line.held, report_sha256=line.subject_sha256)
+        else:
+            found[run_id] = _Record(told=None)
     return AsRecorded(found)
