@@ -62,13 +62,17 @@ _LATER = (
 )
 """Folders and files whose tests on real servers are long together: they are for the long run, but for `_SOONER`."""
 _SOONER = (
+    "cli/test_watch_screen.py",
     "drill/test_base_backups.py",
+    "drill/test_drill_command.py",
+    "drill/test_seal_command.py",
     "drill/test_seal_restored.py",
     "postgres/test_facts_latecomers.py",
     "postgres/test_facts_together.py",
     "postgres/test_facts_transactions.py",
     "postgres/test_levels.py",
     "postgres/test_statements.py",
+    "watch/test_events.py",
 )
 """Of these, what is run each time."""
 
