@@ -71,6 +71,7 @@ _SOONER = (
     "postgres/test_facts_together.py",
     "postgres/test_facts_transactions.py",
     "postgres/test_levels.py",
+    "postgres/test_parity.py",
     "postgres/test_statements.py",
     "watch/test_events.py",
 )

@@ -232,7 +232,7 @@ class Lane:
         outcome = await wait_replayed(
             control,
             target,
-            enough=lambda: has_replayed_ends(control, anchor),
+            enough=(lambda: has_replayed_ends(control, anchor)) if self._on_one_timeline(handle) else None,
             primary_flush=self._primary_flush,
             writer_delay=delay,
             timeout_s=grace,
@@ -248,6 +248,11 @@ class Lane:
             return True
         self._lag(handle, outcome.state, target, began)
         return False
+
+    def _on_one_timeline(self, handle: NodeHandle) -> bool:
+        """Return whether a replica is known to stream the primary's timeline: ids of another are other transactions."""
+        timeline = handle.facts.timeline
+        return timeline is not None and timeline == self.cluster.primary.facts.timeline
 
     async def _unaligned(self, handle: NodeHandle, target: Lsn) -> None:
         """Give up a replica that replays what it must, but always too late to be compared with the present."""

@@ -129,6 +129,7 @@ async def has_replayed_ends(session: Session, anchor: Anchor) -> bool:
     KnownAssignedXids in procarray.c); the record that drops others from the list, of what runs, is behind their ends.
     So below the xmin of its snapshot everything has ended and shows in every snapshot from now on, and where all that
     lies between there and the anchor's xmax was open at the anchor, nothing else is left. False proves nothing.
+    Holds for a standby of the anchor's timeline alone: transaction ids of another are other transactions.
     """
     ((xmin,),) = await session.fetch(_WINDOW)
     left = range(xmin, anchor.xmax)
