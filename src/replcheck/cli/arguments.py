@@ -1,6 +1,6 @@
 """What each command was told, as its options were given: taken up by the module that does what was asked.
 
-None and empty mean that the configuration decides. Connection strings are among them, so none shows what it holds.
+None and empty mean that the configuration decides.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,17 @@ from replcheck.audit.options import Level, Pacing
 from replcheck.cli.options import CheckFormat, DumpForm, Format
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditArguments:
+class _Unshown:
+    """Shows none of what it holds: connection strings are among it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class AuditArguments(_Unshown):
     """The options of `replcheck audit`."""
 
     primary: str | None
@@ -42,12 +51,9 @@ class AuditArguments:
     no_store: bool
     plan: bool
 
-    def __repr__(self) -> str:
-        return "AuditArguments()"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorArguments:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DoctorArguments(_Unshown):
     """The options of `replcheck doctor`."""
 
     primary: str | None
@@ -63,12 +69,9 @@ class DoctorArguments:
     quiet: bool
     verbose: bool
 
-    def __repr__(self) -> str:
-        return "DoctorArguments()"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealArguments:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SealArguments(_Unshown):
     """The options of `replcheck seal`."""
 
     primary: str | None
@@ -89,12 +92,9 @@ class SealArguments:
     verbose: bool
     no_store: bool
 
-    def __repr__(self) -> str:
-        return "SealArguments()"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrillArguments:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DrillArguments(_Unshown):
     """The options of `replcheck drill`."""
 
     backup: str | None
@@ -118,12 +118,9 @@ class DrillArguments:
     verbose: bool
     no_store: bool
 
-    def __repr__(self) -> str:
-        return "DrillArguments()"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchArguments:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WatchArguments(_Unshown):
     """The options of `replcheck watch`."""
 
     primary: str | None
@@ -139,9 +136,6 @@ class WatchArguments:
     events: Path | None
     store: Path | None
     no_store: bool
-
-    def __repr__(self) -> str:
-        return "WatchArguments()"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
