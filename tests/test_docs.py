@@ -30,7 +30,7 @@ from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.doctor import doctor_schema
 from replcheck.report.document import audit_schema
-from replcheck.report.evidence import WORDS
+from replcheck.report.evidence_document import WORDS
 from replcheck.report.plan_document import plan_schema
 from replcheck.report.published import schema_text
 from replcheck.report.requirements import REQUIREMENTS

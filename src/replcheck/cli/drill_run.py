@@ -22,7 +22,7 @@ from replcheck.model.drill import DrillVerdict
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.drill import drill_document, drill_json, drills_json
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
-from replcheck.report.evidence import with_evidence
+from replcheck.report.evidence_document import with_evidence
 from replcheck.report.style import Style
 from replcheck.runs.drill import FinishedDrill, Parts, clean_up, run_drills
 from replcheck.runs.drill_request import DrillFlags, DrillRequest, commands_of, drill_request, scratch_folder

@@ -24,7 +24,8 @@ from replcheck.evidence.keys import KeyPair, PublicKey, create_keys, existing_ke
 from replcheck.evidence.statement import Note
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome, worst
-from replcheck.report.evidence import VerifiedChain, evidence_json, outcome_of_chains, print_evidence
+from replcheck.report.evidence_document import VerifiedChain, evidence_json, outcome_of_chains
+from replcheck.report.evidence_human import print_evidence
 from replcheck.report.style import Style
 from replcheck.report.verdict import counted
 from replcheck.runs.evidence import chain_of, keep_mark, keys_of, named_keys, record_about, verify_files, verify_store

@@ -24,7 +24,7 @@ from replcheck.model.drill import DrillResult
 from replcheck.model.outcome import ExitStatus
 from replcheck.report.check_human import print_check, print_check_verdict
 from replcheck.report.drill_human import print_drill, print_drill_briefly
-from replcheck.report.evidence import with_evidence
+from replcheck.report.evidence_document import with_evidence
 from replcheck.report.human import print_audit, print_verdict
 from replcheck.report.paper import Paper
 from replcheck.report.period_document import period_json

@@ -11,7 +11,7 @@ from replcheck.model.audit import AlignmentReport, AuditResult, Divergence, Rela
 from replcheck.model.evidence import EvidenceHead
 from replcheck.model.names import qualified
 from replcheck.model.plain import Plain, plain_object, to_plain
-from replcheck.report.evidence import with_evidence
+from replcheck.report.evidence_document import with_evidence
 from replcheck.report.verdict import outcome_of, sentence, verdict_of
 
 SCHEMA = "replcheck/audit/1"

@@ -13,7 +13,7 @@ from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object
 from replcheck.model.shape import from_plain
 from replcheck.report.drill_words import all_drills, drill_sentence, drills_sentence
-from replcheck.report.evidence import with_evidence
+from replcheck.report.evidence_document import with_evidence
 
 SCHEMA = "replcheck/drill/1"
 SEVERAL_SCHEMA = "replcheck/drills/1"

@@ -14,7 +14,7 @@ from replcheck.model.evidence import EvidenceHead
 from replcheck.model.plain import Plain, plain_object, to_plain
 from replcheck.model.seal import NotSealed, SealedDatabase, SealResult, SealVerdict
 from replcheck.model.units import format_duration, format_size
-from replcheck.report.evidence import with_evidence
+from replcheck.report.evidence_document import with_evidence
 from replcheck.report.style import Style, cell, fields, heading, line, plain_table, verbatim
 from replcheck.report.verdict import counted
 

@@ -4,25 +4,17 @@ The address is a secret: it comes from the environment, goes into no message, lo
 monitor that cannot be reached is told to people and changes no status: its own alarm for silence is what it is for.
 """
 
-import http.client
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
 
-from replcheck import __version__
 from replcheck.errors import ConfigurationError
 from replcheck.model.names import printable
 
 Tell = Callable[[str], None]
 """Takes one line for people."""
-_LONGEST_BODY = 10_000
-"""Bytes; what a monitor keeps of a body is bounded."""
 _SCHEMES = ("http", "https")
-_WORTH_ANOTHER_TRY = (408, 429)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +52,11 @@ class Ping:
     def _send(self, word: str, body: str) -> None:
         if self.address is None:
             return
+        from replcheck.runs.posting import NotHeard, post  # the protocol, which few checks need
+
         try:
-            _post(_at(self.address, word), body, self.patience)
-        except _NotHeard as error:
+            post(_at(self.address, word), body, self.patience)
+        except NotHeard as error:
             of = f' "{word}"' if word else ""
             self.tell(f"warning: the ping{of} was not heard: {error}")
 
@@ -101,60 +95,6 @@ def _usable(text: str) -> SplitResult | None:
     return address if named else None
 
 
-class _NotHeard(Exception):
-    """The monitor could not be told; holds no part of the address."""
-
-
-class _TryAgain(_NotHeard):
-    """It may be able to be told in a moment."""
-
-
 def _at(address: SplitResult, word: str) -> str:
     path = f"{address.path.rstrip('/')}/{word}" if word else address.path
     return urlunsplit(address._replace(path=path, fragment=""))
-
-
-def _post(url: str, body: str, patience: Patience) -> None:
-    for attempt in _attempts(patience):
-        with attempt:
-            _post_once(url, body, patience.request_s)
-
-
-def _attempts(patience: Patience) -> Iterator[AbstractContextManager[object]]:
-    import stamina
-    from stamina.instrumentation import set_on_retry_hooks
-
-    set_on_retry_hooks(())  # they would log what was tried
-    yield from stamina.retry_context(
-        on=_TryAgain,
-        attempts=patience.attempts,
-        timeout=patience.whole_s,
-        wait_initial=patience.first_wait_s,
-        wait_jitter=patience.first_wait_s,
-        wait_max=patience.whole_s,
-    )
-
-
-def _post_once(url: str, body: str, timeout_s: float) -> None:
-    data = body.encode("utf-8", errors="replace")[:_LONGEST_BODY]
-    headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": f"replcheck/{__version__}"}
-    request = Request(url, data=data, headers=headers, method="POST")  # noqa: S310 - http and https alone come here
-    try:
-        with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-            answer.read(1000)
-    except HTTPError as error:
-        error.close()  # it is the answer, too
-        kind = _TryAgain if error.code >= 500 or error.code in _WORTH_ANOTHER_TRY else _NotHeard
-        raise kind(f"the monitor answered {error.code}") from None
-    except (URLError, OSError, http.client.HTTPException, ValueError) as error:
-        # Messages of other libraries may quote the address.
-        raise _TryAgain(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    inner = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-    if isinstance(inner, TimeoutError):
-        return "the monitor did not answer in time"
-    if isinstance(inner, OSError) and inner.strerror:
-        return str(inner.strerror).lower()
-    return type(inner).__name__

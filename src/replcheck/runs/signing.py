@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from replcheck.errors import ReplcheckError
 from replcheck.model.canonical import canonical_digest
-from replcheck.postgres import dsn
 
 if TYPE_CHECKING:
     from replcheck.config.model import Configuration
@@ -72,6 +71,8 @@ def configuration_digest(configuration: "Configuration") -> str:
 
 
 def _address(text: Any) -> Mapping[str, str] | None:
+    from replcheck.postgres import dsn  # the driver, which what answers from the history alone needs not
+
     try:
         words = dsn.parse(text) if text is not None else {}
     except ReplcheckError:

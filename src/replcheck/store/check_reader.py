@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, Text, and_, func, or_, select, type_coerce
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, Text, and_, func, or_, select, type_coerce
 
 from replcheck.errors import StoreError
 from replcheck.model.copies import AuditProof
@@ -22,7 +22,7 @@ from replcheck.model.run import RunStart
 from replcheck.model.shape import from_plain
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.wal import Lsn
-from replcheck.store.live_reader import LiveReader, has_table
+from replcheck.store.live_reader import LiveReader, has_table, proofs_of
 from replcheck.store.live_rows import audit_proof, watch_span
 from replcheck.store.live_tables import ALIGNMENTS, AUDIT_NODES, CLUSTER_EVENTS, LIVE_VIEWS, NODE_SPANS, WATCH_SPANS
 from replcheck.store.reader import RunFilter, open_reader
@@ -113,13 +113,13 @@ class CheckReader(LiveReader):
             AUDIT_NODES.c.verdict == Verdict.DIVERGED.value,
         )
         newest = AUDIT_NODES.c.finished_at.desc()
-        statements = [_proofs(cluster, AUDIT_NODES.c.node == node, of).order_by(newest).limit(1) for of in settling]
+        statements = [proofs_of(cluster, AUDIT_NODES.c.node == node, of).order_by(newest).limit(1) for of in settling]
         return [proof for statement in statements for proof in self._facts(AUDIT_NODES, statement, audit_proof)]
 
     def first_proofs_since(self, cluster: str, since: datetime) -> list[AuditProof]:
         """Return what the first audits said that began after some moment, in the order in which they ended."""
         later = AUDIT_NODES.c.finished_at >= utc_text(since), AUDIT_NODES.c.proven_at >= utc_text(since)
-        statement = _proofs(cluster, *later).order_by(AUDIT_NODES.c.finished_at).limit(_FIRST_PROOFS)
+        statement = proofs_of(cluster, *later).order_by(AUDIT_NODES.c.finished_at).limit(_FIRST_PROOFS)
         return self._facts(AUDIT_NODES, statement, audit_proof)
 
     def newest_results(self, cluster: str, kind: str, limit: int) -> list[StoredResult]:
@@ -148,7 +148,7 @@ class CheckReader(LiveReader):
     def position_before(self, cluster: str, moment: datetime) -> StoredPosition | None:
         """Return where the WAL had come to in the newest audit that ended before a moment; None where none tells."""
         earlier = AUDIT_NODES.c.finished_at < utc_text(moment)
-        newest = _proofs(cluster, earlier).order_by(AUDIT_NODES.c.finished_at.desc()).limit(1)
+        newest = proofs_of(cluster, earlier).order_by(AUDIT_NODES.c.finished_at.desc()).limit(1)
         for proof in self._facts(AUDIT_NODES, newest, audit_proof):
             of_run = select(ALIGNMENTS.c.lsn, ALIGNMENTS.c.taken_at).where(ALIGNMENTS.c.run_id == proof.run_id)
             seen = self._facts(
@@ -283,11 +283,6 @@ def _watch_span(run: _Run) -> WatchSpan:
         max_recovery_age_s=run.worst[0],
         recovery_unknown=bool(unknown),
     )
-
-
-def _proofs(cluster: str, *conditions: ColumnElement[bool]) -> Select[Any]:
-    runs = AUDIT_NODES.join(RUNS, RUNS.c.run_id == AUDIT_NODES.c.run_id)
-    return select(AUDIT_NODES).select_from(runs).where(RUNS.c.cluster == cluster, *conditions)
 
 
 def _moment(row: Row[Any]) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The record of a run in its reports, and what verifying a chain found, for people and as JSON.
+"""The record of a run in its JSON, and what verifying a chain found, in words and as JSON.
 
 In the JSON of a run the key `evidence` names the run's own record. That record holds the SHA-256 of the very same JSON,
 without this key: what is not there yet cannot be covered.
@@ -8,12 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-
 from replcheck.model.evidence import ChainReport, EvidenceHead
 from replcheck.model.outcome import Outcome, worst
 from replcheck.model.plain import Plain, plain_object, to_plain
-from replcheck.report.style import Style, cell, line, plain_table
 from replcheck.report.verdict import counted
 
 SCHEMA = "replcheck/evidence/1"
@@ -73,51 +70,6 @@ def evidence_json(chains: Sequence[VerifiedChain]) -> str:
         "chains": [_plain(chain) for chain in chains],
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-def print_evidence(chains: Sequence[VerifiedChain], console: Console, style: Style) -> None:
-    """Print what was found; of a chain that is broken, the one line that says where."""
-    for chain in chains:
-        report = chain.report
-        source = f"{chain.source}: " if len(chains) > 1 else ""
-        word = style.outcome(report.outcome, WORDS[report.outcome].upper())
-        line(console, word, f"  {source}{evidence_sentence(chain)}", indent=0)
-        if not report.problem and report.records:
-            _print_facts(chain, console, style)
-
-
-def _print_facts(chain: VerifiedChain, console: Console, style: Style) -> None:
-    report = chain.report
-    table = plain_table("", "")
-    table.show_header = False
-    if report.oldest_at and report.newest_at:
-        table.add_row("  made", cell(f"{style.time(report.oldest_at)} to {style.time(report.newest_at)}"))
-    table.add_row("  signed", cell(_signatures(report)))
-    for key_id in report.key_ids:
-        table.add_row("  key", cell(key_id))
-    if report.archived:
-        table.add_row("  archived", cell(f"records 1 to {report.archived}, under a signed checkpoint"))
-    if report.exported_at:
-        table.add_row("  exported", cell(style.time(report.exported_at)))
-    table.add_row("  head", cell(f"record {report.last}, SHA-256 {report.head}"))
-    console.print(table)
-    if chain.in_history and not report.anchored:
-        line(console, "A history cannot tell whether its newest records were cut off: keep the head elsewhere,")
-        line(console, "and ask again with --head.")
-
-
-def _signatures(report: ChainReport) -> str:
-    told = [
-        f"{number:,} {what}"
-        for number, what in (
-            (report.signed - report.attested, "with a verified signature"),
-            (report.attested, "whose signature was verified when the next was made, as that one says"),
-            (report.unverified, "signed, and not verified for lack of a key"),
-            (report.unsigned, "not signed"),
-        )
-        if number
-    ]
-    return ", ".join(told)
 
 
 def _as_to_the_end(chain: VerifiedChain) -> str:
