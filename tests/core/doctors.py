@@ -121,11 +121,12 @@ def checks_of(*exams: NodeExam, **options: Any) -> list[Check]:
 
 
 def bad(*exams: NodeExam, **options: Any) -> set[tuple[str, str | None, CheckState]]:
-    """Return code, node and state of whatever is not in order."""
+    """Return code, node and state of whatever is not in order; of a node alone, not that it has no replica."""
+    alone = len(exams) == 1
     return {
         (check.code, check.node, check.state)
         for check in checks_of(*exams, **options)
-        if check.state is not CheckState.OK
+        if check.state is not CheckState.OK and not (alone and check.code == "replicas")
     }
 
 

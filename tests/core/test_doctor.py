@@ -57,6 +57,12 @@ def test_every_check_of_a_node_names_it_and_sql_always_has_its_place():
         assert "canary" not in repr(check)
 
 
+def test_a_node_alone_is_not_ready_as_an_audit_would_refuse_it():
+    found = only("replicas", exam())
+    assert (found.state, found.node) == (MISSING, None)
+    assert "--replica" in found.remedy
+
+
 # Rights
 
 

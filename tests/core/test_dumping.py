@@ -13,17 +13,17 @@ CANARY = "Ada Canary"
         (
             "pg_dump: error: could not open large object 4711: ERROR:  permission denied for large object 4711",
             "may not read large object 4711 (SQLSTATE 42501)",
-            "GRANT SELECT ON LARGE OBJECT 4711; pg_read_all_data covers none",
+            "GRANT SELECT ON LARGE OBJECT 4711 TO ...; pg_read_all_data covers none",
         ),
         (
             "pg_dump: error: query failed: ERROR:  permission denied for table visit\npg_dump: detail: Query was: LOCK",
             "may not read table visit (SQLSTATE 42501)",
-            "GRANT SELECT ON TABLE visit.",
+            "GRANT SELECT ON TABLE visit TO ....",
         ),
         (
             "pg_dump: error: query failed: ERROR:  permission denied for schema clinic",
             "may not read schema clinic",
-            "GRANT USAGE ON SCHEMA clinic.",
+            "GRANT USAGE ON SCHEMA clinic TO ....",
         ),
         (
             'query failed: ERROR:  query would be affected by row-level security policy for table "chart"',

@@ -17,6 +17,12 @@ def cluster_checks(exams: Sequence[NodeExam]) -> Iterator[Check]:
     """Say whether the nodes together make a cluster that can be audited."""
     place = Place(node=None)
     primaries = [exam.name for exam in exams if exam.is_primary]
+    if len(exams) < 2:
+        yield place.missing(
+            "replicas",
+            "there is no replica to compare with",
+            "Name each with --replica DSN, or add it to the nodes of the configuration.",
+        )
     if len(primaries) > 1:
         yield place.missing(
             "primaries",

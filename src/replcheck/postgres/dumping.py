@@ -150,7 +150,7 @@ def dump_failure(status: int, said: str) -> ProgramError:
         more = "; pg_read_all_data covers none, README has the statement for all" if kind == "large object" else ""
         return ProgramError(
             f"pg_dump may not read {kind} {name} (SQLSTATE 42501)",
-            hint=f"Grant it to the role that seals: GRANT {_RIGHT.get(kind, 'SELECT')} ON {kind.upper()} {name}{more}.",
+            hint=f"Grant it to the role that seals: GRANT {_RIGHT.get(kind, 'SELECT')} ON {kind.upper()} {name} TO ...{more}.",
         )
     if hidden := _HIDDEN.search(said):
         return ProgramError(
