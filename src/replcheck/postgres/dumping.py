@@ -148,9 +148,10 @@ def dump_failure(status: int, said: str) -> ProgramError:
     if denied := _DENIED.search(said):
         kind, name = denied["kind"], printable(denied["name"])
         more = "; pg_read_all_data covers none, README has the statement for all" if kind == "large object" else ""
+        grant = f"GRANT {_RIGHT.get(kind, 'SELECT')} ON {kind.upper()} {name} TO ..."
         return ProgramError(
             f"pg_dump may not read {kind} {name} (SQLSTATE 42501)",
-            hint=f"Grant it to the role that seals: GRANT {_RIGHT.get(kind, 'SELECT')} ON {kind.upper()} {name} TO ...{more}.",
+            hint=f"Grant it to the role that seals: {grant}{more}.",
         )
     if hidden := _HIDDEN.search(said):
         return ProgramError(
