@@ -73,9 +73,13 @@ async def test_what_is_told_is_drawn_within_a_tenth_of_a_second(many, key):
 
 
 def test_the_first_picture_costs_little_more_than_the_library_it_is_drawn_with():
-    library = min(cpu_s("import textual.app, textual.widgets") for _ in range(3))
-    picture = min(cpu_s(FIRST_PICTURE) for _ in range(3))
-    assert picture < 2.2 * library
+    library = picture = float("inf")
+    for _ in range(8):  # what a busy machine adds differs from one moment to the next; the least is what each costs
+        library = min(library, cpu_s("import textual.app, textual.widgets"))
+        picture = min(picture, cpu_s(FIRST_PICTURE))
+        if picture < 2.2 * library:
+            return
+    pytest.fail(f"the first picture took {picture:.2f} s of the processor, the library {library:.2f} s")
 
 
 def run(code: str) -> subprocess.CompletedProcess:
