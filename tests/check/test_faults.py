@@ -131,6 +131,7 @@ def test_a_standby_that_is_far_behind_is_at_risk(place):
 
 @pytest.mark.long
 def test_a_broken_archive_breaches_the_recovery_point_alone(place):
+    place.write({'max_age = "5min"': 'max_age = "20s"', 'warn    = "4min"': 'warn    = "19s"'})
     apply_fault(place.cluster, "break-archive")
     try:
         place.commit()
@@ -142,6 +143,7 @@ def test_a_broken_archive_breaches_the_recovery_point_alone(place):
         )
     finally:
         heal(place.cluster)
+        place.write()
     place.wait_until(GREEN, within_s=90)
 
 

@@ -72,7 +72,7 @@ def test_a_snapshot_goes_on_into_the_archive(place: Place, scratch_root: Path, s
         restored = made.run("after_snapshot")
         assert rows_in(restored) == place.rows() - 5
         assert restored.recovery is not None
-        assert restored.recovery.paused
+        assert restored.recovery.reached
 
 
 @pytest.mark.long

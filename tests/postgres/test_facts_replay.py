@@ -253,6 +253,7 @@ def test_a_recovery_conflict_between_two_chunks_is_survived(without_feedback: La
     assert run.relation("hot").rows == 1000
 
 
+@pytest.mark.long
 def test_a_recovery_conflict_inside_a_chunk_is_survived(without_feedback: LabCluster) -> None:
     """The chunk is read in a savepoint, where a conflict ends the whole session."""
     make_slow_tables(without_feedback.primary, "postgres", ["slow"], rows=20, seconds=1.5)

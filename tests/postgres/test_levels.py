@@ -119,6 +119,7 @@ def vast(clusters_root: Path, newest_major: int) -> Iterator[LabCluster]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("level", Level)
 def test_rows_beyond_the_largest_value_of_the_server_are_compared_column_by_column(
     vast: LabCluster, level: Level
