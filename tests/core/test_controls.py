@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replcheck.check.controls.placement import machine_of
 from replcheck.check.evaluate import evaluate
 from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, Facts, LagLimits, WalSeen
-from replcheck.check.policy import CLAIMS, only, require_waivers_in_force
+from replcheck.check.policy import CLAIMS, require_waivers_in_force, wanted_names
 from replcheck.config.model import Waiver
 from replcheck.errors import ConfigurationError, UsageError
 from replcheck.model.control import ControlName, ControlResult, Standing
@@ -463,13 +463,13 @@ def test_a_waiver_holds_through_its_last_day_and_is_an_error_from_the_next_one_o
 
 
 def test_one_control_can_be_asked_alone_and_a_wrong_name_is_told_with_the_nearest():
-    alone = evaluate(only(policy(), ["recovery-point"]), facts())
+    alone = evaluate(policy(), facts(), wanted=wanted_names(policy(), ["recovery-point"]))
     assert [one.name for one in alone if one.outcome is not None] == [ControlName.RECOVERY_POINT]
     with pytest.raises(UsageError, match='"recovery_point" is no control') as caught:
-        only(policy(), ["recovery_point"])
+        wanted_names(policy(), ["recovery_point"])
     assert caught.value.hint == 'Did you mean "recovery-point"?'
     with pytest.raises(UsageError, match='control "evidence" is not asked'):
-        only(policy(evidence=None), ["evidence"])
+        wanted_names(policy(evidence=None), ["evidence"])
 
 
 @pytest.mark.parametrize("name", ControlName)

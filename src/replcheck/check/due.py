@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.check.controls.consistency import replicas_of
+from replcheck.check.controls.consistency import is_unread, replicas_of, unproven, unread
 from replcheck.check.controls.copies import lapsed_proofs
-from replcheck.check.controls.restore import newest_restored
-from replcheck.check.facts import Facts, newest_proofs
+from replcheck.check.controls.restore import newest_restored, unrestored
+from replcheck.check.facts import Facts, Untold, newest_proofs
 from replcheck.check.found import listed
 from replcheck.config.model import Policy
 from replcheck.errors import UsageError
@@ -79,13 +79,15 @@ def _verdict(
 def _audit_reasons(policy: Policy, facts: Facts) -> Iterator[str]:
     assert policy.consistency is not None  # noqa: S101 - asked by the caller
     limit_s = policy.consistency.warn or policy.consistency.max_age
-    proofs = newest_proofs(facts.proofs)
+    proofs = newest_proofs(facts)
     replicas = replicas_of(facts)
     missing = [node for node in replicas if node not in proofs]
     if missing or not replicas:
-        yield f"{listed(missing) or 'the cluster'} was never proven as a whole"
+        yield listed([unproven(node, facts) for node in missing]) or "the cluster was never proven as a whole"
     for node in replicas:
         age_s = facts.age_s(proofs[node].proven_at) if node in proofs else 0.0
+        if is_unread(node, proofs.get(node), facts):
+            yield unread(node)
         if age_s >= limit_s:
             yield f"the proof of {node} is {format_duration(age_s)} old"
     if policy.copies is not None:
@@ -96,9 +98,11 @@ def _audit_reasons(policy: Policy, facts: Facts) -> Iterator[str]:
 
 def _drill_reason(name: str, policy: Policy, facts: Facts) -> str:
     assert policy.restore is not None  # noqa: S101 - asked by the caller
-    restored = newest_restored(name, facts.drills)
+    restored = newest_restored(name, facts)
     if restored is None:
-        return f"no drill has restored {name} and compared its rows"
+        return unrestored(name, facts)
+    if facts.untold_since(name, restored.started_at, Untold.UNREADABLE):
+        return f"what a drill of {name} found cannot be read"
     age_s = facts.age_s(restored.started_at)
     limit_s = policy.restore.warn or policy.restore.every
     return f"{name} was last restored {format_duration(age_s)} ago" if age_s >= limit_s else ""

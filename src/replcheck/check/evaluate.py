@@ -1,6 +1,6 @@
 """Evaluates a policy against facts: each control by its own module, then the clock, then the waivers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from replcheck.check.controls.recovery_point import find_recovery_point
 from replcheck.check.controls.replacement import find_replacement
 from replcheck.check.controls.restore import find_restore
 from replcheck.check.facts import Facts
-from replcheck.check.found import Found
+from replcheck.check.found import Found, ahead_of_the_clock
 from replcheck.check.policy import CLAIMS, section_of
 from replcheck.config.model import Control, Policy, Waiver
 from replcheck.model.control import ControlName, ControlResult, Standing, WaiverNote
@@ -32,21 +32,36 @@ _FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
     ControlName.EVIDENCE: find_evidence,
 }
 _EXCUSABLE = frozenset({Standing.BREACHED, Standing.UNCHECKED})
+_BY_EVENTS = frozenset({ControlName.FAILOVER, ControlName.REPLACEMENT})
 
 
-def evaluate(policy: Policy, facts: Facts, waivers: Mapping[str, Waiver] | None = None) -> tuple[ControlResult, ...]:
+def evaluate(
+    policy: Policy,
+    facts: Facts,
+    waivers: Mapping[str, Waiver] | None = None,
+    wanted: Collection[ControlName] = frozenset(ControlName),
+) -> tuple[ControlResult, ...]:
     """Return the result of every control there is, in their order; what nobody asked is told as such.
 
-    Waivers are taken to be in force: `policy.require_waivers_in_force` sees to that.
+    Those that are not `wanted` are told so too. The others stand as they do among all: limits of one section of the
+    policy serve other controls. Waivers are taken to be in force: `policy.require_waivers_in_force` sees to that.
     """
-    return tuple(_result(name, policy, facts, (waivers or {}).get(name.value)) for name in ControlName)
+    waivers = waivers or {}
+    return tuple(
+        _result(name, policy, facts, waivers.get(name.value)) if name in wanted else _not_asked(name)
+        for name in ControlName
+    )
+
+
+def _not_asked(name: ControlName) -> ControlResult:
+    return ControlResult(name=name, standing=Standing.NOT_ASKED, claim=CLAIMS[name])
 
 
 def _result(name: ControlName, policy: Policy, facts: Facts, waiver: Waiver | None) -> ControlResult:
     section = section_of(policy, name)
     if section is None:
-        return ControlResult(name=name, standing=Standing.NOT_ASKED, claim=CLAIMS[name])
-    result = _clocked(_of(name, section, _FINDERS[name](policy, section, facts)), facts)
+        return _not_asked(name)
+    result = _clocked(_doubted(_of(name, section, _FINDERS[name](policy, section, facts)), facts), facts)
     return _waived(result, waiver) if waiver is not None else result
 
 
@@ -63,6 +78,26 @@ def _of(name: ControlName, section: Control, found: Found) -> ControlResult:
         not_proven=found.not_proven,
         as_of=found.as_of,
     )
+
+
+def _doubted(result: ControlResult, facts: Facts) -> ControlResult:
+    """Return a result that rests on the last thing that happened as it is left by what cannot be read, or dated."""
+    if result.name not in _BY_EVENTS or result.standing is Standing.BREACHED:
+        return result
+    doubts = tuple(_doubts(facts))
+    if not doubts:
+        return result
+    return replace(result, standing=Standing.UNCHECKED, problems=(*doubts, *result.problems))
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    if facts.unread_events:
+        yield f"{facts.unread_events} events in the history cannot be read"
+    if facts.unread_proofs:
+        yield "what an audit said cannot be read"
+    ahead = max((event.at for event in facts.events if facts.is_ahead(event.at)), default=None)
+    if ahead is not None:
+        yield f"an event is dated {ahead_of_the_clock(facts.age_s(ahead))}"
 
 
 def _clocked(result: ControlResult, facts: Facts) -> ControlResult:

@@ -82,6 +82,15 @@ def beyond(value: float, limit: float | None, warn: float | None, what: str) -> 
     return []
 
 
+def ahead_of_the_clock(age_s: float) -> str:
+    """Return how far a moment is still to come, of its age.
+
+    >>> ahead_of_the_clock(-7200.0)
+    '2h ahead of the clock'
+    """
+    return f"{format_duration(-age_s)} ahead of the clock"
+
+
 def listed(names: Sequence[str]) -> str:
     """Return names as a sentence has them.
 

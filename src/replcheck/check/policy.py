@@ -34,14 +34,12 @@ def asked_names(policy: Policy) -> tuple[ControlName, ...]:
     return tuple(name for name in ControlName if section_of(policy, name) is not None)
 
 
-def only(policy: Policy, words: Iterable[str]) -> Policy:
-    """Return the policy limited to the named controls, all of them where none is named.
+def wanted_names(policy: Policy, words: Iterable[str]) -> frozenset[ControlName]:
+    """Return the named controls; all that are asked where none is named.
 
     Raises UsageError for a word that names no control, with the nearest one, and for one that nobody asked.
     """
     wanted = [control_named(word) for word in words]
-    if not wanted:
-        return policy
     asked = asked_names(policy)
     for name in wanted:
         if name not in asked:
@@ -49,8 +47,7 @@ def only(policy: Policy, words: Iterable[str]) -> Policy:
                 f'control "{name.value}" is not asked: the policy does not name it',
                 hint=f"It asks for {', '.join(known.value for known in asked) or 'nothing'}.",
             )
-    kept = {name.value.replace("-", "_") for name in wanted}
-    return policy.model_copy(update={field: None for field in Policy.model_fields if field not in kept})
+    return frozenset(wanted or asked)
 
 
 def control_named(word: str) -> ControlName:

@@ -68,6 +68,18 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def aware_moment(text: str) -> datetime:
+    """Return the time of a text as machines read it; raise ValueError where it is none, or tells no time zone.
+
+    >>> aware_moment("2026-03-01T12:00:00.005Z").isoformat()
+    '2026-03-01T12:00:00.005000+00:00'
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("it tells no time zone")
+    return moment
+
+
 def snake_case(name: str) -> str:
     """Return a class name as a JSON word.
 

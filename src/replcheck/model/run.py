@@ -3,7 +3,7 @@
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from replcheck.model.outcome import ExitStatus, Outcome
 
@@ -59,6 +59,19 @@ def short_id(run_id: str) -> str:
     '019535d9-3df7'
     """
     return run_id[:13]
+
+
+def moment_of(run_id: str) -> datetime | None:
+    """Return when the run of an id began; None where the id is not one of ours.
+
+    >>> moment_of("019535d9-3df7-79fb-b466-fa907fa17f9e").isoformat(timespec="milliseconds")
+    '2025-02-24T00:05:14.487+00:00'
+    """
+    try:
+        found = uuid.UUID(run_id)
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None
 
 
 def new_run_id(now: datetime) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from replcheck.check.evaluate import evaluate
 from replcheck.check.facts import Facts
 from replcheck.errors import Interrupted, ReplcheckError
-from replcheck.model.control import CheckResult, ControlResult, DueRun, Standing
+from replcheck.model.control import CheckResult, DueRun, Standing
 from replcheck.model.evidence import EvidenceHead
 from replcheck.model.live import ClusterView
 from replcheck.model.run import RunRecord, RunStart, new_run_id
@@ -127,27 +127,28 @@ def answer_from_history(request: CheckRequest, store: Path | None, clock: Clock 
     """
     start = _start(request, clock)
     reader = open_store(store)
-    facts = gather(request, reader, None, last_view(request, reader), clock())
+    moment = clock()
+    facts = gather(request, reader, None, last_view(request, reader, moment), moment)
     facts = with_evidence(request, store, facts, UNSIGNED, at_leisure=False)
-    result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), clock())
+    result = _result(request, start, facts, clock())
     return replace(result, view=facts.view, fresh=False, evidence_head=head_before(request, store))
 
 
 def _checked(request: CheckRequest, start: RunStart, store: Path | None, parts: CheckParts, tell: Tell) -> CheckResult:
     begun = time.monotonic()
     reader = open_store(store)
-    earlier = last_view(request, reader)
+    earlier = last_view(request, reader, parts.clock())
     due: tuple[DueRun, ...] = ()
     if request.run:
         known = gather(request, reader, None, earlier, parts.clock())
         deadline = begun + request.time_budget_s if request.time_budget_s is not None else None
         due = _done(request, known, store, parts.work, deadline=deadline, tell=tell)
         reader = open_store(store)
-        earlier = last_view(request, reader)  # work takes its time
+        earlier = last_view(request, reader, parts.clock())  # work takes its time
     looked = parts.look(request, earlier)
     facts = gather(request, reader, looked, None, parts.clock())
     facts = with_evidence(request, store, facts, signing_of(request.configuration), at_leisure=True)
-    result = _result(request, start, evaluate(request.policy, facts, request.configuration.waivers), parts.clock())
+    result = _result(request, start, facts, parts.clock())
     head = head_before(request, store)
     return replace(result, view=facts.view, due=due, notes=_notes(request), evidence_head=head)
 
@@ -160,14 +161,14 @@ def _done(
     return do_due_work(request, known, store, work or Work(), deadline=deadline, tell=tell)
 
 
-def _result(request: CheckRequest, start: RunStart, controls: tuple[ControlResult, ...], at: datetime) -> CheckResult:
+def _result(request: CheckRequest, start: RunStart, facts: Facts, at: datetime) -> CheckResult:
     return CheckResult(
         run_id=start.run_id,
         cluster=request.cluster,
         started_at=start.started_at,
         finished_at=at,
         tool_version=start.tool_version,
-        controls=controls,
+        controls=evaluate(request.policy, facts, request.configuration.waivers, request.wanted),
     )
 
 

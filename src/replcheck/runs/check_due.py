@@ -55,7 +55,7 @@ def do_due_work(
     """
     drills = _drill_requests(request)
     digests = {name: drill.argument_digest for name, drill in drills.items()}
-    verdicts = due_runs(request.run, request.policy, facts, tried(request, open_store(store), facts.drills, digests))
+    verdicts = due_runs(request.run, request.policy, facts, tried(request, open_store(store), facts, digests))
     doing = _Doing(request, drills, store, work, deadline, tell)
     return tuple(doing.settle(verdict) for verdict in verdicts)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from replcheck.check.facts import Facts
+from replcheck.model.control import ControlName
 from replcheck.model.evidence import EvidenceState
 from replcheck.model.outcome import Outcome
 from replcheck.runs.check_request import CheckRequest
@@ -27,7 +28,7 @@ def with_evidence(
     `at_leisure` is whether the whole of it may be verified where that was not done for long: ten seconds for a hundred
     thousand records. Raises ConfigurationError where a key cannot be read, StoreError where the history cannot.
     """
-    if request.policy.evidence is None or store is None or not store.exists():
+    if ControlName.EVIDENCE not in request.wanted or store is None or not store.exists():
         return facts
     from replcheck.runs.evidence import evidence_state, keys_of  # large, and few checks need it
 

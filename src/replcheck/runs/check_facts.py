@@ -8,25 +8,24 @@ from pathlib import Path
 
 from replcheck.check.controls.copies import proof_age_limit
 from replcheck.check.controls.recovery_point import shown_by
-from replcheck.check.facts import DrillFact, Facts, WalSeen
+from replcheck.check.facts import CLOCK_SLACK_S, Facts, UnreadProof, WalSeen
+from replcheck.check.found import ahead_of_the_clock
 from replcheck.errors import EmptyHistory, StoreError
+from replcheck.model.control import ControlName
 from replcheck.model.copies import AuditProof, as_configured
-from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
-from replcheck.model.run import RunStart
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
 from replcheck.model.units import format_duration
 from replcheck.report.check_document import check_result
-from replcheck.report.drill import drill_result
+from replcheck.runs.check_drills import DRILL, MOST_DRILLS, find_drills
 from replcheck.runs.check_request import CheckRequest
-from replcheck.store import CheckReader, open_check_reader
+from replcheck.store import CheckReader, DamagedRow, open_check_reader
 
-CHECK, AUDIT, DRILL = "check", "audit", "drill"
-_MOST_DRILLS = 100
+CHECK, AUDIT = "check", "audit"
+CLUSTER_EVENTS, AUDIT_NODES = "cluster_events", "audit_nodes"
+"""Tables of the history."""
 _MOST_EVENTS = 200
 _MOST_GAPS = 50
-_CLOCK_SLACK_S = 5.0
-"""By how much the history may be ahead of the clock: clocks are set by fractions of seconds."""
 _AGREED_S = 60.0
 """Within which the servers' clocks are taken to say what this machine's does."""
 _TOLD = (
@@ -63,21 +62,30 @@ def open_store(store: Path | None) -> CheckReader | None:
         return None
 
 
-def last_view(request: CheckRequest, reader: CheckReader | None) -> ClusterView | None:
-    """Return the newest view that the history holds, of a watch or of an earlier check; None where it holds none."""
+def last_view(request: CheckRequest, reader: CheckReader | None, now: datetime) -> ClusterView | None:
+    """Return the newest view that the history holds, of a watch or of an earlier check; None where it holds none.
+
+    One that is ahead of the clock is only taken where there is no other: how old it is cannot be told.
+    """
     if reader is None:
         return None
+    until = _until(now)
     with reader.at_one_moment():
         stored = reader.latest_view(request.cluster)
-        checks = reader.newest_results(request.cluster, CHECK, 1)
+        check = reader.newest_run(request.cluster, CHECK, until)
+        document = reader.with_result(check).document if check is not None else None
     views = [stored.view] if stored is not None else []
-    for result in checks:
-        try:
-            checked = check_result(result.document).view
-        except ValueError:
-            continue  # it ended without a result, or another version wrote it
-        views += [checked] if checked is not None else []
-    return max(views, key=lambda view: view.at, default=None)
+    try:
+        checked = check_result(document).view
+    except ValueError:
+        checked = None  # it ended without a result, or another version wrote it
+    views += [checked] if checked is not None else []
+    return max(views, key=lambda view: (view.at <= until, view.at), default=None)
+
+
+def _until(now: datetime) -> datetime:
+    """Return the latest moment that is not ahead of the clock."""
+    return now + timedelta(seconds=CLOCK_SLACK_S)
 
 
 def gather(
@@ -93,6 +101,7 @@ def gather(
         left_out=request.left_out,
         view=seen,
         view_problem=problem,
+        stale_after_s=request.stale_after_s,
     )
     if reader is None:
         return replace(facts, history_problem="there is no history yet")
@@ -101,17 +110,34 @@ def gather(
 
 
 def _with_history(request: CheckRequest, reader: CheckReader, facts: Facts, looked: Looked | None) -> Facts:
+    drills, untold = find_drills(request, reader, facts.now)
     facts = replace(
         facts,
         spans=_spans(request, reader, facts.now),
         watch=_watch(request, reader, facts.now),
         events=_events(request, reader),
         proofs=_in_order(_proofs(request, reader, facts.now), request.scope_digest),
-        drills=_drills(request, reader, facts.now),
-        clock_problem=_clock_problem(reader.newest_moment(request.cluster), looked, facts.now),
+        drills=drills,
+        untold_drills=untold,
+        clock_problem=_clock_problem(request, reader, looked, facts.now),
     )
     facts = replace(facts, proofs=_with_first_proofs(request, reader, facts))
-    return replace(facts, wal_seen=_wal_seen(request, reader, facts))
+    facts = replace(facts, wal_seen=_wal_seen(request, reader, facts))
+    return replace(
+        facts, unread_proofs=_unread_proofs(request, reader), unread_events=len(_damaged(reader, CLUSTER_EVENTS))
+    )
+
+
+def _unread_proofs(request: CheckRequest, reader: CheckReader) -> tuple[UnreadProof, ...]:
+    """Return what audits said and cannot be read; a name that is none of the configured nodes is damaged itself."""
+    names = {node.name for node in request.nodes}
+    return tuple(
+        UnreadProof(node=row.node if row.node in names else "", at=row.at) for row in _damaged(reader, AUDIT_NODES)
+    )
+
+
+def _damaged(reader: CheckReader, table: str) -> frozenset[DamagedRow]:
+    return frozenset(reader.damage.get(table, ()))
 
 
 def _viewed(
@@ -123,6 +149,8 @@ def _viewed(
     if view is None:
         return None, "the nodes were never looked at"
     ago_s = (now - view.at).total_seconds()
+    if ago_s < -CLOCK_SLACK_S:
+        return None, f"the nodes were last seen at a time that is {ahead_of_the_clock(ago_s)}"
     if ago_s <= request.stale_after_s:
         return view, ""
     limit = format_duration(request.stale_after_s)
@@ -135,7 +163,7 @@ def _proofs(request: CheckRequest, reader: CheckReader, now: datetime) -> list[A
     since = now - timedelta(seconds=window_s + 2 * proof_age_limit(request.policy))
     found = reader.proofs(request.cluster, since)
     for node in request.nodes:
-        found += reader.settling_proofs(request.cluster, node.name, request.scope_digest)
+        found += reader.settling_proofs(request.cluster, node.name, request.scope_digest, _until(now))
     return found
 
 
@@ -156,7 +184,8 @@ def _in_order(proofs: Sequence[AuditProof], scope_digest: str) -> tuple[AuditPro
 
 
 def _spans(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[NodeSpan, ...]:
-    window_s = (request.policy.copies.window or 0.0) if request.policy.copies else 0.0
+    copies = request.policy.copies if ControlName.COPIES in request.wanted else None
+    window_s = (copies.window or 0.0) if copies else 0.0
     since = now - timedelta(seconds=window_s + proof_age_limit(request.policy) + GAP_S)
     return tuple(reader.joined_node_spans(request.cluster, since, now))
 
@@ -164,7 +193,7 @@ def _spans(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[N
 def _watch(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[WatchSpan, ...]:
     """Return how old the recovery point was over its window, and how old it was when each gap in that began."""
     asked = request.policy.recovery_point
-    if asked is None or asked.window is None:
+    if asked is None or asked.window is None or ControlName.RECOVERY_POINT not in request.wanted:
         return ()
     spans = reader.joined_watch_spans(request.cluster, now - timedelta(seconds=asked.window), now)
     known = [span for span in spans if span.max_recovery_age_s is not None and not span.recovery_unknown]
@@ -185,76 +214,6 @@ def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, .
     return tuple(sorted(found, key=lambda event: event.at))
 
 
-def _drills(request: CheckRequest, reader: CheckReader, now: datetime) -> tuple[DrillFact, ...]:
-    policy = request.policy
-    if policy.restore is None and policy.recovery_point is None and policy.integrity is None:
-        return ()
-    every = [policy.restore.every] if policy.restore else []
-    every += [policy.recovery_point.drilled_every or 0.0] if policy.recovery_point else []
-    recent = now - timedelta(seconds=max(every, default=0.0))
-    found: list[DrillFact] = []
-    for run in reader.runs_of(request.cluster, DRILL, _MOST_DRILLS):
-        if run.started_at < recent and _tells_enough(request, found):
-            break
-        fact = _stored_drill(reader, run)
-        found += [fact] if fact is not None else []
-    return tuple(reversed(found))
-
-
-def _tells_enough(request: CheckRequest, found: Sequence[DrillFact]) -> bool:
-    """Return whether older drills could tell nothing new: of each backup the last ones of every kind are known."""
-    for backup in request.backups:
-        own = [drill for drill in found if drill.backup == backup.name]
-        judged = not backup.manifest or any(drill.manifest or drill.pages for drill in own)
-        if not judged or not any(drill.verdict is DrillVerdict.RESTORED for drill in own):
-            return False
-    to_the_end = any(drill.to_the_end and drill.replayed is not None for drill in found)
-    return to_the_end or not any(backup.archive for backup in request.backups)
-
-
-def _stored_drill(reader: CheckReader, run: RunStart) -> DrillFact | None:
-    try:
-        return drill_fact(drill_result(reader.with_result(run).document))
-    except ValueError:
-        return None  # it ended without a result, or its report is not to be believed
-
-
-def drill_fact(result: DrillResult) -> DrillFact:
-    """Return what controls need of a drill."""
-    copy, recovery = result.copy, result.recovery
-    layers = {layer.name: layer for layer in result.layers}
-    return DrillFact(
-        run_id=result.run_id,
-        backup=result.backup,
-        started_at=result.started_at,
-        finished_at=result.finished_at,
-        verdict=result.verdict,
-        copy=copy.label if copy else "",
-        taken_at=copy.taken_at if copy else None,
-        problem=_problem(result),
-        recovery_time_s=result.recovery_time_s,
-        recovery_point_age_s=result.recovery_point_age_s,
-        to_the_end=result.target.kind is TargetKind.LATEST,
-        replayed=recovery.replayed if recovery else None,
-        timeline=recovery.timeline if recovery else None,
-        manifest=_state(layers.get(LayerName.MANIFEST)),
-        pages=_state(layers.get(LayerName.CHECKSUMS)),
-    )
-
-
-def _state(layer: LayerReport | None) -> LayerState | None:
-    by_design = layer is None or (layer.state is LayerState.NOT_RUN and layer.by_design)
-    return None if by_design or layer is None else layer.state
-
-
-def _problem(result: DrillResult) -> str:
-    if result.verdict is DrillVerdict.RESTORED:
-        return ""
-    problems = [*result.problems, *(problem for layer in result.layers for problem in layer.problems)]
-    failed = [f"{layer.name.value}: {layer.reason}" for layer in result.layers if layer.state is LayerState.FAILED]
-    return next(iter([*(problem.what for problem in problems), *failed]), "")
-
-
 def _wal_seen(request: CheckRequest, reader: CheckReader, facts: Facts) -> tuple[WalSeen, ...]:
     asked, drill = request.policy.recovery_point, shown_by(facts)
     if asked is None or drill is None or (drill.recovery_point_age_s or 0.0) <= asked.max_age:
@@ -263,10 +222,14 @@ def _wal_seen(request: CheckRequest, reader: CheckReader, facts: Facts) -> tuple
     return (WalSeen(at=seen.at, lsn=seen.lsn, timeline=seen.timeline, run_id=seen.run_id),) if seen else ()
 
 
-def _clock_problem(newest: datetime | None, looked: Looked | None, now: datetime) -> str:
+def _clock_problem(request: CheckRequest, reader: CheckReader, looked: Looked | None, now: datetime) -> str:
     """Return why ages cannot be told: the history is ahead of the clock, and no server says that the clock is right."""
+    before = reader.damaged_rows
+    newest = reader.newest_moment(request.cluster)
+    if reader.damaged_rows > before and not _is_confirmed(looked, now):
+        return "a time in the history cannot be read: whether the clock of this machine was set back is unknown"
     ahead_s = (newest - now).total_seconds() if newest is not None else 0.0
-    if ahead_s <= _CLOCK_SLACK_S or _is_confirmed(looked, now):
+    if ahead_s <= CLOCK_SLACK_S or _is_confirmed(looked, now):
         return ""
     return f"the clock of this machine is {format_duration(ahead_s)} behind what the history holds: it was set back"
 
@@ -278,7 +241,7 @@ def _is_confirmed(looked: Looked | None, now: datetime) -> bool:
 
 
 def tried(
-    request: CheckRequest, reader: CheckReader | None, drills: Sequence[DrillFact], digests: dict[str, str]
+    request: CheckRequest, reader: CheckReader | None, facts: Facts, digests: dict[str, str]
 ) -> dict[tuple[str, str], datetime]:
     """Return when each kind of due work was last begun, however it ended; `digests` tell the drills of each backup.
 
@@ -286,14 +249,17 @@ def tried(
     """
     if reader is None:
         return {}
-    found: dict[tuple[str, str], datetime] = {(DRILL, drill.backup): drill.started_at for drill in drills}
+    until = _until(facts.now)
+    past = [drill for drill in facts.drills if drill.started_at <= until]
+    found: dict[tuple[str, str], datetime] = {(DRILL, drill.backup): drill.started_at for drill in past}
     backups = {digest: name for name, digest in digests.items()}
     try:
-        for run in reversed(reader.runs_of(request.cluster, DRILL, _MOST_DRILLS)):
-            if run.argument_digest in backups:
+        for run in reversed(reader.runs_of(request.cluster, DRILL, MOST_DRILLS)):
+            if run.argument_digest in backups and run.started_at <= until:
                 found[DRILL, backups[run.argument_digest]] = run.started_at
-        for run in reader.runs_of(request.cluster, AUDIT, 1):
-            found[AUDIT, ""] = run.started_at
+        audit = reader.newest_run(request.cluster, AUDIT, until)
+        if audit is not None:
+            found[AUDIT, ""] = audit.started_at
     except StoreError:
         return found
     return found

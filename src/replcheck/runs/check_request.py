@@ -8,9 +8,10 @@ from urllib.parse import SplitResult
 
 from replcheck.check.due import KINDS, require_askable
 from replcheck.check.facts import ConfiguredBackup, ConfiguredNode, LagLimits
-from replcheck.check.policy import asked_names, only, require_policy, require_waivers_in_force
+from replcheck.check.policy import asked_names, require_policy, require_waivers_in_force, wanted_names
 from replcheck.config.model import Configuration, Policy
 from replcheck.errors import UsageError
+from replcheck.model.control import ControlName
 from replcheck.model.names import printable
 from replcheck.model.units import parse_duration
 from replcheck.watch.limits import WatchLimits
@@ -42,7 +43,9 @@ class CheckRequest:
     cluster: str
     configuration: Configuration = field(repr=False)
     policy: Policy
-    """Limited to the controls that are wanted."""
+    """All of it, whatever is wanted: a section may serve other controls than its own."""
+    wanted: frozenset[ControlName]
+    """The controls to evaluate, all of which are asked."""
     limits: WatchLimits
     left_out: tuple[str, ...]
     """What the configuration keeps out of audits, a clause each."""
@@ -54,14 +57,21 @@ class CheckRequest:
     @property
     def argument_digest(self) -> str:
         """Return the SHA-256 of what was asked: names and limits, nothing that is secret."""
-        asked = {
+        asked: dict[str, object] = {
             "cluster": self.cluster,
             "nodes": list(self.configuration.nodes),
             "policy": self.policy.model_dump(mode="json", by_alias=True),
             "run": sorted(self.run),
             "time_budget": self.time_budget_s,
         }
+        if self.is_limited:
+            asked["controls"] = sorted(name.value for name in self.wanted)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def is_limited(self) -> bool:
+        """Return whether only some of the controls are to be evaluated that the policy asks for."""
+        return self.wanted != frozenset(asked_names(self.policy))
 
     @property
     def nodes(self) -> tuple[ConfiguredNode, ...]:
@@ -101,7 +111,8 @@ def check_request(flags: CheckFlags, configuration: Configuration, now: datetime
     in the environment.
     """
     require_policy(configuration)
-    policy = only(configuration.policy, flags.controls)
+    policy = configuration.policy
+    wanted = wanted_names(policy, flags.controls)
     require_waivers_in_force(configuration.waivers, now)
     kinds = _kinds(flags.run)
     require_askable(kinds, policy)
@@ -109,6 +120,7 @@ def check_request(flags: CheckFlags, configuration: Configuration, now: datetime
         cluster=configuration.cluster,
         configuration=configuration,
         policy=policy,
+        wanted=wanted,
         limits=WatchLimits.of(configuration),
         left_out=_left_out(configuration),
         run=kinds,

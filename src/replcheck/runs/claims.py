@@ -41,7 +41,7 @@ def find_claims(
         return ()
     request = check_request(CheckFlags(stale_after=_STALE_AFTER), configuration, now)
     reader = open_store(store)
-    facts = gather(request, reader, None, view or last_view(request, reader), now)
+    facts = gather(request, reader, None, view or last_view(request, reader, now), now)
     whole = evaluate(request.policy, facts, configuration.waivers)
     at_once = evaluate(_without_windows(request.policy), facts, configuration.waivers)
     return tuple(_paired(request.policy, whole, at_once))

@@ -10,7 +10,7 @@ from replcheck.store.places import default_path
 
 if TYPE_CHECKING:
     from replcheck.store.audit_parts import AuditParts
-    from replcheck.store.check_reader import CheckReader, open_check_reader
+    from replcheck.store.check_reader import CheckReader, DamagedRow, open_check_reader
     from replcheck.store.evidence_reader import EvidenceReader, open_evidence
     from replcheck.store.history import History, open_history
     from replcheck.store.live import LiveWriter, open_live_writer
@@ -22,6 +22,7 @@ __all__ = [
     "KEEP_FOR_EVER",
     "AuditParts",
     "CheckReader",
+    "DamagedRow",
     "EvidenceReader",
     "History",
     "HistoryReader",
@@ -44,6 +45,7 @@ _LIES_IN = {
     "KEEP_FOR_EVER": "thinning",
     "AuditParts": "audit_parts",
     "CheckReader": "check_reader",
+    "DamagedRow": "check_reader",
     "EvidenceReader": "evidence_reader",
     "History": "history",
     "HistoryReader": "reader",

@@ -4,6 +4,7 @@ Spans are joined as they are read: a month of them is tens of thousands of rows,
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from replcheck.errors import StoreError
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import ClusterEvent, EventKind, NodeState
 from replcheck.model.outcome import Verdict
-from replcheck.model.plain import Plain, utc_text
+from replcheck.model.plain import Plain, aware_moment, utc_text
 from replcheck.model.run import RunStart
 from replcheck.model.shape import from_plain
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
@@ -61,6 +62,19 @@ class StoredPosition:
     timeline: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedRow:
+    """A row that was read and cannot be understood, with what of it still can."""
+
+    table: str
+    key: str
+    """What tells it from others; empty where nothing does."""
+    node: str
+    """Empty where the row tells none."""
+    at: datetime | None
+    """When what it tells of ended, or else began; None where that is damaged too, or not told."""
+
+
 def open_check_reader(path: Path) -> "CheckReader":
     """Open an existing history; raise StoreError where there is none, or it cannot be read by this replcheck."""
     open_reader(path)
@@ -73,6 +87,8 @@ class CheckReader(LiveReader):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._held: Connection | None = None
+        self.damage: dict[str, set[DamagedRow]] = defaultdict(set)
+        """What was left out, by the name of its table."""
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
@@ -100,10 +116,11 @@ class CheckReader(LiveReader):
         newest = select(WATCH_SPANS).where(*earlier).order_by(WATCH_SPANS.c.ended_at.desc()).limit(1)
         return next(iter(self._facts(WATCH_SPANS, newest, watch_span)), None)
 
-    def settling_proofs(self, cluster: str, node: str, scope_digest: str) -> list[AuditProof]:
+    def settling_proofs(self, cluster: str, node: str, scope_digest: str, until: datetime) -> list[AuditProof]:
         """Return the newest proof that found a node consistent as a whole, and the newest that found it diverged.
 
-        An audit of the scope with that digest counts as one of the whole; none does where it is empty.
+        What ended after `until` is left out of account. An audit of the scope with that digest counts as one of the
+        whole; none does where it is empty.
         """
         whole: ColumnElement[bool] = AUDIT_NODES.c.whole
         if scope_digest:
@@ -113,7 +130,8 @@ class CheckReader(LiveReader):
             AUDIT_NODES.c.verdict == Verdict.DIVERGED.value,
         )
         newest = AUDIT_NODES.c.finished_at.desc()
-        statements = [proofs_of(cluster, AUDIT_NODES.c.node == node, of).order_by(newest).limit(1) for of in settling]
+        of_node = AUDIT_NODES.c.node == node, AUDIT_NODES.c.finished_at <= utc_text(until)
+        statements = [proofs_of(cluster, *of_node, of).order_by(newest).limit(1) for of in settling]
         return [proof for statement in statements for proof in self._facts(AUDIT_NODES, statement, audit_proof)]
 
     def first_proofs_since(self, cluster: str, since: datetime) -> list[AuditProof]:
@@ -125,6 +143,15 @@ class CheckReader(LiveReader):
     def newest_results(self, cluster: str, kind: str, limit: int) -> list[StoredResult]:
         """Return the newest runs of a kind that ended, with their results, newest first."""
         return [self.with_result(run) for run in self.runs_of(cluster, kind, limit)]
+
+    def newest_run(self, cluster: str, kind: str, until: datetime) -> RunStart | None:
+        """Return the newest run of a kind that began by some moment; None where there is none."""
+        found = next(iter(self.runs_of(cluster, kind, 1)), None)
+        if found is None or found.started_at <= until:
+            return found
+        # Asked so only where the newest is too late: it takes the runs apart one by one.
+        wanted = RunFilter(cluster=cluster, kind=kind, until=until)
+        return next(iter(self.runs(wanted, limit=1)), None)
 
     def with_result(self, run: RunStart) -> StoredResult:
         """Return a run with the document of its result."""
@@ -142,7 +169,8 @@ class CheckReader(LiveReader):
         wanted = CLUSTER_EVENTS.c.kind.in_([kind.value for kind in kinds])
         newest = CLUSTER_EVENTS.c.at.desc(), CLUSTER_EVENTS.c.event_id.desc()
         document = type_coerce(CLUSTER_EVENTS.c.document, Text).label("document")
-        statement = select(document).where(CLUSTER_EVENTS.c.cluster == cluster, wanted).order_by(*newest).limit(limit)
+        columns = CLUSTER_EVENTS.c.event_id, CLUSTER_EVENTS.c.at, document
+        statement = select(*columns).where(CLUSTER_EVENTS.c.cluster == cluster, wanted).order_by(*newest).limit(limit)
         return self._facts(CLUSTER_EVENTS, statement, lambda row: from_plain(ClusterEvent, json.loads(row.document)))
 
     def position_before(self, cluster: str, moment: datetime) -> StoredPosition | None:
@@ -172,6 +200,18 @@ class CheckReader(LiveReader):
         )
         found = [moment for table, statement in statements for moment in self._facts(table, statement, _moment)]
         return max((moment for moment in found if moment is not None), default=None)
+
+    def _leave_out(self, table: Table, row: Row[Any]) -> None:
+        super()._leave_out(table, row)
+        held = row._mapping  # noqa: SLF001 - the public name of it, which SQLAlchemy keeps apart from columns
+        told = (held.get(name) for name in ("finished_at", "proven_at", "at"))
+        left_out = DamagedRow(
+            table=table.name,
+            key=" ".join(str(held[name]) for name in ("run_id", "event_id") if name in held),
+            node=str(held.get("node") or ""),
+            at=next(filter(None, map(_readable, told)), None),
+        )
+        self.damage[table.name].add(left_out)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -243,8 +283,8 @@ def _run(rows: Sequence[_Row], place: int) -> _Run:
     worst = [[row[column] for row in rows if row[column] is not None] for column in range(place + 4, len(rows[0]))]
     return _Run(
         key=rows[0][:place],
-        began_at=datetime.fromisoformat(rows[0][place]),
-        ended_at=datetime.fromisoformat(max(row[place + 1] for row in rows)),
+        began_at=aware_moment(rows[0][place]),
+        ended_at=aware_moment(max(row[place + 1] for row in rows)),
         samples=sum(row[place + 2] for row in rows),
         longest_gap_s=max(row[place + 3] for row in rows),
         worst=tuple(max(values, default=None) for values in worst),
@@ -285,5 +325,12 @@ def _watch_span(run: _Run) -> WatchSpan:
     )
 
 
+def _readable(text: object) -> datetime | None:
+    try:
+        return aware_moment(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 def _moment(row: Row[Any]) -> datetime | None:
-    return datetime.fromisoformat(row[0]) if row[0] is not None else None
+    return aware_moment(row[0]) if row[0] is not None else None

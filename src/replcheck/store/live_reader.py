@@ -128,14 +128,17 @@ class LiveReader(HistoryReader):
         with self._connected() as connection:
             if not has_table(connection, table):
                 return []
-            return list(self._sound(connection.execute(statement), read))
+            return list(self._sound(table, connection.execute(statement), read))
 
-    def _sound(self, rows: Any, read: Callable[[Row[Any]], _Fact]) -> Iterator[_Fact]:
+    def _sound(self, table: Table, rows: Any, read: Callable[[Row[Any]], _Fact]) -> Iterator[_Fact]:
         for row in rows:
             try:
                 yield read(row)
             except (ValueError, TypeError):
-                self.damaged_rows += 1
+                self._leave_out(table, row)
+
+    def _leave_out(self, _table: Table, _row: Row[Any]) -> None:
+        self.damaged_rows += 1
 
 
 def has_table(connection: Connection, table: Table) -> bool:

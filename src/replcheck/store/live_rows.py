@@ -1,6 +1,5 @@
 """Turns what was watched into rows of the history, and back; a row that cannot be read raises ValueError."""
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -8,7 +7,7 @@ from sqlalchemy import Row
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import ClusterEvent, NodeState
 from replcheck.model.outcome import Verdict
-from replcheck.model.plain import to_plain, utc_text
+from replcheck.model.plain import aware_moment, to_plain, utc_text
 from replcheck.model.spans import NodeSpan, WatchSpan
 
 
@@ -51,8 +50,8 @@ def node_span(row: Row[Any]) -> NodeSpan:
     """Return the node's span of a row."""
     return NodeSpan(
         node=row.node,
-        began_at=datetime.fromisoformat(row.began_at),
-        ended_at=datetime.fromisoformat(row.ended_at),
+        began_at=aware_moment(row.began_at),
+        ended_at=aware_moment(row.ended_at),
         samples=row.samples,
         longest_gap_s=row.longest_gap_s,
         state=NodeState(row.state),
@@ -86,8 +85,8 @@ def watch_span_values(cluster: str, span: WatchSpan, resolution_s: int) -> dict[
 def watch_span(row: Row[Any]) -> WatchSpan:
     """Return the cluster's span of a row."""
     return WatchSpan(
-        began_at=datetime.fromisoformat(row.began_at),
-        ended_at=datetime.fromisoformat(row.ended_at),
+        began_at=aware_moment(row.began_at),
+        ended_at=aware_moment(row.ended_at),
         samples=row.samples,
         longest_gap_s=row.longest_gap_s,
         primary=row.primary_node,
@@ -119,8 +118,8 @@ def audit_proof(row: Row[Any]) -> AuditProof:
     """Return what an audit said of a replica."""
     return AuditProof(
         run_id=row.run_id,
-        proven_at=datetime.fromisoformat(row.proven_at),
-        finished_at=datetime.fromisoformat(row.finished_at),
+        proven_at=aware_moment(row.proven_at),
+        finished_at=aware_moment(row.finished_at),
         node=row.node,
         primary=row.primary_node,
         verdict=Verdict(row.verdict),

@@ -1,9 +1,9 @@
 """The control `consistency`: the last proof of every replica found no divergence, and is young enough."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from replcheck.check.facts import Facts, newest_proofs
-from replcheck.check.found import Fault, Found, at_risk, beyond, breached, listed, oldest, unchecked
+from replcheck.check.facts import Facts, is_proof_ahead, newest_proofs
+from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, listed, oldest, unchecked
 from replcheck.config.model import AgeControl, Policy
 from replcheck.model.control import Measure, Unit
 from replcheck.model.copies import AuditProof
@@ -22,7 +22,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
     if facts.history_problem:
         return Found(measured="unknown", limit=_limit(asked), faults=(unchecked(facts.history_problem),))
     replicas = replicas_of(facts)
-    proofs = {node: proof for node, proof in newest_proofs(facts.proofs).items() if node in replicas}
+    proofs = {node: proof for node, proof in newest_proofs(facts).items() if node in replicas}
     faults = [fault for node in replicas for fault in _faults(node, proofs.get(node), asked, facts)]
     if not replicas:
         faults = [unchecked("no replica is known that could be audited")]
@@ -67,15 +67,46 @@ def left_out(facts: Facts) -> tuple[str, ...]:
 
 def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts) -> Iterator[Fault]:
     later = [one for one in facts.proofs if one.node == node and _is_later(one, proof)]
-    if any(one.verdict is Verdict.DIVERGED for one in later):
+    diverged = [one for one in later if one.verdict is Verdict.DIVERGED]
+    if proof is not None and diverged and all(is_proof_ahead(one, facts) for one in diverged):
+        # Its date is wrong, so it may be of before the proof or of after it.
+        yield unchecked(f"{node} was found diverged by an audit that is dated {_ahead(diverged, facts)}")
+    elif diverged:
         yield breached(f"{node} was found diverged")
     elif doubtful := next((one for one in later if one.whole and one.verdict is not Verdict.CONSISTENT), None):
         yield at_risk(f"{node} was found {doubtful.verdict.value} since its last proof")
+    if is_unread(node, proof, facts):
+        yield unchecked(unread(node))
     if proof is None:
-        yield unchecked(f"{node} was never proven as a whole")
+        yield unchecked(unproven(node, facts))
         return
     age_s = facts.age_s(proof.proven_at)
     yield from beyond(age_s, asked.max_age, asked.warn, f"the proof of {node} is {format_duration(age_s)} old")
+
+
+def is_unread(node: str, proof: AuditProof | None, facts: Facts) -> bool:
+    """Return whether what an audit said of a node is damaged, and may speak against its newest proof."""
+    return any(
+        one.node in {"", node} and (proof is None or one.at is None or one.at > proof.finished_at)
+        for one in facts.unread_proofs
+    )
+
+
+def unread(node: str) -> str:
+    """Return that what an audit said of a node is damaged, as a clause."""
+    return f"what an audit said of {node} cannot be read"
+
+
+def unproven(node: str, facts: Facts) -> str:
+    """Return why a replica has no proof whose age can be told, in one clause."""
+    ahead = [one for one in facts.proofs if one.node == node and one.whole and one.verdict is Verdict.CONSISTENT]
+    if ahead:
+        return f"the proof of {node} is dated {_ahead(ahead, facts)}"
+    return f"{node} was never proven as a whole"
+
+
+def _ahead(proofs: Sequence[AuditProof], facts: Facts) -> str:
+    return ahead_of_the_clock(min(facts.age_s(one.finished_at) for one in proofs))
 
 
 def _is_later(one: AuditProof, proof: AuditProof | None) -> bool:

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from replcheck.check.controls.consistency import left_out
-from replcheck.check.facts import Facts
+from replcheck.check.controls.consistency import is_unread, left_out, unread
+from replcheck.check.facts import Facts, is_proof_ahead
 from replcheck.check.found import Fault, Found, at_risk, breached, listed, oldest, percent, unchecked
 from replcheck.config.model import CopiesControl, Policy
 from replcheck.model.control import Bound, Measure, Unit
 from replcheck.model.copies import CopyStanding, standings
 from replcheck.model.copy_times import CopiesAsked, CopiesOverTime, Coverage, copies_over_time
 from replcheck.model.live import NodeState, NodeView
+from replcheck.model.outcome import Verdict
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration, format_size
 
@@ -32,7 +33,7 @@ def find_copies(policy: Policy, asked: CopiesControl, facts: Facts) -> Found:
         *_running_faults(asked, facts, running),
         *_proven_faults(asked, facts, copies),
         *_lag_faults(facts, running),
-        *_window_faults(asked, over),
+        *_window_faults(asked, facts, over),
     ]
     return Found(
         measured=_measured(facts, len(running), len(proven), over),
@@ -40,7 +41,7 @@ def find_copies(policy: Policy, asked: CopiesControl, facts: Facts) -> Found:
         faults=tuple(faults),
         measures=tuple(_measures(asked, facts, len(running), len(proven), over)),
         runs=tuple(dict.fromkeys(standing.proof.run_id for standing in proven if standing.proof)),
-        not_proven=(*_NOT_PROVEN, *left_out(facts)),
+        not_proven=(*_NOT_PROVEN, *_informing(asked), *left_out(facts)),
         as_of=oldest([facts.view.at if facts.view else None, *(s.proof.proven_at for s in proven if s.proof)]),
     )
 
@@ -111,6 +112,7 @@ def _proven_faults(asked: CopiesControl, facts: Facts, copies: dict[str, CopySta
         return
     proven = sum(standing.proven for standing in copies.values())
     if proven >= asked.proven:
+        yield from _doubted(asked, facts, copies)
         return
     doubts = [
         f"{name}: {copies[name].reason if name in copies else 'it was never audited as a whole'}"
@@ -123,6 +125,26 @@ def _proven_faults(asked: CopiesControl, facts: Facts, copies: dict[str, CopySta
     yield unchecked(what) if len(facts.node_names) - refuted >= asked.proven else breached(what)
 
 
+def _doubted(asked: CopiesControl, facts: Facts, copies: dict[str, CopyStanding]) -> Iterator[Fault]:
+    """Yield what may speak against copies that count as proven, where without those there would be too few."""
+    doubts: dict[str, str] = {}
+    for name, standing in copies.items():
+        if standing.proof is None or not standing.proven or standing.proof.node != name:
+            continue
+        against = [one for one in facts.proofs if one.node == name and one.verdict is not Verdict.CONSISTENT]
+        if is_unread(name, standing.proof, facts):
+            doubts[name] = unread(name)
+        elif any(is_proof_ahead(one, facts) for one in against):
+            doubts[name] = f"what an audit found of {name} is dated ahead of the clock"
+    sure = sum(standing.proven for name, standing in copies.items() if name not in doubts)
+    # The primary stands on the word of the others.
+    witnessed = any(
+        one.proven and one.proof and one.proof.node == name for name, one in copies.items() if name not in doubts
+    )
+    if doubts and (sure < asked.proven or not witnessed):
+        yield unchecked("; ".join(doubts.values()))
+
+
 def _lag_faults(facts: Facts, running: list[NodeView]) -> Iterator[Fault]:
     for node in running:
         size, seconds = facts.lag.size_bytes, facts.lag.seconds
@@ -132,7 +154,7 @@ def _lag_faults(facts: Facts, running: list[NodeView]) -> Iterator[Fault]:
             yield at_risk(f"{node.node} is {format_duration(node.lag_s)} behind (limit {format_duration(seconds)})")
 
 
-def _window_faults(asked: CopiesControl, over: CopiesOverTime | None) -> Iterator[Fault]:
+def _window_faults(asked: CopiesControl, facts: Facts, over: CopiesOverTime | None) -> Iterator[Fault]:
     if over is None or asked.window is None:
         return
     told = f"enough copies are shown in {percent(over.share)} of the last {format_duration(asked.window)}"
@@ -140,6 +162,8 @@ def _window_faults(asked: CopiesControl, over: CopiesOverTime | None) -> Iterato
         yield breached(f"{told} (limit {asked.share:g}%), too few for {_spent(over, Coverage.SHORT)}")
     elif asked.share is not None and over.share < asked.share:
         yield unchecked(f"{told} (limit {asked.share:g}%): {_unknown(over)}")
+    elif asked.share is not None and facts.unread_proofs:
+        yield unchecked(f"{told}, and what an audit said in that time cannot be read")
     elif asked.warn is not None and over.share < asked.warn:
         yield at_risk(f"{told} (at risk below {asked.warn:g}%)")
 
@@ -171,8 +195,17 @@ def _limit(asked: CopiesControl) -> str:
     told = f"at least {asked.running} running and {asked.proven} proven"
     if asked.window is None:
         return told
-    share = f" in {asked.share:g}% of the time" if asked.share is not None else ""
-    return f"{told}{share}, over {format_duration(asked.window)}"
+    window = format_duration(asked.window)
+    if asked.share is not None:
+        return f"{told} in {asked.share:g}% of the time, over {window}"
+    share = f"at risk below {asked.warn:g}%" if asked.warn is not None else "no share is asked"
+    return f"{told} now; over {window} {share}"
+
+
+def _informing(asked: CopiesControl) -> Iterator[str]:
+    if asked.window is not None and asked.share is None:
+        window = format_duration(asked.window)
+        yield f"that there were enough copies over {window}: without a share that is asked, the window only informs"
 
 
 def _measures(

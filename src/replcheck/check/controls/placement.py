@@ -6,12 +6,15 @@ which this runs.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from ipaddress import ip_address
 
 from replcheck.check.facts import Facts
 from replcheck.check.found import Fault, Found, breached, listed, oldest, unchecked
 from replcheck.config.model import PlacementControl, Policy
 from replcheck.model.control import Bound, Measure, Unit
+from replcheck.model.spans import GAP_S
+from replcheck.model.units import format_duration
 
 THIS_MACHINE = "this machine"
 _HOSTS_NOT_PROVEN = "that two addresses are two machines: virtual machines and containers may share one"
@@ -20,21 +23,23 @@ _ZONES_NOT_PROVEN = "that racks and zones are what the configuration attests: SQ
 
 def find_placement(_policy: Policy, asked: PlacementControl, facts: Facts) -> Found:
     """Return where the nodes stand, and which of them stand together."""
-    hosts, zones = _hosts(facts), {node.name: node.zone or "" for node in facts.nodes}
+    hosts, seen_at = _hosts(facts)
+    zones = {node.name: node.zone or "" for node in facts.nodes}
     faults: list[Fault] = []
     if "host" in asked.distinct:
         faults += _faults(hosts, "host", "was not observed")
+        faults += [unchecked(facts.view_problem)] if facts.view is None else []
     if "zone" in asked.distinct:
         faults += _faults(zones, "zone", "is not configured")
     return Found(
-        measured=_measured(asked, hosts, zones),
+        measured=_measured(asked, hosts, zones, facts.age_s(seen_at) if seen_at else 0.0),
         limit=f"one node to each {listed(asked.distinct)}",
         faults=tuple(faults),
         measures=tuple(_measures(asked, hosts, zones)),
         not_proven=tuple(
             text for word, text in (("host", _HOSTS_NOT_PROVEN), ("zone", _ZONES_NOT_PROVEN)) if word in asked.distinct
         ),
-        as_of=oldest([facts.view.at if facts.view and "host" in asked.distinct else None]),
+        as_of=seen_at if "host" in asked.distinct else None,
     )
 
 
@@ -52,13 +57,14 @@ def machine_of(host: str) -> str:
         return THIS_MACHINE if host == "localhost" else host
 
 
-def _hosts(facts: Facts) -> dict[str, str]:
-    """Return the machine of each configured node as it was last observed."""
+def _hosts(facts: Facts) -> tuple[dict[str, str], datetime | None]:
+    """Return the machine of each configured node as it was lately observed, and when the oldest of them was."""
     found = dict.fromkeys(facts.node_names, "")
-    for span in sorted(facts.spans_with_look(), key=lambda span: span.ended_at):
+    seen: dict[str, datetime] = {}
+    for span in facts.lately_told():
         if span.node in found and span.host:
-            found[span.node] = machine_of(span.host)
-    return found
+            found[span.node], seen[span.node] = machine_of(span.host), span.ended_at
+    return found, oldest(seen.values())
 
 
 def _faults(places: Mapping[str, str], word: str, unknown: str) -> Iterator[Fault]:
@@ -78,10 +84,11 @@ def _together(places: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def _measured(asked: PlacementControl, hosts: Mapping[str, str], zones: Mapping[str, str]) -> str:
+def _measured(asked: PlacementControl, hosts: Mapping[str, str], zones: Mapping[str, str], age_s: float) -> str:
     told = []
     if "host" in asked.distinct:
-        told.append(f"{len(_together(hosts))} hosts observed")
+        aged = f" (one of them {format_duration(age_s)} ago)" if age_s > GAP_S else ""
+        told.append(f"{len(_together(hosts))} hosts observed{aged}")
     if "zone" in asked.distinct:
         told.append(f"{len(_together(zones))} zones attested")
     return f"{', '.join(told)}, for {len(zones)} nodes"

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from replcheck.check.facts import DrillFact, Facts, WalSeen
-from replcheck.check.found import Fault, Found, at_risk, beyond, breached, oldest, unchecked
+from replcheck.check.facts import DrillFact, Facts, Untold, WalSeen
+from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, oldest, unchecked
 from replcheck.config.model import Policy, RecoveryPointControl
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict
@@ -29,26 +29,41 @@ def find_recovery_point(policy: Policy, asked: RecoveryPointControl, facts: Fact
     """Return how old the newest point is that a restore could reach, and what drills have shown of it."""
     drill = shown_by(facts)
     worst_s = _worst_s(asked, facts)
-    point = facts.view.recovery_point if facts.view else None
     faults = [*_now_faults(asked, facts), *_window_faults(asked, facts), *_drill_faults(policy, asked, facts, drill)]
     return Found(
         measured=_measured(asked, facts, drill, worst_s),
         limit=f"at most {format_duration(asked.max_age)}, shown by a drill",
         faults=tuple(faults),
-        measures=tuple(_measures(asked, point.age_s if point else None, worst_s, drill)),
+        measures=tuple(_measures(asked, _age_now_s(facts), worst_s, drill)),
         runs=(drill.run_id,) if drill else (),
-        not_proven=_NOT_PROVEN,
+        not_proven=(*_NOT_PROVEN, *_unbounded(policy, asked, facts, drill)),
         as_of=oldest([facts.view.at if facts.view else None, drill.started_at if drill else None]),
     )
 
 
 def shown_by(facts: Facts) -> DrillFact | None:
-    """Return the newest drill that came back from the end of an archive."""
+    """Return the newest drill that came back from the end of an archive, and is not ahead of the clock."""
+    shown = [drill for drill in _came_back(facts) if not facts.is_ahead(drill.started_at)]
+    return max(shown, key=lambda drill: drill.started_at, default=None)
+
+
+def _came_back(facts: Facts) -> list[DrillFact]:
     opened = (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED)
-    shown = [
+    return [
         drill for drill in facts.drills if drill.to_the_end and drill.replayed is not None and drill.verdict in opened
     ]
-    return max(shown, key=lambda drill: drill.started_at, default=None)
+
+
+def _unseen_s(facts: Facts) -> float:
+    """Return for how long nobody saw the point by now; samples no further apart than a gap leave none."""
+    ago_s = facts.age_s(facts.view.at) if facts.view else 0.0
+    return ago_s if ago_s > GAP_S else 0.0
+
+
+def _age_now_s(facts: Facts) -> float | None:
+    """Return how old the point may be by now: since it was last seen its age may have grown by a second each second."""
+    age_s = facts.view.recovery_point.age_s if facts.view else None
+    return age_s + _unseen_s(facts) if age_s is not None else None
 
 
 def _now_faults(asked: RecoveryPointControl, facts: Facts) -> Iterator[Fault]:
@@ -60,8 +75,15 @@ def _now_faults(asked: RecoveryPointControl, facts: Facts) -> Iterator[Fault]:
         yield unchecked(f"the recovery point is unknown{f': {point.reason}' if point.reason else ''}")
         return
     because = f": {point.reason}" if point.reason else ""
-    what = f"the archive reaches to {format_duration(point.age_s)} before now{because}"
+    unseen_s = _unseen_s(facts)
+    then = "now" if not unseen_s else f"the last look, {format_duration(unseen_s)} ago"
+    what = f"the archive reaches to {format_duration(point.age_s)} before {then}{because}"
+    if point.age_s <= asked.max_age < point.age_s + unseen_s:
+        yield unchecked(f"{what}, and how far by now is unknown (limit {format_duration(asked.max_age)})")
+        return
     yield from beyond(point.age_s, asked.max_age, asked.warn, what)
+    if unseen_s and asked.warn is not None and point.age_s <= asked.warn < point.age_s + unseen_s:
+        yield at_risk(f"{what}, and how far by now is unknown (at risk from {format_duration(asked.warn)} on)")
 
 
 def _in_window(asked: RecoveryPointControl, facts: Facts) -> list[WatchSpan]:
@@ -123,8 +145,9 @@ def _drill_faults(
     if facts.history_problem:
         yield unchecked(facts.history_problem)
         return
+    yield from _later_faults(facts, drill)
     if drill is None:
-        yield unchecked("no drill has restored to the end of the archive")
+        yield unchecked(_unshown(facts))
         return
     ago_s = facts.age_s(drill.started_at)
     what = f"the drill that showed it is {format_duration(ago_s)} old"
@@ -133,6 +156,39 @@ def _drill_faults(
     elif policy.restore is not None and ago_s > policy.restore.every:
         yield at_risk(what)
     yield from _shown_faults(asked, facts, drill)
+
+
+def _unshown(facts: Facts) -> str:
+    ahead = [facts.age_s(drill.started_at) for drill in _came_back(facts)]
+    if ahead:
+        return f"the drill that restored to the end of the archive is dated {ahead_of_the_clock(min(ahead))}"
+    return "no drill has restored to the end of the archive"
+
+
+def _later_faults(facts: Facts, shown: DrillFact | None) -> Iterator[Fault]:
+    """Yield what drills of backups with an archive leave in doubt that are later than the one that has shown it."""
+    names = {backup.name for backup in facts.backups if backup.archive} | ({shown.backup} if shown else set())
+    failed = [
+        drill
+        for drill in facts.drills
+        if drill.backup in names
+        and drill.to_the_end
+        and drill.verdict is DrillVerdict.FAILED
+        and (shown is None or drill.started_at > shown.started_at)
+    ]
+    for drill in failed[-1:]:
+        because = f": {drill.problem}" if drill.problem else ""
+        yield at_risk(f"the last drill to the end of the archive failed{because}")
+    since, lost = shown.started_at if shown else None, (Untold.FAILED, Untold.UNREADABLE)
+    if any(facts.untold_since(name, since, *lost) for name in names):
+        yield unchecked("what a later drill found of the archive cannot be read")
+
+
+def _unbounded(policy: Policy, asked: RecoveryPointControl, facts: Facts, drill: DrillFact | None) -> Iterator[str]:
+    """Yield that the drill may be of any age, where nobody has set a limit for it."""
+    if drill is not None and asked.drilled_every is None and policy.restore is None:
+        ago = format_duration(facts.age_s(drill.started_at))
+        yield f"that the archive restores today: the drill that has shown it is {ago} old, and no limit is set for that"
 
 
 def _shown_faults(asked: RecoveryPointControl, facts: Facts, drill: DrillFact) -> Iterator[Fault]:
@@ -167,14 +223,16 @@ def _missed(asked: RecoveryPointControl, seen: Sequence[WalSeen], drill: DrillFa
 
 
 def _measured(asked: RecoveryPointControl, facts: Facts, drill: DrillFact | None, worst_s: float | None) -> str:
-    point = facts.view.recovery_point if facts.view else None
-    parts = [f"{format_duration(point.age_s)} before now" if point and point.age_s is not None else "unknown now"]
+    age_s = facts.view.recovery_point.age_s if facts.view else None
+    unseen_s = _unseen_s(facts)
+    then = "now" if not unseen_s else f"the last look, {format_duration(unseen_s)} ago"
+    parts = [f"{format_duration(age_s)} before {then}" if age_s is not None else "unknown now"]
     if asked.window is not None:
         told = format_duration(worst_s) if worst_s is not None else "unknown"
         parts.append(f"at worst {told} in {format_duration(asked.window)}")
-    if drill is not None and drill.recovery_point_age_s is not None:
-        ago = format_duration(facts.age_s(drill.started_at))
-        parts.append(f"{format_duration(drill.recovery_point_age_s)} in the drill {ago} ago")
+    if drill is not None:
+        ago, shown_s = format_duration(facts.age_s(drill.started_at)), drill.recovery_point_age_s
+        parts.append(f"{format_duration(shown_s) if shown_s is not None else 'unknown'} in the drill {ago} ago")
     return ", ".join(parts)
 
 

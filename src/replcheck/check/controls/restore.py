@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from replcheck.check.facts import DrillFact, Facts
-from replcheck.check.found import Fault, Found, at_risk, beyond, breached, oldest, unchecked
+from replcheck.check.facts import DrillFact, Facts, Untold, UntoldDrill
+from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, oldest, unchecked
 from replcheck.config.model import Policy, RestoreControl
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict
@@ -18,29 +18,50 @@ _NOT_PROVEN = (
 def find_restore(_policy: Policy, asked: RestoreControl, facts: Facts) -> Found:
     """Return how old the last restore of each backup is, how long it took, and what speaks against it."""
     names = [backup.name for backup in facts.backups]
-    newest = {name: newest_restored(name, facts.drills) for name in names}
+    newest = {name: newest_restored(name, facts) for name in names}
     faults = [fault for name in names for fault in _faults(name, newest[name], asked, facts)]
     if not names:
         faults.append(unchecked("no backup is configured"))
     if facts.history_problem:
         faults = [unchecked(facts.history_problem)]
     proven = [drill for drill in newest.values() if drill is not None]
-    refuting = [drill for name in names for drill in _failures(name, facts.drills, newest[name])]
+    refuting = [drill.run_id for name in names for drill in _failures(name, facts.drills, newest[name])]
+    refuting += [drill.run_id for name in names for drill in _untold(name, newest[name], facts)]
     return Found(
         measured=_measured(proven, names, facts),
         limit=_limit(asked),
         faults=tuple(faults),
         measures=tuple(measure for name in names for measure in _measures(name, newest[name], asked, facts)),
-        runs=tuple(drill.run_id for drill in (*proven, *refuting)),
+        runs=(*(drill.run_id for drill in proven), *dict.fromkeys(refuting)),
         not_proven=_NOT_PROVEN,
         as_of=oldest(drill.started_at for drill in proven),
     )
 
 
-def newest_restored(name: str, drills: Sequence[DrillFact]) -> DrillFact | None:
-    """Return the newest drill of a backup that restored it and compared its rows; None where there is none."""
-    own = [drill for drill in drills if drill.backup == name and drill.verdict is DrillVerdict.RESTORED]
+def newest_restored(name: str, facts: Facts) -> DrillFact | None:
+    """Return the newest drill of a backup that restored it and compared its rows; None where there is none.
+
+    One that is ahead of the clock proves nothing: it would stay young until the clock has come there.
+    """
+    own = [drill for drill in _restored(name, facts) if not facts.is_ahead(drill.started_at)]
     return max(own, key=lambda drill: drill.started_at, default=None)
+
+
+def unrestored(name: str, facts: Facts) -> str:
+    """Return why there is no drill that restored a backup, and whose age can be told, in one clause."""
+    ahead = [facts.age_s(drill.started_at) for drill in _restored(name, facts)]
+    if ahead:
+        return f"the drill that restored {name} is dated {ahead_of_the_clock(min(ahead))}"
+    return f"no drill has restored {name} and compared its rows"
+
+
+def _restored(name: str, facts: Facts) -> list[DrillFact]:
+    return [drill for drill in facts.drills if drill.backup == name and drill.verdict is DrillVerdict.RESTORED]
+
+
+def _untold(name: str, restored: DrillFact | None, facts: Facts) -> list[UntoldDrill]:
+    """Return the drills without a report that may have been of a backup, and later than its last success."""
+    return facts.untold_since(name, restored.started_at if restored else None, *Untold)
 
 
 def _failures(name: str, drills: Sequence[DrillFact], restored: DrillFact | None) -> list[DrillFact]:
@@ -67,11 +88,11 @@ def _faults(name: str, restored: DrillFact | None, asked: RestoreControl, facts:
     failures = _failures(name, facts.drills, restored)
     if failures:
         last = max(failures, key=lambda drill: drill.started_at)
-        ago = format_duration(facts.age_s(last.started_at))
-        yield breached(f"{name} did not restore {ago} ago{f': {last.problem}' if last.problem else ''}")
-    yield from _since_faults(name, restored, facts)
+        yield _failed(name, last, restored, facts)
+    yield from _since_faults(name, facts)
+    yield from _untold_faults(name, restored, facts)
     if restored is None:
-        yield unchecked(f"no drill has restored {name} and compared its rows")
+        yield unchecked(unrestored(name, facts))
         return
     age_s = facts.age_s(restored.started_at)
     yield from beyond(age_s, asked.every, asked.warn, f"{name} was last restored {format_duration(age_s)} ago")
@@ -84,11 +105,36 @@ def _faults(name: str, restored: DrillFact | None, asked: RestoreControl, facts:
         yield from beyond(restored.recovery_time_s, asked.max_time, None, f"{name} took {took} to restore")
 
 
-def _since_faults(name: str, restored: DrillFact | None, facts: Facts) -> Iterator[Fault]:
+def _failed(name: str, failed: DrillFact, restored: DrillFact | None, facts: Facts) -> Fault:
+    because = f": {failed.problem}" if failed.problem else ""
+    age_s = facts.age_s(failed.started_at)
+    if age_s >= 0:
+        return breached(f"{name} did not restore {format_duration(age_s)} ago{because}")
+    told = f"{name} did not restore in a drill that is dated {ahead_of_the_clock(age_s)}{because}"
+    # Its date is wrong, so it may be of before the success or of after it.
+    return breached(told) if restored is None else unchecked(told)
+
+
+def _untold_faults(name: str, restored: DrillFact | None, facts: Facts) -> Iterator[Fault]:
+    """Yield what drills without a report leave in doubt, the newest of each kind alone."""
+    newest = {drill.loss: drill for drill in _untold(name, restored, facts)}
+    for loss, drill in newest.items():
+        which = name if drill.backup else f"a backup, which may be {name},"
+        ago_s = facts.age_s(drill.started_at) if drill.started_at else -1
+        when = f" {format_duration(ago_s)} ago" if ago_s >= 0 else ""
+        if loss is Untold.ERROR:
+            yield at_risk(f"a drill of {which} ended in an error{when}: {drill.what}")
+        elif loss is Untold.FAILED:
+            yield breached(f"a drill of {which} failed{when}: {drill.what}")
+        else:
+            yield unchecked(f"a drill of {which}{when} cannot be counted: {drill.what}")
+
+
+def _since_faults(name: str, facts: Facts) -> Iterator[Fault]:
     """Yield what the newest drill says that neither restored everything nor failed."""
     own = [drill for drill in facts.drills if drill.backup == name]
     last = max(own, key=lambda drill: drill.started_at, default=None)
-    if last is None or last is restored or last.verdict is DrillVerdict.FAILED:
+    if last is None or last.verdict in {DrillVerdict.RESTORED, DrillVerdict.FAILED}:
         return
     because = f": {last.problem}" if last.problem else ""
     yield at_risk(f"the last drill of {name} ended as {last.verdict.value}{because}")
