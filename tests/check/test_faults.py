@@ -162,10 +162,10 @@ def test_a_divergence_breaches_the_consistency_alone(place):
 
 
 @pytest.mark.long
-def test_a_failed_drill_breaches_the_restore_alone(place):
+def test_a_failed_drill_breaches_the_restore_and_leaves_the_recovery_point_at_risk(place):
     with place.broken_wal():
         place.drill(status=2)
-    place.wait_until(GREEN | {"restore": "breached"})
+    place.wait_until(GREEN | {"restore": "breached", "recovery-point": "at risk"})
     golden("failed-drill", plain(place.run("check").out))
     place.drill()
     place.wait_until(GREEN)

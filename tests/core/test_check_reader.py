@@ -163,10 +163,10 @@ def test_proofs_that_settle_are_found_however_old_they_are(store):
     ]
     keep_proofs(store, proofs)
     reader = open_check_reader(store)
-    assert reader.settling_proofs(CLUSTER, "db2", "") == [proofs[0], proofs[4]]
-    assert reader.settling_proofs(CLUSTER, "db2", digest) == [proofs[1], proofs[4]]
-    assert reader.settling_proofs(CLUSTER, "db1", digest) == []
-    assert reader.settling_proofs("other", "db2", digest) == []
+    assert reader.settling_proofs(CLUSTER, "db2", "", NOW) == [proofs[0], proofs[4]]
+    assert reader.settling_proofs(CLUSTER, "db2", digest, NOW) == [proofs[1], proofs[4]]
+    assert reader.settling_proofs(CLUSTER, "db1", digest, NOW) == []
+    assert reader.settling_proofs("other", "db2", digest, NOW) == []
     assert reader.first_proofs_since(CLUSTER, ago(80 * DAY)) == [proofs[1], proofs[2], proofs[3], proofs[5]]
 
 

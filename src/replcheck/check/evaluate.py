@@ -92,7 +92,7 @@ def _doubted(result: ControlResult, facts: Facts) -> ControlResult:
 
 def _doubts(facts: Facts) -> Iterator[str]:
     if facts.unread_events:
-        yield f"{facts.unread_events} events in the history cannot be read"
+        yield f"{facts.unread_events} of the events in the history cannot be read"
     if facts.unread_proofs:
         yield "what an audit said cannot be read"
     ahead = max((event.at for event in facts.events if facts.is_ahead(event.at)), default=None)

@@ -89,7 +89,7 @@ def _page_faults(pages: dict[str, _Pages], facts: Facts) -> Iterator[Fault]:
             yield breached(f"{told.failures:,} checksum failures on {node}")
     if facts.view is None:
         yield unchecked(facts.view_problem)
-    if unknown:
+    elif unknown:
         yield unchecked(f"whether checksums fail on {listed(unknown)} is unknown")
 
 

@@ -27,10 +27,10 @@ def find_placement(_policy: Policy, asked: PlacementControl, facts: Facts) -> Fo
     zones = {node.name: node.zone or "" for node in facts.nodes}
     faults: list[Fault] = []
     if "host" in asked.distinct:
-        faults += _faults(hosts, "host", "was not observed")
-        faults += [unchecked(facts.view_problem)] if facts.view is None else []
+        faults += _shared(hosts, "host")
+        faults += [unchecked(facts.view_problem)] if facts.view is None else _lacking(hosts, "host", "was not observed")
     if "zone" in asked.distinct:
-        faults += _faults(zones, "zone", "is not configured")
+        faults += [*_shared(zones, "zone"), *_lacking(zones, "zone", "is not configured")]
     return Found(
         measured=_measured(asked, hosts, zones, facts.age_s(seen_at) if seen_at else 0.0),
         limit=f"one node to each {listed(asked.distinct)}",
@@ -67,10 +67,13 @@ def _hosts(facts: Facts) -> tuple[dict[str, str], datetime | None]:
     return found, oldest(seen.values())
 
 
-def _faults(places: Mapping[str, str], word: str, unknown: str) -> Iterator[Fault]:
+def _shared(places: Mapping[str, str], word: str) -> Iterator[Fault]:
     for place, nodes in _together(places).items():
         if len(nodes) > 1:
             yield breached(f"{listed(nodes)} stand on one {word}: {place}")
+
+
+def _lacking(places: Mapping[str, str], word: str, unknown: str) -> Iterator[Fault]:
     lacking = [node for node, place in places.items() if not place]
     if lacking:
         yield unchecked(f"the {word} of {listed(lacking)} {unknown}")
