@@ -279,7 +279,8 @@ class CopiesControl(Control):
     proven: int = Field(default=2, ge=1)
     """Copies that are proven, the primary included."""
     window: Duration | None = Field(default=None, ge=1, examples=["30d"])
-    """Time up to now over which it is measured; left out, it is measured now alone."""
+    """Time up to now over which it is measured; left out, it is measured now alone. Without `share` it only informs:
+    nothing is breached by what was so in it."""
     share: float | None = Field(default=None, gt=0, le=100, examples=[99.9])
     """Percent of the window in which it must hold; what nothing watched counts as missed."""
     warn: float | None = Field(default=None, gt=0, le=100, examples=[99.95])
@@ -314,7 +315,7 @@ class RecoveryPointControl(AgeControl):
     window: Duration | None = Field(default=None, ge=1, examples=["7d"])
     """Time up to now of which the worst must keep the limit too; left out, it is measured now alone."""
     drilled_every: Duration | None = Field(default=None, ge=1, examples=["7d"])
-    """How old the drill may be that has shown it; left out, that is `restore.every`, or any age."""
+    """How old the drill may be that has shown it; left out, that is `restore.every`, or any age, which is told then."""
 
 
 class RestoreControl(Control):
