@@ -373,11 +373,29 @@ def test_copies_that_are_proven_without_the_one_in_doubt_stay_enough():
     check(ControlName.COPIES, one, UNCHECKED, "of db3 cannot be read", copies={"running": 3, "proven": 3})
     every = facts(proofs=YOUNG, unread_proofs=(UnreadProof(node="", at=None),))
     check(ControlName.COPIES, every, UNCHECKED, "what an audit said of db2 cannot be read", **asked)
-    check(ControlName.COPIES, one, UNCHECKED, "in that time cannot be read", copies={"window": "1h", "share": 50})
+    share = {"copies": {"window": "1h", "share": 50}}
+    check(ControlName.COPIES, one, UNCHECKED, "in that time cannot be read", **share)
+    check(ControlName.COPIES, replace(one, unread_proofs=(UnreadProof(node="db3", at=ago(2 * DAY)),)), MET, "", **share)
 
 
 @pytest.mark.parametrize("name", [ControlName.FAILOVER, ControlName.REPLACEMENT])
-@pytest.mark.parametrize("lost", [{"unread_events": 2}, {"unread_proofs": (UnreadProof(node="db3", at=None),)}])
-def test_what_happened_and_cannot_be_read_may_be_the_last_that_did(name, lost):
-    found: ControlResult = check(name, facts(**lost), UNCHECKED, "cannot be read")
+@pytest.mark.parametrize(
+    ("lost", "standing"),
+    [
+        ({"unread_events": 2}, UNCHECKED),
+        ({"unread_proofs": (UnreadProof(node="db3", at=None),)}, UNCHECKED),
+        ({"unread_proofs": (UnreadProof(node="db3", at=ago(DAY)),)}, UNCHECKED),
+        ({"unread_proofs": (UnreadProof(node="db3", at=ago(6 * DAY)),)}, MET),
+    ],
+)
+def test_what_happened_and_cannot_be_read_may_be_the_last_that_did(name, lost, standing):
+    told = "" if standing is MET else "cannot be read"
+    found: ControlResult = check(name, facts(**lost), standing, told)
     assert found.measured
+
+
+@pytest.mark.parametrize("name", [ControlName.FAILOVER, ControlName.REPLACEMENT])
+def test_what_happened_since_the_nodes_were_seen_last_is_not_known(name):
+    check(name, facts(view=None, view_problem="the nodes were last seen 20h ago"), UNCHECKED, "last seen 20h ago")
+    breach = {"events": switched_over(5 * DAY, seconds=2 * HOUR), "view": None}
+    check(name, facts(**breach), BREACHED, "")

@@ -18,6 +18,7 @@ from replcheck.check.found import Found, ahead_of_the_clock
 from replcheck.check.policy import CLAIMS, section_of
 from replcheck.config.model import Control, Policy, Waiver
 from replcheck.model.control import ControlName, ControlResult, Standing, WaiverNote
+from replcheck.model.live import EventKind
 
 # Each takes its own section of the policy.
 _FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
@@ -32,7 +33,11 @@ _FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
     ControlName.EVIDENCE: find_evidence,
 }
 _EXCUSABLE = frozenset({Standing.BREACHED, Standing.UNCHECKED})
-_BY_EVENTS = frozenset({ControlName.FAILOVER, ControlName.REPLACEMENT})
+_BY_EVENTS: Mapping[ControlName, EventKind] = {
+    ControlName.FAILOVER: EventKind.SWITCHED_OVER,
+    ControlName.REPLACEMENT: EventKind.COPY_RECREATED,
+}
+"""Controls that rest on the last event of a kind, and on what audits said since."""
 
 
 def evaluate(
@@ -84,16 +89,19 @@ def _doubted(result: ControlResult, facts: Facts) -> ControlResult:
     """Return a result that rests on the last thing that happened as it is left by what cannot be read, or dated."""
     if result.name not in _BY_EVENTS or result.standing is Standing.BREACHED:
         return result
-    doubts = tuple(_doubts(facts))
+    doubts = tuple(_doubts(result.name, facts))
     if not doubts:
         return result
-    return replace(result, standing=Standing.UNCHECKED, problems=(*doubts, *result.problems))
+    return replace(result, standing=Standing.UNCHECKED, problems=tuple(dict.fromkeys((*doubts, *result.problems))))
 
 
-def _doubts(facts: Facts) -> Iterator[str]:
+def _doubts(name: ControlName, facts: Facts) -> Iterator[str]:
+    if facts.view is None:
+        yield facts.view_problem  # what happened since the nodes were seen last is not known
     if facts.unread_events:
         yield f"{facts.unread_events} of the events in the history cannot be read"
-    if facts.unread_proofs:
+    last = max((event.at for event in facts.events if event.kind is _BY_EVENTS[name]), default=None)
+    if any(proof.at is None or last is None or proof.at >= last for proof in facts.unread_proofs):
         yield "what an audit said cannot be read"
     ahead = max((event.at for event in facts.events if facts.is_ahead(event.at)), default=None)
     if ahead is not None:

@@ -65,13 +65,13 @@ def moment_of(run_id: str) -> datetime | None:
     """Return when the run of an id began; None where the id is not one of ours.
 
     >>> moment_of("019535d9-3df7-79fb-b466-fa907fa17f9e").isoformat(timespec="milliseconds")
-    '2025-02-24T00:05:14.487+00:00'
+    '2025-02-24T02:46:24.503+00:00'
     """
     try:
         found = uuid.UUID(run_id)
-    except ValueError:
-        return None
-    return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None
+        return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None
+    except (ValueError, OverflowError):
+        return None  # no id at all, or one of a time beyond all calendars
 
 
 def new_run_id(now: datetime) -> str:

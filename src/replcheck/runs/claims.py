@@ -5,7 +5,7 @@ window: what holds at this moment and what held over the time are two things to 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from replcheck.config.model import Configuration, Policy
 from replcheck.model.control import ControlResult, Standing
 from replcheck.model.live import ClusterView
 from replcheck.runs.check_facts import gather, last_view, open_store
-from replcheck.runs.check_request import CheckFlags, check_request
+from replcheck.runs.check_request import DEFAULT_STALE_S, CheckFlags, check_request
 
 _STALE_AFTER = "60s"
 """How old the last sample may be from which the screen still tells how things are now."""
@@ -42,6 +42,8 @@ def find_claims(
     request = check_request(CheckFlags(stale_after=_STALE_AFTER), configuration, now)
     reader = open_store(store)
     facts = gather(request, reader, None, view or last_view(request, reader, now), now)
+    # A node that is lost for a minute stands where it stood: what it told of itself is as young as for a check.
+    facts = replace(facts, stale_after_s=DEFAULT_STALE_S)
     whole = evaluate(request.policy, facts, configuration.waivers)
     at_once = evaluate(_without_windows(request.policy), facts, configuration.waivers)
     return tuple(_paired(request.policy, whole, at_once))

@@ -33,7 +33,7 @@ def find_copies(policy: Policy, asked: CopiesControl, facts: Facts) -> Found:
         *_running_faults(asked, facts, running),
         *_proven_faults(asked, facts, copies),
         *_lag_faults(facts, running),
-        *_window_faults(asked, facts, over),
+        *_window_faults(policy, asked, facts, over),
     ]
     return Found(
         measured=_measured(facts, len(running), len(proven), over),
@@ -154,15 +154,16 @@ def _lag_faults(facts: Facts, running: list[NodeView]) -> Iterator[Fault]:
             yield at_risk(f"{node.node} is {format_duration(node.lag_s)} behind (limit {format_duration(seconds)})")
 
 
-def _window_faults(asked: CopiesControl, facts: Facts, over: CopiesOverTime | None) -> Iterator[Fault]:
+def _window_faults(policy: Policy, asked: CopiesControl, facts: Facts, over: CopiesOverTime | None) -> Iterator[Fault]:
     if over is None or asked.window is None:
         return
+    since = facts.since(asked.window + proof_age_limit(policy))
     told = f"enough copies are shown in {percent(over.share)} of the last {format_duration(asked.window)}"
     if asked.share is not None and over.share_at_best < asked.share:
         yield breached(f"{told} (limit {asked.share:g}%), too few for {_spent(over, Coverage.SHORT)}")
     elif asked.share is not None and over.share < asked.share:
         yield unchecked(f"{told} (limit {asked.share:g}%): {_unknown(over)}")
-    elif asked.share is not None and facts.unread_proofs:
+    elif asked.share is not None and any(one.at is None or one.at >= since for one in facts.unread_proofs):
         yield unchecked(f"{told}, and what an audit said in that time cannot be read")
     elif asked.warn is not None and over.share < asked.warn:
         yield at_risk(f"{told} (at risk below {asked.warn:g}%)")
