@@ -3,18 +3,30 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replcheck.audit.comparison import WHOLE, BlockRange
 from replcheck.audit.proof import WHOLE_BLOCKS, RelationProof
-from replcheck.model.progress import MAX_AGE_S, Premises, Progress, ProvenBlocks, RelationState, taken_over, without
+from replcheck.model.progress import (
+    MAX_AGE_S,
+    Premises,
+    Progress,
+    ProvenBlocks,
+    RelationState,
+    TakenOver,
+    taken_over,
+    without,
+)
 from replcheck.postgres.digests import LAST_BLOCK
 from tests.core.proofs import relation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATE = RelationState(database=5, relation=16384, token=77, filenode=16384)
-PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b", "db3": "c"})
+PREMISES = Premises(
+    encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b", "db3": "c"}, primary="db1", timeline=1
+)
 BLOCKS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=6)
 
 
@@ -51,29 +63,50 @@ def test_what_is_left_are_the_blocks_that_were_not_taken_out(kept, cut):
 
 
 def test_everything_still_holds_under_the_same_premises():
-    assert earlier(proven((0, 9))).still_valid(PREMISES, "db1", NOW) == {STATE: [proven((0, 9))]}
+    assert earlier(proven((0, 9))).still_valid(PREMISES, NOW) == {STATE: [proven((0, 9))]}
 
 
-def test_another_encoding_cluster_or_start_of_the_primary_voids_everything():
-    for other in (
-        replace(PREMISES, encoding="strong/1"),
-        replace(PREMISES, system_identifier="8"),
-        replace(PREMISES, servers={"db1": "other", "db2": "b", "db3": "c"}),
-        replace(PREMISES, servers={"db2": "b", "db3": "c"}),
-    ):
-        assert earlier(proven((0, 9))).still_valid(other, "db1", NOW) == {}
-    assert earlier(proven((0, 9))).still_valid(PREMISES, "db4", NOW) == {}
+OTHER_PREMISES = {
+    "it was proven under the encoding exact/1": replace(PREMISES, encoding="strong/1"),
+    "it was proven of another cluster": replace(PREMISES, system_identifier="8"),
+    "db1 is another server than then, or was started anew since": replace(
+        PREMISES, servers={"db1": "other", "db2": "b", "db3": "c"}
+    ),
+    "db1 was the primary then": replace(PREMISES, primary="db2"),
+    "db1 is on another timeline than then": replace(PREMISES, timeline=2),
+}
+
+
+@pytest.mark.parametrize(("why", "other"), OTHER_PREMISES.items())
+def test_another_encoding_cluster_primary_or_start_of_it_voids_everything_and_is_told(why, other):
+    run = earlier(proven((0, 9)))
+    assert run.still_valid(other, NOW) == {}
+    assert taken_over([run], other, NOW) == TakenOver(lack=why)
+
+
+def test_what_was_proven_against_one_primary_counts_for_nobody_when_a_replica_was_promoted():
+    """A promotion starts no server anew: db3 was found equal to db1, and perhaps db2, the primary now, never was."""
+    run = earlier(proven((0, LAST_BLOCK), replicas=("db3",)))
+    promoted = replace(PREMISES, primary="db2", timeline=2)
+    for now in (promoted, replace(promoted, servers={"db2": "b", "db3": "c"}), replace(promoted, timeline=1)):
+        assert run.still_valid(now, NOW) == {}
+
+
+def test_a_history_that_does_not_name_the_primary_is_not_built_upon():
+    run = earlier(proven((0, 9)), premises=replace(PREMISES, primary=None, timeline=None))
+    why = "the history does not say which node was the primary then"
+    assert taken_over([run], PREMISES, NOW) == TakenOver(lack=why)
 
 
 def test_a_replica_that_was_started_anew_has_proven_nothing():
     now = replace(PREMISES, servers={"db1": "a", "db2": "b", "db3": "another start"})
-    assert earlier(proven((0, 9))).still_valid(now, "db1", NOW) == {STATE: [proven((0, 9), replicas=("db2",))]}
+    assert earlier(proven((0, 9))).still_valid(now, NOW) == {STATE: [proven((0, 9), replicas=("db2",))]}
 
 
 def test_what_was_proven_more_than_a_day_ago_is_proven_again():
     fresh_enough = proven((0, 9), age_s=MAX_AGE_S)
-    assert earlier(fresh_enough).still_valid(PREMISES, "db1", NOW)
-    assert earlier(proven((0, 9), age_s=MAX_AGE_S + 1)).still_valid(PREMISES, "db1", NOW) == {}
+    assert earlier(fresh_enough).still_valid(PREMISES, NOW)
+    assert earlier(proven((0, 9), age_s=MAX_AGE_S + 1)).still_valid(PREMISES, NOW) == {}
 
 
 def test_of_several_runs_each_relation_is_taken_from_the_one_that_proved_most_of_it():
@@ -81,7 +114,7 @@ def test_of_several_runs_each_relation_is_taken_from_the_one_that_proved_most_of
     long = earlier(proven((0, 900)), replace(proven((0, 10)), state=other))
     short = replace(earlier(proven((0, 500))), run_id="short")
     third = replace(earlier(replace(proven((0, 20)), state=other)), run_id="third")
-    taken = taken_over([third, short, long], PREMISES, "db1", NOW)
+    taken = taken_over([third, short, long], PREMISES, NOW)
     assert taken.proofs == {STATE: [proven((0, 900))], other: [replace(proven((0, 20)), state=other)]}
     assert taken.run in (long, third)
 
@@ -89,19 +122,23 @@ def test_of_several_runs_each_relation_is_taken_from_the_one_that_proved_most_of
 def test_blocks_count_for_each_replica_that_they_were_proven_for():
     one = replace(earlier(proven((0, 900), replicas=("db2",))), run_id="one")
     both = replace(earlier(proven((0, 600))), run_id="both")
-    assert taken_over([one, both], PREMISES, "db1", NOW).run is both
+    assert taken_over([one, both], PREMISES, NOW).run is both
 
 
 def test_the_newer_of_two_runs_counts_where_both_proved_as_much():
     newer, older = replace(earlier(proven((0, 9), age_s=5.0)), run_id="newer"), earlier(proven((0, 9)))
-    taken = taken_over([newer, older], PREMISES, "db1", NOW)
-    assert (taken.run, taken.proofs) == (newer, {STATE: [proven((0, 9), age_s=5.0)]})
+    taken = taken_over([newer, older], PREMISES, NOW)
+    assert (taken.run, taken.lack, taken.proofs) == (newer, "", {STATE: [proven((0, 9), age_s=5.0)]})
 
 
-def test_nothing_is_taken_over_where_nothing_holds():
+def test_nothing_is_taken_over_where_nothing_holds_and_why_is_told():
     old = earlier(proven((0, 9), age_s=MAX_AGE_S + 1))
-    taken = taken_over([old], PREMISES, "db1", NOW)
-    assert (taken.run, taken.proofs) == (None, {})
+    taken = taken_over([old], PREMISES, NOW)
+    assert taken == TakenOver(lack="it is too long ago")
+    of_another = replace(PREMISES, servers={"db1": "a", "db2": "d", "db3": "e"})
+    taken = taken_over([replace(old, proofs=()), earlier(proven((0, 9)))], of_another, NOW)
+    assert taken == TakenOver(lack="its replicas were started anew since, or take no part now")
+    assert taken_over([replace(old, proofs=())], PREMISES, NOW) == TakenOver()
 
 
 def test_only_what_is_not_proven_is_read():

@@ -131,7 +131,9 @@ def test_one_audit_of_a_cluster_at_a_time(tmp_path):
 
 # --- what is kept for a run that goes on ---
 
-PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"})
+PREMISES = Premises(
+    encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"}, primary="db1", timeline=1
+)
 
 
 def proven(relation):

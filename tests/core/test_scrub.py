@@ -28,7 +28,9 @@ from tests.factories import consistent, node, relation, replica
 
 PERIOD_S = 1000.0
 TARGETS = tuple(NodeTarget(name=name, dsn=f"host={name}") for name in ("db1", "db2", "db3"))
-PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b", "db3": "c"})
+PREMISES = Premises(
+    encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b", "db3": "c"}, primary="db1", timeline=1
+)
 
 
 def proof(name, begun, *, verdict=Verdict.CONSISTENT, **changes):

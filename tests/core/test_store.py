@@ -110,7 +110,7 @@ def test_a_history_of_a_newer_version_is_refused(path):
     connection.execute("UPDATE replcheck_meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 4"):
+    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 5"):
         open_history(path)
 
 
@@ -156,7 +156,9 @@ def test_an_error_of_the_database_shows_no_value(path):
 
 # --- what a run has proven ---
 
-PREMISES = Premises(encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"})
+PREMISES = Premises(
+    encoding="exact/1", system_identifier="7", servers={"db1": "a", "db2": "b"}, primary="db1", timeline=1
+)
 WHOLE, PART = Extent(digest="1" * 64, whole=True), Extent(digest="2" * 64, whole=False)
 
 
@@ -181,6 +183,7 @@ def test_what_runs_have_proven_comes_back_newest_first(path):
         (second, (proof(3), proof(4))),
         (first, (proof(1), proof(2))),
     ]
+    assert [run.premises for run in history.unfinished("clinic")] == [PREMISES, PREMISES]
     assert history.unfinished("other") == ()
 
 
@@ -233,6 +236,24 @@ def test_a_history_that_knew_nothing_of_extents_is_brought_up_to_date(path):
     assert [run.run_id for run in history.unfinished("clinic")] == [old]
     history.forget_proofs(PREMISES, PART)
     assert len(history.unfinished("clinic")) == 1
+    history.forget_proofs(PREMISES, WHOLE)
+    assert history.unfinished("clinic") == ()
+
+
+def test_a_history_that_knew_nothing_of_primaries_is_brought_up_to_date_and_names_none(path):
+    history = open_history(path)
+    old = keeping(history, 0, WHOLE, proof(1))
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE proof_primaries")
+    connection.execute("UPDATE replcheck_meta SET value = '4'")
+    connection.commit()
+    connection.close()
+    history = open_history(path)
+    [run] = history.unfinished("clinic")
+    assert (run.run_id, run.proofs) == (old, (proof(1),))
+    assert run.premises == replace(PREMISES, primary=None, timeline=None)
+    keeping(history, 1, WHOLE, proof(2))
+    assert [run.premises.primary for run in history.unfinished("clinic")] == ["db1", None]
     history.forget_proofs(PREMISES, WHOLE)
     assert history.unfinished("clinic") == ()
 

@@ -289,3 +289,20 @@ async def test_a_standby_that_was_restarted_is_proven_again_alone(make_cluster: 
         event.proof for event in events if isinstance(event, BlocksProven) and "standby1" in event.proof.replicas
     ]
     assert proof.replicas == ("standby1",)
+
+
+async def test_what_was_proven_against_one_primary_is_not_taken_over_against_the_next(broken: LabCluster) -> None:
+    """A replica that never was a copy is promoted, and what was equal to the old primary is not equal to it."""
+    _, told = await audit_of(broken, **only("postgres"))
+    fallen, promoted, other = broken.primary, broken.nodes["standby1"], broken.nodes["standby2"]
+    fallen.stop()
+    promoted.promote()
+    other.follow(promoted)
+    other.reload()
+    result, events = await audit_of(broken, controls=Controls(earlier=progress_of(told)), **only("postgres"))
+    assert result.primary.name == "standby1"
+    assert {found.relation for found in result.divergences} == {"public.t0"}
+    assert len(compared(events)) == 200
+    assert [(found.code, found.what, found.outcome) for found in result.findings if found.code == "resume"] == [
+        ("resume", f"nothing of an earlier run is built upon: {fallen.name} was the primary then", Outcome.PROVEN)
+    ]

@@ -53,7 +53,7 @@ from replcheck.model.audit import (
 )
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
-from replcheck.model.progress import Premises, Progress, taken_over
+from replcheck.model.progress import Premises, Progress, TakenOver, taken_over
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import Database, read_databases
 
@@ -97,8 +97,10 @@ async def audit_cluster(
         encoding=hasher.encoding.name,
         system_identifier=nodes[0].facts.identity.system_identifier,
         servers={node.name: node.facts.identity.start_key for node in nodes},
+        primary=nodes[0].name,
+        timeline=nodes[0].facts.timeline,
     )
-    taken = taken_over(earlier, premises, nodes[0].name, started_at)
+    taken = taken_over(earlier, premises, started_at)
     cluster_ = Cluster(
         primary=nodes[0],
         replicas={node.name: node for node in nodes[1:]},
@@ -115,7 +117,7 @@ async def audit_cluster(
         require_visible(nodes, options)
         emit(ProvingBegan(at=datetime.now(UTC), premises=premises))
         async with _watched(cluster_, stop, began):
-            return await _Audit(cluster_, run_id=run_id, name=cluster, earlier=taken.run, started_at=started_at).run()
+            return await _Audit(cluster_, run_id=run_id, name=cluster, taken=taken, started_at=started_at).run()
     finally:
         await asyncio.gather(*(node.close() for node in nodes))
 
@@ -167,14 +169,12 @@ async def _connect(
 
 
 class _Audit:
-    def __init__(
-        self, cluster: Cluster, *, run_id: str, name: str, earlier: Progress | None, started_at: datetime
-    ) -> None:
+    def __init__(self, cluster: Cluster, *, run_id: str, name: str, taken: TakenOver, started_at: datetime) -> None:
         self._cluster = cluster
         self._options = cluster.options
         self._run_id = run_id
         self._name = name
-        self._earlier = earlier
+        self._taken = taken
         self._halt = cluster.halt
         self._started_at = started_at
         self._gathered = _Gathered()
@@ -185,6 +185,9 @@ class _Audit:
             self._cluster.emit(NodeObserved(at=datetime.now(UTC), node=node_report(node, nodes)))
         for finding in compare_nodes(nodes[0].facts, [node.facts for node in nodes[1:]]):
             self._find(finding)
+        if self._taken.lack:
+            what = f"nothing of an earlier run is built upon: {self._taken.lack}"
+            self._find(Finding(code="resume", node=None, what=what, outcome=Outcome.PROVEN))
         databases = await self._databases(nodes[0])
         await check_tables(nodes[0], databases, self._gathered.not_checked, self._options)
         await check_filters(nodes[0], databases, self._gathered.not_checked, self._cluster.filters)
@@ -353,7 +356,7 @@ class _Audit:
             not_checked=tuple(gathered.not_checked),
             stopped=ending.what if ending else "",
             stop_code=ending.code if ending else None,
-            resumed=_resumption(self._earlier, gathered.relations),
+            resumed=_resumption(self._taken.run, gathered.relations),
             cross_check=report_of(self._cluster.sampler, gathered.divergences),
             held_s=round(sum(self._cluster.gate.held.values()), 3),
             rows=sum(relation.rows or 0 for relation in compared),

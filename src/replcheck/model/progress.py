@@ -1,7 +1,7 @@
 """What an audit has proven so far, in a form that survives it: enough to go on where it ended.
 
-A proof holds for one definition and one file node of a relation, under one encoding, between servers that have not been
-started anew since. Positions are block numbers; no digest and no row's content is kept.
+A proof holds for one definition and one file node of a relation, under one encoding, against one primary, between
+servers that have not been started anew since. Positions are block numbers; no digest and no row's content is kept.
 """
 
 from collections import Counter
@@ -49,6 +49,28 @@ class Premises:
     system_identifier: str
     servers: Mapping[str, str]
     """By node: what tells one start of one server from every other."""
+    primary: str | None
+    """The node whose rows all others were compared with; None where a history of an older version does not say."""
+    timeline: int | None
+    """The primary's."""
+
+    def lack(self, now: "Premises") -> str:
+        """Say why nothing that rests on these premises holds under those of now; empty where something may.
+
+        A standby that is promoted keeps its start, so the start of every server may be the same although what the
+        replicas were found equal to is another node.
+        """
+        if self.encoding != now.encoding:
+            return f"it was proven under the encoding {self.encoding}"
+        if self.system_identifier != now.system_identifier:
+            return "it was proven of another cluster"
+        if self.primary is None:
+            return "the history does not say which node was the primary then"
+        if self.primary != now.primary:
+            return f"{self.primary} was the primary then"
+        if self.servers.get(self.primary) != now.servers.get(self.primary):
+            return f"{self.primary} is another server than then, or was started anew since"
+        return "" if self.timeline == now.timeline else f"{self.primary} is on another timeline than then"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +94,15 @@ class Progress:
     max_age_s: float = MAX_AGE_S
     """How old a proof may be to be built upon."""
 
-    def still_valid(self, premises: Premises, primary: str, now: datetime) -> dict[RelationState, list[ProvenBlocks]]:
+    def still_valid(self, premises: Premises, now: datetime) -> dict[RelationState, list[ProvenBlocks]]:
         """Return what still holds under other premises, by state: for each proof, the replicas it still holds for.
 
-        Nothing holds where the encoding, the cluster or the primary's server is another one.
+        Nothing holds where the encoding, the cluster or the primary is another one.
         """
         mine, valid = self.premises, dict[RelationState, list[ProvenBlocks]]()
         oldest = now - timedelta(seconds=self.max_age_s)
         same = {node for node, server in mine.servers.items() if premises.servers.get(node) == server}
-        if (mine.encoding, mine.system_identifier) != (premises.encoding, premises.system_identifier):
-            return valid
-        if primary not in same:
+        if mine.lack(premises):
             return valid
         for proof in self.proofs:
             replicas = tuple(name for name in proof.replicas if name in same)
@@ -98,16 +118,18 @@ class TakenOver:
     proofs: Mapping[RelationState, Sequence[ProvenBlocks]] = field(default_factory=dict)
     run: Progress | None = None
     """The run that most relations are taken over from; None where nothing holds."""
+    lack: str = ""
+    """Why nothing holds of the newest run that had proven something; empty where something does, or none had."""
 
 
-def taken_over(runs: Sequence[Progress], premises: Premises, primary: str, now: datetime) -> TakenOver:
+def taken_over(runs: Sequence[Progress], premises: Premises, now: datetime) -> TakenOver:
     """Return what still holds of several runs, newest first: of each relation what the one proved that proved most.
 
     What two runs have proven of one relation is never put together: its rows would be counted twice.
     """
     best: dict[RelationState, tuple[Progress, list[ProvenBlocks]]] = {}
     for run in runs:
-        for state, proofs in run.still_valid(premises, primary, now).items():
+        for state, proofs in run.still_valid(premises, now).items():
             if state not in best or _extent(proofs) > _extent(best[state][1]):
                 best[state] = (run, proofs)
     sources = Counter(run.run_id for run, _ in best.values())
@@ -115,7 +137,15 @@ def taken_over(runs: Sequence[Progress], premises: Premises, primary: str, now: 
     return TakenOver(
         proofs={state: proofs for state, (_, proofs) in best.items()},
         run=next(run for run in runs if run.run_id == most[0][0]) if most else None,
+        lack="" if most else next((_lack(run, premises, now) for run in runs if run.proofs), ""),
     )
+
+
+def _lack(run: Progress, premises: Premises, now: datetime) -> str:
+    oldest = now - timedelta(seconds=run.max_age_s)
+    if any(proof.proven_at >= oldest for proof in run.proofs):
+        return run.premises.lack(premises) or "its replicas were started anew since, or take no part now"
+    return "it is too long ago"
 
 
 def _extent(proofs: Iterable[ProvenBlocks]) -> int:

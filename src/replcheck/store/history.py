@@ -40,7 +40,18 @@ from replcheck.model.run import Failure, RunRecord, RunStart
 from replcheck.store.audit_parts import AuditParts, write_parts
 from replcheck.store.evidence import Make, append, append_abort, archive, keep_mark, take_in
 from replcheck.store.live_tables import LIVE_STATES
-from replcheck.store.tables import EXTENTS, META, METADATA, PREMISES, PROOFS, RECORDS, RESULTS, RUNS, SCHEMA_VERSION
+from replcheck.store.tables import (
+    EXTENTS,
+    META,
+    METADATA,
+    PREMISES,
+    PRIMARIES,
+    PROOFS,
+    RECORDS,
+    RESULTS,
+    RUNS,
+    SCHEMA_VERSION,
+)
 
 BUSY_TIMEOUT_S = 10
 _VERSION_KEY = "schema_version"
@@ -176,14 +187,7 @@ class History:
         rows = [{"run_id": run_id} | _proof_values(proof) for proof in proofs]
         with self._transaction() as connection:
             if connection.scalar(select(PREMISES.c.run_id).where(PREMISES.c.run_id == run_id)) is None:
-                connection.execute(
-                    insert(PREMISES).values(
-                        run_id=run_id,
-                        encoding=premises.encoding,
-                        system_identifier=premises.system_identifier,
-                        servers=dict(premises.servers),
-                    )
-                )
+                _keep_premises(connection, run_id, premises)
                 connection.execute(insert(EXTENTS).values(run_id=run_id, digest=extent.digest, whole=extent.whole))
             if rows:
                 connection.execute(insert(PROOFS), rows)
@@ -191,8 +195,8 @@ class History:
     def unfinished(self, cluster: str, *, kind: str = "audit") -> tuple[Progress, ...]:
         """Return what the runs of a kind and a cluster that can be gone on with have proven, newest first."""
         runs = (
-            select(RUNS.c.started_at, PREMISES)
-            .join(PREMISES)
+            select(RUNS.c.started_at, PREMISES, PRIMARIES.c.node, PRIMARIES.c.timeline)
+            .select_from(RUNS.join(PREMISES).outerjoin(PRIMARIES, PRIMARIES.c.run_id == PREMISES.c.run_id))
             .where(RUNS.c.cluster == cluster, RUNS.c.kind == kind)
             .order_by(RUNS.c.run_id.desc())
         )
@@ -255,8 +259,22 @@ def told(name: str) -> Iterator[None]:
         raise StoreError(f"history {name} cannot be read or written", hint=_HINT) from error
 
 
+def _keep_premises(connection: Connection, run_id: str, premises: Premises) -> None:
+    connection.execute(
+        insert(PREMISES).values(
+            run_id=run_id,
+            encoding=premises.encoding,
+            system_identifier=premises.system_identifier,
+            servers=dict(premises.servers),
+        )
+    )
+    if premises.primary is not None:
+        values = {"run_id": run_id, "node": premises.primary, "timeline": premises.timeline}
+        connection.execute(insert(PRIMARIES).values(**values))
+
+
 def _forget(connection: Connection, runs: list[str]) -> None:
-    for table in (PROOFS, EXTENTS, PREMISES):
+    for table in (PROOFS, EXTENTS, PRIMARIES, PREMISES):
         connection.execute(delete(table).where(table.c.run_id.in_(runs)))
 
 
@@ -265,7 +283,13 @@ def _stored_progress(connection: Connection, run: Row[Any]) -> Progress:
     return Progress(
         run_id=run.run_id,
         started_at=datetime.fromisoformat(run.started_at),
-        premises=Premises(encoding=run.encoding, system_identifier=run.system_identifier, servers=run.servers),
+        premises=Premises(
+            encoding=run.encoding,
+            system_identifier=run.system_identifier,
+            servers=run.servers,
+            primary=run.node,
+            timeline=run.timeline,
+        ),
         proofs=tuple(_stored_proof(row) for row in proofs),
     )
 

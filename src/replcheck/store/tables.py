@@ -5,7 +5,7 @@ Times are UTC texts that sort, as JSON has them. A run without a record was kill
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
 
 METADATA = MetaData()
@@ -51,6 +51,15 @@ PREMISES = Table(
     Column("servers", JSON, nullable=False),
 )
 """What the proofs of a run rest on; there is a row while the run can be gone on with."""
+
+PRIMARIES = Table(
+    "proof_primaries",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("proof_premises.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("node", String(64), nullable=False),
+    Column("timeline", Integer),
+)
+"""Which node such a run compared the others with; there is no row of a run of version 4 or older."""
 
 EXTENTS = Table(
     "proof_extents",
