@@ -11,6 +11,7 @@ from replcheck.events import ChunkCompared, DatabasePlanned, Event
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.audit import DifferenceKind
+from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Verdict
 from tests.conftest import MakeCluster
 from tests.staged import at, audit, between_plan_and_read, newest_only, session_on
@@ -104,6 +105,42 @@ def test_a_table_that_takes_anothers_place_under_its_name_is_proven_instead_of_i
     assert {(note.relation, note.code, note.by_design) for note in run.result.not_checked} == {
         ("public.visit", "dropped", True)
     }
+
+
+READS_TABLES = "reads_tables"
+"""A role that was granted the tables there were."""
+UNREADABLE: dict[str, tuple[LiteralString, ...]] = {
+    "privilege": SWAP,
+    "row_security": (*SWAP, "alter table visit enable row level security", "grant select on visit to reads_tables"),
+    "access_method": (
+        "create access method other type table handler heap_tableam_handler",
+        "create table visit_new using other as select 1 as id",
+        "grant select on visit_new to reads_tables",
+        *SWAP[1:],
+    ),
+}
+
+
+@newest_only
+@pytest.mark.parametrize(("code", "swap"), UNREADABLE.items())
+def test_a_table_that_takes_anothers_place_and_cannot_be_read_is_told(
+    cluster: LabCluster, visits: str, code: str, swap: tuple[LiteralString, ...]
+) -> None:
+    run_on_primary(
+        cluster, visits, "create role reads_tables login", "grant select on all tables in schema public to reads_tables"
+    )
+    role = f"user={READS_TABLES}"
+    targets = [NodeTarget(name=name, dsn=f"{node.dsn()} {role}") for name, node in cluster.nodes.items()]
+    try:
+        act = at(ChunkCompared, lambda: run_on_primary(cluster, visits, *swap), relation="visit")
+        run = audit(cluster, visits, act, targets=targets, tables=("public.*",))
+    finally:
+        run_on_primary(cluster, visits, "drop owned by reads_tables", "drop role reads_tables")
+    assert {(note.relation, note.code, note.by_design) for note in run.result.not_checked} == {
+        ("public.visit", "dropped", True),
+        ("public.visit", code, False),
+    }
+    assert run.verdict is Verdict.UNCHECKED
 
 
 @pytest.mark.parametrize("how", [pytest.param("created", marks=pytest.mark.long), "swapped in"])

@@ -17,13 +17,14 @@ from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
-from replcheck.audit.shortfalls import TOO_LATE, UNFINISHED, Shortfall
+from replcheck.audit.shortfalls import TOO_LATE, UNFINISHED, UNLISTED, UNLOGGED, Shortfall
 from replcheck.audit.telling import Teller
+from replcheck.audit.verdicts import not_checked
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
 from replcheck.errors import NodeError, StatementFailed
 from replcheck.events import DatabasePlanned, ListedRelation, Skipped
-from replcheck.model.audit import AlignmentReport, Finding
+from replcheck.model.audit import AlignmentReport, Finding, NotChecked
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.software import read_software
@@ -278,24 +279,52 @@ class DatabaseAudit:
     async def _plan_latecomers(self) -> frozenset[int]:
         """Plan relations that came into being since the last listing; return what there is to read of them.
 
-        What cannot be listed is told: a table that took another's place under its name must not be missed. One that was
-        unlogged when it was looked at, and is not any more, is new again.
+        What cannot be listed or read is told: a table that took another's place under its name must not be missed. One
+        that was unlogged when it was looked at, and is not any more, is new again.
         """
-        plan, queue = self.plan, self._job.queue
-        if plan is None or self._workers[0].over:
+        plan, dropped = self.plan, self._job.dropped
+        if plan is None:
             return frozenset()
-        dropped = self._job.dropped
-        known = queue.proofs.keys() | {other.oid for other in plan.sequences}
-        known -= {oid for oid, relation in dropped.items() if relation.unlogged}
-        listing = await self._listing(but=known)
+        listing = await self._list_latecomers(plan)
         if listing is None:
+            self._tell_unlisted()
             return frozenset()
         now = self._sorted(listing[0])
         self.plan = replace(plan, digested=(*plan.digested, *now.digested), sequences=(*plan.sequences, *now.sequences))
+        told = {(relation.label, UNLOGGED.code) for relation in dropped.values() if relation.unlogged}
+        self._skip(note for note in now.not_checked if (note.relation, note.code) not in told)
         for relation in now.digested:
             dropped.pop(relation.oid, None)
         self._take_on(now.digested, *listing)
         return frozenset(relation.oid for relation in now.digested)
+
+    async def _list_latecomers(self, plan: Plan) -> tuple[Listing, Alignment] | None:
+        """List what is not planned yet; None where nobody is left to compare, or the primary could not, often."""
+        tries = 0
+        while not self._workers[0].over and tries < _PLANNING_TRIES:
+            await self._cluster.gate.wait_open()
+            known = self._job.queue.proofs.keys() | {other.oid for other in plan.sequences}
+            known -= {oid for oid, relation in self._job.dropped.items() if relation.unlogged}
+            listing = await self._listing(but=known)
+            if listing is not None:
+                return listing
+            await self._workers[0].settle()
+            tries += int(self._cluster.primary.usable and any(node.usable for node in self._cluster.replicas.values()))
+        return None
+
+    def _tell_unlisted(self) -> None:
+        """Tell that what came into being meanwhile is unknown, unless the whole run says as much."""
+        absent = self._cluster.primary.name in self._job.absent
+        if not self._cluster.over and (absent or not self._workers[0].over):
+            self._skip([not_checked(self.database, None, None, UNLISTED.code, UNLISTED.reason, hint=UNLISTED.hint)])
+
+    def _skip(self, notes: Iterable[NotChecked]) -> None:
+        """Take notes into the plan, and tell them, but for those that are there."""
+        assert self.plan is not None  # noqa: S101 - nothing is noted before there is a plan
+        new = [note for note in dict.fromkeys(notes) if note not in self.plan.not_checked]
+        self.plan = replace(self.plan, not_checked=(*self.plan.not_checked, *new))
+        for note in new:
+            self._cluster.emit(Skipped(at=datetime.now(UTC), what=note))
 
     async def _look_at_extras(self) -> None:
         """Look again, under other alignments, at relations that only a replica seemed to have."""

@@ -52,6 +52,12 @@ TOO_LATE = Shortfall(
     verdict=Verdict.INCONCLUSIVE,
     hint="Audit when fewer relations come into being.",
 )
+UNLISTED = Shortfall(
+    code="unlisted",
+    reason="relations that came into being while the audit ran: the primary could not list them",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again.",
+)
 LOCKED = Shortfall(
     code="locked",
     reason="a lock kept the audit out",
@@ -124,6 +130,7 @@ INCONCLUSIVE_CODES = frozenset(
         "unsteady",
         "redefined",
         "too_late",
+        "unlisted",
         "locked",
         "conflict",
         "sequence_unsteady",
