@@ -15,7 +15,7 @@ from replcheck.audit.shortfalls import DATABASE_RENAMED, STOPPED
 from replcheck.audit.visibility import Unsettled
 from replcheck.events import Event, Skipped
 from tests.core.nodes import facts
-from tests.core.proofs import relation
+from tests.core.proofs import proof, relation
 
 VISIT = relation(1, name="visit")
 UNREAD = {
@@ -146,9 +146,12 @@ def test_a_list_that_is_missed_because_the_audit_is_over_is_not_told_besides(mon
     assert (audited.asked, audited.notes) == (0, [])
 
 
-def test_a_database_that_got_another_name_before_the_last_list_is_told(monkeypatch):
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_database_that_got_another_name_before_the_last_list_is_told_where_all_else_was_proven(monkeypatch, proven):
     audited = Audited(monkeypatch, None)
     audited.worker.over = True
     audited.audit._job.absent["db1"] = DATABASE_RENAMED
+    if not proven:
+        audited.audit._job.queue.add(proof(oid=1))
     audited.look_for_latecomers()
-    assert audited.notes == [(None, "unlisted", False)]
+    assert audited.notes == ([(None, "unlisted", False)] if proven else [])

@@ -95,6 +95,27 @@ def test_a_database_dropped_before_its_turn_is_told_and_changes_no_outcome(pair:
     assert first_is_proven(run, pair)
 
 
+def test_shared_catalogs_are_compared_in_the_next_database_when_the_first_is_dropped(pair: Pair) -> None:
+    first = pair.cluster.create_database(f"{pair.first}_0")
+    databases = (first, pair.second)
+    assert sorted(databases) == list(databases)
+
+    def drop() -> None:
+        pair.cluster.drop_database(first)
+
+    try:
+        act = at(DatabasePlanned, drop)
+        run = audit(pair.cluster, first, act, databases=databases, tables=("pg_catalog.pg_authid", "public.visit"))
+    finally:
+        pair.cluster.drop_database(first)
+    assert [(note.database, note.code, note.by_design) for note in run.result.not_checked] == [(first, "dropped", True)]
+    assert {(found.database, found.name) for found in run.result.relations} == {
+        (pair.second, "pg_authid"),
+        (pair.second, "visit"),
+    }
+    assert run.verdict is Verdict.CONSISTENT
+
+
 @pytest.mark.parametrize("what", ["renamed", "renamed, another in its place"])
 def test_a_database_renamed_before_its_turn_is_unchecked_and_no_other_is_taken_for_it(pair: Pair, what: str) -> None:
     run = before_its_turn(pair, pair.rename if what == "renamed" else pair.swap)

@@ -20,10 +20,11 @@ from replcheck.audit.index_verdicts import IndexFindings
 from replcheck.audit.monitor import monitor, require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
+from replcheck.audit.plan import shared_in_scope
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, UNLOGGED, Shortfall
+from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, UNLOGGED, UNSHARED, Shortfall
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
@@ -178,6 +179,8 @@ class _Audit:
         self._halt = cluster.halt
         self._started_at = started_at
         self._gathered = _Gathered()
+        self._shared_found: list[Divergence] = []
+        """Divergences of shared catalogs, found in databases that were dropped before they were done."""
 
     async def run(self) -> AuditResult:
         nodes = self._cluster.nodes
@@ -191,9 +194,11 @@ class _Audit:
         databases = await self._databases(nodes[0])
         await check_tables(nodes[0], databases, self._gathered.not_checked, self._options)
         await check_filters(nodes[0], databases, self._gathered.not_checked, self._cluster.filters)
-        shared_in = next((database.name for database in databases), None)
+        shared_left = shared_in_scope(self._options)
         for database in databases:
-            await self._audit_database(database, shared_here=database.name == shared_in)
+            entered = await self._audit_database(database, shared_here=shared_left)
+            shared_left = shared_left and not entered
+        self._settle_shared(databases[-1] if shared_left and databases else None)
         return self._result()
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
@@ -202,7 +207,8 @@ class _Audit:
             self._skip(note)
         return able
 
-    async def _audit_database(self, database: Database, *, shared_here: bool) -> None:
+    async def _audit_database(self, database: Database, *, shared_here: bool) -> bool:
+        """Audit a database; return False where nothing counts of it because it was dropped meanwhile."""
         audit = DatabaseAudit(database.name, database.oid, self._cluster, shared_here=shared_here)
         besides: list[_Besides] = []
         work = asyncio.create_task(self._whole(audit, besides))
@@ -222,11 +228,29 @@ class _Audit:
             raise failure
         if self._cluster.primary.name in audit.absent and await self._database_gone(database):
             self._skip(not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
-            return
+            shared = (proof for proof in audit.proofs if proof.relation.shared)
+            for proof in shared:
+                self._shared_found += relation_divergences(database.name, proof, self._cluster.primary.name)
+            return False
         audit.finish(self._cluster.left_over)
         self._gather(audit, besides[0] if besides else _Besides({}, []))
         if self._options.fail_fast and self._gathered.divergences:
             self._halt.call(SEEN_ENOUGH)
+        return True
+
+    def _settle_shared(self, last: Database | None) -> None:
+        """Tell what is known of the shared catalogs beside what a database brought that is still there.
+
+        `last` is the last database to be entered where all in which they could have been compared were dropped.
+        """
+        told = {_place(found) for found in self._gathered.divergences}
+        for found in self._shared_found:
+            if _place(found) not in told:
+                told.add(_place(found))
+                self._gathered.divergences.append(found)
+                self._gathered.votes.append(None)
+        if last is not None:
+            self._skip(not_checked(last.name, None, None, UNSHARED.code, UNSHARED.reason, hint=UNSHARED.hint))
 
     async def _whole(self, audit: DatabaseAudit, besides: list["_Besides"]) -> None:
         await audit.run()
@@ -390,6 +414,11 @@ class _Audit:
 class _Besides:
     sequences: Mapping[str, Mapping[int, SequenceVerdict]]
     findings: list[Finding]
+
+
+def _place(found: Divergence) -> tuple[object, ...]:
+    """Return what two looks at one difference of a shared catalog have in common, in whatever database they were made."""
+    return (found.relation, found.node, found.kind, found.what, found.sqlstate)
 
 
 def _resumption(earlier: Progress | None, relations: Sequence[RelationReport]) -> Resumption | None:

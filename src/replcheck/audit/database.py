@@ -313,9 +313,12 @@ class DatabaseAudit:
         return None
 
     def _tell_unlisted(self) -> None:
-        """Tell that what came into being meanwhile is unknown, unless the whole run says as much."""
-        absent = self._cluster.primary.name in self._job.absent
-        if not self._cluster.over and (absent or not self._workers[0].over):
+        """Tell that what came into being meanwhile is unknown, unless something else says that not all was proven."""
+        if self._cluster.primary.name in self._job.absent:
+            told_besides = not all(proof.finished for proof in self._job.queue.proofs.values())
+        else:
+            told_besides = self._workers[0].over
+        if not (self._cluster.over or told_besides):
             self._skip([not_checked(self.database, None, None, UNLISTED.code, UNLISTED.reason, hint=UNLISTED.hint)])
 
     def _skip(self, notes: Iterable[NotChecked]) -> None:

@@ -17,6 +17,7 @@ from replcheck.postgres.catalog import Relation, RelationName
 
 _HEAP = "heap"
 _DEPTH = 3
+_CATALOG_SCHEMA = "pg_catalog"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,18 @@ def in_scope(relation: Relation, options: AuditOptions, database: str, *, shared
     if options.tables:
         return matches(relation, options.tables, database)
     return options.catalogs or relation.kind is not RelationKind.CATALOG
+
+
+def shared_in_scope(options: AuditOptions) -> bool:
+    """Return whether the user asked for catalogs that all databases share.
+
+    >>> shared_in_scope(AuditOptions(tables=("public.*",))), shared_in_scope(AuditOptions(tables=("pg_*.pg_authid",)))
+    (False, True)
+    """
+    if not options.tables:
+        return options.catalogs
+    schemas = (pattern.split(".")[-2] for pattern in options.tables if "." in pattern)
+    return any(fnmatchcase(_CATALOG_SCHEMA, schema) for schema in schemas)
 
 
 def matches(relation: Relation | RelationName, patterns: Sequence[str], database: str) -> bool:

@@ -58,6 +58,12 @@ UNLISTED = Shortfall(
     verdict=Verdict.INCONCLUSIVE,
     hint="Audit again.",
 )
+UNSHARED = Shortfall(
+    code="shared_catalogs",
+    reason="the catalogs that all databases share: every database in which they could be compared was dropped",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again.",
+)
 LOCKED = Shortfall(
     code="locked",
     reason="a lock kept the audit out",
@@ -131,6 +137,7 @@ INCONCLUSIVE_CODES = frozenset(
         "redefined",
         "too_late",
         "unlisted",
+        "shared_catalogs",
         "locked",
         "conflict",
         "sequence_unsteady",
