@@ -1,4 +1,4 @@
-"""The audit of one database as far as it needs no server: what it makes of the lists of relations that nodes give."""
+"""The audit of one database as far as it needs no server: what it makes of what nodes list and tell."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 
+from replcheck.audit import database
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.database import DatabaseAudit
 from replcheck.audit.lanes import Alignment
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import Plan
-from replcheck.audit.shortfalls import DATABASE_RENAMED, STOPPED
+from replcheck.audit.shortfalls import DATABASE_RENAMED, NO_DATABASE, STOPPED
 from replcheck.audit.visibility import Unsettled
+from replcheck.errors import NodeError, NodeLost, StatementCancelled
 from replcheck.events import Event, Skipped
+from replcheck.model.audit import Finding
+from replcheck.model.outcome import Outcome
+from replcheck.postgres.software import Software
 from tests.core.nodes import facts
 from tests.core.proofs import proof, relation
 
@@ -31,13 +36,20 @@ class Worker:
     def __init__(self) -> None:
         self.over = False
         self.settled = 0
+        self.failures: list[tuple[str, NodeError]] = []
+        self.lane = SimpleNamespace(session=None)
 
     async def settle(self) -> None:
         self.settled += 1
 
+    async def failed(self, name: str, error: NodeError) -> None:
+        self.failures.append((name, error))
+
 
 def node(name: str) -> Any:
-    return SimpleNamespace(name=name, facts=facts(name), gone=None, usable=True)
+    async def wait_usable() -> None: ...
+
+    return SimpleNamespace(name=name, facts=facts(name), gone=None, usable=True, wait_usable=wait_usable)
 
 
 class Audited:
@@ -155,3 +167,86 @@ def test_a_database_that_got_another_name_before_the_last_list_is_told_where_all
         audited.audit._job.queue.add(proof(oid=1))
     audited.look_for_latecomers()
     assert audited.notes == ([(None, "unlisted", False)] if proven else [])
+
+
+# --- versions of software ---
+
+GLIBC = Software(extensions={}, collations={"de": "2.36"})
+OTHER = Software(extensions={}, collations={"de": "2.41"})
+
+
+def software(monkeypatch: pytest.MonkeyPatch, audited: Audited, **answers: list[Software | NodeError]) -> list[Finding]:
+    """Compare what nodes answer, one answer after the other, the last one again and again."""
+
+    async def session(handle: Any) -> str:
+        name: str = handle.name
+        return name
+
+    async def read_software(name: str) -> Software:
+        left = answers[name]
+        found = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(found, NodeError):
+            raise found
+        return found
+
+    audited.worker.lane.session = session
+    monkeypatch.setattr(database, "read_software", read_software)
+    return asyncio.run(audited.audit.compare_software())
+
+
+def lost(name: str) -> NodeLost:
+    return NodeLost("connection lost", node=name)
+
+
+def cancelled(name: str) -> StatementCancelled:
+    return StatementCancelled("canceled", node=name, sqlstate="57014")
+
+
+@pytest.mark.parametrize("failure", [lost, cancelled])
+@pytest.mark.parametrize("name", ["db1", "db2"])
+def test_versions_are_asked_for_again_where_an_answer_was_lost(monkeypatch, name, failure):
+    audited = Audited(monkeypatch, [])
+    answers: dict[str, Any] = {"db1": [GLIBC], "db2": [OTHER]}
+    answers[name].insert(0, failure(name))
+    [found] = software(monkeypatch, audited, **answers)
+    assert (found.code, found.node, found.outcome) == ("collation_version", "db2", Outcome.PARTIAL)
+    assert [failed for failed, _ in audited.worker.failures] == [name]
+
+
+@pytest.mark.parametrize("name", ["db1", "db2"])
+def test_versions_that_are_never_told_count_as_not_compared(monkeypatch, name):
+    audited = Audited(monkeypatch, [])
+    answers: dict[str, Any] = {"db1": [GLIBC], "db2": [GLIBC], name: [lost(name)]}
+    [found] = software(monkeypatch, audited, **answers)
+    assert (found.code, found.node, found.outcome) == ("software", name, Outcome.PARTIAL)
+    assert found.what == "database clinic: versions of extensions and collations not compared: connection lost"
+
+
+def test_a_node_that_is_away_is_waited_for_before_its_versions_are_read(monkeypatch):
+    audited = Audited(monkeypatch, [])
+    audited.replica.usable = False
+
+    async def come_back() -> None:
+        audited.replica.usable = True
+
+    audited.replica.wait_usable = come_back
+    [found] = software(monkeypatch, audited, db1=[GLIBC], db2=[OTHER])
+    assert found.code == "collation_version"
+
+
+def test_of_a_node_that_is_gone_nothing_is_said_besides(monkeypatch):
+    audited = Audited(monkeypatch, [])
+    audited.replica.gone = STOPPED
+    assert software(monkeypatch, audited, db1=[GLIBC], db2=[OTHER]) == []
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_database_that_a_replica_lacks_in_the_end_is_told_where_all_rows_were_proven(monkeypatch, proven):
+    audited = Audited(monkeypatch, [])
+    audited.audit._job.absent["db2"] = NO_DATABASE
+    if not proven:
+        audited.audit._job.queue.add(proof(oid=1))
+    found = software(monkeypatch, audited, db1=[GLIBC], db2=[GLIBC])
+    assert [(each.node, each.what.rpartition(": ")[2]) for each in found] == (
+        [("db2", "it has no such database")] if proven else []
+    )

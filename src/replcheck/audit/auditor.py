@@ -417,7 +417,7 @@ class _Besides:
 
 
 def _place(found: Divergence) -> tuple[object, ...]:
-    """Return what two looks at one difference of a shared catalog have in common, in whatever database they were made."""
+    """Return what two looks at one difference of a shared catalog have in common, in whatever database they were."""
     return (found.relation, found.node, found.kind, found.what, found.sqlstate)
 
 

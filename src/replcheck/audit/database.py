@@ -22,12 +22,12 @@ from replcheck.audit.telling import Teller
 from replcheck.audit.verdicts import not_checked
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
-from replcheck.errors import NodeError, StatementFailed
+from replcheck.errors import NodeError, StatementCancelled, StatementFailed
 from replcheck.events import DatabasePlanned, ListedRelation, Skipped
 from replcheck.model.audit import AlignmentReport, Finding, NotChecked
 from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
-from replcheck.postgres.software import read_software
+from replcheck.postgres.software import Software, read_software
 
 _ROUNDS = 8
 """How often relations are looked for that came into being while the others were read."""
@@ -35,6 +35,7 @@ _PLANNING_TRIES = 20
 _DAMAGE_TRIES = 5
 """How often at most the lists are read again because a node could not read its own."""
 _BRACKET_TRIES = 5
+_SOFTWARE_TRIES = 5
 
 
 class DatabaseAudit:
@@ -115,23 +116,41 @@ class DatabaseAudit:
 
     async def compare_software(self) -> list[Finding]:
         """Compare the versions of extensions and collations; call it after `run`."""
-        worker, findings, versions = self._workers[0], [], {}
+        findings, versions = list[Finding](), dict[str, Software]()
         for node in self._cluster.nodes:
-            if node.usable and node.name not in self._job.absent:
-                try:
-                    versions[node.name] = await read_software(await worker.lane.session(node))
-                except StatementFailed as error:
-                    what = (
-                        f"database {self.database}: versions of extensions and collations not compared: {error.message}"
-                    )
-                    findings.append(Finding(code="software", node=node.name, what=what, outcome=Outcome.PARTIAL))
-                except NodeError as error:
-                    await worker.failed(node.name, error)
+            found = await self._software_of(node)
+            if isinstance(found, Software):
+                versions[node.name] = found
+            elif found:
+                what = f"database {self.database}: versions of extensions and collations not compared: {found}"
+                findings.append(Finding(code="software", node=node.name, what=what, outcome=Outcome.PARTIAL))
         there = versions.pop(self._cluster.primary.name, None)
         for name, here in versions.items():
             if there is not None:
                 findings += compare_software(self.database, there, here, node=name)
         return findings
+
+    async def _software_of(self, node: NodeHandle) -> Software | str:
+        """Return a node's versions, or why they are unknown; empty where something else says that it was not proven."""
+        worker, why = self._workers[0], ""
+        for _ in range(_SOFTWARE_TRIES):
+            await node.wait_usable()
+            absent = self._job.absent.get(node.name)
+            if node.gone is not None or absent is not None:
+                return absent.reason if absent is not None and node.gone is None and self._is_settled(node) else ""
+            try:
+                return await read_software(await worker.lane.session(node))
+            except NodeError as error:
+                if isinstance(error, StatementFailed) and not isinstance(error, StatementCancelled):
+                    return error.message
+                why = error.message
+                await worker.failed(node.name, error)
+        return why
+
+    def _is_settled(self, node: NodeHandle) -> bool:
+        """Return whether nothing of the rows is left to prove on a node, so that nothing of them says it is absent."""
+        names = self._cluster.replicas if node is self._cluster.primary else [node.name]
+        return all(proof.finished_for(name) for proof in self._job.queue.proofs.values() for name in names)
 
     async def check_indexes(self) -> None:
         """Check indexes against their tables, where that is asked for; call it last, since it gives the lanes back."""
