@@ -9,6 +9,7 @@ import pytest
 from replcheck.audit import database
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.database import DatabaseAudit
+from replcheck.audit.gate import Gate
 from replcheck.audit.lanes import Alignment
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import Plan
@@ -61,6 +62,7 @@ class Audited:
         self.lists = list(lists)
         self.worker = Worker()
         self.primary, self.replica = node("db1"), node("db2")
+        self.now = 0.0
         hasher: Any = None
         cluster = Cluster(
             primary=self.primary,
@@ -68,6 +70,7 @@ class Audited:
             hasher=hasher,
             options=AuditOptions(jobs=1),
             emit=self.told.append,
+            gate=Gate(monotonic=lambda: self.now),
         )
         self.audit = DatabaseAudit("clinic", 5, cluster, shared_here=True)
         self.audit.plan = Plan(digested=(VISIT,), sequences=(), not_checked=())
@@ -250,3 +253,55 @@ def test_a_database_that_a_replica_lacks_in_the_end_is_told_where_all_rows_were_
     assert [(each.node, each.what.rpartition(": ")[2]) for each in found] == (
         [("db2", "it has no such database")] if proven else []
     )
+
+
+# --- relations that only a replica has ---
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch, *, joins: bool = True, extra: bool = True) -> Audited:
+    """Look for the extra relations of an audit that planned without db2, which joins afterwards if at all."""
+    audited = Audited(monkeypatch, [])
+    audited.audit._job.watch.note_extras({"db1": {1: VISIT}}, frozenset({1, 9}), frozenset())
+    there, here = {1: VISIT}, {1: VISIT, **({9: relation(9, name="stray")} if extra else {})}
+
+    async def align(wanted: frozenset[str]) -> bool:
+        assert wanted == {"db2"}
+        audited.asked += 1
+        audited.now += 10.0
+        return joins
+
+    async def list_relations(_: None, *, detailed: object) -> Any:
+        return {"db1": there, "db2": here}
+
+    worker: Any = audited.worker
+    worker.align, worker.list_relations = align, list_relations
+    worker.lane = SimpleNamespace(alignment=audited.alignment if joins else None)
+    asyncio.run(audited.audit._look_at_extras())
+    return audited
+
+
+def test_a_replica_that_joined_after_the_plan_is_looked_at_for_relations_of_its_own(monkeypatch):
+    audited = looked_at(monkeypatch)
+    assert {name: set(found) for name, found in audited.audit.extras.items()} == {"db2": {9}}
+    assert (audited.asked, audited.audit.unlisted) == (2, frozenset())
+
+
+def test_one_that_has_none_is_looked_at_once(monkeypatch):
+    audited = looked_at(monkeypatch, extra=False)
+    assert (audited.audit.extras, audited.asked, audited.audit.unlisted) == ({}, 1, frozenset())
+
+
+def test_one_that_cannot_be_listed_in_time_is_told(monkeypatch):
+    audited = looked_at(monkeypatch, joins=False)
+    assert audited.audit.unlisted == {"db2"}
+    assert audited.asked == AuditOptions().settle_budget_s / 10
+
+
+@pytest.mark.parametrize("how", ["gone", "absent"])
+def test_one_that_takes_no_part_is_not_told_besides(monkeypatch, how):
+    audited = looked_at(monkeypatch, joins=False)
+    if how == "gone":
+        audited.replica.gone = STOPPED
+    else:
+        audited.audit._job.absent["db2"] = NO_DATABASE
+    assert audited.audit.unlisted == frozenset()

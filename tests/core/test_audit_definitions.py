@@ -146,6 +146,14 @@ def test_under_an_inexact_alignment_an_extra_relation_is_only_looked_for_again()
     assert watch.unsettled_extras == {(FIRST_OID, "db2")}
 
 
+def test_a_replica_that_no_list_was_read_of_is_still_to_be_listed():
+    watch = DefinitionWatch(PRIMARY)
+    assert watch.never_listed(["db2", "db3"]) == {"db2", "db3"}
+    watch.note_extras(listing(None, db2=None), frozenset(), frozenset())
+    assert watch.never_listed(["db2", "db3"]) == {"db3"}
+    assert watch.never_listed(["db2"]) == frozenset()
+
+
 def test_relations_that_nobody_asked_for_are_no_extras():
     watch = DefinitionWatch(PRIMARY)
     for _ in range(2):

@@ -54,8 +54,9 @@ def node(name: str, *, in_recovery: bool = False) -> Any:
 class DatabaseAudits:
     """Stands for the audits of databases: each compares a shared catalog where that is its part, and nothing else."""
 
-    def __init__(self, *, dropped: Collection[str], differs: Collection[str]) -> None:
+    def __init__(self, *, dropped: Collection[str], differs: Collection[str], unlisted: Collection[str]) -> None:
         self.shared_in: list[str] = []
+        self._unlisted = unlisted
         self._dropped = dropped
         self._differs = differs
 
@@ -75,7 +76,7 @@ class DatabaseAudits:
             damage=SimpleNamespace(votes=[], divergences=[]),
             extras={},
             unsettled_extras=(),
-            unlisted=(),
+            unlisted=self._unlisted,
             alignments={},
             run=nothing,
             bracket=lambda: nothing({}),
@@ -92,6 +93,7 @@ def audited(
     *names: str,
     dropped: Collection[str] = (),
     differs: Collection[str] = (),
+    unlisted: Collection[str] = (),
     **options: Any,
 ) -> tuple[AuditResult, list[str]]:
     """Audit databases, some of which are dropped meanwhile; return the result and where shared catalogs were read."""
@@ -116,7 +118,7 @@ def audited(
 
     async def nothing(*_: object) -> None: ...
 
-    audits = DatabaseAudits(dropped=dropped, differs=differs)
+    audits = DatabaseAudits(dropped=dropped, differs=differs, unlisted=unlisted)
     monkeypatch.setattr(auditor, "DatabaseAudit", audits)
     monkeypatch.setattr(auditor, "databases_in_scope", in_scope)
     monkeypatch.setattr(auditor, "read_databases", still_there)
@@ -171,3 +173,9 @@ def test_what_was_found_in_shared_catalogs_is_told_once_though_the_database_was_
     assert [(found.node, found.relation) for found in result.divergences] == [("db2", "pg_catalog.pg_authid")]
     assert result.verdict is Verdict.DIVERGED
     assert result.odd_node is None
+
+
+def test_a_replica_whose_relations_were_never_listed_is_not_consistent(monkeypatch):
+    result, _ = audited(monkeypatch, "clinic", unlisted=("db2",))
+    assert [(note.database, note.node, note.code) for note in result.not_checked] == [("clinic", "db2", "unlisted")]
+    assert result.replicas[0].verdict is result.verdict is Verdict.INCONCLUSIVE

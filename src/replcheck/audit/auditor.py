@@ -24,7 +24,7 @@ from replcheck.audit.plan import shared_in_scope
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, STILL_IN_FLIGHT, UNLOGGED, UNSHARED, Shortfall
+from replcheck.audit.shortfalls import DROPPED, NEVER_LISTED, STILL_IN_FLIGHT, UNLOGGED, UNSHARED, Shortfall
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
@@ -286,6 +286,10 @@ class _Audit:
         if audit.plan is None:
             self._skip_database(audit)
         else:
+            for node in sorted(audit.unlisted):
+                self._skip(
+                    not_checked(name, None, node, NEVER_LISTED.code, NEVER_LISTED.reason, hint=NEVER_LISTED.hint)
+                )
             gathered.not_checked += audit.plan.not_checked
             for sequence in audit.plan.sequences:
                 self._gather_sequence(name, sequence, besides.sequences)

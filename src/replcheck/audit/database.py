@@ -96,6 +96,11 @@ class DatabaseAudit:
         return frozenset(name for _, name in self._job.watch.unsettled_extras)
 
     @property
+    def unlisted(self) -> frozenset[str]:
+        """Return the replicas that take part, and of which nobody knows whether they have relations of their own."""
+        return self._job.watch.never_listed(name for name in self._cluster.replicas if self._takes_part(name))
+
+    @property
     def alignments(self) -> Mapping[str, list[AlignmentReport]]:
         """Return the alignments by replica."""
         return self._job.alignments
@@ -349,11 +354,15 @@ class DatabaseAudit:
             self._cluster.emit(Skipped(at=datetime.now(UTC), what=note))
 
     async def _look_at_extras(self) -> None:
-        """Look again, under other alignments, at relations that only a replica seemed to have."""
+        """Look for relations that only a replica has, where that was not done: on those that joined after the plan.
+
+        What seemed to be one is looked at again under other alignments.
+        """
         watch, worker = self._job.watch, self._workers[0]
         began = self._cluster.clock()
-        while watch.unsettled_extras and self._cluster.clock() - began < self._cluster.options.settle_budget_s:
-            aligned = not worker.over and await worker.align(frozenset(name for _, name in watch.unsettled_extras))
+        while (left := self._to_be_listed()) and self._cluster.clock() - began < self._cluster.options.settle_budget_s:
+            await self._cluster.gate.wait_open()
+            aligned = not worker.over and await worker.align(left)
             alignment = worker.lane.alignment
             if not aligned or alignment is None:
                 if worker.over:
@@ -364,6 +373,12 @@ class DatabaseAudit:
             await worker.settle()
             if self._cluster.primary.name in listing:
                 watch.note_extras(listing, self._in_scope(listing), exact)
+
+    def _to_be_listed(self) -> frozenset[str]:
+        return self.unlisted | {name for name in self.unsettled_extras if self._takes_part(name)}
+
+    def _takes_part(self, name: str) -> bool:
+        return self._cluster.replicas[name].gone is None and name not in self._job.absent
 
     def _in_scope(self, listing: Listing) -> frozenset[int]:
         return frozenset(

@@ -3,7 +3,7 @@
 A difference of definitions counts, like one of rows, only when a second, independent alignment shows it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from replcheck.audit.proof import RelationProof
 from replcheck.postgres.catalog import Relation
@@ -23,6 +23,7 @@ class DefinitionWatch:
         self._extra_looks: dict[tuple[int, str], int] = {}
         self.extras: dict[str, dict[int, Relation]] = {}
         """Relations that only a replica has, seen twice, by replica and oid."""
+        self._listed: set[str] = set()
 
     def suspect(self, proof: RelationProof) -> None:
         """Ask for a new look at a relation that seems to have been redefined."""
@@ -65,6 +66,7 @@ class DefinitionWatch:
     def note_extras(self, listing: Listing, in_scope: frozenset[int], exact: frozenset[str]) -> None:
         """Note relations in scope that only a replica has, and forget those that the primary has by now."""
         there = listing[self._primary]
+        self._listed |= listing.keys()
         for name, relations in listing.items():
             alone = (relations.keys() - there.keys()) & in_scope
             for oid in alone:
@@ -75,6 +77,10 @@ class DefinitionWatch:
             settled = [key for key, looks in self._extra_looks.items() if key[1] == name and key[0] not in alone]
             for key in settled:
                 del self._extra_looks[key]
+
+    def never_listed(self, replicas: Iterable[str]) -> frozenset[str]:
+        """Return those of some replicas of which nobody has seen yet whether they have relations of their own."""
+        return frozenset(replicas) - self._listed
 
     @property
     def unsettled_extras(self) -> frozenset[tuple[int, str]]:

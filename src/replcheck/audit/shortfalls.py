@@ -58,6 +58,12 @@ UNLISTED = Shortfall(
     verdict=Verdict.INCONCLUSIVE,
     hint="Audit again.",
 )
+NEVER_LISTED = Shortfall(
+    code="unlisted",
+    reason="relations that it alone may have: its list of them was never read",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again.",
+)
 UNSHARED = Shortfall(
     code="shared_catalogs",
     reason="the catalogs that all databases share: every database in which they could be compared was dropped",
