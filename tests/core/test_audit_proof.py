@@ -447,6 +447,59 @@ def test_a_relation_too_slow_for_one_scan_is_never_scanned_whole_again(known_blo
     assert not each.finished
 
 
+FOUND = {
+    "rows": missing((3, 1), (8, 2)),
+    "beyond the limit": beyond((3, 9)),
+    "unreadable": damaged((3, 4)),
+    "contradicted": ReplicaFinding(contradicted=(BlockRange(3, 4),)),
+}
+
+
+def told_of(each: RelationProof) -> tuple[Verdict, int, int]:
+    tally = each.tallies["db2"]
+    return tally.verdict, tally.rows_differing, len(tally.unreadable)
+
+
+@pytest.mark.parametrize("found", FOUND.values(), ids=FOUND)
+def test_a_confirmed_difference_stays_when_the_relation_is_read_in_ranges_and_counts_once(found):
+    """The scan was cancelled on db3: nothing is known of it yet, and db2 has diverged all the same."""
+    each = proof("db2", "db3")
+    chunk = only_chunk(each)
+    (again, _) = absorb(each, chunk, showing(db2=found))
+    assert absorb(each, again, showing(db2=found), alignment=2) == []
+    before = told_of(each)
+    assert before[0] is Verdict.DIVERGED
+    each.read_in_ranges()
+    assert told_of(each) == before
+    left = [only_chunk(each)]
+    while left:
+        left = [rest for part in left for rest in absorb(each, part, showing(db2=found, db3=ReplicaFinding()))]
+    assert told_of(each) == before
+
+
+def test_what_was_in_flight_is_counted_anew_when_the_relation_is_read_in_ranges():
+    each = proof()
+    each.tallies["db2"].in_flight = 3
+    each.read_in_ranges()
+    assert each.tallies["db2"].in_flight == 0
+
+
+def test_rows_that_were_listed_are_not_counted_again_where_they_are_beyond_the_limit_later():
+    each = proof()
+    look(each, missing((3, 1), (3, 2)), missing((3, 1), (3, 2)))
+    each.read_in_ranges()
+    look(each, beyond((3, 4)), beyond((3, 4)))
+    assert told_of(each) == (Verdict.DIVERGED, 3, 0)
+
+
+def test_rows_are_not_counted_again_where_they_were_beyond_the_limit_before():
+    each = proof()
+    look(each, beyond((3, 4)), beyond((3, 4)))
+    each.read_in_ranges()
+    look(each, missing((3, 1)), missing((3, 1)))
+    assert told_of(each) == (Verdict.DIVERGED, 3, 0)
+
+
 def test_small_relations_are_read_whole_and_large_ones_in_one_sweep_or_in_ranges():
     assert only_chunk(proof(known_blocks=WHOLE_BLOCKS)).whole
     assert not only_chunk(proof(known_blocks=WHOLE_BLOCKS)).sweep

@@ -286,9 +286,13 @@ class RelationProof:
         )
 
     def read_in_ranges(self) -> None:
-        """Give up reading the relation in one scan and begin again by block ranges; it is never scanned whole again."""
+        """Give up reading the relation in one scan and begin again by block ranges; it is never scanned whole again.
+
+        Differences that were confirmed stay: the relation is the same, and the audit may end before it is read again.
+        """
         self.epoch += 1
-        self._forget_differences()
+        for tally in self.tallies.values():
+            tally.in_flight = 0
         self._begin(self.known_blocks, sweep=False, in_ranges=True)
 
     def _forget_differences(self) -> None:
@@ -558,18 +562,26 @@ def _unproven(replicas: Iterable[str], earlier: Sequence[ProvenBlocks]) -> list[
 
 
 def _record(tally: Tally, confirmed: ReplicaFinding) -> None:
-    """Keep what is new: blocks that are compared in the client too show once more what was found in them."""
+    """Keep what is new: blocks that are read once more, in ranges or in the client too, show again what they hold."""
     known = {row.ctid for row in tally.rows}
-    tally.rows += [row for row in confirmed.rows if row.ctid not in known]
     beyond = [blocks for blocks, _ in tally.unlisted]
-    tally.unlisted += [part for part in confirmed.unlisted if not any(part[0].overlaps(other) for other in beyond)]
+    tally.rows += [
+        row for row in confirmed.rows if row.ctid not in known and not any(blocks.holds(row.ctid) for blocks in beyond)
+    ]
+    for blocks, least in confirmed.unlisted:
+        more = least - sum(blocks.holds(ctid) for ctid in known)
+        if more > 0 and not any(blocks.overlaps(other) for other in beyond):
+            tally.unlisted.append((blocks, more))
     damaged = [(part.node, part.blocks) for part in tally.unreadable]
     tally.unreadable += [
         part
         for part in confirmed.unreadable
         if not any(part.node == node and part.blocks.overlaps(blocks) for node, blocks in damaged)
     ]
-    tally.contradicted += confirmed.contradicted
+    held = list(tally.contradicted)
+    tally.contradicted += [
+        blocks for blocks in confirmed.contradicted if not any(blocks.overlaps(other) for other in held)
+    ]
 
 
 def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
