@@ -1,5 +1,6 @@
 """The cross-check on real servers: what a blind digest misses is found, and a healthy copy is never accused."""
 
+import asyncio
 import os
 import threading
 import tracemalloc
@@ -14,13 +15,14 @@ from psycopg import sql
 
 from replcheck.audit.cross_check import DISAGREE
 from replcheck.errors import StatementFailed
-from replcheck.events import RowsDiffer
+from replcheck.events import BlocksProven, Event, ProvingBegan, RowsDiffer
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.lab.planted import PlantedFault
-from replcheck.model.audit import DifferenceKind
+from replcheck.model.audit import AuditResult, DifferenceKind
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
+from replcheck.model.progress import Progress
 from replcheck.postgres import digests
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.copying import stream_ranges
@@ -29,7 +31,7 @@ from replcheck.postgres.filters import row_filter
 from replcheck.postgres.local import connect
 from replcheck.postgres.session import Limits, Session, open_session
 from replcheck.report.document import audit_document
-from tests.auditing import divergences_of, relation_of, run_audit_of
+from tests.auditing import Controls, audit_of, divergences_of, relation_of, run_audit_of
 from tests.commands import run_command
 from tests.postgres.test_levels import TYPES
 from tests.staged import audit, newest_only
@@ -201,6 +203,35 @@ def test_what_a_blind_hash_function_misses_is_found_in_the_client(torn: tuple[La
     assert looks == [1, 2]
     replicas = {replica.node.name: replica.verdict for replica in result.replicas}
     assert replicas == {"standby1": Verdict.DIVERGED, "standby2": Verdict.CONSISTENT}
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_contradiction_that_was_seen_once_before_an_interrupt_is_seen_again(
+    torn: tuple[LabCluster, PlantedFault],
+) -> None:
+    cluster, _ = torn
+    options: dict[str, Any] = {"databases": ("postgres",), "tables": ("torn", "whole"), "cross_check": 1.0}
+
+    async def run() -> tuple[AuditResult, AuditResult]:
+        controls, looks = Controls(), list[int]()
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, RowsDiffer):
+                looks.append(event.look)
+                controls.stop.set()
+
+        controls.on_event = on_event
+        first, events = await audit_of(cluster, controls=controls, **options)
+        assert looks == [1]
+        [premises] = [event.premises for event in events if isinstance(event, ProvingBegan)]
+        proofs = tuple(event.proof for event in events if isinstance(event, BlocksProven))
+        earlier = Progress(run_id="earlier", started_at=first.started_at, premises=premises, proofs=proofs)
+        second, _ = await audit_of(cluster, controls=Controls(earlier=earlier), **options)
+        return first, second
+
+    first, second = asyncio.run(run())
+    assert (first.verdict, first.divergences) == (Verdict.UNCHECKED, ())
+    assert [(found.node, found.what) for found in second.divergences] == [("standby1", DISAGREE)]
 
 
 def test_a_difference_that_digests_show_is_counted_once(torn: tuple[LabCluster, PlantedFault]) -> None:

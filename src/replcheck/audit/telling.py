@@ -1,6 +1,7 @@
 """What the lanes of one database tell while they work; beginnings and ends of relations once each."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from replcheck.audit.comparison import ChunkFinding, ReplicaFinding
@@ -17,7 +18,54 @@ from replcheck.events import (
     RowsDiffer,
 )
 from replcheck.model.outcome import Verdict
-from replcheck.model.progress import ProvenBlocks
+from replcheck.model.progress import ProvenBlocks, without
+
+Proven = Mapping[tuple[tuple[int, int], ...], Iterable[str]]
+"""Replicas by the ranges of blocks that are proven for them."""
+
+
+class Pending:
+    """What is proven of one plan of a relation by digests, but for blocks that are still to be streamed."""
+
+    def __init__(self, *, epoch: int) -> None:
+        self.epoch = epoch
+        self._unstreamed: dict[str, list[tuple[int, int]]] = {}
+        self._held: list[tuple[list[ProvenBlocks], int | None]] = []
+        """Proofs of one replica each that belong together, with the rows of their blocks where they count them."""
+
+    def await_stream(self, drawn: Proven) -> None:
+        """Wait for blocks to be streamed."""
+        for ranges, replicas in drawn.items():
+            for name in replicas:
+                self._unstreamed.setdefault(name, []).extend(ranges)
+
+    def streamed(self, agreed: Proven) -> None:
+        """Wait no longer for blocks whose rows were the same here."""
+        for ranges, replicas in agreed.items():
+            for name in replicas:
+                self._unstreamed[name] = without(self._unstreamed.get(name, ()), ranges)
+
+    def hold(self, proof: ProvenBlocks, rows: int | None) -> None:
+        """Take a proof in, with the rows of its blocks; None where another proof counts them."""
+        self._held.append(([replace(proof, replicas=(name,)) for name in proof.replicas], rows))
+
+    def settled(self) -> list[ProvenBlocks]:
+        """Give out the proofs that wait for nothing; where replicas are settled one by one, the first has the rows."""
+        told, held, self._held = list[ProvenBlocks](), self._held, []
+        for proofs, rows in held:
+            ready = [proof for proof in proofs if not self._waits(proof)]
+            waiting = [proof for proof in proofs if proof not in ready]
+            if ready:
+                told.append(
+                    replace(ready[0], replicas=tuple(name for each in ready for name in each.replicas), rows=rows)
+                )
+            if waiting:
+                self._held.append((waiting, None if ready else rows))
+        return told
+
+    def _waits(self, proof: ProvenBlocks) -> bool:
+        left = self._unstreamed.get(proof.replicas[0], ())
+        return without(proof.ranges, left) != sorted(proof.ranges)
 
 
 class Teller:
@@ -30,6 +78,7 @@ class Teller:
         self._emit = emit
         self._started: set[int] = set()
         self._finished: set[int] = set()
+        self._pending: dict[int, Pending] = {}
 
     def started(self, proof: RelationProof) -> None:
         """Tell that a relation is being read, the first time."""
@@ -85,22 +134,30 @@ class Teller:
         finding: ChunkFinding,
         shown: Mapping[str, ReplicaFinding],
         at: datetime,
+        drawn: Iterable[Chunk] = (),
     ) -> None:
         """Tell which blocks a settled finding proves for good, so that a later run can build on it.
 
-        `shown` are the replicas whose definition was found unchanged, `at` is when the snapshots were taken.
+        `shown` are the replicas whose definition was found unchanged, `at` is when the snapshots were taken. `drawn` is
+        what of the chunk is to be compared in the client too: until that is done, nothing of the chunk is told. A run
+        that took it over would draw nothing of it again, and a contradiction that was seen once would be lost.
         """
-        rows = finding.digest.rows if finding.digest and chunk.first else None
-        for ranges, replicas in proof.proven(chunk, shown).items():
-            kept = ProvenBlocks(
-                state=proof.relation.state(self._oid),
-                replicas=tuple(replicas),
-                ranges=ranges,
-                rows=rows,
-                proven_at=at,
-            )
-            rows = None
-            self.taken_over([kept])
+        proven = proof.proven(chunk, shown)
+        pending = self._pending.get(proof.relation.oid)
+        if pending is None or pending.epoch != proof.epoch:
+            pending = self._pending[proof.relation.oid] = Pending(epoch=proof.epoch)
+        if not chunk.check.streamed:
+            for part in drawn:
+                pending.await_stream(proof.proven(part, dict.fromkeys(part.needed, ReplicaFinding())))
+            rows = finding.digest.rows if finding.digest and chunk.first else None
+            state = proof.relation.state(self._oid)
+            for ranges, replicas in proven.items():
+                kept = ProvenBlocks(state=state, replicas=tuple(replicas), ranges=ranges, rows=None, proven_at=at)
+                pending.hold(kept, rows)
+                rows = None
+        elif not finding.too_wide:
+            pending.streamed(proven)
+        self.taken_over(pending.settled())
 
     def taken_over(self, proofs: Iterable[ProvenBlocks]) -> None:
         """Tell that blocks are proven, by this run or by the one that it goes on with."""

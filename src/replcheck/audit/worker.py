@@ -495,9 +495,9 @@ class LaneWorker:
         if halves:
             self._job.queue.put_back(replace(half, last_alignment=alignment.number) for half in halves)
             return []
-        self._job.teller.proven(proof, item.chunk, finding, shown, alignment.taken_at)
         finding = replace(finding, replicas=shown)
         chunk, drawn = proof.draw(chunk, finding, self._cluster.sampler)
+        self._job.teller.proven(proof, item.chunk, finding, shown, alignment.taken_at, drawn)
         rest = proof.absorb(
             chunk,
             finding,
