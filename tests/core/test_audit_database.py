@@ -15,7 +15,7 @@ from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import Plan
 from replcheck.audit.shortfalls import DATABASE_RENAMED, NO_DATABASE, STOPPED
 from replcheck.audit.visibility import Unsettled
-from replcheck.errors import NodeError, NodeLost, StatementCancelled
+from replcheck.errors import DatabaseMissing, NodeError, NodeLost, StatementCancelled
 from replcheck.events import Event, Skipped
 from replcheck.model.audit import Finding
 from replcheck.model.outcome import Outcome
@@ -235,6 +235,15 @@ def test_a_node_that_is_away_is_waited_for_before_its_versions_are_read(monkeypa
     audited.replica.wait_usable = come_back
     [found] = software(monkeypatch, audited, db1=[GLIBC], db2=[OTHER])
     assert found.code == "collation_version"
+
+
+@pytest.mark.parametrize(("name", "why"), [("db1", DATABASE_RENAMED.reason), ("db2", NO_DATABASE.reason)])
+def test_a_database_that_is_gone_when_versions_are_read_is_told_and_its_node_is_not_blamed(monkeypatch, name, why):
+    audited = Audited(monkeypatch, [])
+    answers: dict[str, Any] = {"db1": [GLIBC], "db2": [GLIBC], name: [DatabaseMissing("no such database", node=name)]}
+    [found] = software(monkeypatch, audited, **answers)
+    assert (found.node, found.what.rpartition("compared: ")[2]) == (name, why)
+    assert (set(audited.audit.absent), audited.worker.failures) == ({name}, [])
 
 
 def test_of_a_node_that_is_gone_nothing_is_said_besides(monkeypatch):

@@ -17,12 +17,20 @@ from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
-from replcheck.audit.shortfalls import TOO_LATE, UNFINISHED, UNLISTED, UNLOGGED, Shortfall
+from replcheck.audit.shortfalls import (
+    DATABASE_RENAMED,
+    NO_DATABASE,
+    TOO_LATE,
+    UNFINISHED,
+    UNLISTED,
+    UNLOGGED,
+    Shortfall,
+)
 from replcheck.audit.telling import Teller
 from replcheck.audit.verdicts import not_checked
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
-from replcheck.errors import NodeError, StatementCancelled, StatementFailed
+from replcheck.errors import DatabaseMissing, NodeError, StatementCancelled, StatementFailed
 from replcheck.events import DatabasePlanned, ListedRelation, Skipped
 from replcheck.model.audit import AlignmentReport, Finding, NotChecked
 from replcheck.model.outcome import Outcome
@@ -145,6 +153,8 @@ class DatabaseAudit:
                 return absent.reason if absent is not None and node.gone is None and self._is_settled(node) else ""
             try:
                 return await read_software(await worker.lane.session(node))
+            except DatabaseMissing:
+                self._job.absent[node.name] = DATABASE_RENAMED if node is self._cluster.primary else NO_DATABASE
             except NodeError as error:
                 if isinstance(error, StatementFailed) and not isinstance(error, StatementCancelled):
                     return error.message
