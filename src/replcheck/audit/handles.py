@@ -81,7 +81,7 @@ class NodeHandle:
 
     @property
     def limits(self) -> Limits:
-        """Return the time limits of this node's lane sessions: on a standby the server, too, ends a snapshot in time."""
+        """Return the time limits of this node's lane sessions; on a standby the server, too, ends snapshots early."""
         life = self._options.max_snapshot_age_s
         if self.facts.role is NodeRole.STANDBY:
             life = min(life, standby_lifetime_s(self.facts.settings))

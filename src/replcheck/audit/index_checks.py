@@ -39,13 +39,13 @@ from replcheck.postgres.amcheck import (
     Index,
     IndexFault,
     check_index,
-    is_waited_for,
     prepare_checks,
     read_amcheck,
     read_indexes,
     stale_collations,
 )
 from replcheck.postgres.catalog import Relation
+from replcheck.postgres.locks import is_waited_for
 from replcheck.postgres.nodes import standby_lifetime_s
 from replcheck.postgres.session import Limits, Session
 from replcheck.postgres.wal import flush_lsn, insert_lsn, replay_state, wait_replayed, writer_delay_s

@@ -61,9 +61,9 @@ _ESTIMATED_SIZES = """
 # has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. That of xml rewrites what
 # is stored, so xml goes as text. For the `fast` level only types count as hashable whose hash function keeps apart all
 # that is not equal: that of bigint and of the times folds 64 bits into 32, that of numeric leaves the sign out, that of
-# arrays their bounds. Nor does a column whose collation is not deterministic: there the hash is of ICU's sort key, which
-# another version of the library makes differently (varlena.c, hashtext). Virtual generated columns hold nothing.
-# PostgreSQL 14+, no privilege.
+# arrays their bounds. Nor does a column whose collation is not deterministic: there the hash is of ICU's sort key, and
+# another version of the library makes another one (hashfunc.c, hashtextextended). Virtual generated columns hold
+# nothing. PostgreSQL 14+, no privilege.
 _COLUMNS: Statement = """
     WITH RECURSIVE wanted AS (
         SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attcollation FROM pg_catalog.pg_attribute AS a
