@@ -99,6 +99,14 @@ def divergence(kind: DifferenceKind = DifferenceKind.MISSING, **changes: Any) ->
     return replace(found, **changes)
 
 
+def unreadable(**changes: Any) -> Divergence:
+    """A page of a relation that one node cannot read."""
+    found = divergence(
+        DifferenceKind.UNREADABLE, relation='public."Notes"', ranges=(), count=1, sqlstate="XX001", block=7, query=""
+    )
+    return replace(found, **changes)
+
+
 def not_checked(**changes: Any) -> NotChecked:
     entry = NotChecked(
         database="clinic",
@@ -177,9 +185,6 @@ def diverged(**changes: Any) -> AuditResult:
             RelationReplica(node="db3", verdict=Verdict.DIVERGED, rows_differing=17, rows_in_flight=2),
         ),
     )
-    unreadable = divergence(
-        DifferenceKind.UNREADABLE, relation='public."Notes"', ranges=(), count=1, sqlstate="XX001", block=7, query=""
-    )
     result = consistent(
         verdict=Verdict.DIVERGED,
         replicas=(
@@ -188,10 +193,10 @@ def diverged(**changes: Any) -> AuditResult:
         ),
         odd_node="db3",
         relations=(differing, relation("Notes", Verdict.DIVERGED), relation("patient", rows=1200)),
-        divergences=(divergence(), unreadable),
+        divergences=(divergence(), unreadable()),
         findings=(
             finding(),
-            finding(Outcome.REFUTED, code="checksum-failures", node="db3", what="2 data pages failed their checksum"),
+            finding(Outcome.REFUTED, code="checksum_failures", node="db3", what="2 data pages failed their checksum"),
         ),
         not_checked=tuple(unlogged(f"cache_{number}") for number in range(5)),
     )

@@ -184,6 +184,23 @@ def test_a_primary_that_fails_while_a_replica_is_waited_for_is_the_one_that_is_t
 # --- nodes that went away ---
 
 
+@pytest.mark.parametrize(
+    ("in_recovery", "settings", "life_s"),
+    [
+        (False, {"hot_standby_feedback": "off"}, 60.0),
+        (True, {"hot_standby_feedback": "on"}, 60.0),
+        (True, {"hot_standby_feedback": "off", "max_standby_streaming_delay": "-1"}, 5.0),
+        (True, {"hot_standby_feedback": "off", "max_standby_streaming_delay": "8000"}, 2.0),
+    ],
+)
+def test_the_server_ends_a_snapshot_on_a_standby_as_early_as_the_client_would(in_recovery, settings, life_s):
+    control: Any = SimpleNamespace(alive=False, close=_nothing)
+    there = facts("db2", in_recovery=in_recovery, settings=settings)
+    target = NodeTarget(name="db2", dsn="host=db2")
+    handle = NodeHandle(target, there, control, options=AuditOptions(max_snapshot_age_s=60.0), emit=lambda _: None)
+    assert (handle.limits.statement_s, handle.limits.transaction_s) == (life_s + 1, life_s)
+
+
 def handle_of(events: list[Event]) -> NodeHandle:
     control: Any = SimpleNamespace(alive=False, close=_nothing)
     return NodeHandle(

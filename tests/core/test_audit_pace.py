@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,11 +62,12 @@ def test_only_relations_that_are_large_for_some_nodes_buffers_are_swept():
     assert quick.sweeps(relation(size_bytes=16 * MEGABYTES + 1))
 
 
-def test_relations_that_take_longer_than_half_a_snapshots_life_are_not_swept():
-    assert pace().sweeps(relation(size_bytes=2_900 * 1_000_000))
-    assert not pace().sweeps(relation(size_bytes=3_100 * 1_000_000))
-    assert not pace().sweeps(relation(size_bytes=1_000 * 1_000_000, toast_bytes=2_100 * 1_000_000))
+def test_relations_that_take_longer_than_five_seconds_or_half_a_snapshots_life_are_not_swept():
+    assert pace().sweeps(relation(size_bytes=490 * 1_000_000))
+    assert not pace().sweeps(relation(size_bytes=510 * 1_000_000))
+    assert not pace().sweeps(relation(size_bytes=300 * 1_000_000, toast_bytes=210 * 1_000_000))
     assert not pace(hot_standby_feedback="off").sweeps(relation(size_bytes=300 * 1_000_000))
+    assert not pace(max_snapshot_age_s=4.0).sweeps(relation(size_bytes=300 * 1_000_000))
 
 
 def measured(sizes: Pace, blocks: int, elapsed_s: float, *, first: bool = True) -> RelationProof:
@@ -81,6 +83,33 @@ def test_a_chunk_takes_about_as_long_as_it_should():
     assert sizes.chunk_blocks(proof()) == 4_096
     assert sizes.chunk_blocks(measured(sizes, 4_096, 2.0)) == 2_048
     assert sizes.chunk_blocks(measured(sizes, 4_096, 0.5)) == 8_192
+
+
+def test_the_first_chunk_is_as_much_to_read_where_most_values_are_stored_outside():
+    sizes = pace()
+    heavy = proof(known_blocks=512, toast_bytes=50 << 30)
+    assert sizes.chunk_blocks(heavy) == 1
+    assert sizes.chunk_blocks(proof(known_blocks=8_192, toast_bytes=7 * 8_192 * BLOCK)) == 512
+    heavy.blocks_per_s = 0.001
+    assert sizes.chunk_blocks(heavy) == 1, "the least is as much to read, too"
+
+
+def test_a_table_that_is_small_but_for_values_stored_outside_is_not_read_in_one_statement():
+    sizes = pace()
+    for toast_bytes, whole in ((20 * MEGABYTES, True), (50 << 30, False)):
+        each = proof(known_blocks=512, toast_bytes=toast_bytes)
+        chunk = each.fresh(sizes.chunk_blocks(each))
+        assert chunk is not None
+        assert chunk.whole is whole
+        assert whole or len(chunk.ranges[0]) == 1
+
+
+@pytest.mark.parametrize(("known_blocks", "first"), [(40, 1), (512, 8), (64_000, 1_000), (10**7, 4_096)])
+def test_what_was_too_slow_to_be_read_at_once_is_read_in_much_smaller_parts(known_blocks, first):
+    each = proof(known_blocks=known_blocks, sweep=known_blocks > 512)
+    assert each.fresh(pace().chunk_blocks(each)) is not None
+    each.read_in_ranges()
+    assert pace().chunk_blocks(each) == first
 
 
 def test_a_chunk_takes_a_third_of_a_short_lived_snapshot_at_most():

@@ -1,5 +1,7 @@
 """What lets copies drift apart beside their rows, and what it does to the outcome."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from replcheck.audit.parity import compare_nodes, compare_software
 from replcheck.model.audit import Finding
 from replcheck.model.outcome import Outcome
+from replcheck.postgres.nodes import ChecksumFailures
 from replcheck.postgres.software import Software
 from tests.core.nodes import SETTINGS, facts
 
@@ -71,16 +74,21 @@ def test_a_limit_below_the_primarys_is_told_and_one_above_is_not(name):
 
 
 def test_checksum_failures_refute_wherever_they_were_seen():
-    failing = facts(checksum_failures={"clinic": 3, "": 1})
-    findings = compare_nodes(failing, [facts("db2", checksum_failures={"clinic": 1})])
+    last, since = datetime(2026, 3, 2, 1, 2, 3, 4, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    old = ChecksumFailures(count=3, last_at=last, since=since)
+    failing = facts(checksum_failures={"clinic": old, "": ChecksumFailures(count=1)})
+    findings = compare_nodes(failing, [facts("db2", checksum_failures={"clinic": ChecksumFailures(count=1)})])
     assert {(finding.node, finding.code, finding.outcome) for finding in findings} == {
         ("db1", "checksum_failures", Outcome.REFUTED),
         ("db2", "checksum_failures", Outcome.REFUTED),
     }
     assert [finding.what for finding in findings] == [
-        "1 page checksum failures were seen in the shared catalogs",
-        "3 page checksum failures were seen in database clinic",
-        "1 page checksum failures were seen in database clinic",
+        "1 page checksum failure was seen in the shared catalogs (the count was never reset)",
+        (
+            "3 page checksum failures were seen in database clinic, last at 2026-03-02 01:02:03+00:00"
+            " (counted since 2026-02-01 00:00:00+00:00)"
+        ),
+        "1 page checksum failure was seen in database clinic (the count was never reset)",
     ]
 
 

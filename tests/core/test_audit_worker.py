@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from replcheck.audit import worker
-from replcheck.audit.comparison import ChunkFinding
+from replcheck.audit import shortfalls, worker
+from replcheck.audit.comparison import BlockRange, ChunkFinding
 from replcheck.audit.gate import Gate
+from replcheck.audit.giving_way import GaveWay
 from replcheck.audit.lanes import Alignment
 from replcheck.audit.options import AuditOptions, Pacing
-from replcheck.audit.proof import Chunk
+from replcheck.audit.proof import MAX_LOSSES, Chunk, RelationProof, Trial
 from replcheck.audit.reading import ReadAhead, Readers
 from replcheck.audit.visibility import Unsettled
 from replcheck.audit.work import WorkQueue
@@ -216,3 +217,36 @@ def test_a_gentle_pace_rests_for_what_was_read_together_whatever_came_of_it(monk
     works.take()
     assert works.worker._rest_s == pytest.approx(BATCH_S * (1 / Pacing.GENTLE.share - 1))
     assert works.worker._rest_s > 0
+
+
+# --- what gave way to somebody who waited for its lock ---
+
+
+def gave_way(each: RelationProof, chunk: Chunk, monkeypatch: pytest.MonkeyPatch) -> WorkQueue:
+    works = Works(monkeypatch, answered)
+    works.queue.add(each)
+    error = GaveWay("gave way", node="db1", sqlstate="57014")
+    works.worker._primary_failed(each, chunk, error)
+    return works.queue
+
+
+def test_a_whole_relation_that_gave_way_is_read_in_parts(monkeypatch):
+    each = proof("db2", "db3", oid=9, known_blocks=100)
+    chunk = each.fresh(1_000)
+    assert chunk is not None
+    assert chunk.whole
+    gave_way(each, chunk, monkeypatch)
+    assert each.in_ranges
+    assert each.unread
+
+
+def test_a_range_that_gave_way_is_halved_and_a_single_block_is_put_off_however_often(monkeypatch):
+    each = proof("db2", "db3", oid=9, known_blocks=1_000)
+    chunk = each.fresh(2)
+    assert chunk is not None
+    halves = gave_way(each, chunk, monkeypatch)._returned
+    assert [half.ranges for half in halves] == [(BlockRange(0, 1),), (BlockRange(1, 2),)]
+    [block] = [chunk for chunk in gave_way(each, halves[0], monkeypatch)._returned if chunk.trials]
+    for _ in range(MAX_LOSSES):
+        [block] = gave_way(each, block, monkeypatch)._returned
+    assert block.trials["db1"] == Trial(tries=1 + MAX_LOSSES, losses=0, lack=shortfalls.LOCKED)

@@ -32,7 +32,17 @@ RESULTS = {
         replicas=(factories.replica("db2", Verdict.DIVERGED), factories.replica("db3", Verdict.DIVERGED)),
         divergences=(factories.divergence(node="db1", kind=DifferenceKind.CHANGED),),
     ),
+    "unreadable-primary": factories.diverged(
+        odd_node=None,
+        replicas=(factories.replica("db3", Verdict.DIVERGED, reason="rows differ in 1 relation"),),
+        divergences=(factories.unreadable(node="db1"),),
+        findings=(),
+    ),
+    "two-nodes": factories.diverged(
+        odd_node=None, replicas=(factories.replica("db3", Verdict.DIVERGED, reason="rows differ in 2 relations"),)
+    ),
 }
+REPAIRS = ("pg_basebackup", "out of service")
 INDIA = Style(zone=timezone(timedelta(hours=5, minutes=30)))
 
 
@@ -122,6 +132,57 @@ def test_an_odd_primary_is_not_told_to_be_trusted():
     told = sentence(RESULTS["odd-primary"])
     assert "the primary db1 stands alone" in told
     assert not any("Rebuild db2" in step for step in next_steps(RESULTS["odd-primary"]))
+
+
+def test_what_only_the_primary_cannot_read_makes_nobody_rebuild_the_good_copy():
+    result = RESULTS["unreadable-primary"]
+    assert sentence(result) == (
+        "db3 and the primary db1 do not match: data cannot be read in 1 relation, all of it on the primary, so the"
+        " broken copy may be the original."
+    )
+    steps = next_steps(result)
+    assert steps[0].startswith("Do not rebuild db3 from db1, and do not fail over yet")
+    assert not any(word in step for word in REPAIRS for step in steps)
+
+
+def test_damage_of_the_primary_beside_that_of_a_replica_makes_nobody_rebuild_it():
+    both = factories.diverged(odd_node=None, divergences=(factories.divergence(), factories.unreadable(node="db1")))
+    assert "17 rows differ and data cannot be read in 2 relations, some of it on the primary" in sentence(both)
+    assert not any(word in step for word in REPAIRS for step in next_steps(both))
+
+
+@pytest.mark.parametrize("divergences", [(), (factories.divergence(),)], ids=["rows equal", "rows differ"])
+def test_failed_checksums_of_the_primary_make_nobody_rebuild_a_replica(divergences):
+    failed = factories.finding(Outcome.REFUTED, code="checksum_failures", node="db1", what="2 checksums failed")
+    result = factories.diverged(divergences=divergences, findings=(failed,))
+    assert "primary" in sentence(result)
+    assert "2 checksums failed" in sentence(result)
+    assert "the broken copy may be the original" in sentence(result)
+    assert next_steps(result)[0].startswith("Do not rebuild")
+    assert not any(word in step for word in REPAIRS for step in next_steps(result))
+    assert any("pg_stat_reset()" in step for step in next_steps(result))
+
+
+def test_failed_checksums_of_a_replica_name_it_and_how_to_clear_them():
+    failed = factories.finding(Outcome.REFUTED, code="checksum_failures", node="db3", what="2 checksums failed")
+    equal = tuple(factories.replica(name) for name in ("db2", "db3"))
+    result = factories.diverged(divergences=(), findings=(failed,), replicas=equal, odd_node=None, relations=())
+    assert sentence(result) == "db3 cannot be trusted as a copy of db1: 2 checksums failed."
+    steps = next_steps(result)
+    assert steps[0] == "Take db3 out of service for reads and failover until it is rebuilt."
+    assert "Rebuild db3 with pg_basebackup, then audit again." in steps
+    assert "pg_stat_reset()" in steps[-1]
+
+
+def test_of_two_nodes_whose_rows_differ_none_is_said_to_be_right():
+    steps = next_steps(RESULTS["two-nodes"])
+    assert steps[0].startswith("Do not rebuild db3 yet")
+    assert "Once db1 has proven right, rebuild db3 with pg_basebackup, then audit again." in steps
+
+
+def test_a_replica_that_cannot_read_what_the_primary_reads_is_to_be_rebuilt():
+    result = factories.diverged(odd_node=None, divergences=(factories.unreadable(),))
+    assert "Rebuild db3 with pg_basebackup, then audit again." in next_steps(result)
 
 
 def test_a_refuting_finding_without_differing_rows_is_told():

@@ -1,7 +1,8 @@
 """Statements that take too long: what was cancelled is read again in smaller parts, on whichever node it was."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
@@ -13,7 +14,17 @@ from replcheck.model.outcome import Verdict
 from replcheck.postgres.catalog import Relation, read_relations
 from replcheck.postgres.digests import LAST_BLOCK
 from replcheck.postgres.session import Session
-from tests.staged import at, audit, newest_only, session_on, until, value
+from tests.staged import (
+    Background,
+    at,
+    audit,
+    between_plan_and_read,
+    make_slow_tables,
+    newest_only,
+    session_on,
+    until,
+    value,
+)
 
 pytestmark = newest_only
 BLOCKS = 700
@@ -102,6 +113,7 @@ def test_ranges_that_were_cancelled_are_halved_until_they_are_quick_enough(
         return session.node == node and blocks > 200
 
     cancelled = Cancelled(monkeypatch, whole=never, sweep=on(node, "large"), ranges=more_than_200_blocks)
+    monkeypatch.setattr("replcheck.audit.pace._SLOW_PARTS", 1)
     run = audit(cluster, large)
     run.assert_consistent()
     assert run.relation("large").rows == BLOCKS
@@ -135,6 +147,39 @@ def test_a_relation_that_grew_far_beyond_its_plan_is_read_to_its_end(
     tails = sorted({first for first, end in cancelled.ranges("primary", "large") if end == LAST_BLOCK})
     assert tails[0] == BLOCKS, "it was planned at its former size"
     assert len(tails) > 1, "its end was not cut"
+
+
+# --- somebody waits ---
+
+
+def test_a_long_read_gives_way_to_whoever_waits_for_its_lock_and_is_done_in_parts(
+    cluster: LabCluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_slow_tables(cluster.primary, database, ["slow"], rows=60, seconds=4.0, row_bytes=6000)
+    cluster.catch_up()
+    asked = Cancelled(monkeypatch, whole=never, sweep=never, ranges=never)
+    waited: list[float] = []
+    reading: LiteralString = (
+        "select count(*) from pg_locks where relation = 'slow'::regclass and mode = 'AccessShareLock' and granted"
+    )
+
+    def change_the_table() -> None:
+        until(lambda: value(cluster.primary, reading, dbname=database), "it is being read")
+        with session_on(cluster.primary, database, autocommit=True) as connection:
+            began = time.monotonic()
+            connection.execute("lock table slow in access exclusive mode; select 1")
+            waited.append(time.monotonic() - began)
+
+    beside: list[Background] = []
+    run = audit(
+        cluster, database, between_plan_and_read("slow", lambda: beside.append(Background(change_the_table))), jobs=1
+    )
+    beside[0].join()
+    run.assert_consistent()
+    assert run.relation("slow").rows == 60
+    assert waited[0] < 3, "the change waited for the whole read, and everybody behind it"
+    assert asked.count("digest_whole", "primary", "slow") == 1
+    assert len(asked.ranges("primary", "slow")) > 1
 
 
 # --- planning ---

@@ -91,7 +91,8 @@ def test_checksum_failures_refute_even_where_the_rows_in_question_are_not_read(f
     result, _ = run_audit_of(fresh_cluster, **LITTLE)
     [failures] = [finding for finding in result.findings if finding.code == "checksum_failures"]
     assert (failures.node, failures.outcome) == (planted.node, Outcome.REFUTED)
-    assert "database postgres" in failures.what
+    assert "database postgres, last at 2" in failures.what
+    assert "(the count was never reset)" in failures.what
     assert result.verdict is Verdict.DIVERGED
 
 

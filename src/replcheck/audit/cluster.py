@@ -1,5 +1,6 @@
 """What every part of one audit shares: the nodes, the options and where events go."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class Cluster:
     filters: RelationFilters = field(default_factory=RelationFilters)
     sampler: Sampler = field(default_factory=lambda: Sampler(0.0))
     """Draws what is compared in the client too."""
+    pinning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one check of an index that has a session on the primary besides the primary's own."""
     earlier: Mapping[RelationState, Sequence[ProvenBlocks]] = field(default_factory=dict)
     """What an earlier run has proven and what still holds."""
 

@@ -47,7 +47,7 @@ class CatalogDamage:
             code="catalog_damage",
             reason=f"it cannot read the catalogs of the database: {error.message}",
             verdict=Verdict.UNCHECKED,
-            hint=f'Look for I/O errors on node "{node}", and copy it anew.',
+            hint=f'Look for I/O errors on node "{node}"; copy it anew only where it is a standby.',
         )
 
     def read(self, node: str, relations: Iterable[Relation]) -> None:

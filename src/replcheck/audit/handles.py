@@ -81,11 +81,11 @@ class NodeHandle:
 
     @property
     def limits(self) -> Limits:
-        """Return the time limits of this node's lane sessions."""
-        age = self._options.max_snapshot_age_s
-        standby = self.facts.role is NodeRole.STANDBY
-        life = min(age, standby_lifetime_s(self.facts.settings)) if standby else age
-        return Limits(statement_s=life + 1, transaction_s=age)
+        """Return the time limits of this node's lane sessions; on a standby the server, too, ends snapshots early."""
+        life = self._options.max_snapshot_age_s
+        if self.facts.role is NodeRole.STANDBY:
+            life = min(life, standby_lifetime_s(self.facts.settings))
+        return Limits(statement_s=life + 1, transaction_s=life)
 
     async def control(self) -> Session:
         """Return the session without a snapshot, opened again where it was lost; raise NodeError where it can't be."""

@@ -39,13 +39,13 @@ from replcheck.postgres.amcheck import (
     Index,
     IndexFault,
     check_index,
-    is_waited_for,
     prepare_checks,
     read_amcheck,
     read_indexes,
     stale_collations,
 )
 from replcheck.postgres.catalog import Relation
+from replcheck.postgres.locks import is_waited_for
 from replcheck.postgres.nodes import standby_lifetime_s
 from replcheck.postgres.session import Limits, Session
 from replcheck.postgres.wal import flush_lsn, insert_lsn, replay_state, wait_replayed, writer_delay_s
@@ -233,19 +233,21 @@ class NodeChecker:
     async def _entries_kept(self) -> AsyncIterator[None]:
         """Hold a snapshot on the primary that is older than any that the node takes in the block.
 
-        Whatever such a later one sees was not deleted when the primary's was taken, so its index entries stay. Raises
-        _BehindError where the node does not replay up to it, and NodeError where the snapshot was lost.
+        Whatever such a later one sees was not deleted when the primary's was taken, so its index entries stay. One node
+        at a time, since the primary's connections are counted. Raises _BehindError where the node does not replay up to
+        it, and NodeError where the snapshot was lost.
         """
-        pin = await self._cluster.primary.open(self._database, "indexes", limits=self._limits)
-        try:
-            await pin.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            await pin.fetch("SELECT 1")
-            if not await self._catch_up():
-                raise _BehindError
-            yield
-            await pin.fetch("SELECT 1")
-        finally:
-            await pin.close()
+        async with self._cluster.pinning:
+            pin = await self._cluster.primary.open(self._database, "indexes", limits=self._limits)
+            try:
+                await pin.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                await pin.fetch("SELECT 1")
+                if not await self._catch_up():
+                    raise _BehindError
+                yield
+                await pin.fetch("SELECT 1")
+            finally:
+                await pin.close()
 
     async def _watched(self, session: Session, index: Index) -> IndexFault | None:
         """Check an index once, and break it off on the server where it is in somebody's way."""

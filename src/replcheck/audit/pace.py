@@ -16,6 +16,10 @@ _FIRST_CHUNK_BLOCKS = 4096
 _SMALLEST_CHUNK_BLOCKS = 256
 _LARGEST_CHUNK_BLOCKS = 131_072
 _SWEEP_PARTS = 512
+_SLOW_PARTS = 64
+"""Into how many chunks a relation is cut at first that was too slow, or in somebody's way, when it was read whole."""
+_SWEEP_S = 5.0
+"""The longest scan, as far as can be told before; its lock lasts as long, unless somebody waits for it."""
 _GENTLE_SWEEP_S = 1.0
 _GENTLE_CHUNK_S = 0.1
 """So short that the rest behind it keeps the snapshot: an alignment under load costs more than such a chunk."""
@@ -32,7 +36,7 @@ class Pace:
         self._block_size = primary.block_size
         self._smallest_buffers = min(node.shared_buffers for node in nodes)
         gentle = options.pacing is Pacing.GENTLE
-        self._sweep_s = min(life_s / 2, _GENTLE_SWEEP_S) if gentle else life_s / 2
+        self._sweep_s = min(life_s / 2, _GENTLE_SWEEP_S if gentle else _SWEEP_S)
         self._chunk_s = min(_GENTLE_CHUNK_S if gentle else options.chunk_target_s, life_s / 3)
         self._bytes_per_s = float(ASSUMED_BYTES_PER_S)
 
@@ -48,8 +52,10 @@ class Pace:
     def chunk_blocks(self, proof: RelationProof) -> int:
         """Return how many blocks of a relation take about as long as a chunk should on the slowest node."""
         if proof.blocks_per_s is None:
-            return _FIRST_CHUNK_BLOCKS
-        return max(_SMALLEST_CHUNK_BLOCKS, min(_LARGEST_CHUNK_BLOCKS, int(proof.blocks_per_s * self._chunk_s)))
+            first = _of_heap(proof, _FIRST_CHUNK_BLOCKS)
+            return min(first, max(1, proof.known_blocks // _SLOW_PARTS)) if proof.in_ranges else first
+        blocks = min(_of_heap(proof, _LARGEST_CHUNK_BLOCKS), int(proof.blocks_per_s * self._chunk_s))
+        return max(_of_heap(proof, _SMALLEST_CHUNK_BLOCKS), blocks)
 
     def request(self, proof: RelationProof, chunk: Chunk) -> WholeRequest | SweepRequest | PartsRequest:
         """Return how to begin the comparison of a chunk."""
@@ -61,9 +67,14 @@ class Pace:
     def measure(self, proof: RelationProof, chunk: Chunk, elapsed_s: float) -> None:
         """Learn from how long a fresh chunk took."""
         blocks = min(chunk.blocks.end, proof.known_blocks) - chunk.blocks.first
-        if elapsed_s > 0 and chunk.first and blocks >= _SMALLEST_CHUNK_BLOCKS:
+        if elapsed_s > 0 and chunk.first and blocks >= _of_heap(proof, _SMALLEST_CHUNK_BLOCKS):
             proof.blocks_per_s = blocks / elapsed_s
             self._bytes_per_s += (chunk_bytes(proof, chunk) / elapsed_s - self._bytes_per_s) / 4
+
+
+def _of_heap(proof: RelationProof, blocks: int) -> int:
+    """Return about how many of so many blocks are the heap's where values stored outside are read with them."""
+    return max(1, blocks * max(proof.known_blocks, 1) // max(proof.weight - 1, 1))
 
 
 def left_bytes(proof: RelationProof) -> int:

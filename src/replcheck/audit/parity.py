@@ -1,10 +1,11 @@
 """What lets copies drift apart silently, beside their rows. Pure: facts in, findings out."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from replcheck.model.audit import Finding
 from replcheck.model.outcome import Outcome
-from replcheck.postgres.nodes import NodeFacts
+from replcheck.postgres.nodes import ChecksumFailures, NodeFacts
 from replcheck.postgres.software import Software
 
 _SAME_EVERYWHERE = {
@@ -69,13 +70,23 @@ def _version(version: str | None) -> str:
 
 
 def _of_one_node(node: NodeFacts) -> Iterable[Finding]:
-    for database, count in sorted(node.checksum_failures.items()):
+    for database, failures in sorted(node.checksum_failures.items()):
         where = f"database {database}" if database else "the shared catalogs"
-        what = f"{count} page checksum failures were seen in {where}"
+        seen = "1 page checksum failure was" if failures.count == 1 else f"{failures.count} page checksum failures were"
+        what = f"{seen} seen in {where}{_when(failures)}"
         yield Finding(code="checksum_failures", node=node.name, what=what, outcome=Outcome.REFUTED)
     for name, bad in _DANGEROUS.items():
         if node.settings.get(name) == bad:
             yield Finding(code=f"setting_{name}", node=node.name, what=f"{name} is {bad}", outcome=Outcome.PROVEN)
+
+
+def _when(failures: ChecksumFailures) -> str:
+    last = f", last at {_moment(failures.last_at)}" if failures.last_at else ""
+    return last + (f" (counted since {_moment(failures.since)})" if failures.since else " (the count was never reset)")
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(" ", "seconds")
 
 
 def _timeline(primary: NodeFacts, replica: NodeFacts) -> Iterable[Finding]:

@@ -18,7 +18,7 @@ from replcheck.audit.monitor import require_visible
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.pace import ASSUMED_BYTES_PER_S, Pace, chunk_bytes
 from replcheck.audit.plan import plan_relations
-from replcheck.audit.preflight import connect_nodes, node_report
+from replcheck.audit.preflight import connect_nodes, node_report, sessions_needed
 from replcheck.audit.proof import RelationProof
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.shortfalls import DROPPED, NO_DATABASE, node_lost
@@ -174,8 +174,8 @@ def _planned_node(handle: NodeHandle, nodes: Sequence[NodeHandle], options: Audi
         age_s = min(age_s, snapshot_lifetime_s(handle.facts.settings, nodes[0].facts.settings))
     return PlannedNode(
         node=node_report(handle, nodes),
-        # One without a snapshot, open already when the free ones were counted, and one for each lane.
-        connections_needed=1 + options.jobs,
+        # One without a snapshot is open already when the free ones are counted.
+        connections_needed=1 + sessions_needed(options, handle.facts.role),
         connections_free=1 + handle.facts.free_connections,
         max_snapshot_age_s=age_s,
     )

@@ -121,14 +121,23 @@ def _check_storage(known: NodeFacts) -> None:
 
 
 def _check_connections(known: NodeFacts, options: AuditOptions) -> None:
-    # The control connection is open already; each lane needs one more.
-    if known.free_connections < options.jobs:
+    needed = sessions_needed(options, known.role)
+    if known.free_connections < needed:
         raise ConnectionsExhausted(
-            f'node "{known.name}" has {max(known.free_connections, 0)} free connections, the audit needs {options.jobs}'
-            " more",
+            f'node "{known.name}" has {max(known.free_connections, 0)} free connections, the audit needs {needed} more',
             node=known.name,
             hint="Lower --jobs, or raise max_connections there.",
         )
+
+
+def sessions_needed(options: AuditOptions, role: NodeRole) -> int:
+    """Return how many connections an audit needs at once on a node, beside the one that it opens first.
+
+    One for each lane. Indexes are checked when the lanes are gone: over one on each node, and one more on the primary
+    while what a standby reported is looked at again.
+    """
+    checks = (2 if role is NodeRole.PRIMARY else 1) if options.indexes else 0
+    return max(options.jobs, checks)
 
 
 def node_report(handle: NodeHandle, nodes: Sequence[NodeHandle]) -> NodeReport:

@@ -30,6 +30,8 @@ MIN_TRIES = 10
 """Times a chunk is tried at the least, however long ago the first was."""
 WHOLE_BLOCKS = 512
 """Relations up to this size are read in one statement."""
+WHOLE_WEIGHT = 4096
+"""If with the values stored outside they are no larger than this, in blocks."""
 SMALL_BLOCKS = 16
 """Relations up to this size, values stored outside included, are read several in one round trip."""
 _BLOCK_BYTES = 8192
@@ -270,7 +272,8 @@ class RelationProof:
         if not self._todo:
             return None
         part, wanted = self._todo.pop(0)
-        whole = part == WHOLE and not self.in_ranges and (self.sweep or self.known_blocks <= WHOLE_BLOCKS)
+        little = self.known_blocks <= WHOLE_BLOCKS and self.weight <= WHOLE_WEIGHT
+        whole = part == WHOLE and not self.in_ranges and (self.sweep or little)
         end = part.end
         if not whole and part.first < self.known_blocks:
             end = min(part.first + blocks_wanted, self.known_blocks, part.end)

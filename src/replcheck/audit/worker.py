@@ -16,6 +16,7 @@ from replcheck.audit.cross_check import cross_checked
 from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.definitions import DefinitionWatch, Listing, redefined
 from replcheck.audit.ending import SEEN_ENOUGH
+from replcheck.audit.giving_way import GaveWay, giving_way
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace
 from replcheck.audit.proof import MAX_REPLANS, Chunk, RelationProof, Trial
@@ -341,7 +342,7 @@ class LaneWorker:
         if chunk.check.streamed:
             comparison = cross_checked(comparison, chunk.ranges, primary)
         began = self._cluster.clock()
-        finding = await drive(comparison, readers)
+        finding = await giving_way(drive(comparison, readers), readers, lambda name: self._cluster.node(name).control())
         elapsed = self._cluster.clock() - began + spent_s
         self._make_up_for(elapsed)
         self._job.teller.compared(lane.number, proof, chunk, finding, elapsed)
@@ -385,6 +386,8 @@ class LaneWorker:
         elif isinstance(error, HeapRewritten):
             self._job.watch.suspect(proof)
             self._put_off(proof, chunk, shortfalls.REDEFINED)
+        elif isinstance(error, GaveWay):
+            self._too_slow(proof, chunk, shortfalls.LOCKED)
         elif isinstance(error, StatementCancelled) and error.sqlstate == _QUERY_CANCELED:
             self._too_slow(proof, chunk)
         elif isinstance(error, StatementCancelled):
@@ -425,7 +428,8 @@ class LaneWorker:
         failed = chunk.failed(primary, lack, lost=lost, final=final)
         self._job.queue.put_back(proof.put_off(failed, primary, now=now, budget_s=budget_s))
 
-    def _too_slow(self, proof: RelationProof, chunk: Chunk) -> None:
+    def _too_slow(self, proof: RelationProof, chunk: Chunk, lack: shortfalls.Shortfall = shortfalls.TOO_SLOW) -> None:
+        """Have a chunk read in smaller parts, or again where it has none; `lack` says why it was not read now."""
         if chunk.whole and not proof.in_ranges:
             if chunk.epoch == proof.epoch:
                 proof.read_in_ranges()
@@ -436,7 +440,7 @@ class LaneWorker:
             self._job.queue.put_back(halves)
         else:
             # Once says little: the machine may have been busy, or somebody may have cancelled the statement.
-            self._put_off(proof, chunk, shortfalls.TOO_SLOW, lost=True)
+            self._put_off(proof, chunk, lack, lost=lack is shortfalls.TOO_SLOW)
 
     async def settle(self) -> None:
         """Give the lane's snapshots back, make sure nothing was redefined meanwhile, and take its findings in."""

@@ -53,13 +53,6 @@ _FUNCTION: Statement = """
     WHERE e.extname = 'amcheck'
 """
 
-# Purpose: whether somebody waits for a lock that a backend holds. PostgreSQL 9.6+, no privilege; looks at the lock
-# table for a moment.
-_WAITERS: Statement = """
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l
-                   WHERE NOT l.granted AND %s::int = ANY (pg_catalog.pg_blocking_pids(l.pid)))
-"""
-
 # Purpose: collations of an index that have another version on this server than when they were recorded. PostgreSQL 14+,
 # that of the database 15+, no privilege.
 STALE_COLLATIONS: Statement = """
@@ -193,12 +186,6 @@ async def check_index(session: Session, amcheck: Amcheck, index_oid: int) -> Ind
             raise
         return fault_of(error)
     return None
-
-
-async def is_waited_for(session: Session, backend_pid: int) -> bool:
-    """Return whether somebody waits for a lock of another backend of the session's server."""
-    ((waited_for,),) = await session.fetch(_WAITERS, [backend_pid])
-    return bool(waited_for)
 
 
 async def stale_collations(session: Session, index_oid: int) -> tuple[str, ...]:

@@ -61,10 +61,12 @@ _ESTIMATED_SIZES = """
 # has a send function: aclitem[] has one and fails at run time; anyarray depends on its rows. That of xml rewrites what
 # is stored, so xml goes as text. For the `fast` level only types count as hashable whose hash function keeps apart all
 # that is not equal: that of bigint and of the times folds 64 bits into 32, that of numeric leaves the sign out, that of
-# arrays their bounds. Virtual generated columns hold nothing. PostgreSQL 14+, no privilege.
+# arrays their bounds. Nor does a column whose collation is not deterministic: there the hash is of ICU's sort key, and
+# another version of the library makes another one (hashfunc.c, hashtextextended). Virtual generated columns hold
+# nothing. PostgreSQL 14+, no privilege.
 _COLUMNS: Statement = """
     WITH RECURSIVE wanted AS (
-        SELECT a.attrelid, a.attnum, a.attname, a.atttypid FROM pg_catalog.pg_attribute AS a
+        SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.attcollation FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
     ), part (root, typid) AS (
         SELECT DISTINCT w.atttypid, w.atttypid FROM wanted AS w
@@ -90,12 +92,13 @@ _COLUMNS: Statement = """
     )
     SELECT w.attrelid::bigint, array_agg(pg_catalog.textsend(w.attname::text) ORDER BY w.attnum),
            array_agg(ascii(can.form) ORDER BY w.attnum),
-           array_agg(t.typtype = 'e' OR t.oid = ANY (
+           array_agg((t.typtype = 'e' OR t.oid = ANY (
                '{bool,bytea,"char",name,int2,int4,oid,float4,float8,text,varchar,bpchar,uuid,date}'::regtype[]
-           ) ORDER BY w.attnum)
+           )) AND coalesce(c.collisdeterministic, true) ORDER BY w.attnum)
     FROM wanted AS w
     JOIN can ON can.root = w.atttypid
     JOIN pg_catalog.pg_type AS t ON t.oid = w.atttypid
+    LEFT JOIN pg_catalog.pg_collation AS c ON c.oid = w.attcollation
     GROUP BY w.attrelid
 """
 
@@ -191,7 +194,7 @@ class Column:
     name: bytes
     form: Form
     hashed: bool
-    """Whether its type has a hash function that keeps unequal values apart."""
+    """Whether its type has a hash function that keeps unequal values apart, and computes the same on every node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

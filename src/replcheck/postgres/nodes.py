@@ -78,10 +78,11 @@ _CURRENT_DATABASE: Statement = """
     SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
 
-# Purpose: page checksum failures seen by the server. PostgreSQL 12+, NULL where checksums are off.
+# Purpose: page checksum failures seen by the server since its statistics were reset; a clean restart keeps them.
+# PostgreSQL 12+, NULL where checksums are off.
 _CHECKSUM_FAILURES: Statement = """
-    SELECT pg_catalog.textsend(coalesce(datname::text, '')), checksum_failures FROM pg_catalog.pg_stat_database
-    WHERE checksum_failures > 0
+    SELECT pg_catalog.textsend(coalesce(datname::text, '')), checksum_failures, checksum_last_failure, stats_reset
+    FROM pg_catalog.pg_stat_database WHERE checksum_failures > 0
 """
 
 # Purpose: signs of a service whose readers share the storage of their primary. PostgreSQL 14+, no privilege.
@@ -187,6 +188,16 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksumFailures:
+    """Pages of one database whose checksum a server saw fail."""
+
+    count: int
+    last_at: datetime | None = None
+    since: datetime | None = None
+    """When the count was last set to zero, None where it never was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """Everything that is read of a node when a run begins."""
 
@@ -199,7 +210,8 @@ class NodeFacts:
     settings: dict[str, str]
     privileges: Privileges
     free_connections: int
-    checksum_failures: dict[str, int]
+    checksum_failures: dict[str, ChecksumFailures]
+    """By database, that of the shared catalogs being empty; only where there are any."""
     upstream: tuple[str, int] | None
     """Host or socket directory and port of the sender, None where nothing streams or nothing may be seen."""
     shared_storage: str = ""
@@ -266,7 +278,10 @@ async def read_facts(session: Session) -> NodeFacts:
             role=text(role), superuser=superuser, bypasses_row_security=bypass, reads_all_data=reads, monitors=monitors
         ),
         free_connections=server_free if role_limit < 0 or superuser else min(server_free, role_limit - 1),
-        checksum_failures={text(name): count for name, count in await session.fetch(_CHECKSUM_FAILURES)},
+        checksum_failures={
+            text(name): ChecksumFailures(count=count, last_at=last_at, since=since)
+            for name, count, last_at, since in await session.fetch(_CHECKSUM_FAILURES)
+        },
         upstream=await _upstream(session),
         shared_storage=_SERVICES.get(bytes((await session.fetch(_SHARED_STORAGE))[0][0]), ""),
     )

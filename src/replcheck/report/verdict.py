@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from replcheck.model.audit import AuditResult, DifferenceKind, Divergence, RelationKind, ReplicaReport
+from replcheck.model.audit import AuditResult, DifferenceKind, Divergence, Finding, RelationKind, ReplicaReport
 from replcheck.model.outcome import Outcome, Verdict, worst
 from replcheck.model.units import format_size
 
 INDEX_BROKEN = "index_broken"
 """Code of the finding of an index that matches its table on no node."""
+CHECKSUM_FAILURES = "checksum_failures"
+"""Code of the finding of pages whose checksum was seen to fail."""
 _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
 
@@ -106,8 +108,7 @@ def _diverged(result: AuditResult) -> str:
     if not result.divergences and _broken_everywhere(result):
         return f"the rows are those of {result.primary.name}, but {'; '.join(_broken_everywhere(result))}"
     if not result.divergences:
-        what = next((f.what for f in result.findings if f.outcome is Outcome.REFUTED), "its state refutes it")
-        return f"{joined(diverged) or 'the replicas'} cannot be trusted as a copy of {result.primary.name}: {what}"
+        return _distrust(result)
     if not _of_rows(result):
         return _index_sentence(result)
     capped = "at least " if any(found.capped for found in result.divergences) else ""
@@ -122,9 +123,48 @@ def _diverged(result: AuditResult) -> str:
             f"the primary {result.odd_node} stands alone: {agreeing} agree with each other and not with it"
             f" ({' and '.join(parts)} {where}), so the broken copy may be the original"
         )
+    if _primary_in_doubt(result):
+        return (
+            f"{_names_to_rebuild(result)} and the primary {result.primary.name} do not match: {' and '.join(parts)}"
+            f" {where}, {_doubt_of_primary(result)}, so the broken copy may be the original"
+        )
     are = "is not a copy" if len(diverged) == 1 else "are not copies"
     alone = f", and {result.odd_node} stands alone against the others" if result.odd_node else ""
     return f"{joined(diverged)} {are} of {result.primary.name}: {' and '.join(parts)} {where}{alone}"
+
+
+def _distrust(result: AuditResult) -> str:
+    """Return what there is to say where no row differs, but the state of a node refutes it."""
+    primary = result.primary.name
+    found = _refuting(result)
+    if _primary_in_doubt(result):
+        what = next(finding.what for finding in found if finding.node == primary)
+        return f"the primary {primary} itself cannot be trusted, so the broken copy may be the original: {what}"
+    nodes = joined(list(dict.fromkeys(finding.node for finding in found if finding.node)))
+    what = found[0].what if found else "its state refutes it"
+    return f"{nodes or 'the replicas'} cannot be trusted as a copy of {primary}: {what}"
+
+
+def _refuting(result: AuditResult) -> list[Finding]:
+    return [found for found in result.findings if found.outcome is Outcome.REFUTED and found.code != INDEX_BROKEN]
+
+
+def _primary_in_doubt(result: AuditResult) -> bool:
+    """Return whether something that was found names the primary: a replica may hold the only good copy then."""
+    named = {result.odd_node, *(found.node for found in _of_rows(result)), *(found.node for found in _refuting(result))}
+    return result.primary.name in named
+
+
+def _doubt_of_primary(result: AuditResult) -> str:
+    nodes = {found.node for found in _of_rows(result)}
+    if result.primary.name not in nodes:
+        return f"and on the primary {next(f.what for f in _refuting(result) if f.node == result.primary.name)}"
+    return "all of it on the primary" if len(nodes) == 1 else "some of it on the primary"
+
+
+def _unknown_which(result: AuditResult) -> bool:
+    """Return whether rows differ and nothing shows whose are right; what a node cannot read is that node's."""
+    return result.odd_node is None and any(found.sqlstate is None for found in _of_rows(result))
 
 
 def _index_sentence(result: AuditResult) -> str:
@@ -197,25 +237,60 @@ def _limits(result: AuditResult) -> str:
 
 
 def _after_divergence(result: AuditResult) -> list[str]:
-    names = joined(_names(result.replicas, Verdict.DIVERGED)) or "the replica"
     steps = [*_after_broken_index(result)]
-    if steps and not _of_rows(result):
+    if steps and not _of_rows(result) and not _refuting(result):
         return steps
-    if result.odd_node == result.primary.name:
-        steps.append(f"Do not fail over or rebuild anything yet: compare {result.primary.name} with a backup first.")
-    else:
-        steps.append(f"Take {names} out of service for reads and failover until it is rebuilt.")
+    steps.append(_hold(result))
     if any(found.query for found in result.divergences):
         steps.append("Look at the rows with the queries above, on each node, under your own role.")
     if any(found.sqlstate for found in _of_rows(result)):
         steps.append("Look for I/O errors in the kernel log of the node that cannot read its data.")
-    if result.odd_node != result.primary.name:
-        steps.append(f"Rebuild {names} with pg_basebackup, then audit again.")
+    steps += _rebuild(result)
+    if any(found.code == CHECKSUM_FAILURES for found in result.findings):
+        steps.append(
+            "Counts of failed checksums outlive a repair. A standby that is copied anew starts at zero; elsewhere"
+            " pg_stat_reset() in the database named above clears them, and its other statistics with them."
+        )
     if any(
         relation.kind is RelationKind.CATALOG and relation.verdict is Verdict.DIVERGED for relation in result.relations
     ):
         steps.append("A system catalog differs: trust no query on that node, not even its error messages.")
     return steps
+
+
+def _hold(result: AuditResult) -> str:
+    """Return what must not be done, or be done at once, before anything is repaired."""
+    primary, names = result.primary.name, _names_to_rebuild(result)
+    if result.odd_node == primary:
+        return f"Do not fail over or rebuild anything yet: compare {primary} with a backup first."
+    if _primary_in_doubt(result):
+        return (
+            f"Do not rebuild {names} from {primary}, and do not fail over yet: what is told of {primary} above means"
+            f" that {names} may hold the only good copy. Compare both with a backup first."
+        )
+    if _unknown_which(result):
+        return (
+            f"Do not rebuild {names} yet, but take {names} out of service for reads and failover: nothing shows whether"
+            f" {primary} has the right rows. A backup can, or somebody who knows them."
+        )
+    return f"Take {names} out of service for reads and failover until it is rebuilt."
+
+
+def _rebuild(result: AuditResult) -> list[str]:
+    """Return how to repair the replicas; nothing where that could overwrite the only good copy."""
+    if _primary_in_doubt(result):
+        return []
+    names = _names_to_rebuild(result)
+    if _unknown_which(result):
+        return [f"Once {result.primary.name} has proven right, rebuild {names} with pg_basebackup, then audit again."]
+    return [f"Rebuild {names} with pg_basebackup, then audit again."]
+
+
+def _names_to_rebuild(result: AuditResult) -> str:
+    """Return the replicas that a repair would concern: those that diverged, else those a finding names, else all."""
+    replicas = [replica.node.name for replica in result.replicas]
+    named = {found.node for found in _refuting(result)}
+    return joined(_names(result.replicas, Verdict.DIVERGED) or [n for n in replicas if n in named] or replicas)
 
 
 def _after_broken_index(result: AuditResult) -> list[str]:

@@ -1,0 +1,65 @@
+"""Breaks a read off where somebody waits for its lock.
+
+A read holds ACCESS SHARE on its relation for as long as its statement takes. A change of the definition that waits for
+that lock makes everybody else wait behind it, so no read may go on then, however much of it is lost.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from replcheck.audit.comparison import ChunkFinding
+from replcheck.audit.reading import Readers
+from replcheck.errors import NodeError, StatementCancelled
+from replcheck.postgres.locks import relation_is_waited_for
+from replcheck.postgres.session import Session
+
+WATCH_S = 1.0
+"""How often is looked; a read that takes less is never in anybody's way for long."""
+_CANCELLED = "57014"
+
+
+class GaveWay(StatementCancelled):
+    """A read was broken off because somebody waited for its lock."""
+
+
+async def giving_way(
+    read: Coroutine[Any, Any, ChunkFinding], readers: Readers, control: Callable[[str], Awaitable[Session]]
+) -> ChunkFinding:
+    """Run a read to its end, but end its statements on every node as soon as somebody waits for a lock of one.
+
+    `control` returns a node's session without a snapshot, or raises NodeError: then nobody can say who waits there. In
+    the troubles of the readers GaveWay then stands for what was ended.
+    """
+    reading = asyncio.ensure_future(read)
+    gave_way = False
+    try:
+        while not (await asyncio.wait({reading}, timeout=WATCH_S))[0]:
+            if await _in_the_way(readers, control):
+                gave_way = True
+                await asyncio.gather(*(session.cancel() for session in readers.sessions.values()))
+    finally:
+        if not reading.done():
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    if gave_way:
+        _tell(readers)
+    return reading.result()
+
+
+async def _in_the_way(readers: Readers, control: Callable[[str], Awaitable[Session]]) -> bool:
+    async def on(name: str, session: Session) -> bool:
+        try:
+            return await relation_is_waited_for(await control(name), session.advertised_pid)
+        except NodeError:
+            return False
+
+    return any(await asyncio.gather(*(on(name, session) for name, session in readers.sessions.items())))
+
+
+def _tell(readers: Readers) -> None:
+    for name, error in readers.troubles.items():
+        if isinstance(error, StatementCancelled) and error.sqlstate == _CANCELLED:
+            readers.troubles[name] = GaveWay(
+                f'a read on node "{name}" gave way to somebody who waited for its lock', node=name, sqlstate=_CANCELLED
+            )
