@@ -377,6 +377,23 @@ def test_a_dump_comes_back_on_a_server_of_the_users_and_goes_again(dumped, scrat
         server.execute("drop role restorer")
 
 
+def test_a_plain_dump_changes_no_database_of_the_users(dumped, scratch_root):
+    server, name, role = dumped.server, dumped.database, "settler"
+    server.execute(f"create role {role}")
+    try:
+        server.execute(f"alter role {role} in database {name} set work_mem to '1MB'")
+        path = dumped.dump("created", "settled.sql")
+        server.execute(f"alter role {role} in database {name} set work_mem to '2MB'")
+        assert f"ALTER ROLE {role} IN DATABASE".encode() in path.read_bytes()
+        with drilled(path, scratch_root, scratch_dsn=server.dsn()) as copy:
+            assert copy.codes() == []
+        settings = server.execute("select setconfig from pg_db_role_setting where setrole = %s::regrole", [role])
+        assert settings == [(["work_mem=2MB"],)]
+    finally:
+        server.execute(f"alter role {role} in database {name} reset all")
+        server.execute(f"drop role {role}")
+
+
 def databases(server) -> list[str]:
     return [
         name for (name,) in server.execute("select datname from pg_database where starts_with(datname, %s)", [PREFIX])
