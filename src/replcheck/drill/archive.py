@@ -41,6 +41,7 @@ printf '%s\\n' "$1" >> "$spool/asked" || exit {give_up}
 while :; do
     if [ -e "$spool/have.$1" ]; then exec mv "$spool/have.$1" "$2"; fi
     if [ -e "$spool/none.$1" ]; then rm -f "$spool/none.$1"; exit 1; fi
+    if [ -e "$spool/left" ]; then exit 1; fi
     if [ -e "$spool/over" ] || [ ! -d "$spool" ]; then exit {give_up}; fi
     sleep 0.02
 done
@@ -276,6 +277,14 @@ class Feeder:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def leave(self) -> None:
+        """End the thread for good, before a server that stays: it is told that there is no further file.
+
+        It asks for one when it leaves recovery, and would otherwise wait for the answer for ever, or be ended by it.
+        """
+        self._mark("left")
+        self.close()
 
     def has(self, name: str, *, watch: Watch = unwatched) -> bool:
         """Return whether the archive has a file, by fetching it; only while no server asks for any.

@@ -182,6 +182,10 @@ class Recovery:
         """Stop handing out WAL; does nothing a second time."""
         self._feeder.close()
 
+    def leave(self) -> None:
+        """Stop handing out WAL, and let the server leave recovery whenever its user wants it to."""
+        self._feeder.leave()
+
     @property
     def database(self) -> str:
         """Return a database that can be connected to."""
