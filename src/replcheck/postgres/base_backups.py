@@ -4,7 +4,7 @@ They name files, sizes and checksums and never read rows; what is not recognised
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,24 @@ def verify(
 ) -> Verified:
     """Compare the files of a data directory with its backup_manifest, all checksums included.
 
-    The WAL that it may hold is left to recovery. Raise ProgramError where the program is missing.
+    The WAL that it may hold is left to recovery. Raise ProgramError where the program is missing, or where nothing is
+    known to be wrong but this machine could not look at a file.
     """
     command = [str(programs.path("pg_verifybackup")), "--no-parse-wal", str(data_dir)]
     ended = run_watched(command, account=account, watch=watch)
-    return Verified(ok=ended.status == 0, faults=tuple(_faults(ended)))
+    return verified(ended)
+
+
+def verified(ended: Ended) -> Verified:
+    """Return what pg_verifybackup found, from how it ended; raise ProgramError as `verify`."""
+    lines = ended.err.splitlines()
+    barred = [match["why"] for line in lines if (match := _SYSTEM_SAID.search(line))]
+    faults = tuple(_faults(line for line in lines if not _SYSTEM_SAID.search(line)))
+    if ended.status < 0:
+        raise ProgramError(f"pg_verifybackup ended with status {ended.status}")
+    if barred and not faults:
+        raise ProgramError(f"pg_verifybackup could not look at a file of the copy: {barred[0].lower()}")
+    return Verified(ok=ended.status == 0, faults=faults)
 
 
 def combine(
@@ -111,9 +124,9 @@ def damage_told(ended: Ended) -> str:
     raise ProgramError(f"pg_combinebackup ended with status {ended.status}")
 
 
-def _faults(ended: Ended) -> list[FileFault]:
+def _faults(lines: Iterable[str]) -> list[FileFault]:
     faults = []
-    for line in ended.err.splitlines():
+    for line in lines:
         for kind, pattern in _VERIFY_COMPLAINTS:
             if match := pattern.search(line):
                 faults.append(FileFault(file=match.groupdict().get("file", ""), kind=kind))
