@@ -62,6 +62,16 @@ _LARGE_OBJECTS = """
 """
 
 
+# Purpose: relations whose rows depend on the locale they are restored in. PostgreSQL 14+, no privilege.
+_LOCALE_TIES: Statement = """
+    SELECT c.oid::bigint, coalesce(bool_or(a.atttypid IN ('money'::regtype, 'money[]'::regtype)), false),
+           c.relispartition OR coalesce(bool_or(a.attgenerated = 's'), false)
+    FROM pg_catalog.pg_class AS c
+    LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.oid = ANY (%s::bigint[]::oid[]) GROUP BY c.oid, c.relispartition
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortableRow:
     """How the rows of one relation become numbers that do not depend on the cluster."""
@@ -120,6 +130,12 @@ async def read_extension_members(session: Session, oids: Sequence[int]) -> Mappi
         oid: Carried.SOME if limited else Carried.ALL if configured else Carried.NONE
         for oid, configured, limited in await session.read(_OF_EXTENSIONS, [list(oids)])
     }
+
+
+async def read_locale_ties(session: Session, oids: Sequence[int]) -> Mapping[int, tuple[bool, bool]]:
+    """Return of relations, by oid, whether they hold money, and whether they are computed or bounded by texts."""
+    rows = await session.read(_LOCALE_TIES, [list(oids)])
+    return {oid: (bool(monetary), bool(computed)) for oid, monetary, computed in rows}
 
 
 async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:
