@@ -68,32 +68,22 @@ class Surroundings:
     """Whether something was not restored that this machine does not have, or does not allow."""
     other_locale: bool = False
 
-    def excuse(self, kind: str, *, empty: bool, ties: "LocaleTies") -> str:
+    def excuse(self, kind: str, *, empty: bool, computed: bool) -> str:
         """Return why a difference of a relation does not accuse the dump; empty where it does.
 
         `empty` says that the copy has no row of it: rows come by one statement, so that all are refused or none.
+        `computed` says that it has a stored generated column, or is a partition, whose bounds depend on the order of
+        texts.
 
-        >>> Surroundings().excuse("changed", empty=False, ties=LocaleTies())
+        >>> Surroundings().excuse("changed", empty=False, computed=True)
         ''
         """
         gone = empty or kind == "absent"
         if self.lacking and gone:
             return "it did not come back, and neither did something that this machine lacks"
-        if self.other_locale and (gone or ties.computed):
+        if self.other_locale and (gone or computed):
             return "the database has another locale here, which its rows may depend on"
-        if ties.monetary and (gone or kind == "changed"):
-            return "it holds money, which is read by a setting of the server's that no dump tells, lc_monetary"
         return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocaleTies:
-    """What makes the rows of a relation depend on the locale that they are restored in."""
-
-    monetary: bool = False
-    """Whether it has a column of the type money."""
-    computed: bool = False
-    """Whether it has a stored generated column, or is a partition, whose bounds depend on the order of texts."""
 
 
 def differing_parts(sealed: SealedRelation, gathering: Gathering) -> list[int]:

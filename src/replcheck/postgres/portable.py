@@ -62,13 +62,14 @@ _LARGE_OBJECTS = """
 """
 
 
-# Purpose: relations whose rows depend on the locale they are restored in. PostgreSQL 14+, no privilege.
-_LOCALE_TIES: Statement = """
-    SELECT c.oid::bigint, coalesce(bool_or(a.atttypid IN ('money'::regtype, 'money[]'::regtype)), false),
-           c.relispartition OR coalesce(bool_or(a.attgenerated = 's'), false)
-    FROM pg_catalog.pg_class AS c
-    LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE c.oid = ANY (%s::bigint[]::oid[]) GROUP BY c.oid, c.relispartition
+# Purpose: relations whose rows depend on the locale they are restored in: partitions, whose bounds may depend on the
+# order of texts, and those with stored generated columns. PostgreSQL 14+, no privilege.
+_COMPUTED: Statement = """
+    SELECT c.oid::bigint FROM pg_catalog.pg_class AS c
+    WHERE c.oid = ANY (%s::bigint[]::oid[]) AND (c.relispartition OR EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'
+    ))
 """
 
 
@@ -132,10 +133,9 @@ async def read_extension_members(session: Session, oids: Sequence[int]) -> Mappi
     }
 
 
-async def read_locale_ties(session: Session, oids: Sequence[int]) -> Mapping[int, tuple[bool, bool]]:
-    """Return of relations, by oid, whether they hold money, and whether they are computed or bounded by texts."""
-    rows = await session.read(_LOCALE_TIES, [list(oids)])
-    return {oid: (bool(monetary), bool(computed)) for oid, monetary, computed in rows}
+async def read_computed(session: Session, oids: Sequence[int]) -> frozenset[int]:
+    """Return those relations (by oid) whose rows depend on the locale that they are restored in."""
+    return frozenset(oid for (oid,) in await session.read(_COMPUTED, [list(oids)]))
 
 
 async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:

@@ -9,7 +9,7 @@ from replcheck.drill.backups.source import Restored
 from replcheck.drill.copy_server import CopyServer
 from replcheck.drill.held_database import column_digest, portable_relations
 from replcheck.drill.part_reading import PartReader
-from replcheck.drill.sealed_comparison import Findings, LocaleTies, Surroundings, absent, changed, unexpected
+from replcheck.drill.sealed_comparison import Findings, Surroundings, absent, changed, unexpected
 from replcheck.drill.sealed_parts import Gathering, part_blocks, part_ranges
 from replcheck.drill.sequence_positions import judge_position, read_positions
 from replcheck.drill.stages import Course
@@ -18,11 +18,10 @@ from replcheck.model.drill import Blame, RowDifference
 from replcheck.model.names import qualified
 from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
 from replcheck.postgres.catalog import Column, Relation, read_relations
-from replcheck.postgres.portable import digest_large_objects, read_extension_members, read_locale_ties
+from replcheck.postgres.portable import digest_large_objects, read_computed, read_extension_members
 from replcheck.postgres.session import Session
 
 _LARGE_OBJECTS = "large objects"
-NO_TIES = LocaleTies()
 
 
 async def compare_portable(
@@ -61,7 +60,7 @@ class _Comparison:
         self._name = name
         self._findings = findings
         self._surroundings = surroundings
-        self._ties: Mapping[int, tuple[bool, bool]] = {}
+        self._computed: frozenset[int] = frozenset()
         self._seeds = tuple(map(int, seal.seeds))
         self._done_bytes = 0
 
@@ -110,7 +109,7 @@ class _Comparison:
         )
         await self._sequences(plan)
         portable = await portable_relations(session, plan.digested)
-        self._ties = await read_locale_ties(session, list(portable.columns))
+        self._computed = await read_computed(session, list(portable.columns))
         columns, members = portable.columns, portable.of_extensions
         copies = {(relation.schema, relation.name): relation for relation in plan.digested if relation.oid in columns}
         uncarried = {(relation.schema, relation.name) for relation in plan.digested if relation.oid not in columns}
@@ -163,12 +162,11 @@ class _Comparison:
             self._findings.doubts.append(f"{label}: {reason}")
             return
         self._findings.relations += 1
-        monetary, computed = self._ties.get(gathering.relation.oid, (False, False))
-        ties = LocaleTies(monetary=monetary, computed=computed)
-        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)), ties)
+        computed = gathering.relation.oid in self._computed
+        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)), computed=computed)
 
     def _compare(
-        self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...], ties: LocaleTies = NO_TIES
+        self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...], *, computed: bool = False
     ) -> None:
         if (rows, sums) == (sealed.rows, sealed.sums):
             self._findings.rows += rows
@@ -180,7 +178,7 @@ class _Comparison:
         more = rows - sealed.rows
         kind = "extra" if more > 0 else "missing" if more < 0 else "changed"
         found = RowDifference(database=self._sealed.name, relation=label, kind=kind, count=abs(more) or 1)
-        self._differs_unless_excused(found, empty=rows == 0, ties=ties)
+        self._differs_unless_excused(found, empty=rows == 0, computed=computed)
 
     async def _large_objects(self, session: Session) -> None:
         sealed = self._sealed.large_objects
@@ -223,10 +221,10 @@ class _Comparison:
                         pass
 
     def _differs_unless_excused(
-        self, difference: RowDifference, *, empty: bool = False, ties: LocaleTies = NO_TIES
+        self, difference: RowDifference, *, empty: bool = False, computed: bool = False
     ) -> None:
         """Hold a difference against the dump, unless this machine may be why."""
-        excuse = self._surroundings.excuse(difference.kind, empty=empty, ties=ties)
+        excuse = self._surroundings.excuse(difference.kind, empty=empty, computed=computed)
         if excuse:
             self._findings.doubts.append(f"{difference.relation}: {excuse}")
         else:
