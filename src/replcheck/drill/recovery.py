@@ -122,6 +122,8 @@ def scratch_server(scratch: Scratch, programs: Programs) -> LocalServer:
         directory=scratch.server_dir,
         socket_dir=scratch.socket_dir,
         port=5432,
+        # It goes with the scratch directory.
+        log_stays=False,
         options=" ".join(options),
     )
     since = {name: value for major, more in _SINCE.items() if programs.major >= major for name, value in more.items()}
