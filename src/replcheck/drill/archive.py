@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -238,13 +237,14 @@ class Feeder:
         account: Account | None,
         system_identifier: int,
         segment_bytes: int,
+        finder: CreationFinder | None = None,
     ) -> None:
         self._archive = archive
         self._spool = spool
         self._account = account
         self._system_identifier = system_identifier
         self._segment_bytes = segment_bytes
-        self._finder = CreationFinder()
+        self._finder = finder or CreationFinder()
         self._ahead: dict[str, bool] = {}
         self._missed_after = -1
         """How many files were served when one that would come next was not there: the archive is not asked again."""
@@ -367,12 +367,9 @@ class Feeder:
 
     def _came(self, name: str) -> bool:
         """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if ever."""
-        before = copy(self._finder)
         try:
             return self._fetch(name)
         except ReplcheckError:
-            # The file will be looked at again, behind the one before it.
-            self._finder = before
             return False
 
     def _settled(self, name: str) -> bool:
