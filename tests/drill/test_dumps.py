@@ -456,7 +456,7 @@ def test_databases_that_let_nobody_in_are_told_and_templates_of_ones_own_looked_
         assert report.state is LayerState.INCONCLUSIVE
         amcheck = run_layer(AmcheckLayer(), copy)
         assert amcheck.state is LayerState.INCONCLUSIVE
-        assert amcheck.reason == 'database "shut" lets nobody in'
+        assert amcheck.reason == "database shut lets nobody in"
     finally:
         server.execute("alter database golden is_template false")
         server.execute("drop database golden")
