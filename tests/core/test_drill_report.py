@@ -138,6 +138,12 @@ def test_a_limit_that_was_exceeded_is_no_reason_to_distrust_the_backup():
     assert not [step for step in drill_steps(drills.kept()) if "Do not count" in step]
 
 
+def test_rows_that_the_primary_has_beyond_the_copy_are_told_in_the_verdict():
+    primary = drills.layer(LayerName.PRIMARY, later_rows=1000)
+    told = drill_sentence(drills.result(target=drills.LATEST, layers=drills.layers(PRIMARY=primary)))
+    assert "matches the primary, where 1,000 rows were written since" in told
+
+
 def test_what_blocked_a_drill_neither_proves_nor_refutes():
     assert "is neither proven nor refuted: there is no room" in drill_sentence(drills.blocked())
 

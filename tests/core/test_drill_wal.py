@@ -165,6 +165,17 @@ def test_a_creation_that_goes_on_in_the_next_segment_is_found(split: int):
     assert found.path == "/srv/space"
 
 
+def test_a_creation_that_goes_on_is_found_though_earlier_segments_were_looked_at_in_between():
+    record = creation(16400, "/srv/space")
+    room = (1 << 20) - 40 - 24 * ((1 << 20) // PAGE - 1)
+    ninth = segment(0x900000, b"\x11" * (room - 9) + record[:9])
+    finder = CreationFinder()
+    looked = [ninth, segment(0x400000, b"\x11"), segment(0x500000, b"\x11"), segment(0xA00000, record[9:])]
+    found = [finder.look(data, facts) for data in looked if (facts := segment_facts(data)) is not None]
+    assert found[:3] == [[], [], []]
+    assert [one.path for one in found[3]] == ["/srv/space"]
+
+
 @given(st.binary(max_size=20000))
 def test_other_bytes_create_no_tablespace(body: bytes):
     assume(b"\x00\x05\x00\x00" not in body)

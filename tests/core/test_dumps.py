@@ -159,6 +159,14 @@ def test_rows_that_no_version_takes_are_the_dumps_fault_in_a_newer_one_too():
     assert problem.blame is Blame.BACKUP
 
 
+def test_bounds_and_constraints_under_another_locale_accuse_no_dump():
+    refused = [RestoreError(cause=Cause.REFUSED, entry="TABLE DATA a", sqlstate="23514")]
+    [problem] = problems_of(refused, circumstances(replaced_locale=True))
+    assert problem.blame is Blame.ENVIRONMENT
+    [problem] = problems_of(refused, circumstances())
+    assert problem.blame is Blame.BACKUP
+
+
 def test_what_cannot_be_read_refutes_and_what_has_no_room_does_not():
     for cause in (Cause.TRUNCATED, Cause.ARCHIVE, Cause.FILE_MISSING):
         with pytest.raises(BackupRefuted):

@@ -29,7 +29,29 @@ def complaints(*lines: str) -> list[tuple[Cause, str, str]]:
             Cause.SOFTWARE_MISSING,
             "pg_catalog.de_AT",
         ),
-        ("could not execute query: ERROR:  ICU is not supported in this build", Cause.SOFTWARE_MISSING, ""),
+        ("could not execute query: ERROR:  ICU is not supported in this build", Cause.SOFTWARE_MISSING, "ICU"),
+        ("could not execute query: ERROR:  compression method lz4 not supported", Cause.SOFTWARE_MISSING, "lz4"),
+        ("could not execute query: ERROR:  unsupported XML feature", Cause.SOFTWARE_MISSING, "XML"),
+        (
+            'could not execute query: ERROR:  could not open dictionary file "/a/de.dict": No such file or directory',
+            Cause.SOFTWARE_MISSING,
+            "de.dict",
+        ),
+        (
+            'could not execute query: ERROR:  access method "columnar" does not exist',
+            Cause.SOFTWARE_MISSING,
+            "columnar",
+        ),
+        (
+            'could not execute query: ERROR:  extension "g" has no installation script nor update path for version ""',
+            Cause.EXTENSION_MISSING,
+            "g",
+        ),
+        (
+            'COPY failed for table "bill": ERROR:  invalid input syntax for type money: "1.234,50 Ada"',
+            Cause.SOFTWARE_MISSING,
+            "money",
+        ),
         (
             'could not execute query: ERROR:  could not access file "$libdir/geo": No such file or directory',
             Cause.SOFTWARE_MISSING,
@@ -81,3 +103,8 @@ def test_nothing_of_an_unknown_message_is_kept(text):
     )
     assert "Lovelace" not in repr(found)
     assert "Lovelace" not in repr(classified("22P02", secret, entry=""))
+
+
+@pytest.mark.parametrize("sqlstate", ["0A000", "58P01", "F0000"])
+def test_a_feature_or_a_file_that_the_server_lacks_is_known_by_its_sqlstate(sqlstate):
+    assert classified(sqlstate, "words that no version says yet", entry="").cause is Cause.SOFTWARE_MISSING

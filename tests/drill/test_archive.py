@@ -76,6 +76,12 @@ def test_a_server_that_asks_after_the_end_is_told_to_give_up(feeder: Feeder, tmp
     assert ask(feeder, "000000010000000000000001", tmp_path / "x") == 200
 
 
+def test_a_server_that_stays_after_the_end_is_told_that_there_is_no_more(feeder: Feeder, tmp_path: Path):
+    feeder.leave()
+    assert ask(feeder, "00000002.history", tmp_path / "x") == 1
+    assert ask(feeder, "000000010000000000000001", tmp_path / "x") == 1
+
+
 def segment(number: int) -> str:
     return Segment(number=number, timeline=1).name(SIZE)
 

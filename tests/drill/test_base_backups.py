@@ -61,6 +61,19 @@ def test_a_restore_stands_still_at_a_restore_point(place: Place, scratch_root: P
         assert rows_in(restored) == 2000
 
 
+def test_a_copy_that_is_kept_at_its_target_can_leave_recovery(place: Place, scratch_root: Path):
+    with trial(base_source(place.folder / "plain", place.wal), scratch_root) as made:
+        server = made.run("half").server
+        assert server is not None
+        made.source.kept()
+        server.execute("select pg_wal_replay_resume()")
+        deadline = time.monotonic() + 30
+        while server.execute("select pg_is_in_recovery()") == [(True,)]:
+            assert time.monotonic() < deadline, "it never left recovery"
+            time.sleep(0.02)
+        server.execute("create table written ()")
+
+
 @pytest.mark.long
 def test_a_restore_stops_at_an_lsn_a_time_and_a_seal(place: Place, scratch_root: Path):
     point = place.restore_point("third")

@@ -9,13 +9,15 @@ import pytest
 
 from replcheck.config.model import DumpBackup
 from replcheck.drill.backups.dump import DumpSource
+from replcheck.drill.backups.source import Restored
 from replcheck.drill.layers.amcheck import AmcheckLayer
 from replcheck.drill.layers.assertions import AssertionsLayer
 from replcheck.drill.layers.completeness import CompletenessLayer
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError
 from replcheck.lab.cluster import LabCluster
-from replcheck.model.drill import Blame, LayerState
+from replcheck.model.drill import BackupKind, Blame, LayerState
 from replcheck.postgres.assertions import parse_assertion
+from replcheck.postgres.copies import read_copy_server
 from replcheck.postgres.dump_databases import (
     PREFIX,
     create_database,
@@ -27,6 +29,7 @@ from replcheck.postgres.dump_databases import (
 )
 from replcheck.postgres.local import sql
 from tests.drill.dumped import CANARY, FORMATS, SCHEMA, Dumped, drilled
+from tests.drill.sealed_cluster import run_layer
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +380,23 @@ def test_a_dump_comes_back_on_a_server_of_the_users_and_goes_again(dumped, scrat
         server.execute("drop role restorer")
 
 
+def test_a_plain_dump_changes_no_database_of_the_users(dumped, scratch_root):
+    server, name, role = dumped.server, dumped.database, "settler"
+    server.execute(f"create role {role}")
+    try:
+        server.execute(f"alter role {role} in database {name} set work_mem to '1MB'")
+        path = dumped.dump("created", "settled.sql")
+        server.execute(f"alter role {role} in database {name} set work_mem to '2MB'")
+        assert f"ALTER ROLE {role} IN DATABASE".encode() in path.read_bytes()
+        with drilled(path, scratch_root, scratch_dsn=server.dsn()) as copy:
+            assert copy.codes() == []
+        settings = server.execute("select setconfig from pg_db_role_setting where setrole = %s::regrole", [role])
+        assert settings == [(["work_mem=2MB"],)]
+    finally:
+        server.execute(f"alter role {role} in database {name} reset all")
+        server.execute(f"drop role {role}")
+
+
 def databases(server) -> list[str]:
     return [
         name for (name,) in server.execute("select datname from pg_database where starts_with(datname, %s)", [PREFIX])
@@ -419,6 +439,30 @@ def test_only_databases_that_bear_our_mark_are_created_and_dropped(dumped):
 
 
 @pytest.mark.long
+def test_databases_that_let_nobody_in_are_told_and_templates_of_ones_own_looked_at(dumped):
+    server = dumped.server
+    server.execute("create database shut allow_connections false")
+    server.execute("create database golden is_template true")
+    try:
+        found = read_copy_server(server.dsn())
+        assert found.closed == ("shut",)
+        assert {"golden", "postgres"} <= set(found.databases)
+        assert not {"template0", "template1"} & {*found.databases, *found.closed}
+        copy = Restored(
+            kind=BackupKind.BASE, dsn=server.dsn(), server=server, programs=None, databases=None, recovery=None
+        )
+        report = run_layer(CompletenessLayer(), copy)
+        assert "database_closed" in [problem.code for problem in report.problems]
+        assert report.state is LayerState.INCONCLUSIVE
+        amcheck = run_layer(AmcheckLayer(), copy)
+        assert amcheck.state is LayerState.INCONCLUSIVE
+        assert amcheck.reason == "database shut lets nobody in"
+    finally:
+        server.execute("alter database golden is_template false")
+        server.execute("drop database golden")
+        server.execute("drop database shut")
+
+
 def test_what_a_copy_lost_beside_rows_is_found(dumped, scratch_root):
     builtin = dumped.server.programs.major >= 17
     versioned = "provider = builtin, locale = 'C.UTF-8'" if builtin else "provider = icu, locale = 'en'"

@@ -65,6 +65,25 @@ def test_a_disk_that_is_full_in_the_middle_is_told_and_blames_no_backup(place: P
 
 
 @newest_only
+def test_a_disk_that_fills_while_backups_are_combined_blames_no_backup(place: Place, small_disk: Path):
+    if place.major < 17:
+        pytest.skip("PostgreSQL 17 is the first with incremental backups")
+    chain = place.folder / "filled"
+    chain.mkdir(mode=0o777)
+    chain.chmod(0o777)
+    place.base("filled/full")
+    place.base("filled/first", "--incremental", f"{chain}/full/backup_manifest")
+    made = Trial(base_source(chain, place.wal), small_disk / "scratch", events=Filling(small_disk, Stage.RESTORE))
+    try:
+        with pytest.raises(DrillBlocked) as raised:
+            made.run(label="first")
+        assert raised.value.code == "no_space"
+    finally:
+        made.close()
+        (small_disk / "filler").unlink()
+
+
+@newest_only
 def test_a_disk_that_has_too_little_room_is_told_before_anything_is_made(place: Place, small_disk: Path):
     with (small_disk / "filler").open("wb") as file:
         file.write(bytes(330 << 20))

@@ -114,6 +114,16 @@ def test_what_the_configuration_says_of_restores_is_left_aside(repository: Repos
         repository.config.write_text(written)
 
 
+def test_a_backup_comes_back_on_the_host_of_the_repository(repository: Repository, scratch_root: Path):
+    written = repository.config.read_text()
+    repository.config.write_text(f"{written}pg1-host=primary.invalid\npg1-host-user=postgres\n")
+    try:
+        with trial(repository.source(), scratch_root) as made:
+            assert rows_in(made.run()) == 3000
+    finally:
+        repository.config.write_text(written)
+
+
 def test_a_named_backup_is_recovered_to_a_restore_point(repository: Repository, scratch_root: Path):
     label = repository.source().copies()[1].label
     with trial(repository.source(), scratch_root) as made:

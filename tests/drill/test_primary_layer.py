@@ -25,6 +25,7 @@ def test_rows_of_a_copy_are_proven_counted_as_moved_on_or_refuted(make_cluster: 
     primary = cluster.primary
     primary.execute("create table visit as select g as id, repeat('x', 40) as note from generate_series(1, 5000) g")
     primary.execute("create table patient as select g as id from generate_series(1, 100) g")
+    primary.execute("create table log (id int)")
     backup = base_backup(cluster)
     [(name, _)] = primary.execute("select 'here', pg_create_restore_point('here')::text")
     primary.execute("insert into visit select g, 'later' from generate_series(5001, 5100) g")
@@ -33,7 +34,14 @@ def test_rows_of_a_copy_are_proven_counted_as_moved_on_or_refuted(make_cluster: 
     with restored(cluster, backup, target, action="promote") as (server, copy):
         report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)
         assert (report.reason, report.differences, report.state) == ("", (), LayerState.PASSED)
-        assert report.rows == 5100
+        assert (report.rows, report.later_rows) == (5100, 100)
+        assert "100 rows of the primary are later than the copy" in report.checked
+        primary.execute("insert into log values (1), (2)")
+        report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)
+        assert (report.state, report.rows) == (LayerState.INCONCLUSIVE, 5100)
+        assert report.reason == (
+            "postgres.public.log is empty in the copy, and all its rows on the primary (2) were written since"
+        )
         primary.execute("update visit set note = 'y' where id <= 10; ")
         primary.execute("create table later (id int)")
         report = run_layer(PrimaryLayer(_nodes(cluster)), copy, kind=TargetKind.RESTORE_POINT)

@@ -74,7 +74,8 @@ def drill(
 ) -> None:
     """Prove that a backup restores: bring it back in a scratch server, find the right rows, measure, remove it.
 
-    The backup is only read. The scratch server reaches nothing, listens on no network, and is removed whatever happens.
+    The backup is only read. The scratch server listens on no network, connects to no upstream and no foreign
+    server, and is removed whatever happens.
     """
     from replcheck.cli.drill_run import drill_and_report
 

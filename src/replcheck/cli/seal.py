@@ -53,8 +53,8 @@ def seal(
 ) -> None:
     """Fix what the primary holds at a restore point, so that a later trial restore can be compared with it.
 
-    Makes a restore point in the WAL and digests every row under one snapshot; never blocks a writer. The role needs
-    EXECUTE on pg_create_restore_point beside what an audit needs.
+    Makes a restore point in the WAL and digests every row under one snapshot; never blocks a writer, but
+    with --dump DDL waits for pg_dump. The role needs EXECUTE on pg_create_restore_point beside what an audit needs.
     """
     from replcheck.cli.seal_run import seal_and_report
 

@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +40,7 @@ printf '%s\\n' "$1" >> "$spool/asked" || exit {give_up}
 while :; do
     if [ -e "$spool/have.$1" ]; then exec mv "$spool/have.$1" "$2"; fi
     if [ -e "$spool/none.$1" ]; then rm -f "$spool/none.$1"; exit 1; fi
+    if [ -e "$spool/left" ]; then exit 1; fi
     if [ -e "$spool/over" ] || [ ! -d "$spool" ]; then exit {give_up}; fi
     sleep 0.02
 done
@@ -237,13 +237,14 @@ class Feeder:
         account: Account | None,
         system_identifier: int,
         segment_bytes: int,
+        finder: CreationFinder | None = None,
     ) -> None:
         self._archive = archive
         self._spool = spool
         self._account = account
         self._system_identifier = system_identifier
         self._segment_bytes = segment_bytes
-        self._finder = CreationFinder()
+        self._finder = finder or CreationFinder()
         self._ahead: dict[str, bool] = {}
         self._missed_after = -1
         """How many files were served when one that would come next was not there: the archive is not asked again."""
@@ -276,6 +277,14 @@ class Feeder:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def leave(self) -> None:
+        """End the thread for good, before a server that stays: it is told that there is no further file.
+
+        It asks for one when it leaves recovery, and would otherwise wait for the answer for ever, or be ended by it.
+        """
+        self._mark("left")
+        self.close()
 
     def has(self, name: str, *, watch: Watch = unwatched) -> bool:
         """Return whether the archive has a file, by fetching it; only while no server asks for any.
@@ -358,12 +367,9 @@ class Feeder:
 
     def _came(self, name: str) -> bool:
         """Fetch a file that nobody asked for: what is wrong with it counts once the server wants it, if ever."""
-        before = copy(self._finder)
         try:
             return self._fetch(name)
         except ReplcheckError:
-            # The file will be looked at again, behind the one before it.
-            self._finder = before
             return False
 
     def _settled(self, name: str) -> bool:

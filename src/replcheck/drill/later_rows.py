@@ -31,8 +31,18 @@ class Judged:
     equal: int = 0
     moved_on: int = 0
     """Rows of the copy whose fate on the primary cannot be told."""
+    later: int = 0
+    """Rows of the primary that were written after the copy's point, at positions where the copy has none."""
     missing: list[Ctid] = field(default_factory=list)
     changed: list[Ctid] = field(default_factory=list)
+
+    @property
+    def nothing_shown(self) -> bool:
+        """Return whether the primary has rows, all written since, and not one row of the copy was compared.
+
+        A relation that was empty then shows this, and so does one that was restored without its rows.
+        """
+        return self.later > 0 and not (self.equal or self.moved_on or self.suspects)
 
     @property
     def suspects(self) -> frozenset[Ctid]:
@@ -46,8 +56,8 @@ def judge_rows(there: Iterable[ListedRow], here: Iterable[ListedRow], *, is_late
     >>> row = ListedRow(0, 1, 7, 0, (1,))
     >>> judge_rows([row], [row], is_later=lambda xid: False).equal
     1
-    >>> judge_rows([ListedRow(0, 1, 9, 0, (1,))], [], is_later=lambda xid: xid > 8).suspects
-    frozenset()
+    >>> judge_rows([ListedRow(0, 1, 9, 0, (1,))], [], is_later=lambda xid: xid > 8).later
+    1
     >>> judge_rows([row], [], is_later=lambda xid: xid > 8).missing
     [(0, 1)]
     """
@@ -58,7 +68,9 @@ def judge_rows(there: Iterable[ListedRow], here: Iterable[ListedRow], *, is_late
         if row is None:
             judged.moved_on += 1
         elif mine is None:
-            if not is_later(row.xmin):
+            if is_later(row.xmin):
+                judged.later += 1
+            else:
                 judged.missing.append(ctid)
         elif row.sums == mine.sums:
             judged.equal += 1
@@ -75,6 +87,7 @@ def confirmed(first: Judged, second: Judged) -> Judged:
     return Judged(
         equal=second.equal,
         moved_on=second.moved_on + len(doubtful),
+        later=second.later,
         missing=[ctid for ctid in second.missing if ctid not in doubtful],
         changed=[ctid for ctid in second.changed if ctid not in doubtful],
     )

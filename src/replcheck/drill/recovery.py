@@ -122,6 +122,8 @@ def scratch_server(scratch: Scratch, programs: Programs) -> LocalServer:
         directory=scratch.server_dir,
         socket_dir=scratch.socket_dir,
         port=5432,
+        # It goes with the scratch directory.
+        log_stays=False,
         options=" ".join(options),
     )
     since = {name: value for major, more in _SINCE.items() if programs.major >= major for name, value in more.items()}
@@ -153,12 +155,15 @@ class Recovery:
         self._own_wal: frozenset[str] = frozenset()
         self._superusers: list[str] = []
         self._database = "postgres"
+        # One for all WAL: a record may begin in the backup's own, and go on in the archive's.
+        self._finder = CreationFinder()
         self._feeder = Feeder(
             archive,
             spool=scratch.spool_dir / "wal",
             account=scratch.account,
             system_identifier=control.system_identifier,
             segment_bytes=control.segment_bytes,
+            finder=self._finder,
         )
 
     def run(self) -> RecoveryFacts:
@@ -181,6 +186,10 @@ class Recovery:
     def close(self) -> None:
         """Stop handing out WAL; does nothing a second time."""
         self._feeder.close()
+
+    def leave(self) -> None:
+        """Stop handing out WAL, and let the server leave recovery whenever its user wants it to."""
+        self._feeder.leave()
 
     @property
     def database(self) -> str:
@@ -487,7 +496,7 @@ class Recovery:
 
     def _inspect_own_wal(self) -> Iterator[str]:
         """Yield the names of the segments that came with the backup, each looked at before a server replays it."""
-        size, finder = self._control.segment_bytes, CreationFinder()
+        size = self._control.segment_bytes
         for path in sorted((self.server.data_dir / "pg_wal").iterdir()):
             segment = Segment.parse(path.name, size)
             if segment is None or segment.number < segment_number(self._start.redo, size):
@@ -499,7 +508,7 @@ class Recovery:
                 inspect_segment(
                     path.name,
                     data,
-                    finder=finder,
+                    finder=self._finder,
                     system_identifier=self._control.system_identifier,
                     segment_bytes=size,
                     redo=self._start.redo,

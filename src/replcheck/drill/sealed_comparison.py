@@ -60,6 +60,32 @@ class Findings:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What of the place of a restored dump may make its rows differ, with nothing wrong in the dump."""
+
+    lacking: bool = False
+    """Whether something was not restored that this machine does not have, or does not allow."""
+    other_locale: bool = False
+
+    def excuse(self, kind: str, *, empty: bool, computed: bool) -> str:
+        """Return why a difference of a relation does not accuse the dump; empty where it does.
+
+        `empty` says that the copy has no row of it: rows come by one statement, so that all are refused or none.
+        `computed` says that it has a stored generated column, or is a partition, whose bounds depend on the order of
+        texts.
+
+        >>> Surroundings().excuse("changed", empty=False, computed=True)
+        ''
+        """
+        gone = empty or kind == "absent"
+        if self.lacking and gone:
+            return "it did not come back, and neither did something that this machine lacks"
+        if self.other_locale and (gone or computed):
+            return "the database has another locale here, which its rows may depend on"
+        return ""
+
+
 def differing_parts(sealed: SealedRelation, gathering: Gathering) -> list[int]:
     """Return the numbers of the parts that were read and are not as they were sealed."""
     return [

@@ -20,6 +20,7 @@ _CREATION = re.compile(rb"\x00\x05\x00\x00.{4}(?:\xff(?P<short>.)|\xfe(?P<long>.
 _BEFORE_INFO = 16
 _LONGEST_RECORD = 2048
 """No record that creates a tablespace is longer: a path has 1024 bytes at most (MAXPGPATH)."""
+_MOST_RESTS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,25 +61,29 @@ def segment_facts(data: bytes) -> SegmentFacts | None:
 
 
 class CreationFinder:
-    """Finds the records that create tablespaces in segments that are handed over in their order.
+    """Finds the records that create tablespaces in segments, each of which is looked at after the one before it.
 
-    A record may go on in the next page, and in the next segment.
+    A record may go on in the next page, and in the next segment. Others may be looked at in between: a server asks for
+    the segment of its checkpoint before those that it replays.
     """
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._next: Lsn | None = None
+        self._rests: dict[Lsn, bytes] = {}
+        """The ends of the segments that were looked at last, by the address at which they go on."""
 
     def look(self, data: bytes, facts: SegmentFacts) -> list[Creation]:
         """Return the records of one segment, and of one that began in the segment before."""
-        begun = self._rest if self._next == facts.address else b""
+        begun = self._rests.get(facts.address, b"")
         stream = begun + _without_headers(data, facts.page_bytes)
         found = [
             Creation(position=_position(start - len(begun), facts), oid=oid, path=path)
             for start, oid, path in _creations(stream)
         ]
-        self._rest = stream[-_LONGEST_RECORD:]
-        self._next = Lsn(facts.address + facts.segment_bytes)
+        following = Lsn(facts.address + facts.segment_bytes)
+        self._rests.pop(following, None)
+        self._rests[following] = stream[-_LONGEST_RECORD:]
+        if len(self._rests) > _MOST_RESTS:
+            del self._rests[next(iter(self._rests))]
         return found
 
 

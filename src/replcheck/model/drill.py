@@ -167,6 +167,9 @@ class LayerReport:
     rows: int | None = None
     """Rows that were compared and matched; None for a layer that compares none."""
     relations: int | None = None
+    later_rows: int | None = None
+    """Rows of the primary that were written after the point of the copy, which therefore lacks them; None for a layer
+    that does not look at the primary."""
     problems: tuple[Problem, ...] = ()
     differences: tuple[RowDifference, ...] = ()
     elapsed_s: float = 0.0

@@ -29,10 +29,12 @@ _SETTINGS = {
     "jit": "off",
 }
 
-# Purpose: the databases people can connect to, without templates. PostgreSQL 14+, no privilege.
+# Purpose: the databases people make, templates of theirs too, and whether they can be connected to; not those that
+# initdb makes as templates (template1 has oid 1), and none that a DROP left half-way. PostgreSQL 14+, no privilege.
 _DATABASES: Statement = """
-    SELECT d.datname::text FROM pg_catalog.pg_database AS d
-    WHERE NOT d.datistemplate AND d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname
+    SELECT d.datname::text, d.datallowconn FROM pg_catalog.pg_database AS d
+    WHERE d.oid <> 1 AND NOT (d.datname = 'template0' AND NOT d.datallowconn) AND d.datconnlimit <> -2
+    ORDER BY d.datname
 """
 
 
@@ -44,6 +46,8 @@ class CopyServer:
     """For instance 180006."""
     databases: tuple[str, ...]
     in_recovery: bool
+    closed: tuple[str, ...] = ()
+    """Databases that nobody can connect to, and that nothing can look at therefore."""
 
     @property
     def major(self) -> int:
@@ -130,5 +134,10 @@ def read_copy_server(dsn: str) -> CopyServer:
     """Return what the server of a connection string says of itself; raises as `open_copy` does."""
     with open_copy(dsn) as copy:
         ((in_recovery,),) = copy.fetch("SELECT pg_catalog.pg_is_in_recovery()")
-        databases = tuple(name for (name,) in copy.fetch(_DATABASES))
-        return CopyServer(version_num=copy.version_num, databases=databases, in_recovery=in_recovery)
+        found = copy.fetch(_DATABASES)
+        return CopyServer(
+            version_num=copy.version_num,
+            databases=tuple(name for name, allowed in found if allowed),
+            in_recovery=in_recovery,
+            closed=tuple(name for name, allowed in found if not allowed),
+        )

@@ -4,12 +4,14 @@ A database on a server of the user's has a new name, and a comment that names th
 database is ever dropped whose comment does not.
 """
 
+import hashlib
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from replcheck.errors import DrillBlocked, NodeError, ProgramError, StatementFailed
 from replcheck.postgres import dsn as connection_strings
@@ -25,7 +27,8 @@ _DROP_ATTEMPTS = 4
 _IN_USE = "55006"
 _NOT_ALLOWED = "42501"
 _MARK = re.compile(
-    r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)(?P<kept> kept)?"
+    r"replcheck drill (?P<run>[\w-]+) host=(?P<host>\S*) machine=(?P<machine>\S*) boot=(?P<boot>\S*)"
+    r" pids=(?P<pids>\S*) pid=(?P<pid>\d+) started=(?P<started>\d+)(?P<kept> kept)?"
 )
 _OPTION = re.compile(r"(?P<key>[A-Z_]+) = (?P<value>'(?:[^']|'')*'|\w+)")
 _LOCALE_WORDS = frozenset(
@@ -83,7 +86,11 @@ def create_database(dsn: str, name: str, shape: Shape, *, mark: str | None = Non
 def mark_of(run_id: str) -> str:
     """Return the comment of a database that this process creates for a run."""
     pid = os.getpid()
-    return f"replcheck drill {run_id} host={_host()} pid={pid} started={processes.started_at(pid) or 0}"
+    here = Machine.here()
+    return (
+        f"replcheck drill {run_id} host={here.host} machine={here.machine} boot={here.boot} pids={here.pids}"
+        f" pid={pid} started={processes.started_at(pid) or 0}"
+    )
 
 
 def drop_database(dsn: str, name: str, *, run_id: str) -> None:
@@ -127,9 +134,11 @@ def drop_abandoned(dsn: str, *, kept: bool = False) -> tuple[str, ...]:
                 mark = _mark(connection, name)
             except DrillBlocked:
                 continue
-            if mark is None or mark["host"] != _host() or (mark["kept"] and not kept):
+            if mark is None or (mark["kept"] and not kept):
                 continue
-            if processes.started_at(int(mark["pid"])) == int(mark["started"]):
+            there = Machine(host=mark["host"], machine=mark["machine"], boot=mark["boot"], pids=mark["pids"])
+            process = (int(mark["pid"]), int(mark["started"]))
+            if not is_gone(there, process, here=Machine.here(), started_at=processes.started_at):
                 continue
             with suppress(StatementFailed), local.translated("scratch"):
                 _drop(connection, dsn, name)
@@ -157,6 +166,49 @@ def disarm(connection: LocalConnection) -> None:
     wrappers = connection.execute("SELECT fdwname::text FROM pg_catalog.pg_foreign_data_wrapper WHERE fdwhandler <> 0")
     for (wrapper,) in wrappers.fetchall():
         connection.execute(sql.SQL("ALTER FOREIGN DATA WRAPPER {} NO HANDLER").format(sql.Identifier(wrapper)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where a drill runs, as far as it decides whether its process can be looked for; empty is not known."""
+
+    host: str
+    machine: str
+    """A hash of the machine's id: its name alone is that of many containers, and of machines made from one image."""
+    boot: str
+    """Changes with every start of the machine."""
+    pids: str
+    """The namespace in which process ids count: containers of one machine each have their own."""
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """Return what this process knows of where it runs."""
+        machine = _first_line("/etc/machine-id")
+        return cls(
+            host=re.sub(r"\s", "_", socket.gethostname()),
+            machine=hashlib.sha256(f"replcheck {machine}".encode()).hexdigest()[:16] if machine else "",
+            boot=_first_line("/proc/sys/kernel/random/boot_id"),
+            pids=_pid_namespace(),
+        )
+
+
+def is_gone(
+    there: Machine, process: tuple[int, int], *, here: Machine, started_at: Callable[[int], int | None]
+) -> bool:
+    """Return whether a drill's process, given as id and start, is known to have ended: never where that cannot be told.
+
+    >>> here = Machine(host="a", machine="m", boot="b", pids="1")
+    >>> is_gone(here, (7, 100), here=here, started_at=lambda pid: None)
+    True
+    >>> is_gone(Machine(host="a", machine="m", boot="b", pids="2"), (7, 100), here=here, started_at=lambda pid: None)
+    False
+    """
+    if (there.host, there.machine) != (here.host, here.machine) or not there.boot:
+        return False
+    if there.boot != here.boot:
+        # The same machine, started again since: nothing of then runs on.
+        return bool(there.machine)
+    return bool(there.pids) and there.pids == here.pids and started_at(process[0]) != process[1]
 
 
 @contextmanager
@@ -259,5 +311,15 @@ def _drop(connection: LocalConnection, dsn: str, name: str) -> None:
             return
 
 
-def _host() -> str:
-    return re.sub(r"\s", "_", socket.gethostname())
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()).removeprefix("pid:[").removesuffix("]")
+    except OSError:
+        return ""
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii").strip()
+    except (OSError, UnicodeError):
+        return ""

@@ -24,6 +24,8 @@ _NO_STANZA = 1
 _NO_BACKUPS = 2
 _QUIET = ("--log-level-console=off", "--log-level-file=off", "--log-level-stderr=error")
 _CODE = re.compile(r"ERROR: \[(?P<code>\d{3})\]: ?(?P<text>.*)")
+_HERE = "--reset-pg1-host"
+"""On the repository's own host the configuration says where the cluster is; the copy comes to this machine."""
 _INTO_THE_FOLDER = (
     "--no-link-all",
     "--no-delta",
@@ -128,13 +130,14 @@ class PgBackRest:
             f"--tablespace-map-all={tablespaces}",
             f"--lock-path={locks}",
             f"--process-max={self.jobs}",
+            _HERE,
             *_INTO_THE_FOLDER,
         ]
         return run_watched(self._command("restore", options), watch=watch)
 
     def get_command(self, data_dir: Path, name: str, to: Path, *, locks: Path) -> list[str]:
         """Return the command that writes one WAL file of the archive to a path."""
-        options = [f"--pg1-path={data_dir}", f"--lock-path={locks}", "--no-archive-async"]
+        options = [_HERE, f"--pg1-path={data_dir}", f"--lock-path={locks}", "--no-archive-async"]
         return [*self._command("archive-get", options), name, str(to)]
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Restores a dump in plain SQL by a connection of ours, statement by statement, and goes on after what fails.
 
-What would reach beyond the one database is left out: statements about databases, tablespaces and subscriptions.
+What would reach beyond the one database is left out: the server may be the user's own, with databases of their own. A
+dump made with --create sets parameters of its database by name, and those of roles in it.
 """
 
 import re
@@ -13,11 +14,15 @@ import psycopg
 from replcheck.postgres.plain_dumps import Label, PlainDump, SqlStatement
 from replcheck.postgres.restore_errors import Cause, RestoreError, classified
 
+_SHARED = rb"(?:DATABASE|GROUP|ROLE|SUBSCRIPTION|SYSTEM|TABLESPACE|USER(?!\s+MAPPING\b))\b"
+"""What belongs to the whole server, or reaches another."""
 _LEFT_OUT = re.compile(
-    rb"(?:CREATE|ALTER|DROP|COMMENT ON|SECURITY LABEL\b.*? ON) (?:DATABASE|SUBSCRIPTION)\b"
-    rb"|(?:GRANT|REVOKE) .*? ON DATABASE\b"
-    rb"|SET default_tablespace\b|SET SESSION AUTHORIZATION\b|SECURITY LABEL\b"
-    rb"|SELECT pg_catalog\.pg_extension_config_dump\b"
+    rb"(?:CREATE|ALTER|DROP|COMMENT\s+ON)\s+" + _SHARED + rb"|(?:REASSIGN|DROP)\s+OWNED\b"
+    # Privileges on what is shared, and membership in roles, which names no object.
+    rb"|(?:GRANT|REVOKE)\s.*?\sON\s+(?:DATABASE|PARAMETER|TABLESPACE)\b|(?:GRANT|REVOKE)\b(?!.*\sON\s)"
+    rb"|SET\s+default_tablespace\b|SET\s+SESSION\s+AUTHORIZATION\b|SECURITY\s+LABEL\b"
+    rb"|SELECT pg_catalog\.pg_extension_config_dump\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _OWNERSHIP = re.compile(rb"ALTER [^;]*? OWNER TO [^;]*;$|GRANT |REVOKE |ALTER DEFAULT PRIVILEGES ")
 _MAKES_REACH = re.compile(rb"CREATE (?:EXTENSION|FOREIGN DATA WRAPPER|SERVER)\b")
@@ -49,7 +54,7 @@ class PlainRestore:
         for number, statement in enumerate(dump.statements()):
             if number % _TELL_EVERY == 0 or statement.copies:
                 self.progressed(dump.read_bytes)
-            if _LEFT_OUT.match(statement.text) or (not self.ownership and _OWNERSHIP.match(statement.text)):
+            if reaches_beyond(statement.text) or (not self.ownership and _OWNERSHIP.match(statement.text)):
                 continue
             if self.connection.closed:
                 self.errors.append(RestoreError(cause=Cause.SERVER_LOST, entry=_entry(statement.label)))
@@ -111,6 +116,17 @@ class PlainRestore:
                     self.progressed(dump.read_bytes)
         except psycopg.Error as error:
             self.errors.append(_classified(error, statement))
+
+
+def reaches_beyond(statement: bytes) -> bool:
+    """Return whether a statement is about more than the database it runs in: roles, other databases, the server.
+
+    >>> reaches_beyond(b"ALTER ROLE app IN DATABASE clinic SET work_mem TO '1GB';")
+    True
+    >>> reaches_beyond(b"ALTER TABLE clinic.visit OWNER TO app;")
+    False
+    """
+    return _LEFT_OUT.match(statement) is not None
 
 
 def _classified(error: psycopg.Error, statement: SqlStatement) -> RestoreError:

@@ -62,6 +62,17 @@ _LARGE_OBJECTS = """
 """
 
 
+# Purpose: relations whose rows depend on the locale they are restored in: partitions, whose bounds may depend on the
+# order of texts, and those with stored generated columns. PostgreSQL 14+, no privilege.
+_COMPUTED: Statement = """
+    SELECT c.oid::bigint FROM pg_catalog.pg_class AS c
+    WHERE c.oid = ANY (%s::bigint[]::oid[]) AND (c.relispartition OR EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'
+    ))
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortableRow:
     """How the rows of one relation become numbers that do not depend on the cluster."""
@@ -120,6 +131,11 @@ async def read_extension_members(session: Session, oids: Sequence[int]) -> Mappi
         oid: Carried.SOME if limited else Carried.ALL if configured else Carried.NONE
         for oid, configured, limited in await session.read(_OF_EXTENSIONS, [list(oids)])
     }
+
+
+async def read_computed(session: Session, oids: Sequence[int]) -> frozenset[int]:
+    """Return those relations (by oid) whose rows depend on the locale that they are restored in."""
+    return frozenset(oid for (oid,) in await session.read(_COMPUTED, [list(oids)]))
 
 
 async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:

@@ -16,7 +16,7 @@ class Cause(Enum):
     ROLE_MISSING = "role_missing"
     EXTENSION_MISSING = "extension_missing"
     SOFTWARE_MISSING = "software_missing"
-    """A locale, collation or library that the dump names is not on this machine."""
+    """A locale, library or feature that the dump needs is not on this machine, or not in its build of PostgreSQL."""
     DISARMED = "foreign_unread"
     """It would have read a foreign table, which a drill does not let it."""
     NO_SPACE = "no_space"
@@ -50,11 +50,26 @@ _IDENTIFIER = r'"(?P<name>(?:[^"\n]|"")*)"'
 _MESSAGES: tuple[tuple[Cause, str, str], ...] = (
     (Cause.ROLE_MISSING, "42704", rf"role {_IDENTIFIER} does not exist"),
     (Cause.EXTENSION_MISSING, "0A000", rf"extension {_IDENTIFIER} is not available"),
+    (
+        Cause.EXTENSION_MISSING,
+        "22023",
+        rf'extension {_IDENTIFIER} has no installation script nor update path for version ".*"',
+    ),
     (Cause.EXTENSION_MISSING, "58P01", r'could not open extension control file ".*/(?P<name>[\w-]+)\.control".*'),
     (Cause.EXTENSION_MISSING, "55000", r"(?P<name>\w+) (must|can only) be loaded via \"?shared_preload_libraries\"?.*"),
     (Cause.SOFTWARE_MISSING, "22023", rf"could not (?:create|open collator for) locale {_IDENTIFIER}.*"),
     (Cause.SOFTWARE_MISSING, "42704", rf'collation {_IDENTIFIER} for encoding ".*" does not exist'),
-    (Cause.SOFTWARE_MISSING, "0A000", r"ICU is not supported in this build"),
+    (Cause.SOFTWARE_MISSING, "0A000", r"(?P<name>ICU) is not supported in this build"),
+    (Cause.SOFTWARE_MISSING, "0A000", r"compression method (?P<name>\w+) not supported"),
+    (Cause.SOFTWARE_MISSING, "0A000", r"unsupported (?P<name>XML) feature"),
+    (
+        Cause.SOFTWARE_MISSING,
+        "F0000",
+        r'could not open (?:affix|dictionary|stop-word|synonym|thesaurus) file "(?:[^"]*/)?(?P<name>[\w.-]+)": .*',
+    ),
+    (Cause.SOFTWARE_MISSING, "42704", rf"access method {_IDENTIFIER} does not exist"),
+    # A dump does not tell the lc_monetary by which it prints such values.
+    (Cause.SOFTWARE_MISSING, "22P02", r"invalid input syntax for type (?P<name>money): .*"),
     (Cause.SOFTWARE_MISSING, "58P01", rf"could not (?:access file|load library) {_IDENTIFIER}.*"),
     (Cause.SOFTWARE_MISSING, "42883", rf'could not find function ".*" in file {_IDENTIFIER}'),
     (Cause.DISARMED, "55000", rf"foreign-data wrapper {_IDENTIFIER} has no handler"),
@@ -78,6 +93,8 @@ _MESSAGES: tuple[tuple[Cause, str, str], ...] = (
     (Cause.REFUSED, "22P02", r"invalid input (syntax|value) for .*"),
     (Cause.REFUSED, "22021", r"invalid byte sequence for encoding .*"),
 )
+_NOT_HERE = ("0A000", "58P01", "F0000")
+"""feature_not_supported, undefined_file, config_file_error: what the server's build or installation lacks."""
 _COMPILED = tuple((cause, state, re.compile(text, re.DOTALL)) for cause, state, text in _MESSAGES)
 _ARCHIVE: tuple[tuple[Cause, str], ...] = (
     (
@@ -108,7 +125,7 @@ def classified(sqlstate: str, message: str, *, entry: str) -> RestoreError:
         if match is not None and sqlstate in ("", state):
             name = match.groupdict().get("name") or ""
             return RestoreError(cause=cause, entry=entry, sqlstate=sqlstate or state, name=name.replace('""', '"'))
-    by_state = {"53100": Cause.NO_SPACE, "42501": Cause.PRIVILEGE}
+    by_state = {"53100": Cause.NO_SPACE, "42501": Cause.PRIVILEGE} | dict.fromkeys(_NOT_HERE, Cause.SOFTWARE_MISSING)
     if sqlstate[:2] in ("08", "57"):
         return RestoreError(cause=Cause.SERVER_LOST, entry=entry, sqlstate=sqlstate)
     return RestoreError(cause=by_state.get(sqlstate, Cause.REFUSED), entry=entry, sqlstate=sqlstate)

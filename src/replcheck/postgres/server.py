@@ -49,6 +49,8 @@ class LocalServer:
     port: int
     superuser: str = SUPERUSER
     """The role that `execute` uses; another one where the data directory was not made by us."""
+    log_stays: bool = True
+    """Whether what the server said is still there once a message about it is read."""
     options: str = ""
     """Options of every connection, as in PGOPTIONS: they win over what is set for a role or a database."""
 
@@ -309,6 +311,8 @@ class LocalServer:
         return f": {fatal[-1].partition('FATAL: ')[2].strip()}" if fatal else ""
 
     def _log_hint(self) -> str:
+        if not self.log_stays:
+            return "Look whether this machine has memory, disk space and processes to spare for one more server."
         return f"See the end of {self.log_file}."
 
 

@@ -159,11 +159,19 @@ def _matched(layer: LayerReport, result: DrillResult) -> str:
     limited = any(note.startswith(SEAL_SCOPE) for note in result.tool_notes)
     of = f" of {counted(layer.relations, 'relation')}" if layer.relations is not None else ""
     rows = f" ({counted(layer.rows, 'row')})" if layer.rows is not None else ""
-    against = "the seal" if layer.name is LayerName.SEAL else f"the primary ({_LEFT_OUT})"
+    against = "the seal" if layer.name is LayerName.SEAL else _the_primary(layer)
     if layer.name is LayerName.SEAL and limited:
         # A limited seal proves nothing of the rest, and the sentence must not read as if it did.
         rows += ", of those sealed,"
     return f"every row{of}{rows} matches {against}"
+
+
+def _the_primary(layer: LayerReport) -> str:
+    """Return the primary as what rows were compared with, and what of it was not: rows that came later above all."""
+    if not layer.later_rows:
+        return f"the primary ({_LEFT_OUT})"
+    has = "row was" if layer.later_rows == 1 else "rows were"
+    return f"the primary, where {layer.later_rows:,} {has} written since ({_LEFT_OUT})"
 
 
 def _uncompared(result: DrillResult) -> str:

@@ -14,7 +14,7 @@ from replcheck.drill.backups.source import Restored
 from replcheck.drill.backups.supply import archive_of, archive_reaches, require_archive, require_sealed_wal
 from replcheck.drill.backups.tarballs import find_in, in_progress, unpack
 from replcheck.drill.recovery import scratch_server
-from replcheck.drill.scratch import Scratch
+from replcheck.drill.scratch import Scratch, check_space, require_not_full
 from replcheck.drill.software import ProgramsFor, installed
 from replcheck.drill.stages import Stages
 from replcheck.drill.wal import Segment
@@ -96,6 +96,8 @@ class BaseSource:
         programs = require_programs(copy, target, self._programs_for)
         chain = self._chain(self._named(copy.label))
         server = scratch_server(scratch, programs)
+        if len(chain) > 1:
+            check_space(scratch.directory, _size_combined(chain))
         with stages.enter(Stage.FETCH, copy.size_bytes):
             parts = self._fetch(chain, scratch, Copier(scratch.account, stages))
         with stages.enter(Stage.RESTORE):
@@ -106,7 +108,9 @@ class BaseSource:
         return self._restore.run(target, stages)
 
     def kept(self) -> None:
-        """Do nothing: all that was restored lies in the scratch directory."""
+        """Stop handing out WAL: all that was restored lies in the scratch directory."""
+        if self._restore is not None:
+            self._restore.leave()
 
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002
         """Stop handing out WAL."""
@@ -146,10 +150,25 @@ class BaseSource:
         stages.parts = tuple(parts)
         oids = sorted(entry.name for entry in (parts[-1] / "pg_tblspc").iterdir())
         mapping = {parts[-1].parent / "tablespaces" / oid: scratch.tablespaces_dir / oid for oid in oids}
-        complaint = combine(
-            programs, parts, scratch.data_dir, tablespaces=mapping, account=scratch.account, watch=stages.obey
-        )
+
+        def watch() -> None:
+            stages.obey()
+            stages.watch()
+
+        try:
+            complaint = combine(
+                programs, parts, scratch.data_dir, tablespaces=mapping, account=scratch.account, watch=watch
+            )
+        except ProgramError as exc:
+            require_not_full(scratch.directory)
+            raise DrillBlocked(
+                f"the incremental backups were not combined: {exc.message}",
+                code="combine_failed",
+                hint=exc.hint or "Try it by hand with pg_combinebackup, in the scratch folder.",
+            ) from exc
         if complaint is not None:
+            # What is short or missing for want of room is no damage.
+            require_not_full(scratch.directory)
             raise BackupRefuted(
                 f"the incremental backups cannot be combined: {complaint}",
                 code="chain_damaged",
@@ -328,6 +347,15 @@ def _oid_of(archive: Path) -> str | None:
 def _size(one: _Found) -> int:
     packed = sum(path.stat().st_size for path in _archives(one)) if one.tar is not None else tree_size(one.folder)
     return max(packed, one.manifest.size_bytes if one.manifest else 0)
+
+
+def _size_combined(chain: Sequence[_Found]) -> int:
+    """Return how much room the backups of a chain need: they all lie there beside what is made of them.
+
+    That is about as large as the largest of them; of a cluster that has grown since, an incremental one holds the rest.
+    """
+    sizes = [_size(one) for one in chain]
+    return sum(sizes) + max(sizes)
 
 
 def _unpack_all(one: _Found, target: Path, tablespaces: Path, copier: Copier) -> None:

@@ -147,10 +147,12 @@ class DumpSource:
                     has_globals=self.section.globals is not None,
                     missing_roles=outcome.missing_roles,
                     own_server=place.server is not None,
+                    replaced_locale=bool(place.replaced_locale),
                     newer_server=opened.major > (dump.server_major or dump.major or opened.major),
                 ),
             ),
             notes=outcome.notes,
+            replaced_locale=bool(place.replaced_locale),
             origin=dump.dbname or place.shape.dbname,
             where=_where(place),
         )

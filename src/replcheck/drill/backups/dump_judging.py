@@ -13,6 +13,8 @@ MOST_PROBLEMS = 20
 
 _ROWS_AMISS = frozenset({"22P04", "22021", "23503", "23505", "23514"})
 """What a server of any major version refuses rows with; statements may also be refused because they are too old."""
+_CHECK_VIOLATED = "23514"
+"""Of a constraint, or of the bounds of a partition: both may depend on the order of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class Circumstances:
     """Roles that the dump names and that nothing made but a placeholder, or nothing at all."""
     own_server: bool
     """Whether it was restored by a superuser of ours."""
+    replaced_locale: bool = False
+    """Whether the database has another locale than the one it was taken from, which is not available here."""
     newer_server: bool = False
     """Whether it was restored into a newer major version than that of the server it was taken from."""
 
@@ -94,12 +98,12 @@ def extension_missing(name: str) -> Problem:
 
 
 def _software_missing(name: str) -> Problem:
-    what = quoted(printable(name)) if name else "ICU"
+    what = quoted(printable(name)) if name else "something"
     return Problem(
         code=Cause.SOFTWARE_MISSING.value,
-        what=f"the dump names {what}, a locale, collation or library that the scratch server does not have",
+        what=f"the dump needs {what}: a locale, library or feature that the scratch server does not have",
         blame=Blame.ENVIRONMENT,
-        hint="Install it on this machine, or drill on a system like the original's.",
+        hint="Install it on this machine, or drill on a system like the original's, with PostgreSQL built like there.",
     )
 
 
@@ -142,6 +146,8 @@ def _refused(error: RestoreError, circumstances: Circumstances, *, whole: bool) 
 def _blame(error: RestoreError, circumstances: Circumstances, *, whole: bool) -> Blame:
     """Return who is to blame: what follows from software, a role or a privilege that lacks is not the dump's fault."""
     if not whole:
+        return Blame.ENVIRONMENT
+    if circumstances.replaced_locale and error.sqlstate == _CHECK_VIOLATED:
         return Blame.ENVIRONMENT
     if circumstances.newer_server and error.sqlstate not in _ROWS_AMISS:
         return Blame.ENVIRONMENT

@@ -70,7 +70,9 @@ class PgBackRestSource:
         return self._restore.run(target, stages)
 
     def kept(self) -> None:
-        """Do nothing: all that was restored lies in the scratch directory."""
+        """Stop handing out WAL: all that was restored lies in the scratch directory."""
+        if self._restore is not None:
+            self._restore.leave()
 
     def release(self, restored: Restored | None) -> None:  # noqa: ARG002
         """Stop handing out WAL."""

@@ -82,6 +82,11 @@ class PhysicalRestore:
         if self._recovery is not None:
             self._recovery.close()
 
+    def leave(self) -> None:
+        """Stop handing out WAL to a server that is kept."""
+        if self._recovery is not None:
+            self._recovery.leave()
+
     def _require_contained(self) -> None:
         """Raise DrillBlocked where a link leads out of the scratch directory: the server would write there."""
         data_dir, home = self._server.data_dir, self._scratch.directory.resolve()

@@ -35,6 +35,8 @@ class Restored:
     """What went wrong on the way although a copy came back, such as roles that are missing."""
     notes: tuple[str, ...] = ()
     """What the reader should know of how it was restored."""
+    replaced_locale: bool = False
+    """Whether the database of a dump has another locale here than where it was taken."""
     origin: str = ""
     """Name that the database of a dump had where it was taken; empty where it does not tell, and for other kinds."""
     where: str = ""

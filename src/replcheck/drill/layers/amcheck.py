@@ -76,6 +76,8 @@ class AmcheckLayer:
         try:
             server = read_copy_server(case.restored.dsn)
             databases = case.restored.databases or server.databases
+            if case.restored.databases is None:
+                findings.unchecked += [f"database {quoted(name)} lets nobody in" for name in server.closed]
             case.stages.expect(_checkable_bytes(case.restored, databases))
             for database in databases:
                 self._check_database(case, case.restored, database, findings, in_recovery=server.in_recovery)

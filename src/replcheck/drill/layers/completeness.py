@@ -48,10 +48,12 @@ class CompletenessLayer:
         sums, problems = _Sums(), list[Problem]()
         seal = self.seal if _stands_at_seal(case, case.restored) else None
         try:
-            databases = case.restored.databases or read_copy_server(case.restored.dsn).databases
+            found = read_copy_server(case.restored.dsn)
+            databases = case.restored.databases or found.databases
             with open_copy(case.restored.dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
                 server = read_server_state(copy)
             problems += _of_server(server, seal)
+            problems += _closed(found.closed) if case.restored.databases is None else ()
             for database in databases:
                 case.stages.obey()
                 with open_copy(case.restored.dsn, database=database, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
@@ -116,6 +118,15 @@ def _of_server(server: ServerState, seal: SealManifest | None) -> Iterator[Probl
         if missing:
             told = f"{len(missing)} roles of the seal are missing: {_names(missing)}"
             yield _sealed_loss("role_missing", told, unsettled=bool(seal.unsettled))
+
+
+def _closed(databases: Sequence[str]) -> Iterator[Problem]:
+    if databases:
+        yield _doubt(
+            "database_closed",
+            f"databases that let nobody in were not looked at: {_names(databases)}",
+            "Let connections in before the backup: ALTER DATABASE ... ALLOW_CONNECTIONS true.",
+        )
 
 
 def _count(count: int, noun: str, plural: str = "") -> str:

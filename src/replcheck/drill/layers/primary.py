@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.scope import databases_in_scope
@@ -60,22 +60,21 @@ class PrimaryLayer:
             reason = await _not_comparable(primary, copy, restored, horizon)
             if reason:
                 return _not_run(reason, began, by_design=restored.kind is BackupKind.COMMAND)
-            findings, moved_on, sequences = await self._rows(case, primary, copy, horizon)
+            findings, passed = await self._rows(case, primary, copy, horizon)
         finally:
             await primary.close()
-        if moved_on:
-            findings.doubts.insert(0, f"{moved_on:,} rows have moved on since: deleted or updated on the primary")
+        if passed.moved_on:
+            findings.doubts.insert(
+                0, f"{passed.moved_on:,} rows have moved on since: deleted or updated on the primary"
+            )
         report = findings.report(self.name, time.monotonic() - began)
-        if not sequences:
-            return report
-        told = "1 sequence is" if sequences == 1 else f"{sequences:,} sequences are"
-        return replace(report, checked=f"{report.checked}; {told} not compared")
+        return replace(report, checked=f"{report.checked}{passed.told()}", later_rows=passed.later)
 
     async def _rows(
         self, case: Case, primary: NodeHandle, copy: CopyServer, horizon: Horizon
-    ) -> tuple[Findings, int, int]:
-        """Return what was found, how many rows have moved on, and how many sequences were passed over."""
-        found, moved_on, sequences = Findings(), 0, 0
+    ) -> "tuple[Findings, _Passed]":
+        """Return what was found, and what could not be compared."""
+        found, passed = Findings(), _Passed()
         direct = hashes_bytes(min(primary.facts.version_num, copy.facts.version_num))
         how = RowHash(seeds=(secrets.randbits(63),), direct=direct)
         databases, left_out = await databases_in_scope(primary, SCOPE)
@@ -85,9 +84,29 @@ class PrimaryLayer:
             rows = DatabaseRows(database, primary, copy, horizon=horizon, how=how, stages=case.stages)
             await rows.compare()
             found.add(rows.findings)
-            moved_on += rows.moved_on
-            sequences += rows.sequences
-        return found, moved_on, sequences
+            passed.moved_on += rows.moved_on
+            passed.later += rows.later
+            passed.sequences += rows.sequences
+        return found, passed
+
+
+@dataclass(slots=True, kw_only=True)
+class _Passed:
+    """What was passed over, over all databases."""
+
+    moved_on: int = 0
+    """Rows of the copy that were deleted or updated since."""
+    later: int = 0
+    """Rows of the primary that were written since."""
+    sequences: int = 0
+
+    def told(self) -> str:
+        """Return it behind what was compared, but for what limits the layer; empty where there is nothing."""
+        later = "1 row of the primary is" if self.later == 1 else f"{self.later:,} rows of the primary are"
+        sequences = "1 sequence is" if self.sequences == 1 else f"{self.sequences:,} sequences are"
+        parts = [f"{later} later than the copy"] if self.later else []
+        parts += [f"{sequences} not compared"] if self.sequences else []
+        return "".join(f"; {part}" for part in parts)
 
 
 async def _only_in_copy(primary: NodeHandle, copy: CopyServer) -> list[str]:

@@ -75,6 +75,8 @@ class DatabaseRows:
         self._listed = 0
         self.moved_on = 0
         """Rows of the copy whose fate cannot be told."""
+        self.later = 0
+        """Rows of the primary that were written after the copy's point."""
         self.sequences = 0
         """Of the copy; they are not compared, for a position moves on without a transaction that would explain it."""
 
@@ -178,6 +180,11 @@ class DatabaseRows:
         self.findings.relations += 1
         self.findings.rows += judged.equal
         self.moved_on += judged.moved_on
+        self.later += judged.later
+        if judged.nothing_shown:
+            self.findings.doubts.append(
+                f"{label} is empty in the copy, and all its rows on the primary ({judged.later:,}) were written since"
+            )
         self.findings.differences += _differences(self._database.name, copy.label, judged)
 
     async def _stretch(self, sides: _Sides, relation: Relation, ranges: Ranges) -> Judged:
@@ -285,6 +292,7 @@ def _cut(blocks: tuple[int, int]) -> list[tuple[int, int]]:
 def _add(judged: Judged, more: Judged) -> None:
     judged.equal += more.equal
     judged.moved_on += more.moved_on
+    judged.later += more.later
     judged.missing += more.missing
     judged.changed += more.changed
 

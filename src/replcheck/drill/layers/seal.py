@@ -18,6 +18,10 @@ from replcheck.model.seal import SealedServer, SealManifest
 from replcheck.model.wal import Lsn
 from replcheck.postgres.sealing import read_replayed
 
+_UNKNOWN_DUMP = (
+    "the copy is another cluster than the sealed one, and from which dump a command restored it cannot be told"
+)
+
 
 class SealLayer:
     """Compares a copy with a seal; `seal` is None where none belongs to this drill.
@@ -78,6 +82,8 @@ class SealLayer:
         asked = case.target.kind is TargetKind.SEAL
         if seal.dump is None:
             return _not_run("the seal was made without a dump (replcheck seal --dump)", began, by_design=not asked)
+        if restored.kind is BackupKind.COMMAND:
+            return _not_run(_UNKNOWN_DUMP, began, by_design=not asked)
         file = self._dump_file or Path(case.copy.label)
         try:
             digest, _ = await asyncio.to_thread(dump_digest, file)

@@ -9,16 +9,16 @@ from replcheck.drill.backups.source import Restored
 from replcheck.drill.copy_server import CopyServer
 from replcheck.drill.held_database import column_digest, portable_relations
 from replcheck.drill.part_reading import PartReader
-from replcheck.drill.sealed_comparison import Findings, absent, changed, unexpected
+from replcheck.drill.sealed_comparison import Findings, Surroundings, absent, changed, unexpected
 from replcheck.drill.sealed_parts import Gathering, part_blocks, part_ranges
 from replcheck.drill.sequence_positions import judge_position, read_positions
 from replcheck.drill.stages import Course
 from replcheck.errors import StatementFailed
-from replcheck.model.drill import RowDifference
+from replcheck.model.drill import Blame, RowDifference
 from replcheck.model.names import qualified
 from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
 from replcheck.postgres.catalog import Column, Relation, read_relations
-from replcheck.postgres.portable import digest_large_objects, read_extension_members
+from replcheck.postgres.portable import digest_large_objects, read_computed, read_extension_members
 from replcheck.postgres.session import Session
 
 _LARGE_OBJECTS = "large objects"
@@ -35,20 +35,32 @@ async def compare_portable(
         findings.doubts.append(f"database {seal.dump.database} is not sealed")
         return findings
     name = restored.databases[0] if restored.databases else sealed.name
-    comparison = _Comparison(seal, sealed, copy, name, findings)
+    surroundings = Surroundings(
+        lacking=any(found.blame is Blame.ENVIRONMENT and found.code != "role_missing" for found in restored.problems),
+        other_locale=restored.replaced_locale,
+    )
+    comparison = _Comparison(seal, sealed, copy, name, findings, surroundings)
     await comparison.run(jobs, stages)
     return findings
 
 
 class _Comparison:
     def __init__(
-        self, seal: SealManifest, sealed: SealedDatabase, copy: CopyServer, name: str, findings: Findings
+        self,
+        seal: SealManifest,
+        sealed: SealedDatabase,
+        copy: CopyServer,
+        name: str,
+        findings: Findings,
+        surroundings: Surroundings,
     ) -> None:
         self._seal = seal
         self._sealed = sealed
         self._copy = copy
         self._name = name
         self._findings = findings
+        self._surroundings = surroundings
+        self._computed: frozenset[int] = frozenset()
         self._seeds = tuple(map(int, seal.seeds))
         self._done_bytes = 0
 
@@ -97,6 +109,7 @@ class _Comparison:
         )
         await self._sequences(plan)
         portable = await portable_relations(session, plan.digested)
+        self._computed = await read_computed(session, list(portable.columns))
         columns, members = portable.columns, portable.of_extensions
         copies = {(relation.schema, relation.name): relation for relation in plan.digested if relation.oid in columns}
         uncarried = {(relation.schema, relation.name) for relation in plan.digested if relation.oid not in columns}
@@ -110,7 +123,7 @@ class _Comparison:
             if copy is None and (sealed.schema, sealed.name) in uncarried:
                 self._findings.doubts.append(f"{label}: its extension is of a version here whose rows no dump carries")
             elif copy is None:
-                self._differs(absent(self._sealed.name, label))
+                self._differs_unless_excused(absent(self._sealed.name, label))
             elif copy.oid in members and column_digest(columns[copy.oid]) != sealed.portable.columns:
                 self._findings.doubts.append(f"{label}: its extension is of another version here")
             elif column_digest(columns[copy.oid]) != sealed.portable.columns:
@@ -149,9 +162,12 @@ class _Comparison:
             self._findings.doubts.append(f"{label}: {reason}")
             return
         self._findings.relations += 1
-        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)))
+        computed = gathering.relation.oid in self._computed
+        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)), computed=computed)
 
-    def _compare(self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...]) -> None:
+    def _compare(
+        self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...], *, computed: bool = False
+    ) -> None:
         if (rows, sums) == (sealed.rows, sealed.sums):
             self._findings.rows += rows
             return
@@ -161,7 +177,8 @@ class _Comparison:
             return
         more = rows - sealed.rows
         kind = "extra" if more > 0 else "missing" if more < 0 else "changed"
-        self._differs(RowDifference(database=self._sealed.name, relation=label, kind=kind, count=abs(more) or 1))
+        found = RowDifference(database=self._sealed.name, relation=label, kind=kind, count=abs(more) or 1)
+        self._differs_unless_excused(found, empty=rows == 0, computed=computed)
 
     async def _large_objects(self, session: Session) -> None:
         sealed = self._sealed.large_objects
@@ -187,7 +204,7 @@ class _Comparison:
             label, copy = qualified(sealed.schema, sealed.name), copies.get((sealed.schema, sealed.name))
             position = positions.get(copy.oid) if copy is not None else None
             if copy is None:
-                self._differs(absent(self._sealed.name, label))
+                self._differs_unless_excused(absent(self._sealed.name, label))
             elif position is None:
                 self._findings.doubts.append(f"{label} cannot be read in the copy")
             else:
@@ -202,6 +219,16 @@ class _Comparison:
                         self._findings.doubts.append(f"{label} was set or went round while the primary was sealed")
                     case Bracket.INSIDE:
                         pass
+
+    def _differs_unless_excused(
+        self, difference: RowDifference, *, empty: bool = False, computed: bool = False
+    ) -> None:
+        """Hold a difference against the dump, unless this machine may be why."""
+        excuse = self._surroundings.excuse(difference.kind, empty=empty, computed=computed)
+        if excuse:
+            self._findings.doubts.append(f"{difference.relation}: {excuse}")
+        else:
+            self._differs(difference)
 
     def _differs(self, difference: RowDifference) -> None:
         self._findings.differences.append(difference)
