@@ -321,7 +321,7 @@ SHORTLY_AWAY = (LONG_AWAY[0], replace(LONG_AWAY[1], seconds=30.0))
             UNCHECKED,
             "not looked at",
         ),
-        ({"events": switched_over(-DAY)}, UNCHECKED, "the last failover is dated 1d ahead of now"),
+        ({"events": switched_over(-DAY)}, UNCHECKED, "the last failover is dated 1d ahead of the clock"),
         ({"events": switched_over(-2)[:2], "proofs": YOUNG}, AT_RISK, "no audit has compared db2 and db3 with db1"),
         ({"events": (*LONG_AWAY, *switched_over(600)), "proofs": SINCE_600}, MET, ""),
         ({"proofs": ()}, AT_RISK, "no audit has compared db2 and db3 with db1 since it took over"),
@@ -450,7 +450,7 @@ SEEN_LOST_AND_BACK = (span("db2", 3 * DAY, 3 * DAY - HOUR, NodeState.LOST), span
             BREACHED,
             "db2 is detached and not recreated for 31min 40s (limit 30min)",
         ),
-        ({"events": (event(EventKind.COPY_RECREATED, -DAY, "db2", seconds=19.0),)}, UNCHECKED, "dated 1d ahead of now"),
+        ({"events": (event(EventKind.COPY_RECREATED, -DAY, "db2", seconds=19.0),)}, UNCHECKED, "dated 1d ahead of the clock"),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST, AWAY), "view": WITHOUT_DB2}, AT_RISK, "was away for 1h"),
         (
             {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, began_at=ago(1900))), "view": WITHOUT_DB2},

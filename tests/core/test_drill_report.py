@@ -294,4 +294,4 @@ def test_a_newest_commit_that_lies_ahead_of_the_drill_is_told_so():
     paper = paper_markdown(drill_paper(ahead), INDIA)
     for told in (rendered(ahead, style=INDIA), drill_sentence(ahead), paper):
         assert "newest" in told
-        assert "dated 1min 30s ahead of now" in " ".join(told.split())
+        assert "dated 1min 30s ahead of the clock" in " ".join(told.split())

@@ -76,10 +76,12 @@ def format_ago(seconds: float) -> str:
     """Return how long ago something was; what a clock that was wrong has dated ahead reads so.
 
     >>> format_ago(7260), format_ago(-90)
-    ('2h 1min ago', '1min 30s ahead of now')
+    ('2h 1min ago', '1min 30s ahead of the clock')
     """
     return (
-        f"{format_duration(-seconds)} ahead of now" if _is_ahead(seconds) else f"{format_duration(max(seconds, 0))} ago"
+        f"{format_duration(-seconds)} ahead of the clock"
+        if _is_ahead(seconds)
+        else f"{format_duration(max(seconds, 0))} ago"
     )
 
 
@@ -87,7 +89,7 @@ def format_age(seconds: float) -> str:
     """Return how old something is, alike.
 
     >>> format_age(7260), format_age(-90)
-    ('2h 1min old', 'dated 1min 30s ahead of now')
+    ('2h 1min old', 'dated 1min 30s ahead of the clock')
     """
     return f"dated {format_ago(seconds)}" if _is_ahead(seconds) else f"{format_duration(max(seconds, 0.0))} old"
 
