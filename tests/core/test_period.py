@@ -1,11 +1,14 @@
 """Gathering what a history holds of a period: nothing damaged looks good, and nothing is counted that was not read."""
 
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.years import Year, write_year
@@ -220,16 +223,16 @@ def counts(facts) -> dict[ControlName, dict[Standing, int]]:
 
 
 def test_a_control_is_counted_in_the_checks_that_looked_at_it_and_in_no_other(checks):
-    check(checks, 41 * HOUR_S)
-    for hour in range(40, 0, -1):
+    check(checks, 10 * HOUR_S)
+    for hour in range(9, 0, -1):
         check(checks, hour * HOUR_S, ControlName.PLACEMENT)
     facts = told_of(checks)
     assert counts(facts) == {
         ControlName.COPIES: {Standing.MET: 1},
         ControlName.RESTORE: {Standing.MET: 1},
-        ControlName.PLACEMENT: {Standing.MET: 41},
+        ControlName.PLACEMENT: {Standing.MET: 10},
     }
-    assert (facts.checks.whole, facts.checks.limited, facts.checks.failed) == (1, 40, 0)
+    assert (facts.checks.whole, facts.checks.limited, facts.checks.failed) == (1, 9, 0)
 
 
 def test_checks_of_some_controls_are_neither_the_headline_nor_what_was_asked(checks):
@@ -357,6 +360,50 @@ def test_a_check_that_is_old_for_how_often_there_was_one_does_not_tell_how_thing
     facts = told_of(checks)
     assert standing_mark(facts).outcome is outcome
     assert ("not checked for" in standing_mark(facts).word) is (outcome is Outcome.UNCHECKED)
+
+
+CHECKS = ("whole", "placement", "restore breached", "failed", "failed placement", "skipped")
+
+
+@given(st.lists(st.sampled_from(CHECKS), max_size=5))
+@settings(max_examples=10)
+def test_every_check_counts_once_for_what_it_looked_at_and_never_as_met_where_it_found_nothing(kinds):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clinic.db"
+        open_history(path)
+        keep = {
+            "whole": lambda ago_s: check(path, ago_s),
+            "placement": lambda ago_s: check(path, ago_s, ControlName.PLACEMENT),
+            "restore breached": lambda ago_s: check(path, ago_s, restore=Standing.BREACHED),
+            "failed": lambda ago_s: fail(path, ago_s),
+            "failed placement": lambda ago_s: fail(path, ago_s, request="placement"),
+            "skipped": lambda ago_s: fail(path, ago_s, AlreadyRunning("a check is already running")),
+        }
+        for number, kind in enumerate(kinds):
+            keep[kind]((number + 1) * HOUR_S)
+        facts = told_of(path)
+    of = Counter(kinds)
+    whole = of["whole"] + of["restore breached"]
+    # What a check of one control was, that failed, only another of the same tells.
+    alone = of["failed placement"] if of["placement"] else 0
+    elsewhere = of["failed placement"] - alone
+    lost = (of["failed"] + elsewhere) if whole else 0
+    expected = {
+        ControlName.COPIES: {Standing.MET: whole, Standing.UNCHECKED: lost},
+        ControlName.RESTORE: {
+            Standing.MET: of["whole"],
+            Standing.BREACHED: of["restore breached"],
+            Standing.UNCHECKED: lost,
+        },
+        ControlName.PLACEMENT: {Standing.MET: whole + of["placement"], Standing.UNCHECKED: lost + alone},
+    }
+    found = counts(facts)
+    for name, standings in expected.items():
+        assert found.get(name, {}) == {standing: count for standing, count in standings.items() if count}
+    assert (facts.checks.whole, facts.checks.limited) == (whole, of["placement"])
+    if standing_mark(facts).outcome is Outcome.PROVEN:
+        assert whole
+        assert of["failed"] + of["failed placement"] + of["restore breached"] == 0
 
 
 def test_an_old_breach_stays_one(checks):
