@@ -1,5 +1,6 @@
 """Gathering what a history holds of a period: nothing damaged looks good, and nothing is counted that was not read."""
 
+import io
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from benchmarks.years import Year, write_year
 from replcheck.config import load
@@ -22,6 +24,9 @@ from replcheck.report.check_document import check_document
 from replcheck.report.check_words import check_sentence, check_verdict
 from replcheck.report.checks_made import ASSUMED_S, LEAST_S, MISSES, ChecksMade
 from replcheck.report.papers.promises import standing_mark
+from replcheck.report.period_document import cluster_document
+from replcheck.report.period_lines import print_facts
+from replcheck.report.style import Style
 from replcheck.runs import checked
 from replcheck.runs.period import PeriodWanted, clusters_of, gather_period
 from replcheck.runs.records import ended, failed
@@ -411,6 +416,33 @@ def test_an_old_breach_stays_one(checks):
     mark = standing_mark(told_of(checks))
     assert mark.outcome is Outcome.REFUTED
     assert mark.word == "1 of 3 controls breached at the last check, and not checked for 9d since"
+
+
+def test_the_summary_for_people_and_that_for_machines_say_how_the_policy_was_checked(checks):
+    for day in (9, 8):
+        check(checks, day * DAY_S)
+    fail(checks, 7 * DAY_S)
+    check(checks, DAY_S, ControlName.PLACEMENT)
+    facts = told_of(checks)
+    page = io.StringIO()
+    print_facts(facts, Console(file=page, width=400), Style(zone=UTC))
+    told = page.getvalue()
+    assert "In the last 8d of the period the policy was not checked as a whole; until then one began every 1d." in told
+    assert "1 check ended in an error or was killed, after the last whole one: counted as unchecked." in told
+    assert "1 check looked at some of the controls only (--control): counted for these alone." in told
+    assert "as the check of 2026-05-03 00:00:00+00:00, 8d before the end of the period, found them" in told
+    document = cluster_document(facts)["controls"]
+    assert isinstance(document, dict)
+    assert document["checks"] == {
+        "whole": 2,
+        "limited": 1,
+        "failed": 1,
+        "failed_since": 1,
+        "uncounted": 0,
+        "usual_distance_s": DAY_S,
+        "age_s": 8 * DAY_S,
+        "old": True,
+    }
 
 
 def test_a_period_that_ends_in_the_future_is_over_now(checks):

@@ -86,9 +86,11 @@ def failed_sentence(checks: ChecksMade) -> str:
     """Return how checks that ended without a result are counted; empty where there are none."""
     if not checks.failed:
         return ""
+    if checks.failed == 1:
+        since = ", after the last whole one" if checks.failed_since else ""
+        return f"1 check ended in an error or was killed{since}: counted as unchecked."
     since = f", {checks.failed_since:,} of them since the last whole one" if checks.failed_since else ""
-    what = counted(checks.failed, "check")
-    return f"{what} ended in an error or {'was' if checks.failed == 1 else 'were'} killed{since}: counted as unchecked."
+    return f"{checks.failed:,} checks ended in an error or were killed{since}: counted as unchecked."
 
 
 def limited_sentence(checks: ChecksMade) -> str:
