@@ -53,6 +53,11 @@ class ChecksMade:
         return bool(self.whole or self.limited or self.failed or self.uncounted)
 
 
+def never_words(checks: ChecksMade) -> str:
+    """Return why no check of the whole policy tells anything, as a clause."""
+    return "the policy was never checked as a whole" if checks.happened else "no check of a policy is in this history"
+
+
 def checks_sentence(checks: ChecksMade) -> str:
     """Return how many checks there were, and of which kind; empty where there was none."""
     if not checks.happened:

@@ -5,7 +5,7 @@ from rich.console import Console
 from replcheck.model.control import Standing
 from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
-from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, old_sentence
+from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, never_words, old_sentence
 from replcheck.report.papers.evidence import STANDINGS, altered_sentence, compared_words
 from replcheck.report.papers.runs import drills_sentence
 from replcheck.report.period_facts import PeriodFacts
@@ -60,10 +60,7 @@ def _print_controls(facts: PeriodFacts, console: Console, style: Style) -> None:
         if sentence:
             line(console, sentence)
     if facts.controls_at is None:
-        never = (
-            "the policy was never checked as a whole" if checks.happened else "no check of a policy is in this history"
-        )
-        line(console, never)
+        line(console, never_words(checks))
         return
     table = plain_table("  control", "standing", "measured", "limit")
     asked = [control for control in facts.controls if control.outcome is not None]

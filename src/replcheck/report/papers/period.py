@@ -6,7 +6,7 @@ from datetime import tzinfo
 from replcheck.model.control import Standing
 from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
-from replcheck.report.checks_made import checks_sentence, failed_sentence, old_sentence
+from replcheck.report.checks_made import checks_sentence, failed_sentence, never_words, old_sentence
 from replcheck.report.paper import (
     Block,
     Group,
@@ -40,7 +40,6 @@ from replcheck.report.papers.runs import (
 from replcheck.report.period_facts import PeriodFacts
 from replcheck.report.verdict import counted, joined
 
-_NO_CHECK = "no check of a policy is in this history"
 _GLOSSARY = (
     ("proven copy", ("a node whose every row was compared with the primary's, whose proof is young enough, and which"
      " streamed in every sample since")),
@@ -109,8 +108,7 @@ def _in_words(facts: PeriodFacts) -> Section:
 def _claimed(facts: PeriodFacts) -> Block:
     asked = [control for control in facts.controls if control.standing is not Standing.NOT_ASKED]
     if not asked:
-        why = "no check of the whole policy came to a result" if facts.checks.happened else _NO_CHECK
-        return Prose(words(f"Nothing that replcheck knows of: {why}."))
+        return Prose(words(f"Nothing that replcheck knows of: {never_words(facts.checks)}."))
     return Items(
         items=tuple(
             words(f"“{control.claim}” (", Link(control.name.value, f"control-{control.name.value}"), ")")

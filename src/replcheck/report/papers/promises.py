@@ -6,7 +6,7 @@ from replcheck.model.control import ControlName, ControlResult, Measure, Standin
 from replcheck.model.outcome import Outcome, worst
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration, format_percent, format_size
-from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, old_sentence
+from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, never_words, old_sentence
 from replcheck.report.paper import (
     Block,
     Code,
@@ -85,7 +85,7 @@ def standing_mark(facts: PeriodFacts) -> Mark:
             told = f"{_many(count, len(asked))} {word} at the last check"
             return _until_the_end(_throughout(Mark(outcome=outcome, word=told), facts, len(asked)), facts)
     if facts.checks.happened and not facts.controls:
-        return Mark(outcome=Outcome.UNCHECKED, word="the policy was never checked as a whole")
+        return Mark(outcome=Outcome.UNCHECKED, word=never_words(facts.checks))
     return Mark(outcome=None, word="no control was asked for")
 
 
