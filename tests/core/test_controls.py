@@ -277,6 +277,9 @@ def test_each_configured_backup_counts():
 
 
 PRIMARY_LOST = event(EventKind.PRIMARY_LOST, 40, "db1", began_at=ago(41))
+OLD_ONE_LOST = event(EventKind.PRIMARY_LOST, 5 * DAY - 1, "db3")
+OLD_ONE_BACK = event(EventKind.NODE_BACK, 4 * DAY, "db3", seconds=DAY)
+"""What is told of a primary that answers no more when it has just been taken over from."""
 NO_PRIMARY = view(node("db1", NodeState.LOST))
 LED_BY_DB2 = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
 SINCE_600 = tuple(proof(name, 500) for name in ("db2", "db3"))
@@ -314,6 +317,9 @@ SHORTLY_AWAY = (LONG_AWAY[0], replace(LONG_AWAY[1], seconds=30.0))
             "db2 is the primary, and nothing was seen of how it took over from db1",
         ),
         ({"view": LED_BY_DB2}, UNCHECKED, "nothing was seen of how it took over from db1"),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST)}, MET, ""),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST, OLD_ONE_BACK)}, MET, ""),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST, OLD_ONE_BACK), "view": LED_BY_DB2}, UNCHECKED, "from db1"),
         ({"events": (*switched_over(5 * DAY), *SHORTLY_AWAY), "view": LED_BY_DB2}, UNCHECKED, "took over from db1"),
         ({"view": None, "view_problem": "they were last seen long ago"}, UNCHECKED, "they were last seen long ago"),
         (

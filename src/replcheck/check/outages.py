@@ -72,16 +72,21 @@ class Return:
 
 
 def outages(events: Sequence[ClusterEvent]) -> list[Outage]:
-    """Return the times without a primary, in their order; `events` are in the order in which they happened."""
+    """Return the times without a primary, in their order; `events` are in the order in which they happened.
+
+    A primary that was just taken over from is told as a lost primary too, when it answers no more after that: then a
+    copy is lost, and nobody is without a primary.
+    """
     found: list[Outage] = []
     lost: ClusterEvent | None = None
+    taken_over_from = ""
     for event in events:
         match event.kind:
-            case EventKind.PRIMARY_LOST:
+            case EventKind.PRIMARY_LOST if event.node != taken_over_from:
                 lost = event
             case EventKind.SWITCHED_OVER:
                 found.append(_ended(event, lost, successor=event.node))
-                lost = None
+                lost, taken_over_from = None, event.detail if event.detail != event.node else ""
             case EventKind.NODE_BACK if lost is not None and event.node == lost.node:
                 found.append(_ended(event, lost, successor=None))
                 lost = None
