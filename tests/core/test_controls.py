@@ -456,7 +456,11 @@ SEEN_LOST_AND_BACK = (span("db2", 3 * DAY, 3 * DAY - HOUR, NodeState.LOST), span
             BREACHED,
             "db2 is detached and not recreated for 31min 40s (limit 30min)",
         ),
-        ({"events": (event(EventKind.COPY_RECREATED, -DAY, "db2", seconds=19.0),)}, UNCHECKED, "dated 1d ahead of the clock"),
+        (
+            {"events": (event(EventKind.COPY_RECREATED, -DAY, "db2", seconds=19.0),)},
+            UNCHECKED,
+            "dated 1d ahead of the clock",
+        ),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST, AWAY), "view": WITHOUT_DB2}, AT_RISK, "was away for 1h"),
         (
             {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, began_at=ago(1900))), "view": WITHOUT_DB2},
