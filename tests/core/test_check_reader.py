@@ -167,7 +167,21 @@ def test_proofs_that_settle_are_found_however_old_they_are(store):
     assert reader.settling_proofs(CLUSTER, "db2", digest, NOW) == [proofs[1], proofs[4]]
     assert reader.settling_proofs(CLUSTER, "db1", digest, NOW) == []
     assert reader.settling_proofs("other", "db2", digest, NOW) == []
-    assert reader.first_proofs_since(CLUSTER, ago(80 * DAY)) == [proofs[1], proofs[2], proofs[3], proofs[5]]
+    assert reader.first_proofs_since(CLUSTER, ago(80 * DAY)) == [proofs[1], proofs[2], proofs[5]]
+
+
+def test_the_first_proofs_of_a_node_are_found_behind_however_many_of_the_others(store):
+    """What was seen once: the old primary came back long after, when its first audits were pushed out of sight."""
+    others = [proof("db3", 90 * DAY - number * HOUR, run_id=f"early-{number}") for number in range(60)]
+    unsettled = [
+        proof("db2", 80 * DAY - number * HOUR, Verdict.UNCHECKED, run_id=f"u-{number}") for number in range(60)
+    ]
+    first = proof("db2", 40 * DAY, Verdict.DIVERGED)
+    keep_proofs(store, [*others, *unsettled, first, proof("db2", DAY)])
+    found = open_check_reader(store).first_proofs_since(CLUSTER, ago(90 * DAY))
+    assert others[0] in found
+    assert [one for one in found if one.node == "db2"] == [first, proof("db2", DAY)]
+    assert open_check_reader(store).first_proofs_since("other", ago(90 * DAY)) == []
 
 
 def test_events_of_some_kinds_are_read_newest_first(store):

@@ -57,7 +57,7 @@ def result(known: Facts, asked: Any = None, waivers: dict[str, Waiver] | None = 
 
 
 BROKEN = facts(
-    view=view(node("db3", NodeState.LOST, reason="nothing answers"), node("db2", host="")),
+    view=view(node("db3", NodeState.LOST, since=ago(60), reason="nothing answers"), node("db2", host="")),
     proofs=(proof("db2", 19 * HOUR), proof("db3", HOUR)),
     drills=(drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)),
     events=(),

@@ -44,6 +44,14 @@ def test_the_state_is_told_in_a_line_for_the_cluster_and_one_for_each_node():
     ]
 
 
+def test_a_proof_and_a_recovery_point_that_lie_ahead_are_told_so():
+    """By a clock that was ahead when they were made, and is put right since."""
+    seen = view(0, recovery_point=RecoveryPoint(at=None, age_s=-86_400.0))
+    told = list(state_lines(seen, {"db1": proven("db1", age_s=-31_536_000.0)}, STYLE))
+    assert told[0].endswith("recovery point dated 1d ahead of the clock")
+    assert told[1].endswith("proven 365d ahead of the clock")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

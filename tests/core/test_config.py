@@ -11,6 +11,10 @@ SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*.toml"))
 NODES = 'cluster = "c"\n[nodes]\na = { dsn = "host=a" }\nb = { dsn = "host=b" }\n'
 
 
+def waiver(keys: str) -> str:
+    return f"{NODES}[waivers]\nfailover = {{ {keys}, until = 2027-01-31 }}"
+
+
 def refused(tmp_path: Path, text: str | bytes) -> ConfigurationError:
     path = tmp_path / "replcheck.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -62,6 +66,12 @@ def test_units_are_read_into_seconds(tmp_path):
         (NODES + '[audit.pause_if]\nlag = "64mb"', "audit.pause_if.lag must be a size such as 64MB", ""),
         (NODES + '[drill]\nbackup = "weekly"', 'drill.backup names "weekly"', ""),
         (NODES + '[waivers]\nfailovr = {reason="x", by="y", until=2027-01-31}', "waivers.failovr names no control", ""),
+        (waiver('reason="", by="y"'), "waivers.failover.reason must not be empty", "A waiver needs a reason"),
+        (waiver('reason=" \\t", by="y"'), "waivers.failover.reason must not be empty", "A waiver needs a reason"),
+        (waiver('reason="x", by=""'), "waivers.failover.by must not be empty", "who decided it"),
+        (waiver('by="y"'), "waivers.failover.reason is missing", "A waiver needs a reason"),
+        (waiver('reason=7, by="y"'), "waivers.failover.reason: input should be a valid string", "A waiver needs"),
+        (NODES + '[audit]\nexclude = [""]', "audit.exclude.0 must not be empty", ""),
         (NODES + '[output]\ntime_zone = "Mars/Olympus"', "output.time_zone is no zone", "IANA"),
         ("config_version = 2\n" + NODES, "config_version must be 1", ""),
         ('cluster = "c"\n[nodes]', "nodes must name at least the primary", ""),

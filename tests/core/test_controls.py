@@ -277,11 +277,17 @@ def test_each_configured_backup_counts():
 
 
 PRIMARY_LOST = event(EventKind.PRIMARY_LOST, 40, "db1", began_at=ago(41))
+OLD_ONE_LOST = event(EventKind.PRIMARY_LOST, 5 * DAY - 1, "db3")
+OLD_ONE_BACK = event(EventKind.NODE_BACK, 4 * DAY, "db3", seconds=DAY)
+"""What is told of a primary that answers no more when it has just been taken over from."""
 NO_PRIMARY = view(node("db1", NodeState.LOST))
+LED_BY_DB2 = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
+SINCE_600 = tuple(proof(name, 500) for name in ("db2", "db3"))
 LONG_AWAY = (
     event(EventKind.PRIMARY_LOST, 2 * HOUR, "db1", began_at=ago(2 * HOUR + 1)),
     event(EventKind.NODE_BACK, HOUR, "db1", began_at=ago(2 * HOUR + 1), seconds=HOUR + 1),
 )
+SHORTLY_AWAY = (LONG_AWAY[0], replace(LONG_AWAY[1], seconds=30.0))
 
 
 @pytest.mark.parametrize(
@@ -300,11 +306,67 @@ LONG_AWAY = (
             "db1 is lost and nobody took over for 1min 10s (limit 1min)",
         ),
         ({"events": (*switched_over(5 * DAY), *LONG_AWAY)}, BREACHED, "db1 was away for 1h and nobody took over"),
-        ({"events": (*LONG_AWAY, *switched_over(600)), "proofs": (proof("db2", 500),)}, MET, ""),
-        ({"proofs": ()}, AT_RISK, "no audit has compared the copies with db1"),
-        ({"proofs": (proof("db2", 5 * DAY + 30), proof("db3", DAY, primary="db2"))}, AT_RISK, "no audit has compared"),
-        ({"proofs": (proof("db2", 4 * DAY, Verdict.DIVERGED),)}, BREACHED, "since db1 took over found db2 diverged"),
-        ({"proofs": (proof("db2", 4 * DAY), proof("db2", DAY, Verdict.DIVERGED))}, MET, ""),
+        (
+            {"events": (*switched_over(5 * DAY), replace(PRIMARY_LOST, began_at=ago(DAY)))},
+            AT_RISK,
+            "db1 was lost 1d ago and is the primary again: how long it was away is unknown",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), PRIMARY_LOST), "view": LED_BY_DB2},
+            UNCHECKED,
+            "db2 is the primary, and nothing was seen of how it took over from db1",
+        ),
+        ({"view": LED_BY_DB2}, UNCHECKED, "nothing was seen of how it took over from db1"),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST)}, MET, ""),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST, OLD_ONE_BACK)}, MET, ""),
+        ({"events": (*switched_over(5 * DAY), OLD_ONE_LOST, OLD_ONE_BACK), "view": LED_BY_DB2}, UNCHECKED, "from db1"),
+        ({"events": (*switched_over(5 * DAY), *SHORTLY_AWAY), "view": LED_BY_DB2}, UNCHECKED, "took over from db1"),
+        ({"view": None, "view_problem": "they were last seen long ago"}, UNCHECKED, "they were last seen long ago"),
+        (
+            {"view": None, "events": (*switched_over(5 * DAY), replace(PRIMARY_LOST, began_at=ago(DAY)))},
+            UNCHECKED,
+            "not looked at",
+        ),
+        ({"events": switched_over(-DAY)}, UNCHECKED, "the last failover is dated 1d ahead of the clock"),
+        ({"events": switched_over(-2)[:2], "proofs": YOUNG}, AT_RISK, "no audit has compared db2 and db3 with db1"),
+        ({"events": (*LONG_AWAY, *switched_over(600)), "proofs": SINCE_600}, MET, ""),
+        ({"proofs": ()}, AT_RISK, "no audit has compared db2 and db3 with db1 since it took over"),
+        (
+            {"proofs": (proof("db2", 5 * DAY + 30), proof("db3", DAY, primary="db2"))},
+            AT_RISK,
+            "no audit has compared db2 and db3 with db1",
+        ),
+        ({"proofs": (proof("db2", 4 * DAY),)}, AT_RISK, "no audit has compared db3 with db1 since it took over"),
+        (
+            {"proofs": (proof("db2", 4 * DAY), proof("db3", 4 * DAY, Verdict.UNCHECKED))},
+            AT_RISK,
+            "no audit has compared db3 with db1",
+        ),
+        ({"proofs": (proof("db2", 4 * DAY), proof("db3", 4 * DAY, whole=False))}, AT_RISK, "compared db3 with db1"),
+        ({"nodes": facts().nodes[:2], "proofs": (proof("db2", 4 * DAY),)}, MET, ""),
+        ({"nodes": facts().nodes[:1], "view": view(), "proofs": ()}, AT_RISK, "no copy of db1 is configured"),
+        (
+            {"proofs": (proof("db2", 4 * DAY, Verdict.DIVERGED),)},
+            BREACHED,
+            "the first audit of db2 since db1 took over found it diverged",
+        ),
+        (
+            {
+                "proofs": (
+                    proof("db2", 4 * DAY),
+                    proof("db3", 4 * DAY, Verdict.UNCHECKED),
+                    proof("db3", 3 * DAY, Verdict.DIVERGED),
+                    proof("db3", 2 * DAY),
+                )
+            },
+            BREACHED,
+            "the first audit of db3 since db1 took over found it diverged",
+        ),
+        (
+            {"proofs": (proof("db2", 4 * DAY), proof("db3", 4 * DAY), proof("db2", DAY, Verdict.DIVERGED))},
+            MET,
+            "",
+        ),
         ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
     ],
 )
@@ -314,7 +376,10 @@ def test_a_failover_rests_on_the_last_one_that_happened(spoilt, standing, told):
 
 STANDBY_LOST = event(EventKind.STANDBY_LOST, 100, "db2", began_at=ago(101))
 AWAY = event(EventKind.NODE_BACK, HOUR, "db2", began_at=ago(2 * HOUR), seconds=HOUR)
-WITHOUT_DB2 = view(node("db2", NodeState.LOST))
+WITHOUT_DB2 = view(node("db2", NodeState.LOST, since=ago(100)))
+PROOFS_OF_DB3 = tuple(proof for proof in facts().proofs if proof.node == "db3")
+LOST_LONG_AGO = event(EventKind.STANDBY_LOST, 3 * DAY, "db2", began_at=ago(3 * DAY))
+SEEN_LOST_AND_BACK = (span("db2", 3 * DAY, 3 * DAY - HOUR, NodeState.LOST), span("db2", 2 * DAY))
 
 
 @pytest.mark.parametrize(
@@ -330,17 +395,79 @@ WITHOUT_DB2 = view(node("db2", NodeState.LOST))
         ({"proofs": (proof("db3", 5 * DAY),)}, AT_RISK, "db3 was recreated and is not proven since"),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST), "view": WITHOUT_DB2}, AT_RISK, "db2 is lost and not"),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST)}, MET, ""),
+        (
+            {"events": (*switched_over(5 * DAY), LOST_LONG_AGO)},
+            AT_RISK,
+            "it was away for at most 11h (limit 30min), and for 11h of that nothing is known",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), LOST_LONG_AGO), "proofs": PROOFS_OF_DB3},
+            AT_RISK,
+            "db2 was lost 3d ago and runs again; nobody saw it come back: it was away for at most 3d (limit 30min)",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), LOST_LONG_AGO), "spans": SEEN_LOST_AND_BACK, "proofs": PROOFS_OF_DB3},
+            AT_RISK,
+            "it was away for at most 1d (limit 30min), and for 23h of that nothing is known",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), LOST_LONG_AGO), "spans": (span("db2", 3 * DAY - 1800),)},
+            MET,
+            "",
+        ),
+        (
+            {
+                "events": (*switched_over(5 * DAY), LOST_LONG_AGO),
+                "spans": (),
+                "proofs": (*facts().proofs, proof("db2", 3 * DAY - 1800)),
+            },
+            MET,
+            "",
+        ),
+        (
+            {
+                "events": (replace(LOST_LONG_AGO, at=ago(6 * DAY), began_at=ago(6 * DAY)), *switched_over(5 * DAY)),
+                "spans": (span("db2", 5.5 * DAY),),
+            },
+            MET,
+            "",
+        ),
+        (
+            {"events": (*switched_over(5 * DAY), LOST_LONG_AGO, AWAY)},
+            AT_RISK,
+            "db2 was away for 1h and was not recreated meanwhile",
+        ),
+        ({"view": None, "view_problem": "they were last seen long ago"}, UNCHECKED, "they were last seen long ago"),
+        (
+            {"view": None, "events": (*switched_over(5 * DAY), LOST_LONG_AGO)},
+            UNCHECKED,
+            "not looked at",
+        ),
+        ({"view": view(node("db2", NodeState.UNSURE))}, UNCHECKED, "whether db2 is lost is unknown"),
+        ({"nodes": (*facts().nodes, ConfiguredNode(name="db4"))}, UNCHECKED, "whether db4 is lost is unknown"),
+        ({"view": view(node("db2", NodeState.UNSEEN))}, AT_RISK, "db2 is out of reach, since when is unknown"),
+        (
+            {"view": view(node("db2", NodeState.LOST, since=ago(60)))},
+            AT_RISK,
+            "db2 is lost and not recreated for 1min",
+        ),
+        (
+            {"view": view(node("db2", NodeState.DETACHED, since=ago(1900)))},
+            BREACHED,
+            "db2 is detached and not recreated for 31min 40s (limit 30min)",
+        ),
+        (
+            {"events": (event(EventKind.COPY_RECREATED, -DAY, "db2", seconds=19.0),)},
+            UNCHECKED,
+            "dated 1d ahead of the clock",
+        ),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST, AWAY), "view": WITHOUT_DB2}, AT_RISK, "was away for 1h"),
         (
             {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, began_at=ago(1900))), "view": WITHOUT_DB2},
             BREACHED,
             "db2 is lost and not recreated for 31min 40s (limit 30min)",
         ),
-        (
-            {"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, node="db9")), "view": WITHOUT_DB2},
-            MET,
-            "",
-        ),
+        ({"events": (*switched_over(5 * DAY), replace(STANDBY_LOST, node="db9"))}, MET, ""),
         ({"history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
     ],
 )
@@ -582,3 +709,58 @@ def test_time_alone_makes_nothing_proven(known, later):
     for name in (ControlName.CONSISTENCY, ControlName.RESTORE):
         if result(name, known).standing is not MET:
             assert result(name, after).standing is not MET
+
+
+@st.composite
+def after_a_failover(draw) -> Facts:
+    """Draw what may follow once db1 took over from db3, five days ago: audits, and another primary or none."""
+    proofs = [
+        proof(
+            name, age, draw(VERDICTS), whole=draw(st.booleans()), primary=draw(st.sampled_from(["db1", "db1", "db2"]))
+        )
+        for name in ("db2", "db3")
+        for age in draw(st.lists(st.floats(0, 6 * DAY), max_size=3))
+    ]
+    proofs += [proof(name, 4.9 * DAY) for name in draw(st.sets(st.sampled_from(["db2", "db3"])))]
+    primary = draw(st.sampled_from(["db1", "db1", "db2", ""]))
+    states = [node(name, NodeState.PRIMARY if name == primary else NodeState.STREAMING) for name in NODES]
+    lost = draw(st.sampled_from([(), (PRIMARY_LOST,)]))
+    in_order = tuple(sorted(proofs, key=lambda one: one.finished_at))
+    return facts(view=view(*states), proofs=in_order, events=(*switched_over(5 * DAY), *lost))
+
+
+@given(after_a_failover())
+def test_a_failover_is_met_only_where_the_first_audit_of_every_copy_agrees_with_who_took_over_and_still_leads(known):
+    found = result(ControlName.FAILOVER, known)
+    assert known.view is not None
+    firsts = [
+        next(
+            (
+                one.verdict
+                for one in known.proofs
+                if (one.node, one.primary) == (name, "db1")
+                and one.proven_at >= ago(5 * DAY)
+                and (one.verdict is Verdict.DIVERGED or (one.whole and one.verdict is Verdict.CONSISTENT))
+            ),
+            None,
+        )
+        for name in ("db2", "db3")
+    ]
+    agree = firsts == [Verdict.CONSISTENT, Verdict.CONSISTENT]
+    lost_now = known.events[-1] is PRIMARY_LOST and known.view.primary is None
+    assert (found.standing is MET) is (agree and known.view.primary in {"db1", None} and not lost_now), found
+    if known.view.primary == "db2" and Verdict.DIVERGED not in firsts:
+        assert found.standing is UNCHECKED
+
+
+@given(st.floats(1, 5 * DAY), st.floats(0, 1), st.floats(0, 1))
+def test_a_copy_that_nobody_saw_come_back_is_at_risk_where_it_may_have_been_away_for_too_long(gone_s, seen, back):
+    """It is last seen lost, and first seen to run, at shares of the time since it was lost."""
+    last_lost, first_back = sorted((gone_s * (1 - seen), gone_s * (1 - back)), reverse=True)
+    spans = (span("db2", gone_s, last_lost, NodeState.LOST), span("db2", min(first_back, gone_s * 0.999)))
+    lost = event(EventKind.STANDBY_LOST, gone_s, "db2", began_at=ago(gone_s))
+    known = facts(events=(*switched_over(5.5 * DAY), lost), spans=spans, proofs=PROOFS_OF_DB3)
+    away_s = gone_s - min(first_back, gone_s * 0.999)
+    found = result(ControlName.REPLACEMENT, known)
+    assert (found.standing is MET) is (away_s <= 30 * MINUTE + 1e-6)
+    assert found.standing in {MET, AT_RISK}

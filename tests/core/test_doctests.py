@@ -21,4 +21,4 @@ def test_examples_in_docstrings_hold(name):
 
 
 def test_examples_are_found_at_all():
-    assert doctest.testmod(importlib.import_module("replcheck.model.units")).attempted == 6
+    assert doctest.testmod(importlib.import_module("replcheck.model.units")).attempted == 8

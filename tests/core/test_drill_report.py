@@ -29,6 +29,8 @@ from replcheck.report.drill import drill_document, drill_json, drill_result, dri
 from replcheck.report.drill_human import print_all_drills, print_drill, print_drill_briefly
 from replcheck.report.drill_progress import DrillProgress, draw_drill
 from replcheck.report.drill_words import drill_sentence, drill_steps
+from replcheck.report.markdown import paper_markdown
+from replcheck.report.papers.drill import drill_paper
 from replcheck.report.published import schema_text
 from replcheck.report.style import Style
 from tests.core import drills
@@ -290,3 +292,12 @@ def test_where_nothing_was_fetched_no_page_of_what_did_not_run_is_printed():
     assert "Layers of proof" not in rendered(drills.blocked())
     assert "Layers of proof" in rendered(drills.blocked(), verbose=True)
     assert "Layers of proof" in rendered(drills.broken_archive())
+
+
+def test_a_newest_commit_that_lies_ahead_of_the_drill_is_told_so():
+    """The primary's clock is ahead of that of this machine."""
+    ahead = replace(drills.uncompared(), recovery_point_age_s=-90.0)
+    paper = paper_markdown(drill_paper(ahead), INDIA)
+    for told in (rendered(ahead, style=INDIA), drill_sentence(ahead), paper):
+        assert "newest" in told
+        assert "dated 1min 30s ahead of the clock" in " ".join(told.split())

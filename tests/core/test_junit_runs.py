@@ -1,5 +1,7 @@
 """JUnit XML of past runs: what was not proven never passes, and the counts are those of the cases."""
 
+from dataclasses import replace
+from datetime import timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from benchmarks.years import Year, write_year
 from replcheck.model.drill import LayerState
 from replcheck.model.outcome import Verdict
+from replcheck.report.checks_made import ChecksMade
 from replcheck.report.junit_runs import audit_junit, drill_junit, period_junit, seal_junit
 from replcheck.report.seal import seal_document
 from replcheck.report.seal_stored import past_seal
@@ -80,6 +83,23 @@ def test_of_a_period_neither_a_gap_nor_a_control_that_nobody_asked_for_passes(tm
     assert controls.get("skipped") == "2"
     assert (record.get("failures"), record.get("errors")) == ("1", str(len(facts.watched.gaps)))
     assert (audits.get("failures"), audits.get("errors")) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("checks", "told"),
+    [
+        (ChecksMade(whole=9, every_s=3600.0, age_s=3600.0), None),
+        (ChecksMade(whole=9, failed=1, failed_since=1, every_s=3600.0, age_s=3600.0), "failure: 1 check ended in an"),
+        (ChecksMade(whole=9, every_s=3600.0, age_s=86_400.0), "error: In the last 1d of the period the policy was not"),
+    ],
+)
+def test_of_a_period_the_policy_passes_only_where_it_was_checked_up_to_its_end(tmp_path, checks, told):
+    write_year(tmp_path / "clinic.db", replace(WEEK, days=2))
+    wanted = PeriodWanted(since=WEEK.until - timedelta(days=2), until=WEEK.until, cluster=None)
+    facts = replace(gather_period(tmp_path / "clinic.db", None, wanted, now=WEEK.until), checks=checks)
+    [case] = [case for case in read_junit(period_junit(facts)).iter("testcase") if case.get("name") == "policy"]
+    found = [f"{doubt.tag}: {doubt.get('message')}" for doubt in case]
+    assert [text.startswith(told or "") for text in found] == ([True] if told else [])
 
 
 @pytest.mark.parametrize("name", ["<script>", "a\x00b\x1b", "]]>", "\ud800"])

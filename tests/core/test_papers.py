@@ -22,6 +22,7 @@ from replcheck.model.evidence import EvidenceHead, EvidenceState
 from replcheck.model.live import ClusterView, NodeState, NodeView, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.model.seal import NotSealed, SealResult, SignatureState, StoredSeal
+from replcheck.report.checks_made import ChecksMade
 from replcheck.report.html.render import paper_html
 from replcheck.report.markdown import paper_markdown
 from replcheck.report.papers.audit import audit_paper
@@ -342,6 +343,56 @@ def test_what_was_not_met_in_between_is_no_green_headline(month):
     assert standing_mark(month).outcome is not Standing.MET.outcome
     spotless = replace(month, tallies=tuple(replace(tally, last_not_met_at=None) for tally in month.tallies))
     assert standing_mark(spotless).outcome is Standing.MET.outcome
+
+
+@pytest.mark.parametrize(
+    ("count", "standing", "word"),
+    [
+        (1, Standing.MET, "the only control met at the last check"),
+        (2, Standing.MET, "both controls met at the last check"),
+        (3, Standing.MET, "all 3 controls met at the last check"),
+        (1, Standing.BREACHED, "the only control breached at the last check"),
+    ],
+)
+def test_the_headline_counts_controls_as_people_do(month, count, standing, word):
+    controls = tuple(replace(control, standing=standing) for control in month.controls[:count])
+    assert standing_mark(replace(month, controls=controls, tallies=())).word == word
+
+
+def test_the_only_control_was_not_met_at_all_times(month):
+    broken = tuple(tally for tally in month.tallies if tally.last_not_met_at is not None)
+    mark = standing_mark(replace(month, controls=month.controls[:1], tallies=broken))
+    assert (mark.outcome, mark.word) == (
+        Outcome.PARTIAL,
+        "the only control met at the last check, but not at all times",
+    )
+
+
+SILENT = ChecksMade(whole=24, limited=3, failed=2, failed_since=2, uncounted=1, every_s=3600.0, age_s=25 * 86_400.0)
+
+
+def test_checks_that_failed_looked_at_a_part_or_stopped_coming_are_told_in_words(month):
+    facts = replace(month, checks=SILENT)
+    text = paper_markdown(period_paper(facts, UTC), INDIA)
+    promises = paper_markdown(claims_paper(facts), INDIA)
+    old = "In the last 25d of the period the policy was not checked as a whole; until then one began every 1h. How the"
+    for page in (text, promises):
+        assert old in page
+        assert "2 checks ended in an error or were killed, 2 of them since the last whole one: counted as unch" in page
+        assert "3 checks looked at some of the controls only (--control): counted for these alone." in page
+        assert ", 25d before the end of the period" in page
+    made = "24 checks of the whole policy, 3 of some of its controls, 2 that ended in an error or were killed, 1 whose"
+    assert made in text
+    assert old in text.partition("### What was not measured")[2].partition("## ")[0]
+
+
+def test_a_policy_that_was_only_checked_in_part_is_not_told_to_be_none(month):
+    facts = replace(month, controls=(), controls_at=None, checks=ChecksMade(limited=3))
+    text = paper_markdown(period_paper(facts, UTC), INDIA)
+    assert "No check of the whole policy came to a result in this period" in text
+    assert "No check of a policy is in this history" not in text
+    assert "no check of a policy is in this history" not in text
+    assert "never as a whole" in text
 
 
 @pytest.mark.parametrize("worst", [Standing.BREACHED, Standing.UNCHECKED, Standing.AT_RISK, Standing.WAIVED])

@@ -1,5 +1,6 @@
 """The use case `check`, with fakes for nodes, audits and drills, and a real history and a real monitor beside it."""
 
+import io
 import os
 import re
 import signal
@@ -10,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from replcheck.config import load
 from replcheck.errors import ConfigurationError, DrillBlocked, Interrupted, ReplcheckError, StoreError, UsageError
@@ -25,6 +27,10 @@ from replcheck.model.live import ClusterView, EventKind, NodeState
 from replcheck.model.outcome import Outcome
 from replcheck.model.plain import to_plain, utc_text
 from replcheck.model.run import RunRecord
+from replcheck.report.check_human import print_check
+from replcheck.report.markdown import paper_markdown
+from replcheck.report.papers.check import check_paper
+from replcheck.report.style import Style
 from replcheck.runs.audit import FinishedAudit
 from replcheck.runs.check import CheckParts, FinishedCheck, answer_from_history, run_check
 from replcheck.runs.check_due import Work
@@ -130,6 +136,28 @@ def test_without_a_history_the_look_alone_counts(place):
 def test_the_first_check_begins_the_history(place):
     assert control(place.check(), ControlName.CONSISTENCY).problems[0] == "db2 was never proven as a whole"
     assert place.store.exists()
+
+
+def test_a_check_of_one_control_says_what_it_left_out_and_is_asked_for_something_else_than_a_whole_one(place):
+    place.watched()
+    whole, alone = place.check(), place.check(place.request(controls=("placement",)))
+    assert whole.result is not None
+    assert alone.result is not None
+    assert (whole.result.left_out, alone.result.left_out) == ((), (ControlName.COPIES, ControlName.CONSISTENCY))
+    assert alone.record.summary == "placement of clinic is met; nothing else was looked at."
+    assert whole.record.argument_digest != alone.record.argument_digest
+    section = paper_markdown(check_paper(alone.result), Style(zone=UTC)).partition("## Controls")[2]
+    assert "The policy also asks for copies and consistency, which this check was told to leave out." in section
+    assert "Nobody asked for recovery-point, restore" in section
+    shown = io.StringIO()
+    print_check(alone.result, Console(file=shown, width=100), Style(zone=UTC), verbose=True)
+    assert shown.getvalue().count("- left out of this check") == 2
+
+
+def test_a_check_of_one_control_is_not_taken_for_one_of_a_policy_that_asks_for_no_other(place):
+    alone = place.request(controls=("placement",))
+    place.text = CONFIG.partition("copies =")[0] + 'placement = { distinct = ["zone"] }\n'
+    assert alone.argument_digest != place.request().argument_digest
 
 
 def test_a_breach_is_told_by_the_record(place):

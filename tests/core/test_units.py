@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.model.units import format_duration, format_size, parse_duration, parse_size
+from replcheck.model.units import format_age, format_ago, format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,22 @@ def test_a_written_size_reads_back_nearly_the_same(size_bytes):
 def test_a_written_duration_reads_back_nearly_the_same(seconds):
     written = sum(parse_duration(part) for part in format_duration(seconds).split())
     assert written == pytest.approx(seconds, rel=0.06, abs=0.0006)
+
+
+@given(st.floats(min_value=0.0006, max_value=1e11))
+def test_a_duration_below_nothing_is_written_as_the_same_one_with_a_sign(seconds):
+    assert format_duration(-seconds) == f"-{format_duration(seconds)}"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ago", "age"),
+    [
+        (7260, "2h 1min ago", "2h 1min old"),
+        (0, "0ms ago", "0ms old"),
+        (-0.4, "0ms ago", "0ms old"),  # clocks differ by fractions of seconds
+        (-1, "1s ahead of the clock", "dated 1s ahead of the clock"),
+        (-31_536_000, "365d ahead of the clock", "dated 365d ahead of the clock"),
+    ],
+)
+def test_a_time_that_lies_ahead_reads_so_in_words(seconds, ago, age):
+    assert (format_ago(seconds), format_age(seconds)) == (ago, age)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replcheck.model.control import Measure, Standing
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_age, format_duration
 
 _WORST_FIRST = (Standing.BREACHED, Standing.UNCHECKED, Standing.AT_RISK, Standing.MET)
 
@@ -89,6 +89,14 @@ def ahead_of_the_clock(age_s: float) -> str:
     '2h ahead of the clock'
     """
     return f"{format_duration(-age_s)} ahead of the clock"
+
+
+def dated_ahead(age_s: float, what: str) -> list[Fault]:
+    """Return the fault of something that is dated later than now, by a clock that was wrong; none where it is not.
+
+    `age_s` is one of `Facts.age_s`, which takes off what clocks may differ by.
+    """
+    return [unchecked(f"{what} is {format_age(age_s)}")] if age_s < 0 else []
 
 
 def listed(names: Sequence[str]) -> str:

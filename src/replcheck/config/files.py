@@ -15,6 +15,9 @@ from replcheck.config.model import Configuration
 from replcheck.config.parsing import parsed
 from replcheck.errors import ConfigurationError
 
+_HINTS = {"waivers": "A waiver needs a reason, the role of who decided it (by) and its last day (until)."}
+"""What to write in a section, where a message alone does not tell."""
+
 
 def read(path: Path) -> Configuration:
     """Read one file; raise ConfigurationError naming the file and the line or the key's path."""
@@ -31,6 +34,7 @@ def _validated(tree: dict[str, Any], path: Path) -> Configuration:
         return configuration
     # Outside the handler, since a validation error may quote what it refused.
     message, hint = _told(problems[0])
+    hint = hint or _HINTS.get(str(problems[0]["loc"][0]) if problems[0]["loc"] else "", "")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise ConfigurationError(f"{path}: {message}{more}", hint=hint)
 
@@ -50,6 +54,8 @@ def _told(problem: Mapping[str, Any]) -> tuple[str, str]:
             return f"{key} {problem['ctx']['error']}".strip(), ""
         case "string_pattern_mismatch":
             return f"{key} must be a name of letters, digits and . _ - (at most 63)", ""
+        case "string_too_short" if problem["ctx"]["min_length"] == 1:
+            return f"{key} must not be empty", ""
         case "too_short" if key == "nodes":
             return "nodes must name at least the primary", ""
     told = str(problem["msg"])

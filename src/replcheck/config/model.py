@@ -29,6 +29,17 @@ Size = Annotated[
     BeforeValidator(parse_size),
     WithJsonSchema({"type": "string", "pattern": _QUANTITY.format("B|kB|MB|GB|TB"), "examples": ["64MB"]}),
 ]
+
+
+def _not_blank(text: object) -> object:
+    """Refuse a text of nothing but blanks; whether it is a text at all is looked at afterwards."""
+    if isinstance(text, str) and not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+Said = Annotated[str, BeforeValidator(_not_blank), Field(min_length=1)]
+"""A text that says something."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 NodeName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
@@ -393,9 +404,9 @@ def _require_at_most(warn: float | None, limit: float, key: str) -> None:
 class Waiver(Section):
     """Why a control may be breached for a while."""
 
-    reason: Annotated[str, Field(min_length=1)]
+    reason: Said
     """Why."""
-    by: Annotated[str, Field(min_length=1)]
+    by: Said
     """Role of the one who decided."""
     until: date
     """The last day, in UTC; from the next one on, the waiver is an error until it is removed or decided anew."""

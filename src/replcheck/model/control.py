@@ -166,6 +166,9 @@ class CheckResult:
     tool_version: str
     controls: tuple[ControlResult, ...]
     """One for each name, in their order, also those that nobody asked for."""
+    left_out: tuple[ControlName, ...] = ()
+    """Those that the policy asks for and that this check was told to leave out; it is one of the whole policy where
+    there are none. They are told as `not asked`."""
     view: ClusterView | None = None
     """The nodes as they were last seen; None where they never were, or too long ago."""
     fresh: bool = True

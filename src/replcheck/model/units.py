@@ -5,6 +5,8 @@ import re
 
 _SIZES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_CLOCK_NOISE_S = 1.0
+"""By less than that, clocks that are right may differ."""
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -53,11 +55,13 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people, at most two units.
+    """Return a duration for people, at most two units; one below nothing has its sign.
 
-    >>> format_duration(0.0034), format_duration(4.25), format_duration(90), format_duration(7260)
-    ('3ms', '4.2s', '1min 30s', '2h 1min')
+    >>> format_duration(0.0034), format_duration(4.25), format_duration(90), format_duration(7260), format_duration(-90)
+    ('3ms', '4.2s', '1min 30s', '2h 1min', '-1min 30s')
     """
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}".replace("-0ms", "0ms")
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
@@ -66,6 +70,32 @@ def format_duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next(index for index, (amount, _) in enumerate(parts) if amount)
     return " ".join(f"{amount}{unit}" for amount, unit in parts[first : first + 2] if amount)
+
+
+def format_ago(seconds: float) -> str:
+    """Return how long ago something was; what a clock that was wrong has dated ahead reads so.
+
+    >>> format_ago(7260), format_ago(-90)
+    ('2h 1min ago', '1min 30s ahead of the clock')
+    """
+    return (
+        f"{format_duration(-seconds)} ahead of the clock"
+        if _is_ahead(seconds)
+        else f"{format_duration(max(seconds, 0))} ago"
+    )
+
+
+def format_age(seconds: float) -> str:
+    """Return how old something is, alike.
+
+    >>> format_age(7260), format_age(-90)
+    ('2h 1min old', 'dated 1min 30s ahead of the clock')
+    """
+    return f"dated {format_ago(seconds)}" if _is_ahead(seconds) else f"{format_duration(max(seconds, 0.0))} old"
+
+
+def _is_ahead(seconds: float) -> bool:
+    return seconds <= -_CLOCK_NOISE_S
 
 
 def format_percent(percent: float) -> str:

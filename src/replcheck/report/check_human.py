@@ -20,7 +20,7 @@ def print_check(result: CheckResult, console: Console, style: Style, *, verbose:
     shown = list(result.controls) if verbose else not_met(result)
     for control in shown:
         if verbose:
-            _print_whole(control, console, style)
+            _print_whole(control, console, style, left_out=control.name in result.left_out)
         else:
             _print_briefly(control, console, style)
     _print_work(result, console, style, verbose=verbose)
@@ -40,9 +40,9 @@ def _print_briefly(control: ControlResult, console: Console, style: Style) -> No
     line(console, problem_of(control), indent=4)
 
 
-def _print_whole(control: ControlResult, console: Console, style: Style) -> None:
+def _print_whole(control: ControlResult, console: Console, style: Style, *, left_out: bool) -> None:
     heading(console, printable(f"{control.name.value}: {control.claim}"))
-    line(console, _standing(control, style))
+    line(console, Text("- left out of this check") if left_out else _standing(control, style))
     if control.standing is Standing.NOT_ASKED:
         return
     rows = [("measured", control.measured), ("limit", control.limit)]

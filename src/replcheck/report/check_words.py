@@ -31,6 +31,9 @@ def check_sentence(result: CheckResult) -> str:
     ]
     if not asked:
         return f"nothing is asked of {result.cluster}."
+    if not parts and result.left_out:
+        looked_at = joined([control.name.value for control in asked])
+        return f"{looked_at} of {result.cluster} {'is' if met == 1 else 'are'} met; nothing else was looked at."
     if not parts:
         return f"all that is asked of {result.cluster} is met: {counted(len(asked), 'control')}."
     return f"{'; '.join(parts)}; {met} of {counted(len(asked), 'control')} of {result.cluster} met."

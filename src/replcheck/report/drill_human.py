@@ -22,7 +22,7 @@ from replcheck.model.drill import (
     TargetKind,
 )
 from replcheck.model.outcome import Outcome
-from replcheck.model.units import format_duration, format_size
+from replcheck.model.units import format_age, format_duration, format_size
 from replcheck.report.audit_words import elapsed_s
 from replcheck.report.drill_words import (
     all_drills,
@@ -153,7 +153,7 @@ def _print_objectives(result: DrillResult, console: Console, style: Style) -> No
     age, limit = result.recovery_point_age_s, result.limits.max_age_s
     measured = "not known"
     if age is not None:
-        measured = f"the newest recovered commit was {format_duration(age)} old when the drill began"
+        measured = f"the newest recovered commit was {format_age(age)} when the drill began"
     if result.target.kind is not TargetKind.LATEST:
         line(console, "point (RPO): not judged: the target lies in the past on purpose")
         return

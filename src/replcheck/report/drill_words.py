@@ -29,7 +29,7 @@ from replcheck.model.drill import (
     TargetKind,
 )
 from replcheck.model.outcome import worst
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_age, format_duration
 from replcheck.report.verdict import counted, joined
 
 _VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
@@ -235,7 +235,7 @@ def _measured(result: DrillResult) -> str:
     if result.recovery_time_s is not None:
         parts.append(f"it could be used after {format_duration(result.recovery_time_s)}")
     if result.recovery_point_age_s is not None and result.target.kind is TargetKind.LATEST:
-        parts.append(f"its newest commit was {format_duration(result.recovery_point_age_s)} old")
+        parts.append(f"its newest commit was {format_age(result.recovery_point_age_s)}")
     return "".join(f"; {part}" for part in parts)
 
 

@@ -18,6 +18,7 @@ from replcheck.model.plain import utc_text
 from replcheck.model.run import AUDIT_KINDS, RunRecord
 from replcheck.model.units import format_duration
 from replcheck.report.audit_words import elapsed_s, how_many, place_of
+from replcheck.report.checks_made import checks_sentence, failed_sentence, never_words, old_sentence
 from replcheck.report.drill_words import drill_sentence, everything_wrong, layer_sentence
 from replcheck.report.history import PastRun
 from replcheck.report.period_facts import PeriodFacts
@@ -108,8 +109,7 @@ def period_junit(facts: PeriodFacts) -> str:
         Case(name=control.name.value, outcome=_control_outcome(control), message=_control_message(control))
         for control in facts.controls
     ]
-    if not controls:
-        controls = [Case(name="policy", outcome=Outcome.UNCHECKED, message="no check of a policy is in this history")]
+    controls.append(_policy_case(facts))
     gaps = [
         Case(
             name=f"watched at {utc_text(gap.began_at)}",
@@ -130,6 +130,16 @@ def period_junit(facts: PeriodFacts) -> str:
         for name, cases in suites.items()
     ]
     return _document(f"replcheck period {utc_text(facts.since)} to {utc_text(facts.until)}", named)
+
+
+def _policy_case(facts: PeriodFacts) -> Case:
+    """Return whether the controls stand for the end of the period: a check tells of its own time."""
+    checks = facts.checks
+    told = " ".join(filter(None, (old_sentence(checks), failed_sentence(checks)))) or checks_sentence(checks)
+    if not facts.controls:
+        return Case(name="policy", outcome=Outcome.UNCHECKED, message=never_words(checks))
+    doubt = Outcome.UNCHECKED if checks.are_old else Outcome.PARTIAL if checks.failed_since else Outcome.PROVEN
+    return Case(name="policy", outcome=doubt, message=told)
 
 
 def _control_outcome(control: ControlResult) -> Outcome | None:

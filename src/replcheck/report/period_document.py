@@ -8,6 +8,7 @@ import json
 from replcheck.model.control import ControlResult, Standing
 from replcheck.model.copy_times import Coverage
 from replcheck.model.plain import Plain, plain_object, to_plain
+from replcheck.report.checks_made import ChecksMade
 from replcheck.report.drill_words import rows_were_proven
 from replcheck.report.period import Gap, OtherRuns, Period, Proofs
 from replcheck.report.period_facts import ControlTally, PastDrill, PeriodFacts
@@ -58,6 +59,7 @@ def cluster_document(facts: PeriodFacts | None) -> dict[str, Plain]:
         "controls": {
             "checked_at": to_plain(facts.controls_at),
             "evidence_head": facts.evidence_head or None,
+            "checks": _checks(facts.checks),
             "checks_left_out": facts.checks_left_out,
             "results": [_control(control) for control in facts.controls],
             "tallies": [_tally(tally) for tally in facts.tallies],
@@ -126,6 +128,19 @@ def _control(control: ControlResult) -> dict[str, Plain]:
         "outcome": outcome.value if outcome else None,
         "requirements": [requirement.reference for requirement in requirements_of(control.name)],
         "cites_replaced_edition": cites_replaced_edition(control.claim),
+    }
+
+
+def _checks(checks: ChecksMade) -> dict[str, Plain]:
+    return {
+        "whole": checks.whole,
+        "limited": checks.limited,
+        "failed": checks.failed,
+        "failed_since": checks.failed_since,
+        "uncounted": checks.uncounted,
+        "usual_distance_s": checks.every_s,
+        "age_s": checks.age_s,
+        "old": checks.are_old,
     }
 
 

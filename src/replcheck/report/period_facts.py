@@ -11,6 +11,7 @@ from replcheck.model.evidence import EvidenceState
 from replcheck.model.live import ClusterEvent
 from replcheck.model.run import RunRecord
 from replcheck.model.spans import NodeSpan, WatchSpan
+from replcheck.report.checks_made import ChecksMade
 from replcheck.report.history import PastRun
 from replcheck.report.period import Period
 from replcheck.report.watched import Watched
@@ -27,13 +28,13 @@ class PastDrill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlTally:
-    """Where one control stood in the checks of the period."""
+    """Where one control stood in the checks of the period that looked at it, or were to."""
 
     name: ControlName
     standings: Mapping[Standing, int]
     """How many checks found it so."""
     last_not_met_at: datetime | None
-    """When a check that asked for it last found it other than met; None where none did."""
+    """When a check last found it other than met, or came to no result; None where none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,15 @@ class PeriodFacts:
     copies: CopiesOverTime
     asked: Asked
     controls: tuple[ControlResult, ...] = ()
-    """As the newest check found them, in their order; empty where nothing ever checked them."""
+    """As the last check of the whole policy found them, in their order; empty where there was none."""
     controls_at: datetime | None = None
     """When that check ended."""
+    checks: ChecksMade = field(default_factory=ChecksMade)
     tallies: tuple[ControlTally, ...] = ()
     checks_left_out: int = 0
     """Checks that did not prove everything and are in no tally."""
     evidence_head: str = ""
-    """SHA-256 of the newest record of the chain of evidence at the newest check; empty where it knew none."""
+    """SHA-256 of the newest record of the chain of evidence at that check; empty where it knew none."""
     evidence: EvidenceState | None = None
     """How the chain of evidence stood when the report was written; None where that could not be told."""
     evidence_problem: str = ""

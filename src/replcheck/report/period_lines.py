@@ -5,6 +5,7 @@ from rich.console import Console
 from replcheck.model.control import Standing
 from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
+from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, never_words, old_sentence
 from replcheck.report.papers.evidence import STANDINGS, altered_sentence, compared_words
 from replcheck.report.papers.runs import drills_sentence
 from replcheck.report.period_facts import PeriodFacts
@@ -54,8 +55,12 @@ def _print_record(facts: PeriodFacts, console: Console) -> None:
 
 def _print_controls(facts: PeriodFacts, console: Console, style: Style) -> None:
     heading(console, "Controls")
+    checks = facts.checks
+    for sentence in (old_sentence(checks), failed_sentence(checks), limited_sentence(checks)):
+        if sentence:
+            line(console, sentence)
     if facts.controls_at is None:
-        line(console, "no check of a policy is in this history")
+        line(console, never_words(checks))
         return
     table = plain_table("  control", "standing", "measured", "limit")
     asked = [control for control in facts.controls if control.outcome is not None]
@@ -69,4 +74,4 @@ def _print_controls(facts: PeriodFacts, console: Console, style: Style) -> None:
     missing = [control.name.value for control in facts.controls if control.standing is Standing.NOT_ASKED]
     if missing:
         line(console, f"not asked: {joined(missing)}")
-    line(console, f"as the check of {style.time(facts.controls_at)} found them")
+    line(console, f"as the check of {style.time(facts.controls_at)}{age_words(checks)}, found them")

@@ -6,7 +6,7 @@ from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, ClusterView, NodeState, NodeView, Severity
 from replcheck.model.names import printable
 from replcheck.model.plain import Plain, plain_object
-from replcheck.model.units import format_duration, format_size
+from replcheck.model.units import format_age, format_ago, format_duration, format_size
 from replcheck.report.style import Style
 
 _WORD_WIDTH = max(len(severity.value) for severity in Severity)
@@ -39,7 +39,7 @@ def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style
     proven = sum(standing.proven for standing in standings.values())
     primary = "split brain" if view.split_brain else f"primary {view.primary}" if view.primary else "no primary"
     age_s = view.recovery_point.age_s
-    point = "recovery point unknown" if age_s is None else f"recovery point {format_duration(age_s)} old"
+    point = "recovery point unknown" if age_s is None else f"recovery point {format_age(age_s)}"
     copies = f"{view.running_copies} of {len(view.nodes)} copies run, {proven} proven"
     return f"{style.time(view.at)}  {printable(view.cluster)}: {printable(primary)}, {copies}, {point}"
 
@@ -67,5 +67,5 @@ def _node(node: NodeView, standing: CopyStanding | None) -> str:
 
 def _proof(standing: CopyStanding) -> str:
     if standing.proven and standing.age_s is not None:
-        return f"proven {format_duration(standing.age_s)} ago"
+        return f"proven {format_ago(standing.age_s)}"
     return f"not proven: {printable(standing.reason)}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from replcheck.check.evaluate import evaluate
 from replcheck.check.facts import Facts
+from replcheck.check.policy import asked_names
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.control import CheckResult, DueRun, Standing
 from replcheck.model.evidence import EvidenceHead
@@ -169,6 +170,7 @@ def _result(request: CheckRequest, start: RunStart, facts: Facts, at: datetime) 
         finished_at=at,
         tool_version=start.tool_version,
         controls=evaluate(request.policy, facts, request.configuration.waivers, request.wanted),
+        left_out=tuple(name for name in asked_names(request.policy) if name not in request.wanted),
     )
 
 

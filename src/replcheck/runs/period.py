@@ -69,7 +69,8 @@ def gather_period(
     ended = [run for run in runs if isinstance(run, RunRecord)]
     recorded = as_recorded(open_evidence(store), (run.run_id for run in ended))
     drills, unread = _drills(reader, RunFilter(since=since, until=until, kind=DRILL, cluster=cluster), recorded)
-    checked = checked_controls(reader, ended, recorded)
+    pasts = with_states(reader, runs)
+    checked = checked_controls(reader, pasts, recorded, min(until, now))
     doubted = {run.run_id: doubt for run in ended if run.kind not in AUDIT_KINDS and (doubt := recorded.doubt(run))}
     audits = summarize(store, since=wanted.since, until=until, now=now, cluster=cluster, recorded=recorded)
     unread |= checked.unread | doubted
@@ -81,7 +82,7 @@ def gather_period(
         made_at=now,
         tool_version=__version__,
         audits=audits,
-        runs=tuple(reversed(with_states(reader, runs))),
+        runs=tuple(reversed(pasts)),
         drills=drills,
         events=tuple(reversed(reader.events(cluster, since, until))),
         node_spans=tuple(span for span in spans if span.ended_at >= since),
@@ -91,6 +92,7 @@ def gather_period(
         asked=asked,
         controls=checked.controls,
         controls_at=checked.at,
+        checks=checked.made,
         tallies=checked.tallies,
         checks_left_out=checked.left_out,
         evidence_head=checked.evidence_head,

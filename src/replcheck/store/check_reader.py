@@ -29,7 +29,7 @@ from replcheck.store.live_tables import ALIGNMENTS, AUDIT_NODES, CLUSTER_EVENTS,
 from replcheck.store.reader import RunFilter, open_reader
 from replcheck.store.tables import RECORDS, RESULTS, RUNS
 
-_FIRST_PROOFS = 50
+_FIRST_PROOFS = 20
 _NODE_KEY = (
     NODE_SPANS.c.node,
     NODE_SPANS.c.state,
@@ -135,10 +135,29 @@ class CheckReader(LiveReader):
         return [proof for statement in statements for proof in self._facts(AUDIT_NODES, statement, audit_proof)]
 
     def first_proofs_since(self, cluster: str, since: datetime) -> list[AuditProof]:
-        """Return what the first audits said that began after some moment, in the order in which they ended."""
+        """Return what the first audits that began after some moment found of each node, consistent or diverged.
+
+        In the order in which they ended. One that found neither settles nothing, however many there are of it.
+        """
         later = AUDIT_NODES.c.finished_at >= utc_text(since), AUDIT_NODES.c.proven_at >= utc_text(since)
-        statement = proofs_of(cluster, *later).order_by(AUDIT_NODES.c.finished_at).limit(_FIRST_PROOFS)
-        return self._facts(AUDIT_NODES, statement, audit_proof)
+        found: list[AuditProof] = []
+        for node in self._audited_nodes():
+            for verdict in (Verdict.CONSISTENT, Verdict.DIVERGED):
+                own = AUDIT_NODES.c.node == node, AUDIT_NODES.c.verdict == verdict.value
+                statement = proofs_of(cluster, *own, *later).order_by(AUDIT_NODES.c.finished_at).limit(_FIRST_PROOFS)
+                found += self._facts(AUDIT_NODES, statement, audit_proof)
+        return sorted(found, key=lambda proof: proof.finished_at)
+
+    def _audited_nodes(self) -> list[str]:
+        """Return the nodes that audits tell of; each is sought behind the one before, so that few rows are read."""
+        found: list[str] = []
+        while True:
+            behind = [AUDIT_NODES.c.node > found[-1]] if found else []
+            following = select(func.min(AUDIT_NODES.c.node).label("node")).where(*behind)
+            names = [name for name in self._facts(AUDIT_NODES, following, lambda row: row.node) if name is not None]
+            if not names:
+                return found
+            found += names
 
     def newest_results(self, cluster: str, kind: str, limit: int) -> list[StoredResult]:
         """Return the newest runs of a kind that ended, with their results, newest first."""

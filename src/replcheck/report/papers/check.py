@@ -70,7 +70,7 @@ def _controls(result: CheckResult) -> Section:
     if asked:
         blocks.append(overview(asked))
     blocks += [promise(control) for control in asked]
-    blocks += not_asked(result.controls)
+    blocks += not_asked(result.controls, result.left_out)
     return Section(anchor="controls", title="Controls", blocks=tuple(blocks))
 
 

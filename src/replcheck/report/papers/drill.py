@@ -16,7 +16,7 @@ from replcheck.model.drill import (
     TargetKind,
 )
 from replcheck.model.outcome import Outcome
-from replcheck.model.units import format_duration, format_size
+from replcheck.model.units import format_age, format_duration, format_size
 from replcheck.report.audit_words import elapsed_s
 from replcheck.report.drill_words import (
     difference_sentence,
@@ -143,7 +143,7 @@ def _objective_table(result: DrillResult) -> Table:
     codes = {problem.code for problem in result.problems}
     took, age = result.recovery_time_s, result.recovery_point_age_s
     of_past = result.target.kind is not TargetKind.LATEST
-    point = "not known" if age is None else f"the newest recovered commit was {format_duration(age)} old"
+    point = "not known" if age is None else f"the newest recovered commit was {format_age(age)}"
     return table(
         "What was measured, beside what was asked for",
         columns("Objective", "Measured", "Limit", "State"),

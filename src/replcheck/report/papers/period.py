@@ -6,6 +6,7 @@ from datetime import tzinfo
 from replcheck.model.control import Standing
 from replcheck.model.outcome import Outcome
 from replcheck.model.units import format_duration, format_percent
+from replcheck.report.checks_made import checks_sentence, failed_sentence, never_words, old_sentence
 from replcheck.report.paper import (
     Block,
     Group,
@@ -22,6 +23,7 @@ from replcheck.report.paper import (
 )
 from replcheck.report.papers.evidence import evidence_section
 from replcheck.report.papers.promises import (
+    checked_words,
     promises_section,
     requirements_section,
     standing_mark,
@@ -81,7 +83,7 @@ def _facts(facts: PeriodFacts) -> Iterable[tuple[str, Words]]:
     yield "From", words(Moment(facts.since))
     yield "To", words(Moment(facts.until), f" ({format_duration(whole_s)})")
     yield "Nodes", words(joined(facts.asked.copies.nodes) or "none was seen")
-    yield "Controls checked", words(Moment(facts.controls_at)) if facts.controls_at else words("never")
+    yield "Controls checked", checked_words(facts)
     yield "Written", words(Moment(facts.made_at))
 
 
@@ -106,7 +108,7 @@ def _in_words(facts: PeriodFacts) -> Section:
 def _claimed(facts: PeriodFacts) -> Block:
     asked = [control for control in facts.controls if control.standing is not Standing.NOT_ASKED]
     if not asked:
-        return Prose(words("Nothing that replcheck knows of: no check of a policy is in this history."))
+        return Prose(words(f"Nothing that replcheck knows of: {never_words(facts.checks)}."))
     return Items(
         items=tuple(
             words(f"“{control.claim}” (", Link(control.name.value, f"control-{control.name.value}"), ")")
@@ -122,9 +124,8 @@ def _measured(facts: PeriodFacts) -> Iterable[Words]:
     if seen.samples:
         yield words(f"{seen.samples:,} samples of the nodes, over {format_percent(seen.share)} of the period.")
         yield words(f"Enough proven copies {format_percent(facts.copies.share)} of the period.")
-    if facts.tallies:
-        checks = max(sum(tally.standings.values()) for tally in facts.tallies)
-        yield words(f"{counted(checks, 'check')} of the policy.")
+    if sentence := checks_sentence(facts.checks):
+        yield words(sentence)
 
 
 def _not_measured(facts: PeriodFacts) -> Iterable[Words]:
@@ -139,6 +140,9 @@ def _not_measured(facts: PeriodFacts) -> Iterable[Words]:
         yield words("Whether the replicas are copies: no audit began in the period.")
     if not facts.drills:
         yield words("Whether a backup comes back: none was restored in the period.")
+    for sentence in (old_sentence(facts.checks), failed_sentence(facts.checks)):
+        if sentence:
+            yield words(sentence)
     unchecked = [control.name.value for control in facts.controls if control.standing is Standing.UNCHECKED]
     if unchecked:
         yield words(f"Asked for, and could not be checked: {joined(unchecked)}.")

@@ -1,11 +1,12 @@
 """What was promised, beside what was proven of it, when, and what cannot be proven; and where it bears."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from replcheck.model.control import ControlName, ControlResult, Measure, Standing, Unit
-from replcheck.model.outcome import Outcome
+from replcheck.model.outcome import Outcome, worst
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration, format_percent, format_size
+from replcheck.report.checks_made import age_words, failed_sentence, limited_sentence, never_words, old_sentence
 from replcheck.report.paper import (
     Block,
     Code,
@@ -45,6 +46,10 @@ _NO_POLICY = (
     "No check of a policy is in this history, so nothing is known of what was promised. Write a [policy] into the"
     " configuration and run replcheck check: its controls then stand here."
 )
+_NOT_WHOLE = (
+    "No check of the whole policy came to a result in this period, so nothing is known of all that was promised."
+)
+_NEVER_MET = "What is not looked at is not measured, and never counts as met."
 
 
 def claims_paper(facts: PeriodFacts) -> Paper:
@@ -55,7 +60,7 @@ def claims_paper(facts: PeriodFacts) -> Paper:
         summary=_controls_sentence(facts),
         facts=(
             ("Period", words(Moment(facts.since), " to ", Moment(facts.until))),
-            ("Checked", words(Moment(facts.controls_at)) if facts.controls_at else words("never")),
+            ("Checked", checked_words(facts)),
             ("Watched", words(f"{format_percent(facts.watched.share)} of the period")),
         ),
         sections=(promises_section(facts), unprovable_section(), requirements_section(facts.controls)),
@@ -77,18 +82,37 @@ def standing_mark(facts: PeriodFacts) -> Mark:
     for outcome, word in _WORST_FIRST:
         count = sum(control.outcome is outcome for control in asked)
         if count:
-            many = f"all {count}" if count == len(asked) else f"{count} of {len(asked)}"
-            told = f"{many} {'control' if len(asked) == 1 else 'controls'} {word} at the last check"
-            return _throughout(Mark(outcome=outcome, word=told), facts)
+            told = f"{_many(count, len(asked))} {word} at the last check"
+            return _until_the_end(_throughout(Mark(outcome=outcome, word=told), facts, len(asked)), facts)
+    if facts.checks.happened and not facts.controls:
+        return Mark(outcome=Outcome.UNCHECKED, word=never_words(facts.checks))
     return Mark(outcome=None, word="no control was asked for")
 
 
-def _throughout(mark: Mark, facts: PeriodFacts) -> Mark:
+def _many(count: int, of: int) -> str:
+    if count < of:
+        return f"{count} of {of} controls"
+    return {1: "the only control", 2: "both controls"}.get(of, f"all {of} controls")
+
+
+def _throughout(mark: Mark, facts: PeriodFacts, asked: int) -> Mark:
     """Return a mark that is no better than the period: what was not met in between was not met."""
-    broken = [tally for tally in facts.tallies if tally.last_not_met_at is not None]
-    if mark.outcome is not Outcome.PROVEN or not broken:
+    broken = sum(tally.last_not_met_at is not None for tally in facts.tallies)
+    # Where the last check is old, or others failed since, the headline says that instead.
+    if mark.outcome is not Outcome.PROVEN or not broken or facts.checks.are_old:
         return mark
-    return Mark(outcome=Outcome.PARTIAL, word=f"{mark.word}, {len(broken)} of them not at all times")
+    which = "but" if asked == 1 else f"{broken} of them"
+    return Mark(outcome=Outcome.PARTIAL, word=f"{mark.word}, {which} not at all times")
+
+
+def _until_the_end(mark: Mark, facts: PeriodFacts) -> Mark:
+    """Return a mark that says no more of the end of the period than is known: a check is of its own time."""
+    checks = facts.checks
+    later = f"{counted(checks.failed_since, 'later one')} failed" if checks.failed_since else ""
+    if not checks.are_old or checks.age_s is None:
+        return Mark(outcome=mark.outcome, word=f"{mark.word}; {later}") if later else mark
+    told = f"{mark.word}, and not checked for {format_duration(checks.age_s)} since{f': {later}' if later else ''}"
+    return Mark(outcome=worst([Outcome.UNCHECKED, *filter(None, [mark.outcome])]), word=told)
 
 
 _WORST_FIRST = (
@@ -104,10 +128,16 @@ def promises_section(facts: PeriodFacts) -> Section:
     asked = [control for control in facts.controls if control.standing is not Standing.NOT_ASKED]
     blocks: list[Block] = []
     if not facts.controls:
-        blocks.append(Notice(outcome=Outcome.UNCHECKED, words=words(_NO_POLICY)))
+        blocks.append(
+            Notice(outcome=Outcome.UNCHECKED, words=words(_NOT_WHOLE if facts.checks.happened else _NO_POLICY))
+        )
     elif facts.controls_at is not None:
-        told = words("Each control as the newest check of the period found it, of ", Moment(facts.controls_at), ".")
+        told = words("Each control as the last check of the whole policy found it, of ", *checked_words(facts), ".")
         blocks.append(Prose(told))
+    for sentence in (old_sentence(facts.checks), failed_sentence(facts.checks)):
+        blocks += [Notice(outcome=Outcome.UNCHECKED, words=words(sentence))] if sentence else []
+    if limited := limited_sentence(facts.checks):
+        blocks.append(Prose(words(limited)))
     if asked:
         blocks.append(overview(asked))
     blocks += [promise(control, _tally(facts, control.name)) for control in asked]
@@ -118,13 +148,21 @@ def promises_section(facts: PeriodFacts) -> Section:
     return Section(anchor="promises", title="What was promised, and what was proven", blocks=tuple(blocks))
 
 
-def not_asked(controls: Iterable[ControlResult]) -> list[Block]:
-    """Return the words for the controls that nobody asked for, where there are any."""
-    missing = [control.name.value for control in controls if control.standing is Standing.NOT_ASKED]
-    if not missing:
-        return []
-    told = f"Nobody asked for {joined(missing)}. What is not asked for is not measured, and never counts as met."
-    return [Prose(words(told))]
+def checked_words(facts: PeriodFacts) -> Words:
+    """Return when the policy was last checked as a whole, and how long before the end of the period that was."""
+    if facts.controls_at is None:
+        return words("never as a whole" if facts.checks.happened else "never")
+    return words(Moment(facts.controls_at), age_words(facts.checks))
+
+
+def not_asked(controls: Iterable[ControlResult], left_out: Collection[ControlName] = ()) -> list[Block]:
+    """Return the words for the controls that nobody asked for, and for those that a check was told to leave out."""
+    unasked = [control.name for control in controls if control.standing is Standing.NOT_ASKED]
+    left = [name.value for name in unasked if name in left_out]
+    missing = [name.value for name in unasked if name not in left_out]
+    told = [f"The policy also asks for {joined(left)}, which this check was told to leave out."] if left else []
+    told += [f"Nobody asked for {joined(missing)}."] if missing else []
+    return [Prose(words(" ".join([*told, _NEVER_MET])))] if told else []
 
 
 def requirements_section(controls: Iterable[ControlResult]) -> Section:
