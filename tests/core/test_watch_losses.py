@@ -249,3 +249,21 @@ def test_standbys_that_give_no_name_are_known_by_their_address():
         watch.see(sample(number, primary(number, senders=nameless), standby(number), standby(number, "db3")))
     assert (watch.node("db2").upstream, watch.node("db3").upstream) == ("db1", "db1")
     assert watch.kinds() == []
+
+
+def test_a_standby_that_was_stuck_before_the_watch_began_is_detached():
+    watch = Watch(WatchLimits(stuck_s=10))
+    for number in range(20):
+        lsn = 900_000 + 9_000 * number
+        answers = (primary(number, lsn=lsn, next_xid=number, oldest_xid=number), standby(number))
+        watch.see(sample(number, *answers, standby(number, "db3", lsn=lsn)))
+    event = only(watch.told, EventKind.STANDBY_DETACHED)
+    assert (event.node, event.at) == ("db2", second(11.01))
+
+
+def test_a_primary_that_is_idle_since_the_watch_began_has_not_flushed_its_last_page_and_makes_nobody_stuck():
+    watch = Watch(WatchLimits(stuck_s=10))
+    for number in range(26):
+        answers = (primary(number, lsn=1200, next_xid=7, oldest_xid=7), standby(number), standby(number, "db3"))
+        watch.see(sample(number, *answers))
+    assert watch.kinds() == []

@@ -172,3 +172,43 @@ def test_the_view_of_another_cluster_is_not_taken_over(cluster):
     assert watch.state.view is not None
     foreign = replace(watch.state.view, cluster=cluster)
     assert begin("clinic", NODES, earlier=foreign) == begin("clinic", NODES)
+
+
+def cascade(at, *, lsn, stuck=1000):
+    """Return a sample in which db2 is detached and db3, which streams from it, gets nothing."""
+    return sample(
+        at,
+        primary(at, lsn=lsn, next_xid=at, oldest_xid=at),
+        detached(at, lsn=stuck, senders=(sender("db3"),)),
+        standby(at, "db3", lsn=stuck),
+    )
+
+
+def test_a_standby_that_was_stuck_stays_so_after_a_restart_until_it_receives_something():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(cascade(at, lsn=100_000 * at) for at in range(1, 40)))
+    assert watch.node("db3").state is NodeState.DETACHED
+    after = resumed(watch)
+    for at in range(43, 400):
+        after.see(cascade(at, lsn=100_000 * at))
+        assert after.node("db3").state is NodeState.DETACHED
+    assert after.kinds() == []
+    assert "has received nothing for 6min" in after.node("db3").reason
+    told = after.see(cascade(400, lsn=100_000 * 400, stuck=2000))
+    assert [(event.kind, event.node) for event in told if event.node == "db3"] == [(EventKind.NODE_BACK, "db3")]
+
+
+def test_a_standby_that_was_stuck_stays_so_while_its_primary_is_restarted():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(cascade(at, lsn=100_000 * at) for at in range(1, 40)))
+    watch.see(*(sample(at, silence(at, "db1"), detached(at), standby(at, "db3")) for at in range(40, 45)))
+    watch.see(*(cascade(at, lsn=100_000 * at) for at in range(45, 60)))
+    assert EventKind.NODE_BACK not in {event.kind for event in watch.told if event.node == "db3"}
+
+
+def test_a_standby_that_was_detached_streams_again_at_once_where_there_was_nothing_to_receive():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(sample(at, primary(at), detached(at), standby(at, "db3")) for at in (1, 2, 3)))
+    after = resumed(watch)
+    told = after.see(healthy(5))
+    assert (EventKind.NODE_BACK, "db2") in {(event.kind, event.node) for event in told}

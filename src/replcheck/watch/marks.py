@@ -19,7 +19,8 @@ _RECENT = 300
 """Marks that are never thinned out: five minutes of samples."""
 _COARSE = 0.05
 """How far apart older ones stay, as a share of their age."""
-_PAGE = 8192
+PAGE = 8192
+"""Bytes of one page of WAL; one that is not full may wait a while for being flushed where nothing commits."""
 _PAGE_HEADER = 40
 """Bytes at the start of a page of WAL, at most, that hold no record: the insert position after a switch lies behind."""
 
@@ -75,7 +76,7 @@ def bytes_behind(position: Lsn, end: Lsn) -> int:
 
 
 def _slack(position: Lsn) -> int:
-    return _PAGE_HEADER if position % _PAGE == 0 else 0
+    return _PAGE_HEADER if position % PAGE == 0 else 0
 
 
 def _lsn(mark: WalMark) -> Lsn:

@@ -26,9 +26,13 @@ def recalled(node: Watched, earlier: ClusterView) -> NodeMemory:
     view = _views(earlier).get(node.name)
     if view is None:
         return NodeMemory(node=node)
-    wrote_at = view.answered_at if node.name == earlier.last_primary else None
     return NodeMemory(
-        node=node, timeline=view.timeline, wrote_at=wrote_at, left_at=view.lsn, left_start=view.started_at
+        node=node,
+        left=view,
+        timeline=view.timeline,
+        wrote_at=view.answered_at if node.name == earlier.last_primary else None,
+        # A standby that streamed may have had nothing to receive for long.
+        received_at=view.since if view.state is NodeState.DETACHED else None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from replcheck.model.live import NodeAnswer, NodeSilence, Sample, Sender
+from replcheck.model.live import NodeAnswer, NodeSilence, NodeView, Sample, Sender
 from replcheck.model.node import NodeRole
 from replcheck.model.wal import Lsn
 from replcheck.watch.marks import Marks
@@ -57,10 +57,8 @@ class NodeMemory:
     """Its last answer as a primary, whatever it told since."""
     received_at: datetime | None = None
     """When its received position last moved."""
-    left_at: Lsn | None = None
-    """How far its data went by its last answer in an earlier watch."""
-    left_start: datetime | None = None
-    """When its server had been started by that answer."""
+    left: NodeView | None = None
+    """What an earlier watch showed of it, until it answers in this one."""
     rebuilt: bool = False
     """Whether its last answer shows that it was made anew since the one before."""
 
@@ -78,13 +76,22 @@ class NodeMemory:
     def position(self) -> Lsn | None:
         """Return how far its data went by its last answer."""
         if self.answer is None:
-            return self.left_at
+            return self.left.lsn if self.left else None
         return self.answer.insert_lsn if self.answer.role is NodeRole.PRIMARY else self.answer.replayed_lsn
 
     @property
     def started_at(self) -> datetime | None:
         """Return when its server had been started by its last answer."""
-        return self.left_start if self.answer is None else self.answer.started_at
+        if self.answer is None:
+            return self.left.started_at if self.left else None
+        return self.answer.started_at
+
+    @property
+    def received_lsn(self) -> Lsn | None:
+        """Return how far it had received WAL by its last answer."""
+        if self.answer is None:
+            return self.left.received_lsn if self.left else None
+        return self.answer.received_lsn
 
     @property
     def last_at(self) -> datetime | None:
@@ -173,8 +180,7 @@ def _is_news(memory: NodeMemory, at: datetime) -> bool:
 
 def _answered(memory: NodeMemory, answer: NodeAnswer) -> NodeMemory:
     primary = answer.role is NodeRole.PRIMARY
-    last = memory.answer
-    moved = last is None or answer.received_lsn != last.received_lsn
+    moved = memory.received_at is None or answer.received_lsn != memory.received_lsn
     return NodeMemory(
         node=memory.node,
         answer=answer,

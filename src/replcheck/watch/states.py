@@ -5,12 +5,16 @@ from datetime import datetime
 from replcheck.model.live import TAKES_WRITES, NodeAnswer, NodeState, NodeView, SilenceCode
 from replcheck.model.node import NodeRole
 from replcheck.model.units import format_duration
+from replcheck.model.wal import Lsn
 from replcheck.watch.lag import lag_of
 from replcheck.watch.limits import WatchLimits
-from replcheck.watch.marks import reached
+from replcheck.watch.marks import PAGE, reached
 from replcheck.watch.scene import FoundSender, NodeMemory, Scene
 
 Judged = tuple[NodeState, str]
+_UNFLUSHED_S = 30.0
+"""How long WAL that nobody waits for may lie unflushed, and so unsent, in a page that is not full: until the running
+transactions are logged, every 15 s by a process that may sleep for 10 s (PostgreSQL source, bgwriter.c)."""
 _SILENT_STATES = {
     SilenceCode.STARTING: NodeState.STARTING,
     SilenceCode.REFUSED: NodeState.UNSURE,
@@ -22,7 +26,7 @@ def view_of(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeV
     """Return the view of a configured node; None where nothing of it was awaited long enough to tell."""
     if memory.last_at is None:
         return before
-    state, reason = judge(memory, scene, limits)
+    state, reason = judge(memory, scene, limits, before or scene.before[memory.name].left)
     since = before.since if before is not None and before.state is state else scene.at
     if memory.answer is None:
         return NodeView(
@@ -85,8 +89,8 @@ def found_view(found: FoundSender, scene: Scene, before: NodeView | None) -> Nod
     )
 
 
-def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits) -> Judged:
-    """Return what a node is, and why it is not well."""
+def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeView | None = None) -> Judged:
+    """Return what a node is, and why it is not well; `before` is what it was."""
     if memory.silence is not None:
         return _silent(memory, scene)
     answer = memory.answer
@@ -98,7 +102,7 @@ def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits) -> Judged:
         return NodeState.FOREIGN, "it has another system identifier"
     if answer.role is NodeRole.PRIMARY:
         return _primary(memory, scene)
-    return _strayed(memory, answer, scene) or _standby(memory, answer, scene, limits)
+    return _strayed(memory, answer, scene) or _standby(memory, answer, scene, limits, before)
 
 
 def _silent(memory: NodeMemory, scene: Scene) -> Judged:
@@ -135,7 +139,9 @@ def _strayed(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> Judged | N
     )
 
 
-def _standby(memory: NodeMemory, answer: NodeAnswer, scene: Scene, limits: WatchLimits) -> Judged:
+def _standby(
+    memory: NodeMemory, answer: NodeAnswer, scene: Scene, limits: WatchLimits, before: NodeView | None
+) -> Judged:
     receiver = answer.receiver
     if receiver is None:
         return NodeState.DETACHED, "it receives no WAL"
@@ -145,10 +151,25 @@ def _standby(memory: NodeMemory, answer: NodeAnswer, scene: Scene, limits: Watch
         return NodeState.DETACHED, f"its receiver is {receiver.status}"
     if answer.timeline is not None and scene.timeline is not None and answer.timeline < scene.timeline:
         return NodeState.DETACHED, f"it streams timeline {answer.timeline}, and the primary is on {scene.timeline}"
+    if _is_still_detached(memory, answer, scene, before):
+        return _nothing_came((scene.at - (memory.received_at or scene.at)).total_seconds())
     stuck_s = _stuck_s(memory, answer, scene)
     if stuck_s > limits.stuck_s:
-        return NodeState.DETACHED, f"it says that it streams, and has received nothing for {format_duration(stuck_s)}"
+        return _nothing_came(stuck_s)
     return NodeState.STREAMING, ""
+
+
+def _nothing_came(stuck_s: float) -> Judged:
+    return NodeState.DETACHED, f"it says that it streams, and has received nothing for {format_duration(stuck_s)}"
+
+
+def _is_still_detached(memory: NodeMemory, answer: NodeAnswer, scene: Scene, before: NodeView | None) -> bool:
+    """Return whether a standby that was detached has received nothing since, and there is something to receive."""
+    if before is None or before.state is not NodeState.DETACHED or before.timeline != memory.timeline:
+        return False
+    if answer.received_lsn is None or before.received_lsn is None or answer.received_lsn > before.received_lsn:
+        return False
+    return not reached(scene.marks, answer.received_lsn).complete
 
 
 def _stuck_s(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> float:
@@ -156,6 +177,19 @@ def _stuck_s(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> float:
     if answer.received_lsn is None or memory.received_at is None or not scene.primary_answers:
         return 0.0
     has = reached(scene.marks, answer.received_lsn)
-    if has.complete or has.at is None:
+    if has.complete:
         return 0.0
-    return min((scene.at - memory.received_at).total_seconds(), (scene.at - has.at).total_seconds())
+    ahead_s = _always_ahead_s(answer.received_lsn, scene) if has.at is None else (scene.at - has.at).total_seconds()
+    return min((scene.at - memory.received_at).total_seconds(), ahead_s)
+
+
+def _always_ahead_s(position: Lsn, scene: Scene) -> float:
+    """Return for how long the primary has been seen to be ahead of a position from before all marks, in seconds.
+
+    Where it is ahead by less than a page of WAL it counts only once that must have been flushed.
+    """
+    memory = scene.memories[scene.primary or ""]
+    if memory.reign is None or not scene.marks:
+        return 0.0
+    seen_s = (scene.at - memory.reign.certain_from).total_seconds()
+    return seen_s if scene.marks[0].lsn - position >= PAGE else seen_s - _UNFLUSHED_S
