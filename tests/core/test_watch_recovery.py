@@ -1,5 +1,7 @@
 """To which second the archive could restore: from positions and names of files, never from a status word."""
 
+import pytest
+
 from replcheck.model.live import EventKind, WalMark
 from replcheck.model.wal import Lsn
 from replcheck.watch.limits import WatchLimits
@@ -134,3 +136,31 @@ def test_a_lost_primary_makes_the_point_older_and_says_why():
     watch = Watch(LIMITS)
     watch.see(writing(0, END - 100), sample(7, silence(7, "db1")))
     assert (point(watch).age_s, point(watch).reason) == (7.01, "the primary does not answer")
+
+
+@pytest.mark.parametrize(
+    "copying",
+    [
+        (sender("pg_basebackup", replayed_lsn=None, flushed_lsn=Lsn(END + 900)),),
+        (sender("clone", replayed_lsn=None, flushed_lsn=Lsn(END + 900), temporary_slot=True),),
+        (
+            sender("clone", state="backup", replayed_lsn=None, flushed_lsn=None),
+            sender("clone", replayed_lsn=None, flushed_lsn=Lsn(END + 900)),
+        ),
+    ],
+    ids=["by its name", "by its slot", "by the backup beside it"],
+)
+def test_the_wal_stream_of_a_base_backup_is_no_archive(copying):
+    watch = Watch(LIMITS)
+    watch.see(writing(0, END - 100), *(writing(at, END + 100 + at) for at in range(5, 100, 5)))
+    watch.see(*(writing(at, END + 100 + at, senders=copying) for at in range(100, 130)))
+    assert point(watch).at == second(0)
+    assert watch.kinds() == [EventKind.RECOVERY_POINT_OVER]
+
+
+def test_a_wal_receiver_beside_a_base_backup_still_is_an_archive():
+    watch = Watch(LIMITS)
+    keeping = sender("pg_receivewal", replayed_lsn=None, flushed_lsn=Lsn(END + 900))
+    copying = sender("pg_basebackup", state="backup", replayed_lsn=None, flushed_lsn=None)
+    watch.see(writing(0, END - 100), writing(10, END + 800, senders=(keeping, copying)))
+    assert point(watch).age_s == 0.0

@@ -27,6 +27,8 @@ class Sender:
     replayed_lsn: Lsn | None
     logical: bool | None = None
     """Whether it decodes changes for a subscriber; None where it uses no slot, as a standby may."""
+    temporary_slot: bool | None = None
+    """Whether its slot goes when it does, as a base backup's; None where it uses none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

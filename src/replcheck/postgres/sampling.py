@@ -57,7 +57,7 @@ _PREPARE: Statement = """
         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                 a.application_name, host(a.client_addr), s.state, s.sync_state,
                 (s.sent_lsn - '0/0'::pg_lsn)::bigint, (s.flush_lsn - '0/0'::pg_lsn)::bigint,
-                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical'))
+                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical', k.temporary))
          FROM pg_catalog.pg_stat_get_wal_senders() AS s
               LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(s.pid) AS a ON true
               LEFT JOIN pg_catalog.pg_get_replication_slots() AS k ON k.active_pid = s.pid),
@@ -212,7 +212,7 @@ def _receiver(told: list[Any]) -> Receiver:
 
 
 def _sender(told: list[Any]) -> Sender:
-    application, address, state, sync_state, sent, flushed, replayed, logical = told
+    application, address, state, sync_state, sent, flushed, replayed, logical, temporary_slot = told
     return Sender(
         application=application or "",
         address=address or "",
@@ -222,6 +222,7 @@ def _sender(told: list[Any]) -> Sender:
         flushed_lsn=_lsn(flushed),
         replayed_lsn=_lsn(replayed),
         logical=logical,
+        temporary_slot=temporary_slot,
     )
 
 

@@ -7,6 +7,7 @@ from replcheck.watch.scene import FoundSender, Link, NodeMemory
 
 _MOST_FOUND = 32
 _NO_STANDBYS = ("pg_basebackup", "pg_receivewal", "pg_recvlogical", "pg_rewind", "barman_", "pgbackrest")
+_BACKUP = "backup"
 _NAMELESS = frozenset({"", "walreceiver"})
 
 
@@ -40,18 +41,26 @@ def is_standby(sender: Sender) -> bool:
 def wal_receivers(answer: NodeAnswer) -> Iterable[Sender]:
     """Return the connections through which WAL is kept elsewhere as it is written: pg_receivewal and its like.
 
-    They flush and never replay (PostgreSQL source, receivelog.c, sendFeedback).
+    They flush and never replay (PostgreSQL source, receivelog.c, sendFeedback). So does the stream beside a base
+    backup, which is no archive: it begins at that backup and ends with it (pg_basebackup.c).
     """
+    copying = {(sender.application, sender.address) for sender in answer.senders if sender.state == _BACKUP}
     return (
         sender
         for sender in answer.senders
-        if sender.state == "streaming" and not sender.logical and sender.flushed_lsn and sender.replayed_lsn is None
+        if sender.state == "streaming"
+        and not sender.logical
+        and sender.flushed_lsn
+        and sender.replayed_lsn is None
+        and not sender.temporary_slot
+        and not sender.application.startswith("pg_basebackup")
+        and (sender.application, sender.address) not in copying
     )
 
 
 def takes_backup(answer: NodeAnswer) -> bool:
     """Return whether a base backup is being taken of a node."""
-    return any(sender.state == "backup" for sender in answer.senders)
+    return any(sender.state == _BACKUP for sender in answer.senders)
 
 
 def _receiver_of(sender: Sender, upstream: str, memories: Mapping[str, NodeMemory]) -> str | None:
