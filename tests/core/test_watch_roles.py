@@ -4,7 +4,23 @@ from datetime import timedelta
 
 from replcheck.model.live import EventKind, NodeState, SilenceCode
 from replcheck.model.wal import Lsn
-from tests.core.watched import BEGUN, Watch, detached, healthy, kinds, only, primary, sample, second, silence, standby
+from replcheck.watch.scene import Watched
+from replcheck.watch.topology import begin
+from tests.core.watched import (
+    BEGUN,
+    NODES,
+    Watch,
+    detached,
+    healthy,
+    kinds,
+    only,
+    primary,
+    sample,
+    second,
+    sender,
+    silence,
+    standby,
+)
 
 LATER = BEGUN + timedelta(seconds=100)
 
@@ -220,3 +236,20 @@ def test_a_primary_whose_own_timeline_rises_was_promoted_even_where_a_newer_one_
     watch.see(healthy(0), sample(1, silence(1, "db1"), promoted(1, timeline=3)))
     told = watch.see(sample(9, promoted(9, "db1", timeline=2, started_at=LATER)))
     assert only(told, EventKind.PROMOTED).node == "db1"
+
+
+def test_a_split_brain_on_one_timeline_leaves_the_copies_of_one_primary():
+    watch = Watch(state=begin("clinic", [*NODES, Watched(name="db4")]))
+    watch.see(sample(0, primary(0), standby(0), standby(0, "db3"), standby(0, "db4")))
+    for at in (1, 2, 3, 4):
+        rival = promoted(at, "db3", senders=(sender("db4"),))
+        follows = standby(at, "db4", lsn=1100, timeline=2)
+        watch.see(sample(at, silence(at, "db1"), promoted(at), rival, follows))
+    assert watch.state.view is not None
+    assert watch.state.view.running_copies == 1
+    assert [watch.node(name).state for name in ("db2", "db3", "db4")] == [
+        NodeState.PRIMARY,
+        NodeState.STRAYED,
+        NodeState.STRAYED,
+    ]
+    assert "db3" in watch.node("db4").reason

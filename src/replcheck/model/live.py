@@ -239,7 +239,8 @@ class NodeView:
     lag_s: float | None = None
     """How old what the node shows is: 0 where nothing is left to replay, however long ago the last commit was."""
     upstream: str | None = None
-    """Name of the node it streams from; None where unknown or none."""
+    """Name of the node it streams from, and of one that is only known from senders whose sender showed it last; None
+    where unknown or none."""
     sync_state: str | None = None
     replay_paused: bool = False
     apply_delay_s: float = 0.0
@@ -328,6 +329,7 @@ class EventKind(Enum):
     PROVEN_SHORT = "fewer proven copies than asked"
     PROVEN_BACK = "as many proven copies as asked again"
     NODE_FOUND = "node found"
+    NODE_FORGOTTEN = "node forgotten"
 
 
 class Severity(Enum):

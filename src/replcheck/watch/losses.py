@@ -28,6 +28,8 @@ class NodeLosses:
     away: Latch = OFF
     told_lost: bool = False
     """Whether the absence was told as a loss, not only as being out of sight."""
+    unseen_looks: int = 0
+    """Looks in a row in which no sender shows it, of one that only senders show."""
     detached: Latch = OFF
     detached_answers: int = 0
     gone_at: datetime | None = None
@@ -62,7 +64,7 @@ def loss_events(
     backup_at = _backup_seen(state, scene)
     for node in view.nodes:
         known = state.nodes.get(node.node, NodeLosses())
-        known, told = _absence(known, node, scene)
+        known, told = _absence(known, node, scene) if node.configured else _disappearance(known, node, scene)
         events += told
         known, told = _attachment(known, node, scene)
         events += _merged(events, told)
@@ -94,6 +96,22 @@ def _absence(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosse
     return replace(known, away=latch, told_lost=told_lost), events
 
 
+def _disappearance(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
+    """Follow whether any sender shows a standby that nobody configured."""
+    lost = node.state is NodeState.LOST
+    looked = scene.shows(node) or (scene.primary_answers and scene.primary in scene.fresh)
+    if not looked or node.state is NodeState.UNSURE or not (lost or known.unseen_looks or known.away.told):
+        return known, []
+    looks = known.unseen_looks + 1 if lost else 0
+    latch, edge = step(known.away, looks >= _SURE_AFTER or (lost and known.away.told), scene.at, since=node.since)
+    events: list[ClusterEvent] = []
+    if edge is Edge.BEGAN:
+        events.append(_lost(node, scene, latch))
+    elif edge is Edge.ENDED:
+        events.append(_back(node, scene, known.away, "is shown by a sender again"))
+    return replace(known, away=latch, unseen_looks=looks, told_lost=latch.told), events
+
+
 def _lost(node: NodeView, scene: Scene, latch: Latch) -> ClusterEvent:
     was_primary = node.node in scene.primaries
     kind = EventKind.PRIMARY_LOST if was_primary else EventKind.STANDBY_LOST
@@ -104,7 +122,7 @@ def _lost(node: NodeView, scene: Scene, latch: Latch) -> ClusterEvent:
         at=scene.at,
         node=node.node,
         what=f"{role} {node.node} is lost: {node.reason}{often(latch)}",
-        began_at=node.answered_at,
+        began_at=node.answered_at if node.configured else node.since,
     )
 
 
@@ -134,8 +152,7 @@ def _back(node: NodeView, scene: Scene, latch: Latch, how: str) -> ClusterEvent:
 
 def _attachment(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
     """Follow whether a standby that answers receives WAL."""
-    seen = (node.node if node.configured else node.upstream) in scene.fresh
-    if not seen or (node.state is NodeState.DETACHED and not scene.primary_answers):
+    if not scene.shows(node) or (node.state is NodeState.DETACHED and not scene.primary_answers):
         return known, []
     if node.state is not NodeState.DETACHED and known.detached is OFF and not known.detached_answers:
         return known, []

@@ -51,7 +51,9 @@ def members(earlier: ClusterView, names: Collection[str]) -> MemberState:
     """Return the standbys that were found and are not configured since."""
     return MemberState(
         found={
-            node.node: Member(seen_since=node.since, seen_at=earlier.at, host=node.host, told=True)
+            node.node: Member(
+                seen_since=node.since, seen_at=earlier.at, host=node.host, told=True, upstream=node.upstream
+            )
             for node in earlier.nodes
             if not node.configured and node.node not in names
         }

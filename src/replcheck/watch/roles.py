@@ -149,15 +149,15 @@ def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> 
     if state.pending is not None and _writes_no_more(state.pending, scene):
         events += _switched(state.pending, scene)
         state = replace(state, pending=None)
-    rivals = split_between(scene)
-    split, edge = step(state.split, bool(rivals), scene.at)
-    events += _split_event(state.split, edge, scene, rivals)
+    split, edge = step(state.split, bool(scene.rivals), scene.at)
+    events += _split_event(state.split, edge, scene)
     back = [node for node in nodes if node.node in state.former and node.state is NodeState.STREAMING]
     events += [_rejoined(node, scene) for node in back]
     former = state.former - {node.node for node in back}
-    strayed = dict(state.strayed)
+    names = {node.node for node in nodes}
+    strayed = {name: latch for name, latch in state.strayed.items() if name in names}
     for node in nodes:
-        if node.node in scene.fresh:
+        if scene.shows(node):
             strayed[node.node], edge = step(strayed.get(node.node, OFF), node.state in ASTRAY, scene.at)
             events += [_strayed(node, scene)] if edge is Edge.BEGAN else []
     if (split, former, strayed) == (state.split, state.former, state.strayed):
@@ -209,15 +209,15 @@ def split_between(scene: Scene) -> tuple[str, ...]:
     return tuple(memory.name for memory in reigning if memory.name in rivals)
 
 
-def _split_event(before: Latch, edge: Edge | None, scene: Scene, rivals: tuple[str, ...]) -> Iterator[ClusterEvent]:
+def _split_event(before: Latch, edge: Edge | None, scene: Scene) -> Iterator[ClusterEvent]:
     if edge is Edge.BEGAN:
         yield ClusterEvent(
             kind=EventKind.SPLIT_BRAIN,
             severity=Severity.CRITICAL,
             at=scene.at,
             node=None,
-            what=f"split brain: {' and '.join(rivals)} take writes at the same time",
-            detail=", ".join(rivals),
+            what=f"split brain: {' and '.join(scene.rivals)} take writes at the same time",
+            detail=", ".join(scene.rivals),
         )
     elif edge is Edge.ENDED:
         seconds = duration_s(before, scene.at)

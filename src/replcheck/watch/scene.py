@@ -144,11 +144,17 @@ class Scene:
     links: Mapping[str, Link]
     found: tuple[FoundSender, ...]
     """Standbys that a sender shows and nobody configured."""
+    rivals: tuple[str, ...] = ()
+    """Nodes that are primaries at once for certain; none where fewer than two are."""
 
     @property
     def primary_answers(self) -> bool:
         """Return whether the primary answered and has not been silent since."""
         return self.primary is not None and self.memories[self.primary].is_primary
+
+    def shows(self, node: NodeView) -> bool:
+        """Return whether who tells of a node answered in this sample: itself, or the one whose sender shows it."""
+        return (node.node if node.configured else node.upstream) in self.fresh
 
     def belongs(self, name: str) -> bool:
         """Return whether a node's last answer was one of this cluster, and of no server that has another name too."""

@@ -1,12 +1,13 @@
 """What each node is to its cluster at a moment, and its view: judged from the scene alone."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.model.live import TAKES_WRITES, NodeAnswer, NodeState, NodeView, SilenceCode
+from replcheck.model.live import TAKES_WRITES, NodeAnswer, NodeState, NodeView, Sender, SilenceCode
 from replcheck.model.node import NodeRole
 from replcheck.model.units import format_duration
 from replcheck.model.wal import Lsn
-from replcheck.watch.lag import lag_of
+from replcheck.watch.lag import lag_by_sender, lag_of
 from replcheck.watch.limits import WatchLimits
 from replcheck.watch.marks import PAGE, reached
 from replcheck.watch.scene import FoundSender, NodeMemory, Scene
@@ -69,24 +70,57 @@ def _answered_view(
     )
 
 
-def found_view(found: FoundSender, scene: Scene, before: NodeView | None) -> NodeView:
-    """Return the view of a standby that only its sender shows."""
+def found_view(
+    found: FoundSender,
+    scene: Scene,
+    limits: WatchLimits,
+    *,
+    upstream: NodeView,
+    received_at: datetime,
+    before: NodeView | None,
+) -> NodeView:
+    """Return the view of a standby that only its sender shows.
+
+    `upstream` is the view of who sends to it, and `received_at` when what it has received last moved.
+    """
     sender = found.sender
-    streams = sender.state == "streaming"
-    state = NodeState.STREAMING if streams else NodeState.DETACHED
+    state, reason = _found(sender, received_at, scene, limits, upstream=upstream, before=before)
+    lag = lag_by_sender(sender, scene) if state in {NodeState.STREAMING, NodeState.DETACHED} else None
     return NodeView(
         node=found.name,
         state=state,
         since=before.since if before is not None and before.state is state else scene.at,
         answered_at=None,
-        reason="" if streams else f"its sender is in state {sender.state}",
+        reason=reason,
         host=sender.address,
         configured=False,
         lsn=sender.replayed_lsn,
         received_lsn=sender.flushed_lsn,
+        lag_bytes=lag.size_bytes if lag else None,
+        lag_s=lag.seconds if lag else None,
         upstream=found.upstream,
         sync_state=sender.sync_state,
     )
+
+
+def _found(
+    sender: Sender,
+    received_at: datetime,
+    scene: Scene,
+    limits: WatchLimits,
+    *,
+    upstream: NodeView,
+    before: NodeView | None,
+) -> Judged:
+    if upstream.state is NodeState.STRAYED:
+        return NodeState.STRAYED, f"it streams from {upstream.node}, which is on another history"
+    if upstream.state is NodeState.UNSURE:
+        return NodeState.UNSURE, f"it streams from {upstream.node}, and what that is may not be seen"
+    if not upstream.state.is_running_copy:
+        return NodeState.DETACHED, f"it streams from {upstream.node}, which is {upstream.state.value}"
+    if sender.state != "streaming":
+        return NodeState.DETACHED, f"its sender is in state {sender.state}"
+    return _coming(_Coming(lsn=sender.flushed_lsn, moved_at=received_at, timeline=None), scene, limits, before)
 
 
 def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeView | None = None) -> Judged:
@@ -115,6 +149,8 @@ def _silent(memory: NodeMemory, scene: Scene) -> Judged:
 
 
 def _primary(memory: NodeMemory, scene: Scene) -> Judged:
+    if memory.name in scene.rivals and memory.name != scene.primary and memory.timeline == scene.timeline:
+        return NodeState.STRAYED, f"{TAKES_WRITES} on timeline {memory.timeline} beside {scene.primary}"
     newer = scene.timeline is not None and memory.timeline is not None and memory.timeline < scene.timeline
     if memory.name != scene.primary and newer:
         return (
@@ -151,9 +187,36 @@ def _standby(
         return NodeState.DETACHED, f"its receiver is {receiver.status}"
     if answer.timeline is not None and scene.timeline is not None and answer.timeline < scene.timeline:
         return NodeState.DETACHED, f"it streams timeline {answer.timeline}, and the primary is on {scene.timeline}"
-    if _is_still_detached(memory, answer, scene, before):
-        return _nothing_came((scene.at - (memory.received_at or scene.at)).total_seconds())
-    stuck_s = _stuck_s(memory, answer, scene)
+    rival = _rival_above(memory.name, scene)
+    if rival is not None:
+        return NodeState.STRAYED, f"it follows {rival}, which takes writes beside {scene.primary}"
+    coming = _Coming(lsn=answer.received_lsn, moved_at=memory.received_at, timeline=memory.timeline)
+    return _coming(coming, scene, limits, before)
+
+
+def _rival_above(name: str, scene: Scene) -> str | None:
+    """Return the primary above a standby where it is another one than the cluster's, and both are primaries at once."""
+    passed = {name}
+    while (link := scene.links.get(name)) is not None and link.upstream not in passed:
+        name = link.upstream
+        passed.add(name)
+    return name if name in scene.rivals and name != scene.primary else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coming:
+    """How far a standby has received WAL, and when that last moved."""
+
+    lsn: Lsn | None
+    moved_at: datetime | None
+    timeline: int | None
+
+
+def _coming(coming: _Coming, scene: Scene, limits: WatchLimits, before: NodeView | None) -> Judged:
+    """Return whether a standby that says that it streams receives what there is."""
+    if _is_still_detached(coming, scene, before):
+        return _nothing_came((scene.at - (coming.moved_at or scene.at)).total_seconds())
+    stuck_s = _stuck_s(coming, scene)
     if stuck_s > limits.stuck_s:
         return _nothing_came(stuck_s)
     return NodeState.STREAMING, ""
@@ -163,24 +226,24 @@ def _nothing_came(stuck_s: float) -> Judged:
     return NodeState.DETACHED, f"it says that it streams, and has received nothing for {format_duration(stuck_s)}"
 
 
-def _is_still_detached(memory: NodeMemory, answer: NodeAnswer, scene: Scene, before: NodeView | None) -> bool:
+def _is_still_detached(coming: _Coming, scene: Scene, before: NodeView | None) -> bool:
     """Return whether a standby that was detached has received nothing since, and there is something to receive."""
-    if before is None or before.state is not NodeState.DETACHED or before.timeline != memory.timeline:
+    if before is None or before.state is not NodeState.DETACHED or before.timeline != coming.timeline:
         return False
-    if answer.received_lsn is None or before.received_lsn is None or answer.received_lsn > before.received_lsn:
+    if coming.lsn is None or before.received_lsn is None or coming.lsn > before.received_lsn:
         return False
-    return not reached(scene.marks, answer.received_lsn).complete
+    return not reached(scene.marks, coming.lsn).complete
 
 
-def _stuck_s(memory: NodeMemory, answer: NodeAnswer, scene: Scene) -> float:
+def _stuck_s(coming: _Coming, scene: Scene) -> float:
     """Return for how long a standby has received nothing although there was something, in seconds."""
-    if answer.received_lsn is None or memory.received_at is None or not scene.primary_answers:
+    if coming.lsn is None or coming.moved_at is None or not scene.primary_answers:
         return 0.0
-    has = reached(scene.marks, answer.received_lsn)
+    has = reached(scene.marks, coming.lsn)
     if has.complete:
         return 0.0
-    ahead_s = _always_ahead_s(answer.received_lsn, scene) if has.at is None else (scene.at - has.at).total_seconds()
-    return min((scene.at - memory.received_at).total_seconds(), ahead_s)
+    ahead_s = _always_ahead_s(coming.lsn, scene) if has.at is None else (scene.at - has.at).total_seconds()
+    return min((scene.at - coming.moved_at).total_seconds(), ahead_s)
 
 
 def _always_ahead_s(position: Lsn, scene: Scene) -> float:

@@ -133,6 +133,7 @@ def fold(state: FoldState, sample: Sample, limits: WatchLimits) -> Folded:
         switch_lsn=roles.switch_lsn,
         marks=marks,
     )
+    scene = replace(scene, rivals=split_between(scene))
     recovery = recovery_state(state.recovery, scene)
     view = _view(state, scene, roles, recovery.point, limits)
     after = replace(
@@ -176,13 +177,14 @@ def _told(
 
 
 def _scene(state: FoldState, memories: dict[str, NodeMemory], fresh: frozenset[str], at: datetime) -> Scene:
-    links, found = links_of(memories)
+    identifier = elect_identifier(memories.values(), state.identifier)
+    links, found = links_of(memories, identifier)
     return Scene(
         at=at,
         memories=memories,
         before=state.memories,
         fresh=fresh,
-        identifier=elect_identifier(memories.values(), state.identifier),
+        identifier=identifier,
         twins=find_twins(memories.values()),
         primary=state.roles.primary,
         primaries=frozenset(),
@@ -210,17 +212,17 @@ def _view(state: FoldState, scene: Scene, roles: RoleState, point: RecoveryPoint
     before = _views_before(state, scene.at)
     views = [view_of(memory, scene, limits, before.get(name)) for name, memory in scene.memories.items()]
     nodes = [view or _awaited(name, scene) for name, view in zip(scene.memories, views, strict=True)]
-    rivals = split_between(scene)
+    found = found_nodes(state.members, scene, nodes, before, limits)
     primaries = [node.node for node in nodes if node.state is NodeState.PRIMARY]
     return ClusterView(
         cluster=state.cluster,
         at=scene.at,
         watched_since=state.watched_since or scene.at,
         system_identifier=scene.identifier,
-        primary=primaries[0] if len(primaries) == 1 and not rivals else None,
-        nodes=(*nodes, *found_nodes(state.members, scene, before)),
+        primary=primaries[0] if len(primaries) == 1 and not scene.rivals else None,
+        nodes=(*nodes, *found),
         recovery_point=point,
-        split_brain=bool(rivals),
+        split_brain=bool(scene.rivals),
         last_primary=roles.primary,
         timeline=roles.timeline,
         former_primaries=tuple(sorted(roles.former)),
