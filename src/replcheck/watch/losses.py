@@ -64,7 +64,7 @@ def loss_events(
     backup_at = _backup_seen(state, scene)
     for node in view.nodes:
         known = state.nodes.get(node.node, NodeLosses())
-        known, told = _absence(known, node, scene) if node.configured else _disappearance(known, node, scene)
+        known, told = _absence(known, node, scene, view) if node.configured else _disappearance(known, node, scene)
         events += told
         known, told = _attachment(known, node, scene)
         events += _merged(events, told)
@@ -76,18 +76,22 @@ def loss_events(
     return state, events + told
 
 
-def _absence(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
+def _absence(
+    known: NodeLosses, node: NodeView, scene: Scene, view: ClusterView
+) -> tuple[NodeLosses, list[ClusterEvent]]:
     memory = scene.memories.get(node.node)
     if memory is None or memory.last_at is None:
         return known, []
     away = memory.silence is not None
+    if memory.answer is None and node.answered_at is not None and node.state is NodeState.UNSEEN:
+        return known, []  # It answered in an earlier watch, and this one has only just begun.
     if not away and known.away is OFF:
         return known, []
     latch, edge = step(known.away, away, scene.at, since=memory.silent_since)
     events: list[ClusterEvent] = []
     lost = away and node.state in _LOST
     if lost and not known.told_lost:
-        events.append(_lost(node, scene, latch))
+        events.append(_lost(node, scene, latch, former=node.node in view.former_primaries))
     elif edge is Edge.BEGAN:
         events.append(_out_of_sight(node, scene, latch))
     elif edge is Edge.ENDED:
@@ -112,10 +116,10 @@ def _disappearance(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[Nod
     return replace(known, away=latch, unseen_looks=looks, told_lost=latch.told), events
 
 
-def _lost(node: NodeView, scene: Scene, latch: Latch) -> ClusterEvent:
+def _lost(node: NodeView, scene: Scene, latch: Latch, *, former: bool = False) -> ClusterEvent:
     was_primary = node.node in scene.primaries
     kind = EventKind.PRIMARY_LOST if was_primary else EventKind.STANDBY_LOST
-    role = "primary" if was_primary else "standby"
+    role = "primary" if was_primary else "old primary" if former else "standby"
     return ClusterEvent(
         kind=kind,
         severity=Severity.CRITICAL if was_primary else Severity.WARNING,

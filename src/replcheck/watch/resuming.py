@@ -18,6 +18,7 @@ from replcheck.watch.recovery import RecoveryState, is_failing
 from replcheck.watch.roles import ASTRAY, RoleState
 from replcheck.watch.scene import NodeMemory, Watched
 
+_STANDBYS = frozenset({NodeState.STREAMING, NodeState.DETACHED})
 _AWAY = frozenset({NodeState.LOST, NodeState.STARTING, NodeState.UNSEEN})
 
 
@@ -30,7 +31,7 @@ def recalled(node: Watched, earlier: ClusterView) -> NodeMemory:
         node=node,
         left=view,
         timeline=view.timeline,
-        wrote_at=view.answered_at if node.name == earlier.last_primary else None,
+        wrote_at=view.answered_at if node.name == earlier.last_primary and view.state not in _STANDBYS else None,
         # A standby that streamed may have had nothing to receive for long.
         received_at=view.since if view.state is NodeState.DETACHED else None,
     )

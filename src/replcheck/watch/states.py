@@ -1,6 +1,6 @@
 """What each node is to its cluster at a moment, and its view: judged from the scene alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from replcheck.model.live import TAKES_WRITES, NodeAnswer, NodeState, NodeView, Sender, SilenceCode
@@ -13,6 +13,8 @@ from replcheck.watch.marks import PAGE, reached
 from replcheck.watch.scene import FoundSender, NodeMemory, Scene
 
 Judged = tuple[NodeState, str]
+_FIRST_S = 3.0
+"""How long a node that answered in an earlier watch is given to answer in a new one."""
 _UNFLUSHED_S = 30.0
 """How long WAL that nobody waits for may lie unflushed, and so unsent, in a page that is not full: until the running
 transactions are logged, every 15 s by a process that may sleep for 10 s (PostgreSQL source, bgwriter.c)."""
@@ -29,11 +31,28 @@ def view_of(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeV
         return before
     state, reason = judge(memory, scene, limits, before or scene.before[memory.name].left)
     since = before.since if before is not None and before.state is state else scene.at
+    if memory.answer is None and memory.left is not None and memory.left.answered_at is not None:
+        return left_view(memory.left, state, since, reason, zone=memory.node.zone)
     if memory.answer is None:
         return NodeView(
             node=memory.name, state=state, since=since, answered_at=None, reason=reason, zone=memory.node.zone
         )
     return _answered_view(memory, memory.answer, scene, state, since, reason)
+
+
+def left_view(left: NodeView, state: NodeState, since: datetime, reason: str, *, zone: str | None) -> NodeView:
+    """Return the view of a node that has not answered in this watch and did in an earlier one."""
+    return replace(
+        left,
+        state=state,
+        since=since,
+        reason=reason,
+        zone=zone,
+        lag_bytes=None,
+        lag_s=None,
+        upstream=None,
+        sync_state=None,
+    )
 
 
 def _answered_view(
@@ -143,9 +162,25 @@ def _silent(memory: NodeMemory, scene: Scene) -> Judged:
     silence = memory.silence
     assert silence is not None  # noqa: S101 - asked for only then
     seen_by = scene.links.get(memory.name)
-    state = _SILENT_STATES.get(silence.code, NodeState.LOST if memory.answer else NodeState.UNSEEN)
+    lost = memory.answer is not None or _is_gone_since(memory, scene)
+    state = _SILENT_STATES.get(silence.code, NodeState.LOST if lost else NodeState.UNSEEN)
     also = f", while {seen_by.upstream} still sends to it" if seen_by and state is NodeState.LOST else ""
     return state, silence.reason + also
+
+
+def _is_gone_since(memory: NodeMemory, scene: Scene) -> bool:
+    """Return whether a node that answered in an earlier watch is away, and not merely out of reach of one that begins.
+
+    While nothing answers at all, who watches may be cut off; and a first connection may take a while.
+    """
+    if memory.silence is None or memory.silent_since is None:
+        return False
+    if memory.left is None or memory.left.answered_at is None:
+        return False
+    if (scene.at - memory.silent_since).total_seconds() >= _FIRST_S:
+        return True
+    somebody = any(other.answer is not None for other in scene.memories.values())
+    return somebody and memory.silence.code is SilenceCode.UNREACHABLE
 
 
 def _primary(memory: NodeMemory, scene: Scene) -> Judged:

@@ -35,7 +35,7 @@ from replcheck.watch.resuming import recalled
 from replcheck.watch.roles import RoleState, promotions, role_events, split_between
 from replcheck.watch.scene import NodeMemory, Scene, Watched, elect_identifier, find_twins, remember
 from replcheck.watch.senders import links_of
-from replcheck.watch.states import view_of
+from replcheck.watch.states import left_view, view_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,15 +238,11 @@ def _views_before(state: FoldState, at: datetime) -> dict[str, NodeView]:
 
 
 def _awaited(name: str, scene: Scene) -> NodeView:
-    node = scene.memories[name].node
-    return NodeView(
-        node=name,
-        state=NodeState.UNSEEN,
-        since=scene.at,
-        answered_at=None,
-        reason="its first answer is awaited",
-        zone=node.zone,
-    )
+    memory, reason = scene.memories[name], "its first answer is awaited"
+    zone = memory.node.zone
+    if memory.left is not None:
+        return left_view(memory.left, NodeState.UNSEEN, scene.at, reason, zone=zone)
+    return NodeView(node=name, state=NodeState.UNSEEN, since=scene.at, answered_at=None, reason=reason, zone=zone)
 
 
 def _watch_events(state: FoldState, at: datetime) -> list[ClusterEvent]:
