@@ -5,7 +5,8 @@ import pytest
 from replcheck.model.live import EventKind, WalMark
 from replcheck.model.wal import Lsn
 from replcheck.watch.limits import WatchLimits
-from tests.core.watched import SEGMENT, Watch, archiver, only, primary, sample, second, sender, silence, standby
+from replcheck.watch.topology import begin
+from tests.core.watched import NODES, SEGMENT, Watch, archiver, only, primary, sample, second, sender, silence, standby
 
 LIMITS = WatchLimits(recovery_age_s=60)
 FILE = "000000010000000000000002"
@@ -164,3 +165,54 @@ def test_a_wal_receiver_beside_a_base_backup_still_is_an_archive():
     copying = sender("pg_basebackup", state="backup", replayed_lsn=None, flushed_lsn=None)
     watch.see(writing(0, END - 100), writing(10, END + 800, senders=(keeping, copying)))
     assert point(watch).age_s == 0.0
+
+
+def test_an_archive_that_is_switched_off_leaves_the_point_where_it_was_and_is_told_over_the_limit():
+    watch = Watch(LIMITS)
+    watch.see(writing(0, END - 100), writing(10, END - 50))
+    off = [writing(at, END + at, archiver=archiver(mode="off")) for at in range(20, 120, 5)]
+    watch.see(*off)
+    event = only(watch.told, EventKind.RECOVERY_POINT_OVER)
+    assert (event.at, event.began_at) == (second(75.01), second(10.01))
+    assert "archive_mode is off" in event.what
+    watch.see(writing(130, END + 200, last="000000010000000000000003"))
+    assert only(watch.told, EventKind.RECOVERY_POINT_BACK).seconds == 55.0
+
+
+def test_a_point_that_is_unknown_for_longer_than_the_limit_is_told_with_its_reason_once_over_restarts():
+    watch = Watch(LIMITS)
+    watch.see(*(sample(at, primary(at)) for at in range(0, 100, 5)))
+    event = only(watch.told, EventKind.RECOVERY_POINT_OVER)
+    assert (event.at, event.began_at, event.seconds) == (second(65.01), second(0.01), None)
+    assert "unknown for 1min 5s (archive_mode is off" in event.what
+    assert watch.state.view is not None
+    after = Watch(LIMITS, state=begin("clinic", NODES, earlier=watch.state.view, limits=LIMITS))
+    after.see(*(sample(at, primary(at)) for at in range(100, 300, 5)))
+    assert EventKind.RECOVERY_POINT_OVER not in after.kinds()
+
+
+def test_an_archive_that_is_off_while_a_server_is_restarted_is_not_told():
+    watch = Watch(LIMITS)
+    watch.see(writing(0, END - 100), *(writing(at, END - 50, archiver=archiver(mode="off")) for at in (5, 20, 40)))
+    watch.see(*(writing(at, END - 10) for at in (50, 70, 90)))
+    assert watch.kinds() == []
+
+
+def test_an_idle_primary_whose_archive_is_not_known_yet_is_not_told():
+    watch = Watch(LIMITS)
+    watch.see(*(writing(at, END + 500, xid=7) for at in range(0, 200, 5)))
+    assert point(watch).age_s is None
+    assert watch.kinds() == []
+
+
+def test_a_busy_primary_of_which_nothing_is_known_to_be_archived_is_told_after_the_limit():
+    watch = Watch(LIMITS)
+    watch.see(*(writing(at, END + 500 + at, last=None) for at in range(0, 100, 5)))
+    event = only(watch.told, EventKind.RECOVERY_POINT_OVER)
+    assert (event.at, "no WAL file of this timeline" in event.what) == (second(65.01), True)
+
+
+def test_a_primary_that_never_answered_has_no_point_to_tell_of():
+    watch = Watch(LIMITS)
+    watch.see(*(sample(at, silence(at, "db1"), standby(at)) for at in range(0, 200, 5)))
+    assert EventKind.RECOVERY_POINT_OVER not in watch.kinds()

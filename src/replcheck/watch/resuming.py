@@ -14,7 +14,7 @@ from replcheck.watch.limits import WatchLimits
 from replcheck.watch.losses import LossState, NodeLosses
 from replcheck.watch.members import Member, MemberState
 from replcheck.watch.proofs import ProofState
-from replcheck.watch.recovery import RecoveryState, is_failing
+from replcheck.watch.recovery import RecoveryState, is_failing, is_told_unknown
 from replcheck.watch.roles import ASTRAY, RoleState
 from replcheck.watch.scene import NodeMemory, Watched
 
@@ -98,7 +98,12 @@ def lag(earlier: ClusterView, limits: WatchLimits) -> LagState:
 def recovery(earlier: ClusterView, limits: WatchLimits) -> RecoveryState:
     """Return whether the archive was late or failing."""
     age_s = earlier.recovery_point.age_s
-    late = limits.recovery_age_s is not None and age_s is not None and age_s > limits.recovery_age_s
+    watched_s = (earlier.at - earlier.watched_since).total_seconds()
+    late = limits.recovery_age_s is not None and (
+        age_s > limits.recovery_age_s
+        if age_s is not None
+        else is_told_unknown(earlier.recovery_point, watched_s, limits.recovery_age_s)
+    )
     primary = _views(earlier).get(earlier.last_primary or "")
     failing = primary is not None and primary.archiver is not None and is_failing(primary.archiver)
     return RecoveryState(over=_latch(late, earlier), failing=_latch(failing, earlier))
