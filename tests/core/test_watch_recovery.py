@@ -1,5 +1,7 @@
 """To which second the archive could restore: from positions and names of files, never from a status word."""
 
+from dataclasses import replace
+
 import pytest
 
 from replcheck.model.live import EventKind, WalMark
@@ -216,3 +218,24 @@ def test_a_primary_that_never_answered_has_no_point_to_tell_of():
     watch = Watch(LIMITS)
     watch.see(*(sample(at, silence(at, "db1"), standby(at)) for at in range(0, 200, 5)))
     assert EventKind.RECOVERY_POINT_OVER not in watch.kinds()
+
+
+def test_an_open_transaction_of_an_otherwise_idle_primary_leaves_nothing_to_archive():
+    watch = Watch(LIMITS)
+    watch.see(writing(0, END - 100, xid=7))
+    open_one = {"next_xid": 9, "oldest_xid": 7, "open_xids": 1}
+    samples = [
+        sample(at, primary(at, lsn=END - 50 + at, archiver=archiver(archived=2, last_archived=FILE), **open_one))
+        for at in range(1, 300, 5)
+    ]
+    watch.see(*samples)
+    assert point(watch).age_s == 0.0
+    assert watch.kinds() == []
+
+
+def test_one_of_several_open_transactions_that_ends_may_have_committed():
+    watch = Watch(LIMITS)
+    for at, still_open in ((0, 2), (5, 1), (90, 1)):
+        answer = primary(at, lsn=END - 50 + 30 * at, next_xid=12, oldest_xid=7, open_xids=still_open)
+        watch.see(sample(at, replace(answer, archiver=archiver(archived=2, last_archived=FILE))))
+    assert point(watch).at == second(0)

@@ -80,9 +80,11 @@ class WalMark:
     """By the clock of who watches."""
     lsn: Lsn
     next_xid: int | None = None
-    """The first transaction id not yet given out, with its epoch; None where unknown."""
+    """The first transaction id, with its epoch, beyond all that had ended; None where unknown."""
     idle: bool = False
     """Whether no transaction with an id was in progress."""
+    open_xids: int | None = None
+    """How many transactions with an id below `next_xid` were in progress; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +133,11 @@ class NodeAnswer:
     cluster_name: str = ""
     """What the server calls itself, and hence its receiver, unless told otherwise."""
     next_xid: int | None = None
-    """Of a primary: the first transaction id not yet given out; None for a standby."""
+    """Of a primary: the first transaction id beyond all that have ended; None for a standby."""
     oldest_xid: int | None = None
-    """Of a primary: the oldest transaction id still in progress; `next_xid` where none is."""
+    """Of a primary: the oldest transaction id still in progress; `next_xid` where none below that is."""
+    open_xids: int | None = None
+    """Of a primary: how many transactions with an id below `next_xid` are in progress; None for a standby."""
     promoted_lsn: Lsn | None = None
     """Of a primary that replayed WAL since it started: where that ended; None after a start without recovery."""
     earlier: tuple[WalMark, ...] = ()
@@ -309,6 +313,7 @@ class EventKind(Enum):
     NODE_BACK = "node back"
     PROMOTED = "promoted"
     SWITCHED_OVER = "switched over"
+    WAL_LEFT_BEHIND = "WAL left behind"
     REJOINED = "old primary rejoined"
     STRAYED = "node on another history"
     COPY_RECREATED = "copy recreated"
@@ -358,7 +363,7 @@ class ClusterEvent:
     seconds: float | None = None
     """How long it lasted: nobody took writes, a node was away, the cluster was short of copies."""
     size_bytes: int | None = None
-    """Lag, where it is about lag."""
+    """Lag, where it is about lag; what was not taken over, where WAL was left behind."""
     timeline: int | None = None
     """The new one, where it is about one."""
     lsn: Lsn | None = None

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
 
-from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity
+from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity, WalMark
 from replcheck.model.node import NodeRole
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_duration, format_size
 from replcheck.model.wal import Lsn
 from replcheck.watch.latch import OFF, Edge, Latch, duration_s, step
+from replcheck.watch.marks import bytes_behind, last_within, nothing_between
 from replcheck.watch.scene import NodeMemory, Scene
 
 ASTRAY = frozenset({NodeState.STRAYED, NodeState.FOREIGN})
@@ -31,6 +32,10 @@ class Switch:
     first_write_at: datetime
     timeline: int | None
     lsn: Lsn | None
+    taken: WalMark | None
+    """The last mark of the old primary that lies before `lsn`."""
+    wrote: WalMark | None
+    """How far the old primary had written before this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,8 @@ def _promoted(state: RoleState, memory: NodeMemory, scene: Scene) -> tuple[RoleS
             first_write_at=answer.at,
             timeline=memory.timeline,
             lsn=answer.promoted_lsn,
+            taken=last_within(scene.marks, answer.promoted_lsn) if answer.promoted_lsn is not None else None,
+            wrote=scene.before[old].wrote,
         )
     former = (state.former | {old} if old is not None else state.former) - {memory.name}
     newer = replace(
@@ -190,6 +197,32 @@ def _switched(pending: Switch | None, scene: Scene) -> Iterator[ClusterEvent]:
         timeline=pending.timeline,
         lsn=pending.lsn,
         detail=pending.old,
+    )
+    yield from _left_behind(pending, scene)
+
+
+def _left_behind(pending: Switch, scene: Scene) -> Iterator[ClusterEvent]:
+    """Tell of what the old primary is seen to have written that the new one does not have.
+
+    What follows the last transaction that ended, as housekeeping and a checkpoint at shutdown do, is no loss.
+    """
+    wrote = scene.memories[pending.old].wrote if pending.old != pending.new else pending.wrote
+    if wrote is None or pending.lsn is None:
+        return
+    size_bytes = bytes_behind(pending.lsn, wrote.lsn)
+    if size_bytes <= 0 or (pending.taken is not None and nothing_between(pending.taken, wrote)):
+        return
+    yield ClusterEvent(
+        kind=EventKind.WAL_LEFT_BEHIND,
+        severity=Severity.CRITICAL,
+        at=scene.at,
+        node=pending.old,
+        what=f"{pending.new} has not taken over up to {format_size(size_bytes)} of WAL of {pending.old}: "
+        "commits may be lost",
+        size_bytes=size_bytes,
+        timeline=pending.timeline,
+        lsn=pending.lsn,
+        detail=pending.new,
     )
 
 

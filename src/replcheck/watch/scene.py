@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from replcheck.model.live import NodeAnswer, NodeSilence, NodeView, Sample, Sender
+from replcheck.model.live import NodeAnswer, NodeSilence, NodeView, Sample, Sender, WalMark
 from replcheck.model.node import NodeRole
 from replcheck.model.wal import Lsn
-from replcheck.watch.marks import Marks
+from replcheck.watch.marks import Marks, mark_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class NodeMemory:
     """Where its last answer was one of a primary."""
     wrote_at: datetime | None = None
     """Its last answer as a primary, whatever it told since."""
+    wrote: WalMark | None = None
+    """How far it had written by its last answer as a primary in this watch."""
     received_at: datetime | None = None
     """When its received position last moved."""
     left: NodeView | None = None
@@ -193,6 +195,7 @@ def _answered(memory: NodeMemory, answer: NodeAnswer) -> NodeMemory:
         timeline=memory.timeline if answer.timeline is None else answer.timeline,
         reign=_reign(memory, answer) if primary else None,
         wrote_at=answer.at if primary else memory.wrote_at,
+        wrote=memory.wrote if answer.insert_lsn is None else mark_of(answer, answer.insert_lsn),
         received_at=answer.at if moved else memory.received_at,
         rebuilt=_is_rebuilt(memory, answer),
     )
