@@ -1,6 +1,7 @@
 """To which second the archive could restore: from positions and names of files, never from a status word."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -223,7 +224,7 @@ def test_a_primary_that_never_answered_has_no_point_to_tell_of():
 def test_an_open_transaction_of_an_otherwise_idle_primary_leaves_nothing_to_archive():
     watch = Watch(LIMITS)
     watch.see(writing(0, END - 100, xid=7))
-    open_one = {"next_xid": 9, "oldest_xid": 7, "open_xids": 1}
+    open_one: dict[str, Any] = {"next_xid": 9, "oldest_xid": 7, "open_xids": 1}
     samples = [
         sample(at, primary(at, lsn=END - 50 + at, archiver=archiver(archived=2, last_archived=FILE), **open_one))
         for at in range(1, 300, 5)
