@@ -64,6 +64,11 @@ def test_what_is_wrong_with_the_cluster_is_in_its_line(changes, told):
     assert told in next(state_lines(view(0, **changes), {}, STYLE))
 
 
+def test_copies_of_which_no_proof_is_known_are_not_called_unproven():
+    assert "3 of 3 copies run, proofs unknown" in next(state_lines(view(0, proven_copies=None), {}, STYLE))
+    assert "0 proven" in next(state_lines(view(0, proven_copies=0), {}, STYLE))
+
+
 def test_no_name_steers_the_terminal():
     event = happened(EventKind.STANDBY_LOST, 0, "db2", what="db2 \x1b[31mis lost")
     assert "\x1b" not in event_line(event, STYLE)

@@ -4,7 +4,7 @@ from replcheck.model.live import EventKind
 from replcheck.model.wal import Lsn
 from replcheck.watch.limits import WatchLimits
 from replcheck.watch.marks import Marks, extended, reached
-from tests.core.watched import Watch, healthy, kinds, only, primary, sample, second, standby
+from tests.core.watched import Watch, healthy, kinds, only, primary, sample, second, silence, standby
 
 LIMITS = WatchLimits(lag_s=10, lag_bytes=1_000_000)
 
@@ -108,3 +108,10 @@ def test_bounded_marks_tell_the_age_of_any_position_and_never_too_young():
         assert at is not None
         told = (second(99_999) - at).total_seconds()
         assert age <= told <= age * 1.1 + 1
+
+
+def test_a_paused_replay_and_its_lag_are_over_with_the_promotion():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(behind(number, replay_paused=True) for number in range(1, 30)))
+    told = watch.see(sample(30, silence(30, "db1"), primary(30, "db2", timeline=2)))
+    assert {EventKind.REPLAY_RESUMED, EventKind.LAG_BACK} <= set(kinds(told))

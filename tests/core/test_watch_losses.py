@@ -3,11 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from replcheck.model.live import EventKind, NodeState, Receiver, SilenceCode
 from replcheck.model.wal import Lsn
 from replcheck.watch.limits import WatchLimits
+from replcheck.watch.topology import begin
 from tests.core.watched import (
     BEGUN,
+    NODES,
     Watch,
     detached,
     healthy,
@@ -238,7 +242,7 @@ def test_ever_new_names_of_senders_are_bounded():
     watch = Watch()
     for number in range(1_000):
         watch.see(fed(number, *(f"spare{number // 3}_{each}" for each in range(5))))
-    assert len(watch.told) < 70
+    assert len(watch.told) < 100
     assert len(watch.state.members.found) < 100
 
 
@@ -249,3 +253,141 @@ def test_standbys_that_give_no_name_are_known_by_their_address():
         watch.see(sample(number, primary(number, senders=nameless), standby(number), standby(number, "db3")))
     assert (watch.node("db2").upstream, watch.node("db3").upstream) == ("db1", "db1")
     assert watch.kinds() == []
+
+
+def test_a_standby_that_was_stuck_before_the_watch_began_is_detached():
+    watch = Watch(WatchLimits(stuck_s=10))
+    for number in range(20):
+        lsn = 900_000 + 9_000 * number
+        answers = (primary(number, lsn=lsn, next_xid=number, oldest_xid=number), standby(number))
+        watch.see(sample(number, *answers, standby(number, "db3", lsn=lsn)))
+    event = only(watch.told, EventKind.STANDBY_DETACHED)
+    assert (event.node, event.at) == ("db2", second(11.01))
+
+
+def test_a_primary_that_is_idle_since_the_watch_began_has_not_flushed_its_last_page_and_makes_nobody_stuck():
+    watch = Watch(WatchLimits(stuck_s=10))
+    for number in range(26):
+        answers = (primary(number, lsn=1200, next_xid=7, oldest_xid=7), standby(number), standby(number, "db3"))
+        watch.see(sample(number, *answers))
+    assert watch.kinds() == []
+
+
+def test_the_loss_of_a_found_standby_is_told_and_so_is_its_return():
+    watch = Watch()
+    watch.see(*(fed(number, "spare") for number in range(4)), fed(5))
+    assert watch.kinds() == [EventKind.NODE_FOUND]
+    watch.see(fed(6), fed(7))
+    lost = only(watch.told, EventKind.STANDBY_LOST)
+    assert (lost.node, lost.at, lost.began_at) == ("spare", second(6.01), second(5.01))
+    back = only(watch.see(fed(9, "spare")), EventKind.NODE_BACK)
+    assert (back.node, back.seconds) == ("spare", 4.0)
+
+
+def test_a_found_standby_that_is_forgotten_is_told():
+    watch = Watch()
+    watch.see(*(fed(number, "spare") for number in range(4)), fed(5), fed(6), fed(3_700))
+    assert only(watch.told, EventKind.NODE_FORGOTTEN).node == "spare"
+    assert watch.kinds().count(EventKind.NODE_FORGOTTEN) == 1
+
+
+def test_found_standbys_are_not_told_as_lost_while_who_shows_them_is_silent():
+    watch = Watch()
+    watch.see(*(fed(number, "spare") for number in range(4)))
+    watch.see(*(sample(n, silence(n, "db1"), detached(n), detached(n, "db3")) for n in range(4, 9)))
+    assert watch.node("spare").state is NodeState.UNSURE
+    watch.see(*(fed(number, "spare") for number in range(9, 12)))
+    assert [event.kind for event in watch.told if event.node == "spare"] == [EventKind.NODE_FOUND]
+
+
+def test_a_found_standby_that_follows_the_new_primary_is_never_lost():
+    watch = Watch()
+    watch.see(*(fed(number, "spare") for number in range(4)))
+    watch.see(sample(4, silence(4, "db1"), detached(4), detached(4, "db3")))
+    for number in range(5, 9):
+        senders = (sender("db3"), sender("spare")) if number > 5 else ()
+        new = primary(number, "db2", timeline=2, promoted_lsn=Lsn(1000), senders=senders)
+        watch.see(sample(number, silence(number, "db1"), new, standby(number, "db3", timeline=2)))
+    assert watch.node("spare").upstream == "db2"
+    assert [event.kind for event in watch.told if event.node == "spare"] == [EventKind.NODE_FOUND]
+
+
+def test_a_standby_that_another_cluster_feeds_is_none_of_this_one():
+    watch = Watch(THREE)
+    for number in range(6):
+        stranger = primary(number, "db3", system_identifier="1", senders=(sender("spare"),))
+        watch.see(sample(number, primary(number, senders=(sender("db2"),)), standby(number), stranger))
+    assert EventKind.NODE_FOUND not in watch.kinds()
+    assert watch.state.view is not None
+    assert watch.state.view.running_copies == 2
+
+
+def test_a_found_standby_of_a_strayed_primary_is_no_running_copy():
+    watch = Watch()
+    watch.see(healthy(0))
+    for number in range(1, 8):
+        old = primary(number, senders=(sender("spare"),))
+        new = primary(number, "db2", timeline=2, promoted_lsn=Lsn(1000))
+        watch.see(sample(number, old, new, standby(number, "db3", timeline=2)))
+    assert watch.node("spare").state is NodeState.STRAYED
+    assert EventKind.COPY_RECREATED not in watch.kinds()
+    assert watch.state.view is not None
+    assert watch.state.view.running_copies == 2
+
+
+def written(number):
+    """Return how far a busy primary has written."""
+    return 100_000 * (number + 1)
+
+
+def busy(number, **changes):
+    """Return a sample of a busy primary with a found standby that its sender shows so."""
+    lsn = written(number)
+    senders = (sender("db2"), sender("db3"), sender("spare", **changes))
+    head = primary(number, lsn=lsn, next_xid=number, oldest_xid=number, senders=senders)
+    return sample(number, head, standby(number, lsn=lsn), standby(number, "db3", lsn=lsn))
+
+
+def test_a_found_standby_whose_replay_stands_still_lags_behind():
+    watch = Watch(WatchLimits(lag_s=30))
+    for number in range(60):
+        watch.see(busy(number, flushed_lsn=Lsn(written(number)), replayed_lsn=Lsn(written(5))))
+    assert watch.node("spare").lag_bytes == 100_000 * 54
+    event = only(watch.told, EventKind.LAG_OVER)
+    assert (event.node, event.at) == ("spare", second(45.01))
+
+
+def test_a_found_standby_that_receives_nothing_is_detached():
+    watch = Watch(WatchLimits(stuck_s=10))
+    for number in range(30):
+        watch.see(busy(number, flushed_lsn=Lsn(written(2)), replayed_lsn=Lsn(written(2))))
+    assert only(watch.told, EventKind.STANDBY_DETACHED).node == "spare"
+
+
+def test_a_found_standby_that_told_its_replay_a_while_ago_is_not_behind():
+    watch = Watch(WatchLimits(lag_s=1))
+    for number in range(30):
+        at = number // 10 * 10
+        watch.see(busy(number, flushed_lsn=Lsn(written(number)), replayed_lsn=Lsn(written(at))))
+    assert EventKind.LAG_OVER not in watch.kinds()
+
+
+@pytest.mark.parametrize("name", ["db1", "walreceiver"])
+def test_a_sender_that_may_feed_a_configured_node_shows_no_further_copy(name):
+    watch = Watch()
+    for number in range(6):
+        answers = (
+            primary(number, senders=(sender(name), sender(name))),
+            standby(number, cluster_name="db1"),
+            standby(number, "db3", cluster_name="db1"),
+        )
+        watch.see(sample(number, *answers))
+    assert watch.kinds() == []
+    assert watch.state.view is not None
+    assert [node.node for node in watch.state.view.nodes] == ["db1", "db2", "db3"]
+
+
+def test_an_unnamed_standby_of_a_primary_that_is_watched_alone_is_found():
+    watch = Watch(state=begin("clinic", NODES[:1]))
+    watch.see(*(sample(number, primary(number, senders=(sender("db1"),))) for number in range(4)))
+    assert only(watch.told, EventKind.NODE_FOUND).node == "standby"

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from replcheck.model.live import ClusterView, EventKind, NodeState, Slot
+from replcheck.check.outages import outages
+from replcheck.model.live import ClusterView, EventKind, NodeState, SilenceCode, Slot
 from replcheck.model.plain import to_plain
 from replcheck.model.shape import from_plain
 from replcheck.model.wal import Lsn
@@ -172,3 +173,101 @@ def test_the_view_of_another_cluster_is_not_taken_over(cluster):
     assert watch.state.view is not None
     foreign = replace(watch.state.view, cluster=cluster)
     assert begin("clinic", NODES, earlier=foreign) == begin("clinic", NODES)
+
+
+def cascade(at, *, lsn, stuck=1000):
+    """Return a sample in which db2 is detached and db3, which streams from it, gets nothing."""
+    return sample(
+        at,
+        primary(at, lsn=lsn, next_xid=at, oldest_xid=at),
+        detached(at, lsn=stuck, senders=(sender("db3"),)),
+        standby(at, "db3", lsn=stuck),
+    )
+
+
+def test_a_standby_that_was_stuck_stays_so_after_a_restart_until_it_receives_something():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(cascade(at, lsn=100_000 * at) for at in range(1, 40)))
+    assert watch.node("db3").state is NodeState.DETACHED
+    after = resumed(watch)
+    for at in range(43, 400):
+        after.see(cascade(at, lsn=100_000 * at))
+        assert after.node("db3").state is NodeState.DETACHED
+    assert [event for event in after.told if event.node == "db3"] == []
+    assert "has received nothing for 6min" in after.node("db3").reason
+    told = after.see(cascade(400, lsn=100_000 * 400, stuck=2000))
+    assert [(event.kind, event.node) for event in told if event.node == "db3"] == [(EventKind.NODE_BACK, "db3")]
+
+
+def test_a_standby_that_was_stuck_stays_so_while_its_primary_is_restarted():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(cascade(at, lsn=100_000 * at) for at in range(1, 40)))
+    watch.see(*(sample(at, silence(at, "db1"), detached(at), standby(at, "db3")) for at in range(40, 45)))
+    watch.see(*(cascade(at, lsn=100_000 * at) for at in range(45, 60)))
+    assert EventKind.NODE_BACK not in {event.kind for event in watch.told if event.node == "db3"}
+
+
+def test_a_standby_that_was_detached_streams_again_at_once_where_there_was_nothing_to_receive():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(sample(at, primary(at), detached(at), standby(at, "db3")) for at in (1, 2, 3)))
+    after = resumed(watch)
+    told = after.see(healthy(5))
+    assert (EventKind.NODE_BACK, "db2") in {(event.kind, event.node) for event in told}
+
+
+def test_a_primary_that_died_while_nothing_watched_is_told_as_lost_with_its_last_answer():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    told = after.see(sample(30, silence(30, "db1"), detached(30), detached(30, "db3")))
+    event = only(told, EventKind.PRIMARY_LOST)
+    assert (event.node, event.began_at) == ("db1", second(0))
+    assert after.node("db1").state is NodeState.LOST
+    assert [(outage.node, outage.began_at, outage.ended_at) for outage in outages(after.told)] == [
+        ("db1", second(0), None)
+    ]
+
+
+@pytest.mark.parametrize("gap", [20, 300])
+def test_a_switch_over_is_timed_over_any_number_of_restarts(gap):
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    for number in (1, 2, 3):
+        watch = resumed(watch)
+        at = number * gap
+        watch.see(sample(at, silence(at, "db1"), detached(at), detached(at, "db3")))
+    watch = resumed(watch)
+    told = watch.see(sample(4 * gap, silence(4 * gap, "db1"), primary(4 * gap, "db2", timeline=2)))
+    event = only(told, EventKind.SWITCHED_OVER)
+    assert (event.began_at, event.seconds, event.detail) == (second(0), 4.0 * gap, "db1")
+    assert EventKind.PRIMARY_LOST not in kinds(told)
+
+
+def test_nothing_is_lost_yet_while_a_new_watch_reaches_no_node_at_all():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    unreached = [silence(30, node) for node in ("db1", "db2", "db3")]
+    assert EventKind.PRIMARY_LOST not in kinds(after.see(sample(30, *unreached)))
+    after.see(healthy(31))
+    assert after.kinds() == [EventKind.COPIES_SHORT, EventKind.COPIES_BACK]
+
+
+def test_a_node_whose_first_answer_takes_long_is_not_lost_yet():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    after.see(sample(30, standby(30), standby(30, "db3"), silence(30, "db1", SilenceCode.TIMEOUT)))
+    assert EventKind.PRIMARY_LOST not in after.kinds()
+    after.see(*(sample(at, standby(at), silence(at, "db1", SilenceCode.TIMEOUT)) for at in (31, 32, 33, 34)))
+    assert only(after.told, EventKind.PRIMARY_LOST).node == "db1"
+
+
+def test_an_old_primary_that_is_gone_after_it_was_taken_over_from_makes_no_outage():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    after.see(sample(30, primary(30, "db2", timeline=2), standby(30, "db3", timeline=2)))
+    after.see(*(sample(at, silence(at, "db1"), primary(at, "db2", timeline=2)) for at in range(31, 40)))
+    assert only(after.told, EventKind.STANDBY_LOST).what.startswith("old primary db1")
+    assert [outage.successor for outage in outages(after.told)] == ["db2"]

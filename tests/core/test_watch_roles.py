@@ -2,9 +2,25 @@
 
 from datetime import timedelta
 
-from replcheck.model.live import EventKind, NodeState, SilenceCode
+from replcheck.model.live import EventKind, NodeState, Severity, SilenceCode
 from replcheck.model.wal import Lsn
-from tests.core.watched import BEGUN, Watch, detached, healthy, kinds, only, primary, sample, second, silence, standby
+from replcheck.watch.scene import Watched
+from replcheck.watch.topology import begin
+from tests.core.watched import (
+    BEGUN,
+    NODES,
+    Watch,
+    detached,
+    healthy,
+    kinds,
+    only,
+    primary,
+    sample,
+    second,
+    sender,
+    silence,
+    standby,
+)
 
 LATER = BEGUN + timedelta(seconds=100)
 
@@ -220,3 +236,62 @@ def test_a_primary_whose_own_timeline_rises_was_promoted_even_where_a_newer_one_
     watch.see(healthy(0), sample(1, silence(1, "db1"), promoted(1, timeline=3)))
     told = watch.see(sample(9, promoted(9, "db1", timeline=2, started_at=LATER)))
     assert only(told, EventKind.PROMOTED).node == "db1"
+
+
+def test_a_split_brain_on_one_timeline_leaves_the_copies_of_one_primary():
+    watch = Watch(state=begin("clinic", [*NODES, Watched(name="db4")]))
+    watch.see(sample(0, primary(0), standby(0), standby(0, "db3"), standby(0, "db4")))
+    for at in (1, 2, 3, 4):
+        rival = promoted(at, "db3", senders=(sender("db4"),))
+        follows = standby(at, "db4", lsn=1100, timeline=2)
+        watch.see(sample(at, silence(at, "db1"), promoted(at), rival, follows))
+    assert watch.state.view is not None
+    assert watch.state.view.running_copies == 1
+    assert [watch.node(name).state for name in ("db2", "db3", "db4")] == [
+        NodeState.PRIMARY,
+        NodeState.STRAYED,
+        NodeState.STRAYED,
+    ]
+    assert "db3" in watch.node("db4").reason
+
+
+def written(at, lsn, xid, **changes):
+    """Return a sample of a primary that has written so far and given out so many ids."""
+    return sample(at, primary(at, lsn=lsn, next_xid=xid, oldest_xid=xid, **changes), standby(at))
+
+
+def failed_over(watch, at, *, began_at):
+    return watch.see(sample(at, silence(at, "db1"), promoted(at, promoted_lsn=Lsn(began_at))))
+
+
+def test_wal_that_a_switch_over_left_behind_is_told_as_commits_that_may_be_lost():
+    watch = Watch()
+    watch.see(written(0, 1000, 7), written(1, 401_000, 11))
+    told = failed_over(watch, 3, began_at=1000)
+    event = only(told, EventKind.WAL_LEFT_BEHIND)
+    assert (event.node, event.detail, event.size_bytes, event.lsn) == ("db1", "db2", 400_000, Lsn(1000))
+    assert event.severity is Severity.CRITICAL
+    assert "commits may be lost" in event.what
+
+
+def test_housekeeping_that_was_not_taken_over_is_no_loss():
+    watch = Watch()
+    watch.see(written(0, 1000, 7), written(1, 1200, 7), written(2, 9000, 7))
+    assert EventKind.WAL_LEFT_BEHIND not in kinds(failed_over(watch, 4, began_at=1100))
+
+
+def test_an_orderly_switch_over_leaves_nothing_behind():
+    watch = Watch()
+    watch.see(written(0, 1000, 7), written(1, 5000, 9))
+    assert EventKind.WAL_LEFT_BEHIND not in kinds(failed_over(watch, 3, began_at=5120))
+
+
+def test_what_an_old_primary_wrote_beside_the_new_one_is_left_behind():
+    watch = Watch()
+    watch.see(written(0, 1000, 7))
+    for at in (1, 2, 3):
+        old = primary(at, lsn=1000 + 90_000 * at, next_xid=7 + at, oldest_xid=7 + at)
+        watch.see(sample(at, old, promoted(at)))
+    assert EventKind.WAL_LEFT_BEHIND not in watch.kinds()
+    told = watch.see(sample(4, silence(4, "db1"), promoted(4)))
+    assert only(told, EventKind.WAL_LEFT_BEHIND).size_bytes == 269_950

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from replcheck.errors import ReplcheckError
 from replcheck.lab.backups import ARCHIVING, archive_all, begin_archive
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import NodeAnswer
@@ -195,3 +196,39 @@ def test_a_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == sorted(told)
     assert told[2] > told[1] > told[0]
     assert told[3] == datetime.fromtimestamp(30, UTC)
+
+
+async def test_transactions_that_are_open_below_the_newest_ended_one_are_counted(cluster: LabCluster) -> None:
+    holding = asyncio.create_task(asyncio.to_thread(cluster.primary.execute, _HOLD))
+    async with session_of(cluster, "primary") as session:
+        try:
+            for _ in range(600):
+                if cluster.primary.execute(_HELD) == [(True,)]:
+                    break
+                await asyncio.sleep(0.05)
+            cluster.primary.execute("select pg_current_xact_id()")
+            answer = await sample_node(session, steady_clock())
+        finally:
+            cluster.primary.execute(_END)
+            with suppress(ReplcheckError):
+                await holding
+        after = await sample_node(session, steady_clock())
+    assert answer.next_xid is not None
+    assert answer.oldest_xid is not None
+    assert (answer.open_xids, answer.oldest_xid < answer.next_xid) == (1, True)
+    assert after.open_xids == 0
+
+
+_HOLD = "select pg_current_xact_id(), pg_sleep(60) as held_by_a_test"
+_HELD = (
+    "select count(*) = 1 from pg_stat_activity where query like '%held_by_a_test' and backend_xid is not null "
+    "and pid <> pg_backend_pid()"
+)
+_END = (
+    "select pg_cancel_backend(pid) from pg_stat_activity where query like '%held_by_a_test' and backend_xid is not null"
+)
+
+
+async def test_the_slot_of_a_standby_is_no_temporary_one(cluster: LabCluster) -> None:
+    answer = await asked(cluster, "primary")
+    assert {sender.temporary_slot for sender in answer.senders} == {False}

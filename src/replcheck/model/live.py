@@ -27,6 +27,8 @@ class Sender:
     replayed_lsn: Lsn | None
     logical: bool | None = None
     """Whether it decodes changes for a subscriber; None where it uses no slot, as a standby may."""
+    temporary_slot: bool | None = None
+    """Whether its slot goes when it does, as a base backup's; None where it uses none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +80,11 @@ class WalMark:
     """By the clock of who watches."""
     lsn: Lsn
     next_xid: int | None = None
-    """The first transaction id not yet given out, with its epoch; None where unknown."""
+    """The first transaction id, with its epoch, beyond all that had ended; None where unknown."""
     idle: bool = False
     """Whether no transaction with an id was in progress."""
+    open_xids: int | None = None
+    """How many transactions with an id below `next_xid` were in progress; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +133,11 @@ class NodeAnswer:
     cluster_name: str = ""
     """What the server calls itself, and hence its receiver, unless told otherwise."""
     next_xid: int | None = None
-    """Of a primary: the first transaction id not yet given out; None for a standby."""
+    """Of a primary: the first transaction id beyond all that have ended; None for a standby."""
     oldest_xid: int | None = None
-    """Of a primary: the oldest transaction id still in progress; `next_xid` where none is."""
+    """Of a primary: the oldest transaction id still in progress; `next_xid` where none below that is."""
+    open_xids: int | None = None
+    """Of a primary: how many transactions with an id below `next_xid` are in progress; None for a standby."""
     promoted_lsn: Lsn | None = None
     """Of a primary that replayed WAL since it started: where that ended; None after a start without recovery."""
     earlier: tuple[WalMark, ...] = ()
@@ -237,7 +243,8 @@ class NodeView:
     lag_s: float | None = None
     """How old what the node shows is: 0 where nothing is left to replay, however long ago the last commit was."""
     upstream: str | None = None
-    """Name of the node it streams from; None where unknown or none."""
+    """Name of the node it streams from, and of one that is only known from senders whose sender showed it last; None
+    where unknown or none."""
     sync_state: str | None = None
     replay_paused: bool = False
     apply_delay_s: float = 0.0
@@ -306,6 +313,7 @@ class EventKind(Enum):
     NODE_BACK = "node back"
     PROMOTED = "promoted"
     SWITCHED_OVER = "switched over"
+    WAL_LEFT_BEHIND = "WAL left behind"
     REJOINED = "old primary rejoined"
     STRAYED = "node on another history"
     COPY_RECREATED = "copy recreated"
@@ -326,6 +334,7 @@ class EventKind(Enum):
     PROVEN_SHORT = "fewer proven copies than asked"
     PROVEN_BACK = "as many proven copies as asked again"
     NODE_FOUND = "node found"
+    NODE_FORGOTTEN = "node forgotten"
 
 
 class Severity(Enum):
@@ -354,7 +363,7 @@ class ClusterEvent:
     seconds: float | None = None
     """How long it lasted: nobody took writes, a node was away, the cluster was short of copies."""
     size_bytes: int | None = None
-    """Lag, where it is about lag."""
+    """Lag, where it is about lag; what was not taken over, where WAL was left behind."""
     timeline: int | None = None
     """The new one, where it is about one."""
     lsn: Lsn | None = None

@@ -50,6 +50,8 @@ _PREPARE: Statement = """
             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint END,
         CASE WHEN r.in_recovery THEN NULL ELSE
             pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint END,
+        CASE WHEN r.in_recovery THEN NULL ELSE
+            (SELECT count(*) FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot())) END,
         (SELECT pg_catalog.json_build_array(
                 w.status, w.sender_host, w.sender_port, w.received_tli,
                 (extract(epoch FROM w.last_msg_receipt_time) * 1000000)::bigint)
@@ -57,7 +59,7 @@ _PREPARE: Statement = """
         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                 a.application_name, host(a.client_addr), s.state, s.sync_state,
                 (s.sent_lsn - '0/0'::pg_lsn)::bigint, (s.flush_lsn - '0/0'::pg_lsn)::bigint,
-                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical'))
+                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical', k.temporary))
          FROM pg_catalog.pg_stat_get_wal_senders() AS s
               LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(s.pid) AS a ON true
               LEFT JOIN pg_catalog.pg_get_replication_slots() AS k ON k.active_pid = s.pid),
@@ -171,8 +173,8 @@ def _answer(session: Session, told: list[Any], at: datetime, elapsed_s: float) -
     (_, standby, identifier, started, now, address, port, cluster_name, timeline, insert, received, replayed) = told[
         :12
     ]
-    (commit, paused, delay_s, next_xid, oldest_xid, receiver, senders, slots) = told[12:20]
-    (archive_mode, archiver, checksums, failures, conflicts, segment_size) = told[20:]
+    (commit, paused, delay_s, next_xid, oldest_xid, open_xids, receiver, senders, slots) = told[12:21]
+    (archive_mode, archiver, checksums, failures, conflicts, segment_size) = told[21:]
     return NodeAnswer(
         node=session.node,
         at=at,
@@ -202,6 +204,7 @@ def _answer(session: Session, told: list[Any], at: datetime, elapsed_s: float) -
         cluster_name=cluster_name,
         next_xid=next_xid,
         oldest_xid=oldest_xid,
+        open_xids=open_xids,
         promoted_lsn=None if standby else _lsn(replayed),
     )
 
@@ -212,7 +215,7 @@ def _receiver(told: list[Any]) -> Receiver:
 
 
 def _sender(told: list[Any]) -> Sender:
-    application, address, state, sync_state, sent, flushed, replayed, logical = told
+    application, address, state, sync_state, sent, flushed, replayed, logical, temporary_slot = told
     return Sender(
         application=application or "",
         address=address or "",
@@ -222,6 +225,7 @@ def _sender(told: list[Any]) -> Sender:
         flushed_lsn=_lsn(flushed),
         replayed_lsn=_lsn(replayed),
         logical=logical,
+        temporary_slot=temporary_slot,
     )
 
 

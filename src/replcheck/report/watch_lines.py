@@ -36,11 +36,12 @@ def state_lines(view: ClusterView, standings: Mapping[str, CopyStanding], style:
 
 def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> str:
     """Return as one line how many copies run and are proven, and how old the recovery point is."""
-    proven = sum(standing.proven for standing in standings.values())
+    known = view.proven_copies is not None or bool(standings)
+    proven = f"{sum(standing.proven for standing in standings.values())} proven" if known else "proofs unknown"
     primary = "split brain" if view.split_brain else f"primary {view.primary}" if view.primary else "no primary"
     age_s = view.recovery_point.age_s
     point = "recovery point unknown" if age_s is None else f"recovery point {format_age(age_s)}"
-    copies = f"{view.running_copies} of {len(view.nodes)} copies run, {proven} proven"
+    copies = f"{view.running_copies} of {len(view.nodes)} copies run, {proven}"
     return f"{style.time(view.at)}  {printable(view.cluster)}: {printable(primary)}, {copies}, {point}"
 
 

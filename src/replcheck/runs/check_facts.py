@@ -211,6 +211,9 @@ def _events(request: CheckRequest, reader: CheckReader) -> tuple[ClusterEvent, .
         found += [event for event in reader.events_of(request.cluster, (kind,), 1) if event not in held]
     # Read newest first: what one sample told at one moment stays in the order in which it was told.
     found.reverse()
+    # A standby that nobody configured may come and go as it likes.
+    configured = {node.name for node in request.nodes}
+    found = [event for event in found if event.kind is not EventKind.NODE_BACK or event.node in configured]
     return tuple(sorted(found, key=lambda event: event.at))
 
 

@@ -8,12 +8,15 @@ told as such.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from replcheck.model.live import ClusterEvent, ClusterView, EventKind, NodeState, NodeView, Severity
+from replcheck.model.live import ClusterEvent, ClusterView, EventKind, NodeState, NodeView, Sender, Severity
 from replcheck.model.units import format_duration, format_size
 from replcheck.watch.latch import OFF, Edge, Latch, duration_s, often, step
 from replcheck.watch.limits import WatchLimits
 from replcheck.watch.marks import bytes_behind, reached
 from replcheck.watch.scene import NodeMemory, Scene
+
+_REPLY_S = 10.0
+"""How often a standby tells its sender what it has replayed where nothing comes (`wal_receiver_status_interval`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +55,34 @@ def lag_of(memory: NodeMemory, scene: Scene) -> Lag:
     return Lag(size_bytes=size_bytes, seconds=max(0.0, min(ages)) if ages else None)
 
 
+def lag_by_sender(sender: Sender, scene: Scene) -> Lag:
+    """Return how far a standby is behind the primary as a sender shows it, in seconds at the least.
+
+    What it told last may be a reply's time old.
+    """
+    primary = scene.memories[scene.primary].answer if scene.primary else None
+    if sender.replayed_lsn is None or primary is None or primary.insert_lsn is None or not scene.primary_answers:
+        return Lag(size_bytes=None, seconds=None)
+    size_bytes = max(0, bytes_behind(sender.replayed_lsn, primary.insert_lsn))
+    has = reached(scene.marks, sender.replayed_lsn)
+    if has.complete:
+        return Lag(size_bytes=size_bytes, seconds=0.0)
+    age_s = None if has.at is None else max(0.0, (scene.at - has.at).total_seconds() - _REPLY_S)
+    return Lag(size_bytes=size_bytes, seconds=age_s)
+
+
 def lag_events(
     state: LagState, scene: Scene, view: ClusterView, limits: WatchLimits
 ) -> tuple[LagState, list[ClusterEvent]]:
     """Return what is to be told of lag and replay after a sample."""
-    over, paused = dict(state.over), dict(state.paused)
+    # Found standbys come and go: what is forgotten of them is bounded by the view.
+    names = {node.node for node in view.nodes}
+    over = {name: latch for name, latch in state.over.items() if name in names}
+    paused = {name: latch for name, latch in state.paused.items() if name in names}
     events: list[ClusterEvent] = []
     for node in view.nodes:
-        if node.node not in scene.fresh or node.state not in {NodeState.STREAMING, NodeState.DETACHED}:
+        leads = node.configured and scene.memories[node.node].is_primary
+        if not scene.shows(node) or not (leads or node.state in {NodeState.STREAMING, NodeState.DETACHED}):
             continue
         was = over.get(node.node, OFF)
         over[node.node], edge = step(was, bool(excess(node, limits)), scene.at)

@@ -28,6 +28,8 @@ class NodeLosses:
     away: Latch = OFF
     told_lost: bool = False
     """Whether the absence was told as a loss, not only as being out of sight."""
+    unseen_looks: int = 0
+    """Looks in a row in which no sender shows it, of one that only senders show."""
     detached: Latch = OFF
     detached_answers: int = 0
     gone_at: datetime | None = None
@@ -62,7 +64,7 @@ def loss_events(
     backup_at = _backup_seen(state, scene)
     for node in view.nodes:
         known = state.nodes.get(node.node, NodeLosses())
-        known, told = _absence(known, node, scene)
+        known, told = _absence(known, node, scene, view) if node.configured else _disappearance(known, node, scene)
         events += told
         known, told = _attachment(known, node, scene)
         events += _merged(events, told)
@@ -74,18 +76,22 @@ def loss_events(
     return state, events + told
 
 
-def _absence(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
+def _absence(
+    known: NodeLosses, node: NodeView, scene: Scene, view: ClusterView
+) -> tuple[NodeLosses, list[ClusterEvent]]:
     memory = scene.memories.get(node.node)
     if memory is None or memory.last_at is None:
         return known, []
     away = memory.silence is not None
+    if memory.answer is None and node.answered_at is not None and node.state is NodeState.UNSEEN:
+        return known, []  # It answered in an earlier watch, and this one has only just begun.
     if not away and known.away is OFF:
         return known, []
     latch, edge = step(known.away, away, scene.at, since=memory.silent_since)
     events: list[ClusterEvent] = []
     lost = away and node.state in _LOST
     if lost and not known.told_lost:
-        events.append(_lost(node, scene, latch))
+        events.append(_lost(node, scene, latch, former=node.node in view.former_primaries))
     elif edge is Edge.BEGAN:
         events.append(_out_of_sight(node, scene, latch))
     elif edge is Edge.ENDED:
@@ -94,17 +100,33 @@ def _absence(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosse
     return replace(known, away=latch, told_lost=told_lost), events
 
 
-def _lost(node: NodeView, scene: Scene, latch: Latch) -> ClusterEvent:
+def _disappearance(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
+    """Follow whether any sender shows a standby that nobody configured."""
+    lost = node.state is NodeState.LOST
+    looked = scene.shows(node) or (scene.primary_answers and scene.primary in scene.fresh)
+    if not looked or node.state is NodeState.UNSURE or not (lost or known.unseen_looks or known.away.told):
+        return known, []
+    looks = known.unseen_looks + 1 if lost else 0
+    latch, edge = step(known.away, looks >= _SURE_AFTER or (lost and known.away.told), scene.at, since=node.since)
+    events: list[ClusterEvent] = []
+    if edge is Edge.BEGAN:
+        events.append(_lost(node, scene, latch))
+    elif edge is Edge.ENDED:
+        events.append(_back(node, scene, known.away, "is shown by a sender again"))
+    return replace(known, away=latch, unseen_looks=looks, told_lost=latch.told), events
+
+
+def _lost(node: NodeView, scene: Scene, latch: Latch, *, former: bool = False) -> ClusterEvent:
     was_primary = node.node in scene.primaries
     kind = EventKind.PRIMARY_LOST if was_primary else EventKind.STANDBY_LOST
-    role = "primary" if was_primary else "standby"
+    role = "primary" if was_primary else "old primary" if former else "standby"
     return ClusterEvent(
         kind=kind,
         severity=Severity.CRITICAL if was_primary else Severity.WARNING,
         at=scene.at,
         node=node.node,
         what=f"{role} {node.node} is lost: {node.reason}{often(latch)}",
-        began_at=node.answered_at,
+        began_at=node.answered_at if node.configured else node.since,
     )
 
 
@@ -134,8 +156,7 @@ def _back(node: NodeView, scene: Scene, latch: Latch, how: str) -> ClusterEvent:
 
 def _attachment(known: NodeLosses, node: NodeView, scene: Scene) -> tuple[NodeLosses, list[ClusterEvent]]:
     """Follow whether a standby that answers receives WAL."""
-    seen = (node.node if node.configured else node.upstream) in scene.fresh
-    if not seen or (node.state is NodeState.DETACHED and not scene.primary_answers):
+    if not scene.shows(node) or (node.state is NodeState.DETACHED and not scene.primary_answers):
         return known, []
     if node.state is not NodeState.DETACHED and known.detached is OFF and not known.detached_answers:
         return known, []

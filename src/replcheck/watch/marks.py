@@ -1,7 +1,7 @@
 """How far the primary had written at past moments: what lag in seconds and the recovery point are read from.
 
 A mark says that all that was committed up to its time lies before its position. A primary that writes nothing but
-housekeeping moves no mark: while no transaction with an id is in progress and none is given out, nothing is committed,
+housekeeping moves no mark: while no transaction with an id ends, nothing is committed,
 so the position of the first such sample stays the one that matters, and its time goes on. The number of marks is
 bounded: old ones are thinned out, and what is read from them is then too old rather than too young, by a few percent.
 """
@@ -19,7 +19,8 @@ _RECENT = 300
 """Marks that are never thinned out: five minutes of samples."""
 _COARSE = 0.05
 """How far apart older ones stay, as a share of their age."""
-_PAGE = 8192
+PAGE = 8192
+"""Bytes of one page of WAL; one that is not full may wait a while for being flushed where nothing commits."""
 _PAGE_HEADER = 40
 """Bytes at the start of a page of WAL, at most, that hold no record: the insert position after a switch lies behind."""
 
@@ -43,21 +44,33 @@ def extended(marks: Marks, answer: NodeAnswer) -> Marks:
         return marks
     if answer.earlier:
         marks = _with_earlier(marks, answer.earlier)
-    mark = WalMark(
-        at=answer.at,
-        lsn=answer.insert_lsn,
-        next_xid=answer.next_xid,
-        idle=answer.next_xid is not None and answer.next_xid == answer.oldest_xid,
-    )
+    mark = mark_of(answer, answer.insert_lsn)
     if not marks or mark.at <= marks[-1].at:
         return marks or (mark,)
     if mark.lsn < marks[-1].lsn:
         # Another history, which left the old one here.
         marks = tuple(old for old in marks if old.lsn <= mark.lsn)
     for number in range(len(marks) - 1, max(-1, len(marks) - 4), -1):
-        if _nothing_between(marks[number], mark):
+        if nothing_between(marks[number], mark):
             return (*marks[:number], replace(marks[number], at=mark.at))
     return _thinned((*marks, mark))
+
+
+def mark_of(answer: NodeAnswer, insert_lsn: Lsn) -> WalMark:
+    """Return the mark that an answer of a primary makes, which has written that far."""
+    return WalMark(
+        at=answer.at,
+        lsn=insert_lsn,
+        next_xid=answer.next_xid,
+        idle=answer.next_xid is not None and answer.next_xid == answer.oldest_xid,
+        open_xids=answer.open_xids,
+    )
+
+
+def last_within(marks: Marks, position: Lsn) -> WalMark | None:
+    """Return the last mark that lies before a position; None where the marks do not go so far back."""
+    number = bisect_right(marks, position + _slack(position), key=_lsn)
+    return marks[number - 1] if number else None
 
 
 def reached(marks: Marks, position: Lsn) -> Reached:
@@ -75,17 +88,26 @@ def bytes_behind(position: Lsn, end: Lsn) -> int:
 
 
 def _slack(position: Lsn) -> int:
-    return _PAGE_HEADER if position % _PAGE == 0 else 0
+    return _PAGE_HEADER if position % PAGE == 0 else 0
 
 
 def _lsn(mark: WalMark) -> Lsn:
     return mark.lsn
 
 
-def _nothing_between(earlier: WalMark, mark: WalMark) -> bool:
-    """Return whether nothing was committed between two marks."""
-    quiet = earlier.idle and mark.idle and earlier.next_xid == mark.next_xid
+def nothing_between(earlier: WalMark, mark: WalMark) -> bool:
+    """Return whether nothing was committed between two marks.
+
+    A transaction that ends is either the newest that ever did, or there are fewer left below that one: no id below it
+    is given out any more.
+    """
+    open_then, open_now = _open_xids(earlier), _open_xids(mark)
+    quiet = open_then is not None and open_then == open_now and earlier.next_xid == mark.next_xid
     return quiet or earlier.lsn == mark.lsn
+
+
+def _open_xids(mark: WalMark) -> int | None:
+    return 0 if mark.idle else mark.open_xids if mark.next_xid is not None else None
 
 
 def _with_earlier(marks: Marks, earlier: Sequence[WalMark]) -> Marks:

@@ -7,6 +7,7 @@ flushed. Everything committed before that point is safe as far as the server kno
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from replcheck.model.live import (
     Archiver,
@@ -24,6 +25,8 @@ from replcheck.watch.marks import reached
 from replcheck.watch.scene import Scene
 from replcheck.watch.senders import wal_receivers
 
+_OFF = "archive_mode is off, and no pg_receivewal is connected"
+_NONE_ARCHIVED = "no WAL file of this timeline is known to be archived"
 _UNKNOWN = RecoveryPoint(at=None, age_s=None, reason="no primary has answered yet")
 
 
@@ -36,6 +39,8 @@ class RecoveryState:
     timeline: int | None = None
     """The timeline that the position is of."""
     point: RecoveryPoint = _UNKNOWN
+    unknown_since: datetime | None = None
+    """Since when the point is unknown though a primary answered; None while it is known."""
     over: Latch = OFF
     failing: Latch = OFF
 
@@ -51,7 +56,9 @@ def recovery_state(state: RecoveryState, scene: Scene) -> RecoveryState:
         kept = state.archived_to if limit is None or state.archived_to is None else min(state.archived_to, limit)
         state = replace(state, archived_to=kept, timeline=scene.timeline)
     archived_to = _archived_to(answer, state.archived_to)
-    return replace(state, archived_to=archived_to, point=_point(archived_to, answer, scene))
+    point = _point(archived_to, answer, scene, state.point)
+    unknown_since = None if point.at is not None else state.unknown_since or scene.at
+    return replace(state, archived_to=archived_to, point=point, unknown_since=unknown_since)
 
 
 def _archived_to(answer: NodeAnswer, known: Lsn | None) -> Lsn | None:
@@ -66,12 +73,14 @@ def _archived_to(answer: NodeAnswer, known: Lsn | None) -> Lsn | None:
     return max([*ends, *([known] if known is not None else [])], default=None)
 
 
-def _point(archived_to: Lsn | None, answer: NodeAnswer, scene: Scene) -> RecoveryPoint:
+def _point(archived_to: Lsn | None, answer: NodeAnswer, scene: Scene, before: RecoveryPoint) -> RecoveryPoint:
     off = answer.archiver is None or answer.archiver.mode == "off"
     if off and not any(wal_receivers(answer)):
-        return RecoveryPoint(at=None, age_s=None, reason="archive_mode is off, and no pg_receivewal is connected")
+        # What was archived by then still is.
+        age_s = None if before.at is None else (scene.at - before.at).total_seconds()
+        return RecoveryPoint(at=before.at, age_s=age_s, reason=_OFF)
     if archived_to is None:
-        return RecoveryPoint(at=None, age_s=None, reason="no WAL file of this timeline is known to be archived")
+        return RecoveryPoint(at=None, age_s=None, reason=_NONE_ARCHIVED)
     has = reached(scene.marks, archived_to)
     if has.at is None:
         return RecoveryPoint(at=None, age_s=None, reason="the watch began after the last archived WAL file was full")
@@ -101,11 +110,10 @@ def recovery_events(
 ) -> tuple[RecoveryState, list[ClusterEvent]]:
     """Return what is to be told of the recovery point and of archiving after a sample."""
     events: list[ClusterEvent] = []
-    age_s = state.point.age_s
-    if limits.recovery_age_s is not None and age_s is not None:
+    if limits.recovery_age_s is not None and (state.point.age_s is not None or state.unknown_since is not None):
         before = state.over
-        latch, edge = step(before, age_s > limits.recovery_age_s, scene.at)
-        events += _point_event(state.point, before, latch, edge, scene)
+        latch, edge = step(before, _is_over(state, scene, limits.recovery_age_s), scene.at)
+        events += _point_event(state, before, latch, edge, scene)
         state = state if latch is before else replace(state, over=latch)
     if scene.primary is not None and scene.primary in scene.fresh:
         answer = scene.memories[scene.primary].answer
@@ -117,18 +125,47 @@ def recovery_events(
     return state, events
 
 
+def _is_over(state: RecoveryState, scene: Scene, limit_s: float) -> bool:
+    """Return whether the recovery point is too old; one that turns unknown is no better than it was."""
+    if state.point.age_s is not None:
+        return state.point.age_s > limit_s
+    return state.over.told or _unknown_s(state, scene) > limit_s
+
+
+def _unknown_s(state: RecoveryState, scene: Scene) -> float:
+    """Return for how long there has been something that may not be archived, in seconds.
+
+    A primary that writes nothing leaves nothing to archive; one that does not archive at all is late by that alone.
+    """
+    since = [state.unknown_since or scene.at]
+    if state.point.reason != _OFF:
+        since += [scene.marks[0].at if scene.marks else scene.at]
+    return (scene.at - max(since)).total_seconds()
+
+
+def is_told_unknown(point: RecoveryPoint, watched_s: float, limit_s: float) -> bool:
+    """Return whether a watch of this length must have told that the point it ended with is unknown."""
+    return point.age_s is None and point.reason in {_OFF, _NONE_ARCHIVED} and watched_s > limit_s
+
+
 def _point_event(
-    point: RecoveryPoint, before: Latch, latch: Latch, edge: Edge | None, scene: Scene
+    state: RecoveryState, before: Latch, latch: Latch, edge: Edge | None, scene: Scene
 ) -> Iterator[ClusterEvent]:
     if edge is Edge.BEGAN:
+        point, unknown_since = state.point, state.unknown_since
         because = f" ({point.reason})" if point.reason else ""
+        if unknown_since is not None:
+            lasted = format_duration((scene.at - unknown_since).total_seconds())
+            what = f"to which second the archive could restore has been unknown for {lasted}"
+        else:
+            what = f"the archive is {format_duration(point.age_s or 0)} behind"
         yield ClusterEvent(
             kind=EventKind.RECOVERY_POINT_OVER,
             severity=Severity.WARNING,
             at=scene.at,
             node=None,
-            what=f"the archive is {format_duration(point.age_s or 0)} behind{because}{often(latch)}",
-            began_at=point.at,
+            what=f"{what}{because}{often(latch)}",
+            began_at=unknown_since or point.at,
             seconds=point.age_s,
         )
     elif edge is Edge.ENDED:

@@ -14,10 +14,11 @@ from replcheck.watch.limits import WatchLimits
 from replcheck.watch.losses import LossState, NodeLosses
 from replcheck.watch.members import Member, MemberState
 from replcheck.watch.proofs import ProofState
-from replcheck.watch.recovery import RecoveryState, is_failing
+from replcheck.watch.recovery import RecoveryState, is_failing, is_told_unknown
 from replcheck.watch.roles import ASTRAY, RoleState
 from replcheck.watch.scene import NodeMemory, Watched
 
+_STANDBYS = frozenset({NodeState.STREAMING, NodeState.DETACHED})
 _AWAY = frozenset({NodeState.LOST, NodeState.STARTING, NodeState.UNSEEN})
 
 
@@ -26,9 +27,13 @@ def recalled(node: Watched, earlier: ClusterView) -> NodeMemory:
     view = _views(earlier).get(node.name)
     if view is None:
         return NodeMemory(node=node)
-    wrote_at = view.answered_at if node.name == earlier.last_primary else None
     return NodeMemory(
-        node=node, timeline=view.timeline, wrote_at=wrote_at, left_at=view.lsn, left_start=view.started_at
+        node=node,
+        left=view,
+        timeline=view.timeline,
+        wrote_at=view.answered_at if node.name == earlier.last_primary and view.state not in _STANDBYS else None,
+        # A standby that streamed may have had nothing to receive for long.
+        received_at=view.since if view.state is NodeState.DETACHED else None,
     )
 
 
@@ -47,7 +52,9 @@ def members(earlier: ClusterView, names: Collection[str]) -> MemberState:
     """Return the standbys that were found and are not configured since."""
     return MemberState(
         found={
-            node.node: Member(seen_since=node.since, seen_at=earlier.at, host=node.host, told=True)
+            node.node: Member(
+                seen_since=node.since, seen_at=earlier.at, host=node.host, told=True, upstream=node.upstream
+            )
             for node in earlier.nodes
             if not node.configured and node.node not in names
         }
@@ -91,7 +98,12 @@ def lag(earlier: ClusterView, limits: WatchLimits) -> LagState:
 def recovery(earlier: ClusterView, limits: WatchLimits) -> RecoveryState:
     """Return whether the archive was late or failing."""
     age_s = earlier.recovery_point.age_s
-    late = limits.recovery_age_s is not None and age_s is not None and age_s > limits.recovery_age_s
+    watched_s = (earlier.at - earlier.watched_since).total_seconds()
+    late = limits.recovery_age_s is not None and (
+        age_s > limits.recovery_age_s
+        if age_s is not None
+        else is_told_unknown(earlier.recovery_point, watched_s, limits.recovery_age_s)
+    )
     primary = _views(earlier).get(earlier.last_primary or "")
     failing = primary is not None and primary.archiver is not None and is_failing(primary.archiver)
     return RecoveryState(over=_latch(late, earlier), failing=_latch(failing, earlier))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
 
-from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity
+from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity, WalMark
 from replcheck.model.node import NodeRole
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_duration, format_size
 from replcheck.model.wal import Lsn
 from replcheck.watch.latch import OFF, Edge, Latch, duration_s, step
+from replcheck.watch.marks import bytes_behind, last_within, nothing_between
 from replcheck.watch.scene import NodeMemory, Scene
 
 ASTRAY = frozenset({NodeState.STRAYED, NodeState.FOREIGN})
@@ -31,6 +32,10 @@ class Switch:
     first_write_at: datetime
     timeline: int | None
     lsn: Lsn | None
+    taken: WalMark | None
+    """The last mark of the old primary that lies before `lsn`."""
+    wrote: WalMark | None
+    """How far the old primary had written before this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,8 @@ def _promoted(state: RoleState, memory: NodeMemory, scene: Scene) -> tuple[RoleS
             first_write_at=answer.at,
             timeline=memory.timeline,
             lsn=answer.promoted_lsn,
+            taken=last_within(scene.marks, answer.promoted_lsn) if answer.promoted_lsn is not None else None,
+            wrote=scene.before[old].wrote,
         )
     former = (state.former | {old} if old is not None else state.former) - {memory.name}
     newer = replace(
@@ -149,15 +156,15 @@ def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> 
     if state.pending is not None and _writes_no_more(state.pending, scene):
         events += _switched(state.pending, scene)
         state = replace(state, pending=None)
-    rivals = split_between(scene)
-    split, edge = step(state.split, bool(rivals), scene.at)
-    events += _split_event(state.split, edge, scene, rivals)
+    split, edge = step(state.split, bool(scene.rivals), scene.at)
+    events += _split_event(state.split, edge, scene)
     back = [node for node in nodes if node.node in state.former and node.state is NodeState.STREAMING]
     events += [_rejoined(node, scene) for node in back]
     former = state.former - {node.node for node in back}
-    strayed = dict(state.strayed)
+    names = {node.node for node in nodes}
+    strayed = {name: latch for name, latch in state.strayed.items() if name in names}
     for node in nodes:
-        if node.node in scene.fresh:
+        if scene.shows(node):
             strayed[node.node], edge = step(strayed.get(node.node, OFF), node.state in ASTRAY, scene.at)
             events += [_strayed(node, scene)] if edge is Edge.BEGAN else []
     if (split, former, strayed) == (state.split, state.former, state.strayed):
@@ -191,6 +198,32 @@ def _switched(pending: Switch | None, scene: Scene) -> Iterator[ClusterEvent]:
         lsn=pending.lsn,
         detail=pending.old,
     )
+    yield from _left_behind(pending, scene)
+
+
+def _left_behind(pending: Switch, scene: Scene) -> Iterator[ClusterEvent]:
+    """Tell of what the old primary is seen to have written that the new one does not have.
+
+    What follows the last transaction that ended, as housekeeping and a checkpoint at shutdown do, is no loss.
+    """
+    wrote = scene.memories[pending.old].wrote if pending.old != pending.new else pending.wrote
+    if wrote is None or pending.lsn is None:
+        return
+    size_bytes = bytes_behind(pending.lsn, wrote.lsn)
+    if size_bytes <= 0 or (pending.taken is not None and nothing_between(pending.taken, wrote)):
+        return
+    yield ClusterEvent(
+        kind=EventKind.WAL_LEFT_BEHIND,
+        severity=Severity.CRITICAL,
+        at=scene.at,
+        node=pending.old,
+        what=f"{pending.new} has not taken over up to {format_size(size_bytes)} of WAL of {pending.old}: "
+        "commits may be lost",
+        size_bytes=size_bytes,
+        timeline=pending.timeline,
+        lsn=pending.lsn,
+        detail=pending.new,
+    )
 
 
 def split_between(scene: Scene) -> tuple[str, ...]:
@@ -209,15 +242,15 @@ def split_between(scene: Scene) -> tuple[str, ...]:
     return tuple(memory.name for memory in reigning if memory.name in rivals)
 
 
-def _split_event(before: Latch, edge: Edge | None, scene: Scene, rivals: tuple[str, ...]) -> Iterator[ClusterEvent]:
+def _split_event(before: Latch, edge: Edge | None, scene: Scene) -> Iterator[ClusterEvent]:
     if edge is Edge.BEGAN:
         yield ClusterEvent(
             kind=EventKind.SPLIT_BRAIN,
             severity=Severity.CRITICAL,
             at=scene.at,
             node=None,
-            what=f"split brain: {' and '.join(rivals)} take writes at the same time",
-            detail=", ".join(rivals),
+            what=f"split brain: {' and '.join(scene.rivals)} take writes at the same time",
+            detail=", ".join(scene.rivals),
         )
     elif edge is Edge.ENDED:
         seconds = duration_s(before, scene.at)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from replcheck.model.live import NodeAnswer, NodeSilence, Sample, Sender
+from replcheck.model.live import NodeAnswer, NodeSilence, NodeView, Sample, Sender, WalMark
 from replcheck.model.node import NodeRole
 from replcheck.model.wal import Lsn
-from replcheck.watch.marks import Marks
+from replcheck.watch.marks import Marks, mark_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,12 @@ class NodeMemory:
     """Where its last answer was one of a primary."""
     wrote_at: datetime | None = None
     """Its last answer as a primary, whatever it told since."""
+    wrote: WalMark | None = None
+    """How far it had written by its last answer as a primary in this watch."""
     received_at: datetime | None = None
     """When its received position last moved."""
-    left_at: Lsn | None = None
-    """How far its data went by its last answer in an earlier watch."""
-    left_start: datetime | None = None
-    """When its server had been started by that answer."""
+    left: NodeView | None = None
+    """What an earlier watch showed of it, until it answers in this one."""
     rebuilt: bool = False
     """Whether its last answer shows that it was made anew since the one before."""
 
@@ -78,13 +78,22 @@ class NodeMemory:
     def position(self) -> Lsn | None:
         """Return how far its data went by its last answer."""
         if self.answer is None:
-            return self.left_at
+            return self.left.lsn if self.left else None
         return self.answer.insert_lsn if self.answer.role is NodeRole.PRIMARY else self.answer.replayed_lsn
 
     @property
     def started_at(self) -> datetime | None:
         """Return when its server had been started by its last answer."""
-        return self.left_start if self.answer is None else self.answer.started_at
+        if self.answer is None:
+            return self.left.started_at if self.left else None
+        return self.answer.started_at
+
+    @property
+    def received_lsn(self) -> Lsn | None:
+        """Return how far it had received WAL by its last answer."""
+        if self.answer is None:
+            return self.left.received_lsn if self.left else None
+        return self.answer.received_lsn
 
     @property
     def last_at(self) -> datetime | None:
@@ -137,11 +146,17 @@ class Scene:
     links: Mapping[str, Link]
     found: tuple[FoundSender, ...]
     """Standbys that a sender shows and nobody configured."""
+    rivals: tuple[str, ...] = ()
+    """Nodes that are primaries at once for certain; none where fewer than two are."""
 
     @property
     def primary_answers(self) -> bool:
         """Return whether the primary answered and has not been silent since."""
         return self.primary is not None and self.memories[self.primary].is_primary
+
+    def shows(self, node: NodeView) -> bool:
+        """Return whether who tells of a node answered in this sample: itself, or the one whose sender shows it."""
+        return (node.node if node.configured else node.upstream) in self.fresh
 
     def belongs(self, name: str) -> bool:
         """Return whether a node's last answer was one of this cluster, and of no server that has another name too."""
@@ -173,14 +188,14 @@ def _is_news(memory: NodeMemory, at: datetime) -> bool:
 
 def _answered(memory: NodeMemory, answer: NodeAnswer) -> NodeMemory:
     primary = answer.role is NodeRole.PRIMARY
-    last = memory.answer
-    moved = last is None or answer.received_lsn != last.received_lsn
+    moved = memory.received_at is None or answer.received_lsn != memory.received_lsn
     return NodeMemory(
         node=memory.node,
         answer=answer,
         timeline=memory.timeline if answer.timeline is None else answer.timeline,
         reign=_reign(memory, answer) if primary else None,
         wrote_at=answer.at if primary else memory.wrote_at,
+        wrote=memory.wrote if answer.insert_lsn is None else mark_of(answer, answer.insert_lsn),
         received_at=answer.at if moved else memory.received_at,
         rebuilt=_is_rebuilt(memory, answer),
     )

@@ -35,7 +35,7 @@ from replcheck.watch.resuming import recalled
 from replcheck.watch.roles import RoleState, promotions, role_events, split_between
 from replcheck.watch.scene import NodeMemory, Scene, Watched, elect_identifier, find_twins, remember
 from replcheck.watch.senders import links_of
-from replcheck.watch.states import view_of
+from replcheck.watch.states import left_view, view_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +133,7 @@ def fold(state: FoldState, sample: Sample, limits: WatchLimits) -> Folded:
         switch_lsn=roles.switch_lsn,
         marks=marks,
     )
+    scene = replace(scene, rivals=split_between(scene))
     recovery = recovery_state(state.recovery, scene)
     view = _view(state, scene, roles, recovery.point, limits)
     after = replace(
@@ -176,13 +177,14 @@ def _told(
 
 
 def _scene(state: FoldState, memories: dict[str, NodeMemory], fresh: frozenset[str], at: datetime) -> Scene:
-    links, found = links_of(memories)
+    identifier = elect_identifier(memories.values(), state.identifier)
+    links, found = links_of(memories, identifier)
     return Scene(
         at=at,
         memories=memories,
         before=state.memories,
         fresh=fresh,
-        identifier=elect_identifier(memories.values(), state.identifier),
+        identifier=identifier,
         twins=find_twins(memories.values()),
         primary=state.roles.primary,
         primaries=frozenset(),
@@ -210,17 +212,17 @@ def _view(state: FoldState, scene: Scene, roles: RoleState, point: RecoveryPoint
     before = _views_before(state, scene.at)
     views = [view_of(memory, scene, limits, before.get(name)) for name, memory in scene.memories.items()]
     nodes = [view or _awaited(name, scene) for name, view in zip(scene.memories, views, strict=True)]
-    rivals = split_between(scene)
+    found = found_nodes(state.members, scene, nodes, before, limits)
     primaries = [node.node for node in nodes if node.state is NodeState.PRIMARY]
     return ClusterView(
         cluster=state.cluster,
         at=scene.at,
         watched_since=state.watched_since or scene.at,
         system_identifier=scene.identifier,
-        primary=primaries[0] if len(primaries) == 1 and not rivals else None,
-        nodes=(*nodes, *found_nodes(state.members, scene, before)),
+        primary=primaries[0] if len(primaries) == 1 and not scene.rivals else None,
+        nodes=(*nodes, *found),
         recovery_point=point,
-        split_brain=bool(rivals),
+        split_brain=bool(scene.rivals),
         last_primary=roles.primary,
         timeline=roles.timeline,
         former_primaries=tuple(sorted(roles.former)),
@@ -236,15 +238,11 @@ def _views_before(state: FoldState, at: datetime) -> dict[str, NodeView]:
 
 
 def _awaited(name: str, scene: Scene) -> NodeView:
-    node = scene.memories[name].node
-    return NodeView(
-        node=name,
-        state=NodeState.UNSEEN,
-        since=scene.at,
-        answered_at=None,
-        reason="its first answer is awaited",
-        zone=node.zone,
-    )
+    memory, reason = scene.memories[name], "its first answer is awaited"
+    zone = memory.node.zone
+    if memory.left is not None:
+        return left_view(memory.left, NodeState.UNSEEN, scene.at, reason, zone=zone)
+    return NodeView(node=name, state=NodeState.UNSEEN, since=scene.at, answered_at=None, reason=reason, zone=zone)
 
 
 def _watch_events(state: FoldState, at: datetime) -> list[ClusterEvent]:

@@ -38,7 +38,14 @@ _FAILED_SHOWN = 100
 _DRILLS_SHOWN = 120
 _EVENTS_SHOWN = 150
 _EXERCISES = frozenset(
-    {EventKind.PRIMARY_LOST, EventKind.PROMOTED, EventKind.SWITCHED_OVER, EventKind.COPY_RECREATED, EventKind.REJOINED}
+    {
+        EventKind.PRIMARY_LOST,
+        EventKind.PROMOTED,
+        EventKind.SWITCHED_OVER,
+        EventKind.WAL_LEFT_BEHIND,
+        EventKind.COPY_RECREATED,
+        EventKind.REJOINED,
+    }
 )
 _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
