@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from replcheck.errors import StoreError
 from replcheck.evidence.chain import View, judge
 from replcheck.evidence.keys import PublicKey
+from replcheck.evidence.marks import contradiction, read_mark
 from replcheck.evidence.opening import Opened, Unreadable
 from replcheck.evidence.statement import ABORTED, PREDICATE_TYPES, document_digest, run_told
 from replcheck.evidence.verifying import Line, opened
@@ -37,10 +38,14 @@ def verify_history(
     Where there are many records, signatures that later ones attest are verified with `every_signature` only. Raises
     StoreError where the history cannot be read.
     """
+    mark = read_mark(reader.mark(cluster), keys)  # before the records: others may append, and move it, meanwhile
     lines = _Lines(reader, reports=reports, every_signature=every_signature)
-    report = judge(lines.opened(cluster, keys), View.HISTORY, with_keys=bool(keys), anchor=anchor)
+    report = judge(lines.opened(cluster, keys), View.HISTORY, anchor=anchor)
     if lines.belied is not None:
         return replace(report, problem=lines.belied[1], broken_at=lines.belied[0])
+    if not report.problem and mark is not None:
+        problem = contradiction(reader, cluster, mark)
+        report = replace(report, problem=problem, broken_at=mark.last if problem else None)
     return _with_unrecorded_ends(reader, report)
 
 

@@ -71,8 +71,13 @@ class Opened(NamedTuple):
     recorded_at: str
     held: Mapping[str, Any]
     """What the record is about: the part of its predicate beside its place and its making."""
-    attests: bool
-    """Whether it says that the signature of the record before it was verified with the key that signed this one."""
+    told_before: str
+    """What it says was found of the signature of the record before it; empty where it says nothing."""
+
+    @property
+    def attests(self) -> bool:
+        """Return whether it says that the record before it was verified with the key that signed this one."""
+        return bool(self.key_id) and self.told_before == Signature.VERIFIED.value
 
     @property
     def is_closing(self) -> bool:
@@ -194,7 +199,7 @@ def _opened(line: bytes, statement: Mapping[str, Any], key_id: str) -> Opened:
         previous=previous,
         recorded_at=_text(recorded.get("at")),
         held=held[0] if len(held) == 1 and isinstance(held[0], dict) else {},
-        attests=bool(key_id) and place.get("previous_signature") == Signature.VERIFIED.value,
+        told_before=_text(place.get("previous_signature") or ""),
     )
 
 

@@ -6,7 +6,7 @@ earlier keys.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from replcheck.config.model import Configuration
@@ -14,7 +14,8 @@ from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.evidence.chain import joined, without_anchor
 from replcheck.evidence.in_history import verify_history
 from replcheck.evidence.keys import PublicKey, load_public_key, public_key_of, public_path_of
-from replcheck.evidence.standing import Mark, mark_after, mark_extent, state_of
+from replcheck.evidence.marks import Mark, mark_after, mark_extent
+from replcheck.evidence.standing import state_of
 from replcheck.evidence.verifying import verify_file
 from replcheck.model.evidence import ChainReport, EvidenceHead, EvidenceRecord, EvidenceState, head_of
 from replcheck.model.names import printable
@@ -69,14 +70,11 @@ def verify_store(
     anchor: str | None = None,
     reports: bool = False,
     every_signature: bool = False,
-    insist: bool = False,
 ) -> ChainReport:
-    """Return what is found of a chain; without `insist`, keys are left aside where no record was ever signed.
+    """Return what is found of a chain.
 
     With `reports`, the stored reports are compared with their records too. Raises StoreError where it cannot be read.
     """
-    if not insist and not reader.is_signed(cluster):
-        keys = ()
     report = verify_history(reader, cluster, keys, anchor=anchor, reports=reports, every_signature=every_signature)
     return without_anchor([report])[0] if anchor is not None else report
 
@@ -109,7 +107,7 @@ def evidence_state(
     With a key to sign with, how far that came is kept, so that the next answer has less to verify. Raises StoreError
     where the history cannot be read. A chain that has not begun is UNCHECKED.
     """
-    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s, now=datetime.now(UTC))
+    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s)
     if mark is not None:
         _keep(store, cluster, mark, signing)
     return state

@@ -31,12 +31,6 @@ class EvidenceReader(HistoryReader):
                 return ()
             return tuple(connection.scalars(select(EVIDENCE.c.cluster).distinct().order_by(EVIDENCE.c.cluster)))
 
-    def is_signed(self, cluster: str) -> bool:
-        """Return whether any record of a chain says that it is signed."""
-        with self._connected() as connection:
-            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id > "").limit(1)
-            return _kept(connection) and connection.scalar(signed) is not None
-
     def head(self, cluster: str) -> EvidenceRecord | None:
         """Return the last record of a chain; None where it has not begun."""
         with self._connected() as connection:
