@@ -158,6 +158,8 @@ class ChainReport:
     """The runs without a record that the chain tells of; None where that part of it was not seen."""
     anchored: bool = False
     """Whether the anchor is among its records."""
+    partial: str = ""
+    """What could not be compared in a history, as one clause; empty where all was."""
 
     @property
     def records(self) -> int:
@@ -191,7 +193,8 @@ class ChainReport:
             return Outcome.REFUTED
         if not self.records:
             return Outcome.UNCHECKED
-        return Outcome.PROVEN if self.vouched >= self.last and not self.unsigned_at else Outcome.PARTIAL
+        proven = self.vouched >= self.last and not self.unsigned_at and not self.partial
+        return Outcome.PROVEN if proven else Outcome.PARTIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

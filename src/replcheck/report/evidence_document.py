@@ -85,6 +85,8 @@ def _why_unvouched(report: ChainReport) -> str:
         return f"nothing vouches for those behind record {report.covered}"
     if report.unverified:
         return "no signature was verified: a public key is needed, or the SHA-256 of the last record with --head"
+    if found is None and report.partial:
+        return report.partial
     if found is None:
         return f"nothing vouches for those behind record {report.vouched}"
     if found.count == report.records:

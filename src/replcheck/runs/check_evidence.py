@@ -72,5 +72,6 @@ def _verified(request: CheckRequest, store: Path, state: EvidenceState, signing:
         signed=report.signed,
         unsigned=report.unsigned_records,
         outcome=report.outcome,
+        partial=report.partial,
         rested_at=None,
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError, StoreError, UsageError
@@ -19,8 +20,12 @@ from replcheck.evidence.standing import state_of
 from replcheck.evidence.verifying import verify_file
 from replcheck.model.evidence import ChainReport, EvidenceHead, EvidenceRecord, EvidenceState, head_of
 from replcheck.model.names import printable
+from replcheck.model.plain import Plain
 from replcheck.runs.signing import UNSIGNED, Signing
 from replcheck.store import EvidenceReader, open_evidence, open_history
+
+if TYPE_CHECKING:
+    from replcheck.store.proof_rows import ProofRow
 
 
 def keys_of(configuration: Configuration | None) -> tuple[PublicKey, ...]:
@@ -75,7 +80,15 @@ def verify_store(
 
     With `reports`, the stored reports are compared with their records too. Raises StoreError where it cannot be read.
     """
-    report = verify_history(reader, cluster, keys, anchor=anchor, reports=reports, every_signature=every_signature)
+    report = verify_history(
+        reader,
+        cluster,
+        keys,
+        anchor=anchor,
+        reports=reports,
+        every_signature=every_signature,
+        rows=_proof_rows if reports else None,
+    )
     return without_anchor([report])[0] if anchor is not None else report
 
 
@@ -129,6 +142,15 @@ def record_about(reader: EvidenceReader, cluster: str, *, run_id: str | None, se
         what = f"run {run_id}" if run_id is not None else f"{printable(cluster)} at place {sequence}"
         raise UsageError(f"there is no record of {what}", hint="Runs before the chain began have none.")
     return found
+
+
+def _proof_rows(document: Plain) -> "list[ProofRow]":
+    """Return what a history keeps of what an audit said of each replica; raise ValueError where it is no audit's."""
+    from replcheck.report.reading import audit_result
+    from replcheck.runs.parts import proofs_of
+    from replcheck.store.proof_rows import row_of
+
+    return [row_of(proof) for proof in proofs_of(audit_result(document))]
 
 
 def _keep(store: Path, cluster: str, mark: Mark, signing: Signing) -> bool:
