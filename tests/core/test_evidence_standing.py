@@ -20,7 +20,7 @@ from replcheck.runs.evidence import evidence_head, evidence_state, keep_mark, ve
 from replcheck.runs.evidence_files import archive_chain, import_file
 from replcheck.runs.signing import Signing
 from replcheck.store import open_evidence, open_history
-from tests.evidences import BEGUN, notary, payload_of, public, resigned, run, with_payload
+from tests.evidences import BEGUN, lines_of, notary, payload_of, public, resigned, run, with_payload
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -231,9 +231,10 @@ def test_unsigned_records_are_told_from_the_first_to_the_last(path):
 def test_what_a_record_says_of_an_older_signature_is_believed_before_what_is_there(path):
     def lying(place):
         [made] = notary(begun=BEGUN + timedelta(hours=2)).of_run(run(2))(place)
-        statement = payload_of(made.envelope.encode())
+        [honest] = lines_of([made])
+        statement = payload_of(honest)
         statement["predicate"]["chain"]["previous_signature"] = "verified"
-        line = resigned(with_payload(made.envelope.encode(), statement), "clinic")
+        line = resigned(with_payload(honest, statement), "clinic")
         return (replace(made, envelope=line.decode(), sha256=sha256(line).hexdigest()),)
 
     write(path, 0)

@@ -20,6 +20,7 @@ from replcheck.evidence.notary import Notary
 from replcheck.evidence.statement import document_digest
 from replcheck.model.evidence import RecordKind
 from replcheck.model.outcome import Outcome
+from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, new_run_id
 from replcheck.runs.audit import run_audit
 from replcheck.runs.evidence import verify_store
@@ -478,7 +479,7 @@ def test_what_was_put_in_of_a_run_without_an_end_is_found(path, table):
 def test_the_report_of_a_drill_is_compared_though_not_all_reports_are(path):
     written(path)
     ended = replace(run(9), kind="drill")
-    document = {"kind": "drill", "verdict": "failed"}
+    document: Plain = {"kind": "drill", "verdict": "failed"}
     open_history(path).finish(ended, document, evidence=notary().of_run(ended, document))
     assert verified(path, keys=public()).outcome is Outcome.PROVEN
     tampered(path, "UPDATE results SET document = replace(document, 'failed', 'restored') WHERE rowid = 6")
