@@ -44,7 +44,7 @@ def plain(text: str) -> str:
         (r"\b[0-9A-F]+/[0-9A-F]{5,8}\b", "LSN"),
         (r" \((?:SPAN \w+(?:, )?)+\)", ""),
         (r"\d[\d,]* records", "N records"),
-        (r"\d[\d,]* vouched", "N vouched"),
+        (r"\d[\d,]* signed", "N signed"),
     ):
         text = re.sub(pattern, word, text)
     return text

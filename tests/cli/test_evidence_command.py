@@ -229,7 +229,33 @@ def test_a_history_without_a_key_is_whole_and_unvouched(run, tmp_path):
     run("evidence", "keys")
     assert run("evidence", "verify").status == 1
     run("audit")
+    ended = run("evidence", "verify")
+    assert ended.status == 1
+    assert "2 are not signed (1 to 2): whoever could write there could have made them; a later signature says only" in (
+        " ".join(ended.out.split())
+    )
+    archived = run("evidence", "export", "--archive", "--until", "0s", "--output", "2026.jsonl")
+    assert "warning: 2 records are not signed (1 to 2): from now on the checkpoint vouches" in archived.err
     assert run("evidence", "verify").status == 0
+
+
+def test_a_run_without_the_key_behind_signed_ones_is_named(audited, tmp_path):
+    (tmp_path / "replcheck.toml").write_text(CONFIGURATION, encoding="utf-8")
+    audited("audit")
+    (tmp_path / "replcheck.toml").write_text(f"{CONFIGURATION}signing_key = 'clinic.key'\n", encoding="utf-8")
+    audited("audit")
+    ended = audited("evidence", "verify", "--format", "json")
+    chain = json.loads(ended.out)["chains"][0]
+    jsonschema.Draft202012Validator(json.loads(schema_text("evidence"))).validate(json.loads(ended.out))
+    assert (ended.status, chain["unvouched"], chain["unvouched_at"], chain["unsigned_behind"]) == (1, 1, [[6, 6]], 6)
+    ended = audited("evidence", "verify")
+    assert "Record 6 stands behind signed ones: somebody ran without the key, or forged it." in (
+        " ".join(ended.out.split())
+    )
+    exported(audited, tmp_path)
+    assert audited(*VERIFY).status == 1
+    done = by_the_page(tmp_path)
+    assert (done.returncode, "record 6 is not signed" in done.stderr) == (1, True)
 
 
 def test_keys_of_earlier_times_are_named_in_the_configuration(audited, tmp_path):
@@ -252,6 +278,7 @@ def test_the_head_that_was_kept_finds_a_tail_that_was_cut_off(audited, tmp_path)
     assert (ended.status, "nor cut off" in ended.out) == (0, True)
     with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
         connection.execute("DELETE FROM evidence_records WHERE sequence = 5")
+        connection.execute("DELETE FROM evidence_marks")
         connection.commit()
     assert audited("evidence", "verify").status == 0
     ended = audited("evidence", "verify", "--head", head.sha256)
@@ -455,6 +482,23 @@ def test_a_chain_that_is_not_whole_is_not_exported(audited, tmp_path):
     assert not (tmp_path / "clinic.jsonl").exists()
 
 
+def test_a_forged_chain_is_not_signed_over_by_an_export(audited, tmp_path):
+    assert audited("evidence", "verify").status == 0  # leaves its mark
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        connection.execute("DELETE FROM evidence_records WHERE sequence = 5")
+        connection.commit()
+    for words in (("--output", "clinic.jsonl"), ("--archive", "--until", "0s", "--output", "clinic.jsonl")):
+        message = assert_one_line(audited("evidence", "export", *words))
+        assert "records were cut off behind 4: the signed mark of its last verification names record 5" in message
+        assert not (tmp_path / "clinic.jsonl").exists()
+
+
+def test_a_history_whose_runs_belie_its_records_is_not_exported(audited, tmp_path):
+    changed(tmp_path, "UPDATE run_records SET summary = 'all is well' WHERE outcome = 'refuted'")
+    message = assert_one_line(audited("evidence", "export", "--output", "clinic.jsonl"))
+    assert "record 3 is belied by the history" in message
+
+
 def test_an_import_brings_the_chain_into_another_history_and_goes_on(audited, tmp_path):
     exported(audited, tmp_path)
     words = ("evidence", "import", "clinic.jsonl", "--store", "copy.db", "--public-key", "clinic.key.pub")
@@ -596,7 +640,7 @@ def by_the_page(tmp_path):
 
 
 def test_thirty_lines_without_replcheck_verify_an_export(audited, tmp_path):
-    assert len(program('"""python verify.py').splitlines()) <= 32
+    assert len(program('"""python verify.py').splitlines()) <= 34
     assert "replcheck" not in re.sub(r"\.jsonl.*|urn:\S+", "", program('"""python verify.py'))
     lines = lines_of(exported(audited, tmp_path))
     done = by_the_page(tmp_path)

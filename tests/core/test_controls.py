@@ -16,6 +16,7 @@ from replcheck.config.model import Waiver
 from replcheck.errors import ConfigurationError, UsageError
 from replcheck.model.control import ControlName, ControlResult, Standing
 from replcheck.model.drill import DrillVerdict, LayerState
+from replcheck.model.evidence import UnsignedRecords
 from replcheck.model.live import EventKind, NodeState, RecoveryPoint
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.wal import Lsn
@@ -71,6 +72,15 @@ def test_a_healthy_cluster_meets_every_control_and_says_what_is_not_proven(name)
 def test_a_control_that_nobody_asked_is_told_as_such_and_has_no_outcome(name):
     found = result(name, facts(), **{name.value.replace("-", "_"): None})
     assert (found.standing, found.outcome, found.claim) == (Standing.NOT_ASKED, None, CLAIMS[name])
+
+
+SEEN = {"copies", "recovery-point", "failover", "replacement", "evidence"}
+
+
+@pytest.mark.parametrize("name", ControlName)
+def test_what_rests_on_samples_and_events_says_that_no_record_covers_them(name):
+    told = any("no record covers samples and events" in text for text in result(name, facts()).not_proven)
+    assert told is (name.value in SEEN)
 
 
 def test_a_claim_is_told_in_the_words_of_who_makes_it():
@@ -537,6 +547,7 @@ def test_checksums_are_on_and_none_failed_and_backups_verified(spoilt, standing,
 
 
 UNVOUCHED = replace(EVIDENCE, outcome=Outcome.PARTIAL)
+LONE = UnsignedRecords(count=4, first=1, last=9)
 
 
 @pytest.mark.parametrize(
@@ -545,8 +556,18 @@ UNVOUCHED = replace(EVIDENCE, outcome=Outcome.PARTIAL)
         ({"evidence": None}, UNCHECKED, "the chain of evidence was not looked at"),
         ({"evidence": None, "history_problem": "the history is gone"}, UNCHECKED, "the history is gone"),
         ({"evidence": replace(EVIDENCE, records=0)}, UNCHECKED, "there is no record of evidence yet"),
-        ({"evidence": replace(UNVOUCHED, signed=0, unsigned=40)}, AT_RISK, "none of 40 records bears a signature"),
-        ({"evidence": replace(UNVOUCHED, unsigned=4)}, AT_RISK, "the newest records bear no signature"),
+        ({"evidence": replace(UNVOUCHED, signed=0, unsigned=LONE)}, AT_RISK, "none of 40 records bears a signature"),
+        (
+            {"evidence": replace(UNVOUCHED, unsigned=LONE)},
+            AT_RISK,
+            "4 of 40 records are not signed, record 1 the first: anybody who can write to the history",
+        ),
+        (
+            {"evidence": replace(UNVOUCHED, verified=2, rested=38, unsigned=replace(LONE, behind_signed=7))},
+            AT_RISK,
+            "4 of 40 records are not signed, record 7 the first behind a signed one",
+        ),
+        ({"evidence": replace(UNVOUCHED, partial="runs were imported")}, AT_RISK, "runs were imported"),
         ({"evidence": replace(UNVOUCHED, verified=30)}, AT_RISK, "30 of 40 records could be verified in the time"),
         ({"evidence": replace(EVIDENCE, verified=10, rested=30, rested_at=ago(DAY))}, MET, ""),
         ({"evidence": replace(EVIDENCE, problem="record 7 was changed")}, BREACHED, "record 7 was changed"),

@@ -17,6 +17,7 @@ from replcheck.model.evidence import ChainPlace
 from replcheck.model.outcome import Outcome
 from tests.evidences import (
     BEGUN,
+    NONE_BEFORE,
     chain,
     export,
     key,
@@ -36,7 +37,7 @@ UNSIGNED = lines_of(chain([None] * 7))
 
 
 def found(lines, *, keys=KEYS, view=View.HISTORY, anchor=None):
-    return judge((open_line(line, keys) for line in lines), view, with_keys=bool(keys), anchor=anchor)
+    return judge((open_line(line, keys) for line in lines), view, anchor=anchor)
 
 
 def sha256(line):
@@ -58,14 +59,55 @@ def test_without_a_key_nothing_vouches_for_a_whole_chain():
     assert found(UNSIGNED, keys={}).outcome is Outcome.PARTIAL
 
 
-def test_an_unsigned_record_is_vouched_for_by_a_later_signature():
-    assert found(lines_of(chain([None, None, "clinic"]))).outcome is Outcome.PROVEN
+def test_a_later_signature_does_not_prove_records_that_anybody_could_have_made():
+    report = found(lines_of(chain([None, None, "clinic", "clinic"])))
+    assert (report.outcome, report.problem, report.vouched) == (Outcome.PARTIAL, "", 5)
+    assert (report.unsigned, report.unsigned_at, report.unsigned_behind) == (3, ((1, 3),), None)
 
 
-def test_an_unsigned_record_at_the_end_could_be_anybodys():
-    report = found(lines_of(chain(["clinic", "clinic", None])))
-    assert report.outcome is Outcome.REFUTED
-    assert (report.broken_at, report.problem) == (4, "record 4 is not signed, and no later one vouches for it")
+def test_an_unsigned_record_behind_a_signed_one_is_named():
+    report = found(lines_of(chain(["clinic", "clinic", None, "clinic", None, None])))
+    assert (report.outcome, report.problem) == (Outcome.PARTIAL, "")
+    assert (report.unsigned, report.unsigned_at, report.unsigned_behind) == (3, ((4, 4), (6, 7)), 4)
+
+
+def test_a_whole_chain_that_somebody_forged_without_the_key_is_not_proven_by_the_next_signed_run():
+    forged = chain([None] * 5)
+    report = found(lines_of(following(forged, "clinic")))
+    assert (report.outcome, report.unsigned_at) == (Outcome.PARTIAL, ((1, 6),))
+
+
+def test_a_head_that_was_kept_elsewhere_vouches_for_unsigned_records_up_to_it():
+    lines = lines_of(chain([None, None, "clinic", None, "clinic"]))
+    report = found(lines, anchor=sha256(lines[3]))
+    assert (report.outcome, report.unsigned, report.unsigned_at) == (Outcome.PARTIAL, 4, ((5, 5),))
+    assert found(lines, anchor=sha256(lines[4])).outcome is Outcome.PROVEN
+
+
+@pytest.mark.parametrize(("by", "outcome"), [("clinic", Outcome.PROVEN), (None, Outcome.PARTIAL)])
+def test_a_signed_checkpoint_of_an_archive_vouches_for_the_unsigned_records_in_it(by, outcome):
+    records = chain([None, None, "clinic"])
+    report = found(lines_of(records))
+    extent = extent_of(replace(report, last=report.last, head=report.head))
+    made = notary(by).of_checkpoint("clinic", extent, NONE_BEFORE, "0" * 64)
+    records += made(ChainPlace(head=records[-1], earlier=None))
+    report = found(lines_of(following(records, "clinic")))
+    assert (report.outcome, report.unsigned) == (outcome, 3 if by else 4)
+
+
+@pytest.mark.parametrize("told", ["verified", "none", "wrong"])
+def test_a_record_that_says_otherwise_of_the_signature_before_it_belies_that_record(told):
+    lines = lines_of(chain(["clinic", None if told == "verified" else "clinic"]))
+    last = payload_of(lines_of(chain(["clinic", "clinic", "clinic"]))[-1])
+    last["predicate"]["chain"] |= {
+        "id": payload_of(lines[0])["predicate"]["chain"]["id"],
+        "previous": sha256(lines[-1]),
+        "previous_signature": told,
+    }
+    lines.append(resigned(with_payload(lines[-1], last), "clinic"))
+    report = found(lines)
+    assert (report.outcome, report.broken_at) == (Outcome.REFUTED, 4)
+    assert report.problem.startswith("record 4 belies record 3: ")
 
 
 def test_a_head_that_was_kept_elsewhere_vouches_without_a_key():
@@ -181,10 +223,11 @@ def test_an_exported_file_needs_the_public_key_alone(tmp_path):
     assert verify_file(path, public("thief")).outcome is Outcome.REFUTED
 
 
-def test_a_signed_closing_line_vouches_for_unsigned_records(tmp_path):
-    assert verify_file(export(tmp_path / "a", chain([None] * 3)), public()).outcome is Outcome.PROVEN
+def test_a_signed_closing_line_proves_no_unsigned_record(tmp_path):
+    report = verify_file(export(tmp_path / "a", chain([None] * 3)), public())
+    assert (report.outcome, report.unsigned_at, report.vouched) == (Outcome.PARTIAL, ((1, 4),), 4)
     report = verify_file(export(tmp_path / "b", chain([None] * 3), closed_by=None), public())
-    assert report.problem == "record 1 is not signed, and no later one vouches for it"
+    assert (report.outcome, report.vouched) == (Outcome.PARTIAL, 0)
 
 
 def test_a_tail_that_was_cut_off_is_found_with_and_without_the_closing_line(tmp_path):
@@ -221,6 +264,17 @@ def test_files_follow_each_other(tmp_path):
     assert [report.outcome for report in reports] == [Outcome.PROVEN] * 3
     gap = joined([verify_file(part, public()) for part in (parts[0], parts[2])])
     assert gap[1].problem == "record 7 does not follow record 3 of the file before it"
+
+
+def test_the_checkpoint_in_a_later_file_vouches_for_the_unsigned_records_of_the_archive(tmp_path):
+    records = chain([None, None, "clinic"])
+    archive = export(tmp_path / "archive", records)
+    report = verify_file(archive, public())
+    made = notary().of_checkpoint("clinic", extent_of(report), NONE_BEFORE, "0" * 64)
+    rest = export(tmp_path / "rest", made(ChainPlace(head=records[-1], earlier=None)))
+    assert report.outcome is Outcome.PARTIAL
+    both = joined([report, verify_file(rest, public())])
+    assert [one.outcome for one in both] == [Outcome.PROVEN] * 2
 
 
 def test_many_lines_are_opened_by_several_processes_in_their_order(monkeypatch, tmp_path):
@@ -310,7 +364,7 @@ def test_a_key_attests_nothing_of_another_nor_a_record_without_a_signature_anyth
 def test_a_record_forged_before_the_next_was_made_is_attested_by_none(forge, problem):
     records = signed_chain(8)
     lines = lines_of(following([*records[:-1], forged(records[-1], forge(lines_of(records)[-1]))], *["clinic"] * 4))
-    report = judge(iter(open_lines(lines, KEYS)), View.PART, with_keys=True)
+    report = judge(iter(open_lines(lines, KEYS)), View.PART)
     assert report.broken_at == 8
     assert report.problem.startswith(problem)
     assert payload_of(lines[8])["predicate"]["chain"]["previous_signature"] in {"wrong", "other key"}
@@ -432,7 +486,7 @@ def test_a_change_of_an_unsigned_record_is_found_by_the_one_behind_it(place, val
 def test_a_thief_who_writes_the_whole_chain_anew_needs_the_key():
     forged = lines_of(chain(["thief"] * 7))
     assert found(forged).problem.startswith("record 1 is signed by key")
-    assert found(UNSIGNED).problem == "record 1 is not signed, and no later one vouches for it"
+    assert found(UNSIGNED).outcome is Outcome.PARTIAL
 
 
 def test_a_report_of_nothing_wrong_counts_its_records():

@@ -3,20 +3,24 @@
 import sqlite3
 from base64 import b64encode
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import count
 
 import pytest
 
 from replcheck.evidence.keys import create_keys
-from replcheck.evidence.standing import Mark, mark_extent, read_mark, state_of
+from replcheck.evidence.marks import mark_after, mark_extent, read_mark
+from replcheck.evidence.standing import state_of
 from replcheck.evidence.statement import MARK_TYPE
+from replcheck.model.evidence import UnsignedRecords
 from replcheck.model.outcome import Outcome
 from replcheck.runs.evidence import evidence_head, evidence_state, keep_mark, verify_store
-from replcheck.runs.evidence_files import archive_chain
+from replcheck.runs.evidence_files import archive_chain, import_file
 from replcheck.runs.signing import Signing
 from replcheck.store import open_evidence, open_history
-from tests.evidences import BEGUN, notary, public, run
+from tests.evidences import BEGUN, lines_of, notary, payload_of, public, resigned, run, with_payload
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -40,9 +44,13 @@ def standing(path, *, keys=None, steps=1_000_000):
         "clinic",
         public() if keys is None else keys,
         budget_s=steps,
-        now=NOW,
         clock=lambda: next(ticks),
     )
+
+
+def verified_mark(path, keys=None):
+    """Return the mark that a whole verification leaves."""
+    return mark_after(verify_store(open_evidence(path), "clinic", public() if keys is None else keys), NOW)
 
 
 def marked(path, mark, by="clinic"):
@@ -67,10 +75,11 @@ def test_a_small_chain_is_verified_as_a_whole(path):
     write(path, *range(5))
     state, mark = standing(path)
     assert (state.outcome, state.records, state.verified, state.rested) == (Outcome.PROVEN, 6, 6, 0)
-    assert (state.signed, state.unsigned, state.oldest_at) == (6, 0, BEGUN)
+    assert (state.signed, state.unsigned, state.oldest_at) == (6, None, BEGUN)
     assert state.head == evidence_head(path, "clinic")
-    assert mark is not None
-    assert (mark.last, mark.records, mark.at) == (6, 6, NOW)
+    assert mark is None  # runs were not compared with what it tells of them
+    mark = verified_mark(path)
+    assert (mark.last, mark.records, mark.at, mark.unsigned) == (6, 6, NOW, None)
 
 
 def test_what_the_budget_does_not_reach_is_not_proven(path, monkeypatch):
@@ -82,8 +91,7 @@ def test_what_the_budget_does_not_reach_is_not_proven(path, monkeypatch):
 
 def test_what_was_verified_before_is_rested_on_and_its_time_is_told(path):
     write(path, *range(5))
-    _, mark = standing(path)
-    marked(path, mark)
+    marked(path, verified_mark(path))
     write(path, 5, 6)
     state, following = standing(path)
     assert (state.outcome, state.verified, state.rested, state.rested_at) == (Outcome.PROVEN, 2, 6, NOW)
@@ -92,7 +100,7 @@ def test_what_was_verified_before_is_rested_on_and_its_time_is_told(path):
 
 def test_a_mark_that_another_signed_or_none_is_not_rested_on(path):
     write(path, *range(5))
-    _, mark = standing(path)
+    mark = verified_mark(path)
     for name in ("thief", None):
         marked(path, mark, by=name)
         state, _ = standing(path)
@@ -101,14 +109,49 @@ def test_a_mark_that_another_signed_or_none_is_not_rested_on(path):
     assert read_mark("nothing", public()) is None
 
 
-@pytest.mark.parametrize("change", [{"last": 4}, {"head": "0" * 64}, {"chain_id": "0" * 32}])
-def test_a_mark_that_does_not_fit_the_chain_is_not_rested_on(path, change):
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"last": 4}, "record 4 was replaced: the signed mark of its last verification names record 4 with another"),
+        ({"head": "0" * 64}, "record 6 was replaced: the signed mark"),
+        ({"chain_id": "0" * 32}, "the chain was replaced by another one: the signed mark"),
+        ({"last": 9}, "records were cut off behind 6: the signed mark of its last verification names record 9"),
+    ],
+)
+def test_a_chain_that_is_not_the_one_of_its_signed_mark_is_refuted(path, change, problem):
     write(path, *range(5))
-    _, mark = standing(path)
-    fields = {name: getattr(mark, name) for name in Mark.__slots__}
-    marked(path, Mark(**(fields | change)))
-    state, _ = standing(path)
-    assert (state.outcome, state.verified, state.rested) == (Outcome.PROVEN, 6, 0)
+    marked(path, replace(verified_mark(path), **change))
+    state, mark = standing(path)
+    assert (state.outcome, state.rested, mark) == (Outcome.REFUTED, 0, None)
+    assert state.problem.startswith(problem)
+    report = verify_store(open_evidence(path), "clinic", public())
+    assert (report.outcome, report.problem) == (Outcome.REFUTED, state.problem)
+    assert verify_store(open_evidence(path), "clinic", ()).problem == ""  # whose mark it is cannot be told
+
+
+def test_a_chain_and_its_runs_that_were_cut_off_behind_a_signed_mark_are_refuted(path):
+    write(path, *range(5))
+    marked(path, verified_mark(path))
+    for table in ("run_records", "runs"):
+        tamper(path, f"DELETE FROM {table} WHERE rowid > 3")
+    tamper(path, "DELETE FROM evidence_records WHERE sequence > 4")
+    expected = "records were cut off behind 4: the signed mark of its last verification names record 6"
+    assert verify_store(open_evidence(path), "clinic", public()).problem == expected
+    assert standing(path)[0].problem == expected
+
+
+def test_unsigned_records_in_the_place_of_signed_ones_are_refuted_by_the_signed_mark(path):
+    write(path, *range(5))
+    marked(path, verified_mark(path))
+    tamper(path, "DELETE FROM evidence_records WHERE sequence > 4")
+    for table in ("run_records", "runs"):
+        tamper(path, f"DELETE FROM {table} WHERE rowid > 3")
+    write(path, 7, 8, by=None)
+    expected = "record 6 was replaced: the signed mark"
+    assert standing(path)[0].problem.startswith(expected)
+    assert verify_store(open_evidence(path), "clinic", public()).problem.startswith(expected)
+    write(path, 9)
+    assert standing(path)[0].problem.startswith(expected)
 
 
 def test_a_record_is_no_mark_though_the_key_signed_it(path):
@@ -143,9 +186,9 @@ def test_what_lies_in_an_archive_is_told_by_its_checkpoint(path, tmp_path):
         open_history(path).finish(run(number), evidence=signing.notary().of_run(run(number)))
     until = datetime.now(UTC) + timedelta(days=1)
     archive_chain(path, "clinic", tmp_path / "archive", signing, [keys.key], until)
-    state, mark = standing(path, keys=[keys.key])
+    state, _ = standing(path, keys=[keys.key])
     assert (state.outcome, state.records, state.verified) == (Outcome.PROVEN, 1, 1)
-    assert mark is not None
+    assert verified_mark(path, [keys.key]).last == 6
     tamper(path, "UPDATE evidence_records SET sha256 = previous WHERE sequence = 5")
     assert standing(path, keys=[keys.key])[0].outcome is Outcome.REFUTED
 
@@ -159,21 +202,73 @@ def test_another_key_is_named(path):
 
 def test_an_unsigned_record_behind_signed_ones_could_be_anybodys(path):
     write(path, *range(3))
-    _, mark = standing(path)
+    mark = verified_mark(path)
     write(path, 3, by=None)
-    expected = "record 5 is not signed, and no later one vouches for it"
-    assert standing(path)[0].problem == expected
-    marked(path, mark)
-    assert standing(path)[0].problem == expected
+    expected = UnsignedRecords(count=1, first=5, last=5, behind_signed=5)
+    for _ in range(2):
+        state, following = standing(path)
+        assert (state.outcome, state.problem, state.unsigned, following) == (Outcome.PARTIAL, "", expected, None)
+        marked(path, mark)
     write(path, 4)
-    assert standing(path)[0].outcome is Outcome.PROVEN
+    state, following = standing(path)
+    assert (state.outcome, state.unsigned, following.unsigned) == (Outcome.PARTIAL, expected, expected)
+    marked(path, following)
+    write(path, 5)
+    state, _ = standing(path)
+    assert (state.outcome, state.rested, state.unsigned) == (Outcome.PARTIAL, 6, expected)
+
+
+def test_unsigned_records_are_told_from_the_first_to_the_last(path):
+    write(path, 0, by=None)
+    write(path, 1)
+    write(path, 2, 3, by=None)
+    write(path, 4)
+    expected = UnsignedRecords(count=4, first=1, last=5, behind_signed=4)
+    assert standing(path)[0].unsigned == expected
+    assert verified_mark(path).unsigned == expected
+
+
+def test_what_a_record_says_of_an_older_signature_is_believed_before_what_is_there(path):
+    def lying(place):
+        [made] = notary(begun=BEGUN + timedelta(hours=2)).of_run(run(2))(place)
+        [honest] = lines_of([made])
+        statement = payload_of(honest)
+        statement["predicate"]["chain"]["previous_signature"] = "verified"
+        line = resigned(with_payload(honest, statement), "clinic")
+        return (replace(made, envelope=line.decode(), sha256=sha256(line).hexdigest()),)
+
+    write(path, 0)
+    write(path, 1, by=None)
+    open_history(path).finish(run(2), evidence=lying)
+    expected = "record 4 belies record 3: it was made behind a signed record"
+    assert standing(path)[0].problem == expected
+    assert verify_store(open_evidence(path), "clinic", public()).problem == expected
+
+
+def test_the_signed_checkpoint_of_an_archive_heals_unsigned_records(path, tmp_path):
+    keys = create_keys(tmp_path / "clinic.key")
+    signing = Signing(key=keys.private)
+    write(path, 0, 1, by=None)
+    open_history(path).finish(run(2), evidence=signing.notary().of_run(run(2)))
+    assert standing(path, keys=[keys.key])[0].outcome is Outcome.PARTIAL
+    report = verify_store(open_evidence(path), "clinic", [keys.key])
+    assert keep_mark(path, report, signing, at=NOW)
+    until = datetime.now(UTC) + timedelta(days=1)
+    archive_chain(path, "clinic", tmp_path / "archive", signing, [keys.key], until)
+    assert standing(path, keys=[keys.key])[0].outcome is Outcome.PROVEN
+    import_file(tmp_path / "archive", path, [keys.key])
+    state, _ = standing(path, keys=[keys.key])
+    assert (state.outcome, state.unsigned) == (Outcome.PROVEN, None)
+    assert verify_store(open_evidence(path), "clinic", [keys.key]).outcome is Outcome.PROVEN
 
 
 def test_a_chain_that_was_never_signed_is_whole_and_unvouched(path):
     write(path, *range(3), by=None)
     for keys in (public(), ()):
         state, mark = standing(path, keys=keys)
-        assert (state.outcome, state.unsigned, state.problem, mark) == (Outcome.PARTIAL, 4, "", None)
+        unsigned = UnsignedRecords(count=4, first=1, last=4, behind_signed=None)
+        assert (state.outcome, state.unsigned, state.problem, mark) == (Outcome.PARTIAL, unsigned, "", None)
+        assert verified_mark(path, keys) is None
 
 
 def test_a_whole_verification_leaves_a_mark_that_later_answers_rest_on_and_move(path, tmp_path):

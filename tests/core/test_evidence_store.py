@@ -20,13 +20,17 @@ from replcheck.evidence.notary import Notary
 from replcheck.evidence.statement import document_digest
 from replcheck.model.evidence import RecordKind
 from replcheck.model.outcome import Outcome
+from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, new_run_id
 from replcheck.runs.audit import run_audit
+from replcheck.runs.evidence import verify_store
+from replcheck.runs.evidence_files import import_file
 from replcheck.runs.lock import lock_file, only_run
+from replcheck.runs.parts import proofs_of
 from replcheck.runs.recorder import Recorder
 from replcheck.runs.records import started
 from replcheck.runs.signing import Signing
-from replcheck.store import open_evidence, open_history
+from replcheck.store import AuditParts, open_evidence, open_history
 from tests import evidences
 from tests.core.test_store import record, start
 from tests.evidences import killed, notary, public, run
@@ -63,7 +67,9 @@ def written(path, count=5, by="clinic"):
     history = open_history(path)
     for number in range(count):
         history.begin(killed(number))
-        history.finish(run(number), evidences.document(), evidence=notary(by).of_run(run(number), evidences.document()))
+        ended, document = run(number), evidences.document()
+        parts = AuditParts(result=consistent(), proofs=proofs_of(consistent()))
+        history.finish(ended, document, parts, evidence=notary(by).of_run(ended, document))
     return records(path)
 
 
@@ -321,6 +327,10 @@ def test_a_chain_whose_writer_is_killed_at_any_moment_stays_whole(path):
 
 # --- a history that was tampered with ---
 
+COLUMNS = (
+    "proven_at, finished_at, primary_node, verdict, whole, system_identifier, timeline, level, outcome_summary,"
+    " scope_digest"
+)
 MISFIT = "record 4 cannot be read: what the history"
 
 
@@ -363,6 +373,31 @@ def test_a_history_left_alone_is_proven(path):
             "record 4 is belied by the history: the report of run",
         ),
         ("UPDATE results SET document = 'x' WHERE rowid = 3", "record 4 is belied by the history: the report of run"),
+        ("DELETE FROM results WHERE rowid = 3", "record 4 is belied by the history: the report of run"),
+        ("UPDATE runs SET cluster = 'lab' WHERE rowid = 3", "record 4 is belied by the history: run"),
+        ("UPDATE runs SET started_at = 'x' WHERE rowid = 3", "record 4 is belied by the history: run"),
+        *(
+            (f"UPDATE audit_nodes SET {change} WHERE rowid = 3", "record 3 is belied by the history: what run")
+            for change in (
+                "verdict = 'diverged'",
+                "verdict = '?'",
+                "whole = 0",
+                "node = 'db9'",
+                "system_identifier = '1'",
+                "timeline = 9",
+                "primary_node = 'db9'",
+                "level = 'fast'",
+                "finished_at = '2027-01-01T00:00:00.000Z'",
+                "finished_at = '2025-01-01T00:00:00.000Z'",
+                "proven_at = '2027-01-01T00:00:00.000Z'",
+            )
+        ),
+        ("DELETE FROM audit_nodes WHERE rowid = 3", "record 3 is belied by the history: what run"),
+        (
+            f"INSERT INTO audit_nodes SELECT run_id, 'db9', {COLUMNS} FROM audit_nodes WHERE rowid = 3",
+            "record 3 is belied by the history: what run",
+        ),
+        ("DELETE FROM run_records WHERE rowid = 3", "record 4 is belied by the history: it tells another end of run"),
     ],
 )
 def test_what_was_tampered_with_is_named(path, statement, problem):
@@ -382,10 +417,83 @@ def test_an_end_that_was_removed_belies_its_record(path):
     assert verified(path).problem.startswith("record 3 is belied by the history")
 
 
-def test_a_report_that_was_thinned_out_belies_nothing(path):
+def test_a_run_that_was_removed_belies_its_record(path):
     written(path)
-    tampered(path, "DELETE FROM results WHERE rowid = 2")
-    assert verified(path, keys=public(), reports=True).outcome is Outcome.PROVEN
+    tampered(path, *(f"DELETE FROM {table} WHERE rowid = 2" for table in ("results", "run_records", "runs")))
+    report = verified(path, keys=public())
+    assert report.broken_at == 3
+    assert report.problem == f"record 3 is belied by the history: run {run(1).run_id} was removed, or is damaged"
+
+
+def test_runs_from_before_the_chain_that_were_all_removed_are_missed(path):
+    history = open_history(path)
+    for number in range(10, 12):
+        history.finish(run(number))
+    written(path)
+    assert verified(path, keys=public()).outcome is Outcome.PROVEN
+    tampered(path, *(f"DELETE FROM {table} WHERE rowid < 3" for table in ("run_records", "runs")))
+    assert verified(path, keys=public()).problem == "runs that ended before the chain were changed or removed"
+
+
+def test_runs_whose_records_were_imported_need_not_be_there(path, tmp_path):
+    exported = evidences.export(tmp_path / "clinic.jsonl", written(path))
+    other = tmp_path / "other.db"
+    import_file(exported, other, public())
+    assert (verified(other, keys=public()).outcome, verified(other).partial) == (Outcome.PROVEN, "")
+    open_history(other).finish(run(9), evidence=notary().of_run(run(9)))
+    report = verified(other, keys=public())
+    assert (report.outcome, report.problem) == (Outcome.PARTIAL, "")
+    assert report.partial.startswith("the runs of 5 records, 2 to 6, are not in this history")
+    open_history(other).finish(run(10), evidence=notary().of_run(run(10)))
+    tampered(other, *(f"DELETE FROM {table} WHERE rowid = 1" for table in ("run_records", "runs")))
+    assert verified(other, keys=public()).broken_at == 7
+
+
+def test_a_run_that_was_taken_for_killed_needs_a_record_of_the_end_that_it_has(path):
+    history = open_history(path)
+    history.begin(killed(0))
+    history.append_abort(killed(0), notary().of_run(killed(0)))
+    history.finish(run(1), evidence=notary().of_run(run(1)))
+    assert verified(path, keys=public()).outcome is Outcome.PROVEN
+    history.finish(run(0))
+    report = verified(path, keys=public())
+    assert report.broken_at == 2
+    assert report.problem.endswith(f"run {run(0).run_id} has an end, and no record tells it")
+
+
+@pytest.mark.parametrize("table", ["results", "audit_nodes"])
+def test_what_was_put_in_of_a_run_without_an_end_is_found(path, table):
+    written(path)
+    history = open_history(path)
+    history.begin(killed(9))
+    assert verified(path, keys=public()).outcome is Outcome.PROVEN
+    columns = {
+        "results": "?, document",
+        "audit_nodes": f"?, node, {COLUMNS}",
+    }
+    statement = f"INSERT INTO {table} SELECT {columns[table]} FROM {table} WHERE rowid = 1"
+    tampered(path, statement.replace("?", f"'{run(9).run_id}'"))
+    assert verified(path, keys=public()).problem.startswith(f"run {run(9).run_id} has a result and no end")
+
+
+def test_the_report_of_a_drill_is_compared_though_not_all_reports_are(path):
+    written(path)
+    ended = replace(run(9), kind="drill")
+    document: Plain = {"kind": "drill", "verdict": "failed"}
+    open_history(path).finish(ended, document, evidence=notary().of_run(ended, document))
+    assert verified(path, keys=public()).outcome is Outcome.PROVEN
+    tampered(path, "UPDATE results SET document = replace(document, 'failed', 'restored') WHERE rowid = 6")
+    assert verified(path, keys=public()).problem.endswith(f"the report of run {ended.run_id} was changed")
+    tampered(path, "DELETE FROM results WHERE rowid = 6")
+    assert verified(path, keys=public()).problem.endswith(f"the report of run {ended.run_id} is missing")
+
+
+@pytest.mark.parametrize("change", ["scope_digest = 'x'", "outcome_summary = 'x'"])
+def test_with_reports_what_is_kept_of_an_audit_is_compared_with_its_report(path, change):
+    run_audit(REQUEST, store=path, auditor=returning(consistent()))
+    assert verify_store(open_evidence(path), "clinic", (), reports=True).problem == ""
+    tampered(path, f"UPDATE audit_nodes SET {change} WHERE rowid = 1")
+    assert verify_store(open_evidence(path), "clinic", (), reports=True).problem.startswith("record 2 is belied")
 
 
 def test_a_cut_off_chain_with_its_runs_needs_the_head_that_was_kept(path):

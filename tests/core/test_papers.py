@@ -18,7 +18,7 @@ from benchmarks.years import Year, write_year
 from replcheck.config import load
 from replcheck.model.audit import Scope
 from replcheck.model.control import CheckResult, ControlName, ControlResult, DueRun, Standing
-from replcheck.model.evidence import EvidenceHead, EvidenceState
+from replcheck.model.evidence import EvidenceHead, EvidenceState, UnsignedRecords
 from replcheck.model.live import ClusterView, NodeState, NodeView, RecoveryPoint
 from replcheck.model.outcome import Outcome
 from replcheck.model.seal import NotSealed, SealResult, SignatureState, StoredSeal
@@ -291,7 +291,7 @@ WHOLE = EvidenceState(
     problem="",
     head=HEAD,
     signed=21,
-    unsigned=0,
+    unsigned=None,
     oldest_at=MONTH.since,
     newest_at=MONTH.until,
     outcome=Outcome.PROVEN,
@@ -302,7 +302,15 @@ WHOLE = EvidenceState(
     ("changes", "told"),
     [
         ({}, ("**✔ whole**", "21 records for this report, 21 with", "400 older ones rest on", "cdcdcd", "record 421")),
+        ({"outcome": Outcome.PARTIAL, "partial": "x"}, ("**\\~ unvouched**", "x")),
         ({"outcome": Outcome.PARTIAL}, ("**\\~ unvouched**", "anybody could have written it all")),
+        (
+            {"outcome": Outcome.PARTIAL, "unsigned": UnsignedRecords(count=3, first=1, last=9, behind_signed=9)},
+            (
+                "**\\~ unvouched**",
+                "3 records without a signature, the first is record 1; record 9 stands behind signed ones",
+            ),
+        ),
         (
             {"outcome": Outcome.REFUTED, "problem": "record 7 was changed"},
             ("The chain is broken: record 7 was changed",),

@@ -43,6 +43,8 @@ from replcheck.store import open_check_reader, open_history
 from replcheck.store.live_rows import event_values
 from tests.core.checks import CLUSTER, DAY, HOUR, NOW, ago, event, node, proof, span, view, watch
 from tests.core.test_check_reader import insert, keep, keep_proofs, record
+from tests.core.test_evidence_store import tampered, written
+from tests.evidences import run as made_up
 
 CONFIG = """
 cluster = "clinic"
@@ -320,6 +322,21 @@ def test_unsigned_records_are_at_risk(place):
     found = control(place.check(), ControlName.EVIDENCE)
     assert found.standing is Standing.AT_RISK
     assert "bears a signature that could be verified" in found.problems[0]
+
+
+def test_records_made_without_the_key_are_at_risk_and_an_edited_proof_is_a_breach(place, key, monkeypatch):
+    place.watched()
+    written(place.store, 2, by=None)
+    place.text = CONFIG + key
+    place.check()
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.AT_RISK
+    assert "3 of 4 records are not signed, record 1 the first" in found.problems[0]
+    tampered(place.store, f"UPDATE audit_nodes SET verdict = 'diverged' WHERE run_id = '{made_up(0).run_id}'")
+    monkeypatch.setattr("replcheck.runs.check_evidence.VERIFIED_EVERY_S", 0.0)
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.BREACHED
+    assert "said of the replicas was changed" in found.problems[0]
 
 
 def test_a_key_that_others_may_read_is_refused_before_anything_is_looked_at(place, key, monitor):

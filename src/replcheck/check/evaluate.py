@@ -6,7 +6,7 @@ from typing import Any
 
 from replcheck.check.controls.consistency import find_consistency
 from replcheck.check.controls.copies import find_copies
-from replcheck.check.controls.evidence import find_evidence
+from replcheck.check.controls.evidence import UNCOVERED, find_evidence
 from replcheck.check.controls.failover import find_failover
 from replcheck.check.controls.integrity import find_integrity
 from replcheck.check.controls.placement import find_placement
@@ -32,6 +32,10 @@ _FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
     ControlName.INTEGRITY: find_integrity,
     ControlName.EVIDENCE: find_evidence,
 }
+_ON_WHAT_WAS_SEEN = frozenset(
+    {ControlName.COPIES, ControlName.RECOVERY_POINT, ControlName.FAILOVER, ControlName.REPLACEMENT}
+)
+"""Controls that rest on samples or events of a watch, which a history keeps without a record."""
 _EXCUSABLE = frozenset({Standing.BREACHED, Standing.UNCHECKED})
 _BY_EVENTS: Mapping[ControlName, EventKind] = {
     ControlName.FAILOVER: EventKind.SWITCHED_OVER,
@@ -80,7 +84,7 @@ def _of(name: ControlName, section: Control, found: Found) -> ControlResult:
         problems=found.problems,
         measures=found.measures,
         runs=found.runs,
-        not_proven=found.not_proven,
+        not_proven=(*found.not_proven, UNCOVERED) if name in _ON_WHAT_WAS_SEEN else found.not_proven,
         as_of=found.as_of,
     )
 

@@ -22,9 +22,10 @@ from replcheck.errors import UsageError
 from replcheck.evidence.exporting import Exported, new_file
 from replcheck.evidence.keys import KeyPair, PublicKey, create_keys, existing_keys
 from replcheck.evidence.statement import Note
+from replcheck.model.evidence import ChainReport
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus, Outcome, worst
-from replcheck.report.evidence_document import VerifiedChain, evidence_json, outcome_of_chains
+from replcheck.report.evidence_document import VerifiedChain, evidence_json, outcome_of_chains, places
 from replcheck.report.evidence_human import print_evidence
 from replcheck.report.style import Style
 from replcheck.report.verdict import counted
@@ -121,7 +122,6 @@ def _verified_history(
         anchor=anchor,
         reports=asked.reports,
         every_signature=asked.every_signature,
-        insist=bool(asked.keys),
     )
     keep_mark(source.store, report, signing_of(source.configuration), at=began)
     return [VerifiedChain(source=str(source.store), in_history=True, report=report)], source.configuration
@@ -160,19 +160,18 @@ def export_and_tell(chain: Chain, asked: Exporting) -> ExitStatus:
     cluster = chain_of(reader, chain.cluster, _cluster_of(source.configuration))
     since = moment_of(asked.since, flag="--since", now=now, zone=source.zone) if asked.since else None
     until = moment_of(asked.until, flag="--until", now=now, zone=source.zone) if asked.until else None
-    wanted = Segment(since=since, until=until)
+    wanted, keys = Segment(since=since, until=until), keys_of(source.configuration)
     if asked.archive:
         if until is None or asked.output is None or since is not None:
             raise UsageError(
                 "an archive needs to know up to when, and its file", hint="Give --until and --output, and no --since."
             )
-        keys = keys_of(source.configuration)
         exported = archive_chain(source.store, cluster, asked.output, signing, keys, until)
     elif asked.output is not None:
         with new_file(asked.output, replace=True) as file:
-            exported = export_chain(reader, cluster, file, signing, wanted)
+            exported = export_chain(reader, cluster, file, signing, keys, wanted)
     else:
-        exported = export_chain(reader, cluster, sys.stdout.buffer, signing, wanted)
+        exported = export_chain(reader, cluster, sys.stdout.buffer, signing, keys, wanted)
         sys.stdout.flush()
     _tell_exported(exported, asked, signed=signing.key is not None)
     return ExitStatus.PROVEN
@@ -186,8 +185,17 @@ def _tell_exported(exported: Exported, asked: Exporting, *, signed: bool) -> Non
     records = f"{counted(report.records, 'record')} of {report.cluster}, {report.first} to {report.last}"
     display.note(f"{records}, {'were' if report.records > 1 else 'was'} {done}{where}")
     display.note(f"head: record {report.last}, SHA-256 {report.head}; file: SHA-256 {exported.sha256}")
+    if report.unsigned:
+        display.note(f"warning: {_unsigned_words(report, archived=asked.archive)}")
     if not signed:
         display.note("warning: the closing line is not signed: output.signing_key names no key")
+
+
+def _unsigned_words(report: ChainReport, *, archived: bool) -> str:
+    told = f"{counted(report.unsigned, 'record is', 'records are')} not signed ({places(report.unsigned_at)})"
+    if archived:
+        return f"{told}: from now on the checkpoint vouches for what they say"
+    return f"{told}, and the closing line does not vouch for what they say"
 
 
 def import_and_tell(chain: Chain, file: Path, keys: Sequence[Path]) -> ExitStatus:
@@ -198,8 +206,12 @@ def import_and_tell(chain: Chain, file: Path, keys: Sequence[Path]) -> ExitStatu
     report = imported.report
     records = f"{counted(report.records, 'record')} of {report.cluster}, {report.first} to {report.last}"
     told = [f"{records}: {imported.new:,} new in {source.store}"]
-    if report.outcome is not Outcome.PROVEN:
+    if report.unverified:
         told.append("No signature was verified: name the public key with --public-key.")
+    elif report.unsigned:
+        told.append(
+            f"{counted(report.unsigned, 'record is', 'records are')} not signed ({places(report.unsigned_at)})."
+        )
     return _told(told)
 
 

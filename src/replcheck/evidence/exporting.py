@@ -37,7 +37,7 @@ class Exported:
 
 def write_export(records: Iterable[EvidenceRecord], target: BinaryIO, notary: Notary) -> Exported:
     """Write records and the line that closes them; raise StoreError where they do not follow each other."""
-    fold = ChainFold(view=View.PART, with_keys=False)
+    fold = ChainFold(view=View.PART)
     digest, size = sha256(), 0
 
     def put(line: str) -> None:
@@ -54,7 +54,7 @@ def write_export(records: Iterable[EvidenceRecord], target: BinaryIO, notary: No
     if report.problem:
         raise StoreError(
             f"the chain is not whole, and is not exported: {report.problem}",
-            hint='What else is wrong is told by "replcheck evidence verify".',
+            hint='Ask with "replcheck evidence verify".',
         )
     if report.records:
         put(notary.closing(extent_of(report), report.head))
@@ -103,7 +103,7 @@ def records_of(path: Path) -> Iterator[Iterator[EvidenceRecord]]:
 
 
 def _records(path: Path, lines: Iterator[bytes]) -> Iterator[EvidenceRecord]:
-    fold = ChainFold(view=View.FILE, with_keys=False)
+    fold = ChainFold(view=View.FILE)
     for content in lines:
         line = open_line(content, {})
         if not fold.take(line):

@@ -5,6 +5,7 @@ Read from the result's JSON, which holds no row and no secret. What an unknown k
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from replcheck.model.plain import Plain
 
@@ -26,11 +27,34 @@ def findings_of(document: Plain) -> Object | None:
     return {"schema": document.get("schema"), **(repeated(document) if repeated is not None else {})}
 
 
+def replicas_told(found: Any) -> tuple[tuple[Any, ...], ...] | None:
+    """Return what was found of each replica by an audit, as a history keeps it; nothing for other runs.
+
+    None for a record of before it told since when its proofs hold: there is nothing to compare with.
+    Name, verdict, whether all was audited, system identifier, timeline, name of the primary, level, since when it holds
+    and when the audit ended.
+    """
+    if not isinstance(found, dict) or "replicas" not in found:
+        return ()
+    try:
+        replicas, (primary, *servers) = found["replicas"], found["servers"]
+        whole = bool(found["whole"]) and not found["stopped"]
+        of_all = primary["name"], found["level"], found["proven_at"], found["finished_at"]
+        return tuple(
+            (one["name"], one["verdict"], whole, node["system_identifier"], node["timeline"], *of_all)
+            for one, node in zip(replicas, servers, strict=True)
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _audit(document: Object) -> Object:
     relations = _objects(document.get("relations"))
     differences = _objects(document.get("divergences"))
     return {
         **_taken(document, "level", "encoding", "stopped", "stop_code", "rows", "size_bytes", "odd_node"),
+        **_taken(document, "finished_at"),
+        "proven_at": _proven_at(document, relations),
         "whole": _object(document.get("scope")).get("whole"),
         "servers": [_taken(node, *_SERVER) for node in _nodes(document)],
         "replicas": [_replica(replica) for replica in _objects(document.get("replicas"))],
@@ -42,6 +66,13 @@ def _audit(document: Object) -> Object:
         "not_checked": sum(not each.get("by_design") for each in _objects(document.get("not_checked"))),
         "findings": _counted(_objects(document.get("findings")), "code"),
     }
+
+
+def _proven_at(document: Object, relations: Sequence[Object]) -> Plain:
+    """Return since when all that an audit proved holds: what it took over was proven before it began."""
+    taken_over = [str(each["proven_since"]) for each in relations if each.get("proven_since")]
+    began = document.get("started_at")
+    return min([str(began), *taken_over]) if began else None
 
 
 def _nodes(document: Object) -> list[Object]:

@@ -8,18 +8,19 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from replcheck.errors import StoreError
 from replcheck.evidence.chain import View, judge
 from replcheck.evidence.keys import PublicKey
+from replcheck.evidence.marks import contradiction, read_mark
 from replcheck.evidence.opening import Opened, Unreadable
-from replcheck.evidence.statement import ABORTED, PREDICATE_TYPES, document_digest, run_told
+from replcheck.evidence.runs_told import Rows, RunsTold, imported_sentence
+from replcheck.evidence.statement import PREDICATE_TYPES
 from replcheck.evidence.verifying import Line, opened
-from replcheck.model.evidence import ChainReport, EvidenceRecord, RecordKind
+from replcheck.model.evidence import ChainReport, EarlierRuns, EvidenceRecord, RecordKind
 from replcheck.model.plain import utc_text
-from replcheck.model.run import RunRecord, RunStart
-from replcheck.store import EvidenceReader
+from replcheck.store import EvidenceReader, RunFilter
 
-_AT_A_TIME = 400
+_NEWEST_CHECKS = 3
+"""Whose reports checks read: what the newest one saw."""
 _RUN = PREDICATE_TYPES[RecordKind.RUN]
 
 
@@ -31,31 +32,54 @@ def verify_history(
     anchor: str | None = None,
     reports: bool = False,
     every_signature: bool = False,
+    rows: Rows | None = None,
 ) -> ChainReport:
-    """Return what is found of a cluster's chain; with `reports`, stored reports are compared with their records too.
+    """Return what is found of a cluster's chain, and of the runs that it tells of.
 
-    Where there are many records, signatures that later ones attest are verified with `every_signature` only. Raises
-    StoreError where the history cannot be read.
+    With `reports` all stored reports are compared with their records, else those of drills and of the newest checks;
+    `rows` tells what a history keeps beside an audit's report. Where there are many records, signatures that later ones
+    attest are verified with `every_signature` only. Raises StoreError where the history cannot be read.
     """
-    lines = _Lines(reader, reports=reports, every_signature=every_signature)
-    report = judge(lines.opened(cluster, keys), View.HISTORY, with_keys=bool(keys), anchor=anchor)
-    if lines.belied is not None:
-        return replace(report, problem=lines.belied[1], broken_at=lines.belied[0])
-    return _with_unrecorded_ends(reader, report)
+    mark = read_mark(reader.mark(cluster), keys)  # before the records: others may append, and move it, meanwhile
+    newest = reader.runs(RunFilter(cluster=cluster, kind="check"), limit=_NEWEST_CHECKS)
+    told = RunsTold(
+        reader=reader,
+        imported=reader.imported(cluster),
+        reports=reports,
+        rows=rows,
+        newest=frozenset(run.run_id for run in newest),
+    )
+    lines = _Lines(reader, told, every_signature=every_signature)
+    report = judge(lines.opened(cluster, keys), View.HISTORY, anchor=anchor)
+    if told.lie is not None:
+        sequence, lie = told.lie
+        return replace(report, problem=f"record {sequence} is belied by the history: {lie}", broken_at=sequence)
+    if not report.problem and mark is not None:
+        problem = contradiction(reader, cluster, mark)
+        report = replace(report, problem=problem, broken_at=mark.last if problem else None)
+    return _with_unrecorded(reader, replace(report, partial=imported_sentence(told)), told)
 
 
-def _with_unrecorded_ends(reader: EvidenceReader, report: ChainReport) -> ChainReport:
+def _with_unrecorded(reader: EvidenceReader, report: ChainReport, told: RunsTold) -> ChainReport:
+    """Return the report with what is wrong with runs of which no record tells."""
     if report.problem or report.earlier is None:
         return report
-    found, told = reader.unrecorded_ends(report.cluster), report.earlier
-    # A chain that was imported tells of runs that this history never held.
-    if found.count == 0 or found == told:
-        return report
-    if found.count > told.count:
-        problem = f"runs ended without a record ({found.count - told.count}): records were cut off behind {report.last}"
-    else:
-        problem = "runs that ended before the chain were changed or removed"
-    return replace(report, problem=problem, broken_at=None)
+    problem = _wrong_with_ends(reader.unrecorded_ends(report.cluster), report, told)
+    endless = reader.endless_parts(report.cluster)
+    if not problem and endless is not None:
+        problem = f"run {endless} has a result and no end: it was put in, or its end was removed"
+    return replace(report, problem=problem, broken_at=None) if problem else report
+
+
+def _wrong_with_ends(found: EarlierRuns, report: ChainReport, told: RunsTold) -> str:
+    earlier = report.earlier
+    # A chain that was imported from its beginning tells of runs that this history never held.
+    if earlier is None or found == earlier or (found.count == 0 and any(first == 1 for first, _ in told.imported)):
+        return ""
+    if found.count > earlier.count:
+        many = found.count - earlier.count
+        return f"runs ended without a record ({many}): records were cut off behind {report.last}"
+    return "runs that ended before the chain were changed or removed"
 
 
 @dataclass(slots=True)
@@ -63,58 +87,29 @@ class _Lines:
     """Opens the lines of a chain, and compares each with what the history holds beside it."""
 
     reader: EvidenceReader
-    reports: bool
+    told: RunsTold
     every_signature: bool
-    belied: tuple[int, str] | None = None
-    """The record that the history belies, and how."""
     _rows: deque[EvidenceRecord] = field(default_factory=deque)
-    _runs: list[tuple[EvidenceRecord, Opened]] = field(default_factory=list)
 
     def opened(self, cluster: str, keys: Sequence[PublicKey]) -> Iterator[Line]:
         for line in opened(self._lines(cluster), keys, every_signature=self.every_signature):
             row = self._rows.popleft()
             yield line if isinstance(line, Unreadable) or fits(row, line) else MISFIT
-            if isinstance(line, Opened) and line.predicate_type == _RUN:
-                self._runs.append((row, line))
-            if len(self._runs) >= _AT_A_TIME and self._finds_a_lie():
+            if isinstance(line, Opened) and line.predicate_type == _RUN and not self.told.take(row, line):
                 return
-        self._finds_a_lie()
+        self.told.end()
 
     def _lines(self, cluster: str) -> Iterator[bytes]:
         began = False
         for record in self.reader.records(cluster):
             if record.envelope is None and not began:
-                continue  # it lies in an archive, of which a checkpoint must tell
+                # It lies in an archive, of which a checkpoint must tell.
+                if record.kind is RecordKind.RUN and not self.told.take(record, None):
+                    return
+                continue
             began = True
             self._rows.append(record)
             yield (record.envelope or "").encode()
-
-    def _finds_a_lie(self) -> bool:
-        stored = self.reader.runs_of([run_id_of(line) or "" for _, line in self._runs])
-        for row, line in self._runs:
-            run = stored.get(run_id_of(line) or "")
-            lie = self._lie(line, run) if run is not None else ""
-            if lie and self.belied is None:
-                self.belied = (row.sequence, f"record {row.sequence} is belied by the history: {lie}")
-        self._runs.clear()
-        return self.belied is not None
-
-    def _lie(self, line: Opened, run: RunStart) -> str:
-        told: Mapping[str, object] = line.held
-        if told.get("state") == ABORTED and isinstance(run, RunRecord):
-            return ""  # it was taken for killed, and a later record tells of its end
-        if run_told(run) != told:
-            return f"it tells another end of run {run.run_id}"
-        return self._lie_of_report(line, run.run_id) if self.reports else ""
-
-    def _lie_of_report(self, line: Opened, run_id: str) -> str:
-        try:
-            document = self.reader.result(run_id)
-        except StoreError:
-            return f"the report of run {run_id} is damaged"
-        if document is not None and document_digest(document) != line.subject_sha256:
-            return f"the report of run {run_id} was changed"
-        return ""
 
 
 MISFIT = Unreadable("what the history keeps beside it is not what it says")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from replcheck.evidence.findings import replicas_told
 from replcheck.evidence.statement import CLOSING_TYPE, MARK_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
 
 MOST_BYTES = 16 << 20
@@ -71,8 +72,17 @@ class Opened(NamedTuple):
     recorded_at: str
     held: Mapping[str, Any]
     """What the record is about: the part of its predicate beside its place and its making."""
-    attests: bool
-    """Whether it says that the signature of the record before it was verified with the key that signed this one."""
+    told_before: str
+    """What it says was found of the signature of the record before it; empty where it says nothing."""
+    has_result: bool
+    """Whether it is about a run that had a report."""
+    replicas: tuple[tuple[Any, ...], ...] | None
+    """What an audit said of each replica, as a history keeps it beside; None where that is not told."""
+
+    @property
+    def attests(self) -> bool:
+        """Return whether it says that the record before it was verified with the key that signed this one."""
+        return bool(self.key_id) and self.told_before == Signature.VERIFIED.value
 
     @property
     def is_closing(self) -> bool:
@@ -194,7 +204,9 @@ def _opened(line: bytes, statement: Mapping[str, Any], key_id: str) -> Opened:
         previous=previous,
         recorded_at=_text(recorded.get("at")),
         held=held[0] if len(held) == 1 and isinstance(held[0], dict) else {},
-        attests=bool(key_id) and place.get("previous_signature") == Signature.VERIFIED.value,
+        told_before=_text(place.get("previous_signature") or ""),
+        has_result=predicate.get("result") is not None,
+        replicas=replicas_told(predicate.get("result")),
     )
 
 

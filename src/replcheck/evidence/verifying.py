@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from replcheck.errors import StoreError, UsageError
-from replcheck.evidence.chain import ChainFold, View, judge
+from replcheck.evidence.chain import ChainFold, View, folded
 from replcheck.evidence.keys import PublicKey
 from replcheck.evidence.opening import MOST_BYTES, Keys, Opened, Unreadable, open_line, open_lines
 from replcheck.model.evidence import ChainReport
@@ -53,10 +53,10 @@ def verify_file(
 
 
 def _joined(
-    parts: Iterable[tuple[list[bytes], ChainReport]], keys: Sequence[PublicKey], anchor: str | None
+    parts: Iterable[tuple[list[bytes], ChainFold]], keys: Sequence[PublicKey], anchor: str | None
 ) -> ChainReport:
     """Return what is found of parts that were judged apart; one that is not simply whole is looked at here, closely."""
-    fold = ChainFold(view=View.FILE, with_keys=bool(keys), anchor=anchor)
+    fold = ChainFold(view=View.FILE, anchor=anchor)
     verifiers = _verifiers_of(keys)
     for lines, part in parts:
         if not fold.take_part(part) and not all(fold.take(line) for line in _every(lines, verifiers)):
@@ -145,12 +145,12 @@ def _opened_there(opening: Opening, lines: list[bytes]) -> list[Line]:
     return opening(lines, _verifiers)
 
 
-def _judged_there(anchor: str | None, opening: Opening, lines: list[bytes]) -> ChainReport:
+def _judged_there(anchor: str | None, opening: Opening, lines: list[bytes]) -> ChainFold:
     return _judged_part(anchor, opening, _verifiers, lines)
 
 
-def _judged_part(anchor: str | None, opening: Opening, keys: Keys, lines: list[bytes]) -> ChainReport:
-    return judge(iter(opening(lines, keys)), View.PART, with_keys=bool(keys), anchor=anchor)
+def _judged_part(anchor: str | None, opening: Opening, keys: Keys, lines: list[bytes]) -> ChainFold:
+    return folded(opening(lines, keys), View.PART, anchor=anchor)
 
 
 def _every(lines: Sequence[bytes], keys: Keys) -> list[Line]:

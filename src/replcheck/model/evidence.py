@@ -91,6 +91,23 @@ class ChainPlace:
     """Runs that ended before the chain; None where it has begun."""
 
 
+Places = tuple[tuple[int, int], ...]
+"""Stretches of a chain: the first and the last sequence of each, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsignedRecords:
+    """Records without a signature that nothing vouches for: whoever could write there could have made them."""
+
+    count: int
+    first: int
+    """Sequence of the first."""
+    last: int
+    """Sequence of the last."""
+    behind_signed: int | None = None
+    """The first that stands behind a signed one: somebody ran without the key, or forged it. None where none does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReport:
     """What verifying a chain, or a part of one, found."""
@@ -116,7 +133,17 @@ class ChainReport:
     key_ids: tuple[str, ...]
     """Of the keys that signed records."""
     vouched: int
-    """Sequence of the last record that a verified signature, on it or later, or an anchor vouches for; 0 for none."""
+    """Sequence of the last record that a verified signature, on it or later, or an anchor fixes: it was not changed
+    since that was made. 0 for none."""
+    unsigned_at: Places
+    """Where records stand without a signature that no anchor and no signed checkpoint of an archive vouches for: from
+    and to which sequence. Whoever could write there could have made them."""
+    first_signed: int
+    """Sequence of the first record that bears a signature; 0 for none."""
+    covered: int
+    """Sequence of the last record that an anchor or a signed checkpoint of an archive vouches for; 0 for none."""
+    head_signed: bool
+    """Whether the signature of the record `last` holds."""
     oldest_at: datetime | None
     newest_at: datetime | None
     problem: str
@@ -131,6 +158,8 @@ class ChainReport:
     """The runs without a record that the chain tells of; None where that part of it was not seen."""
     anchored: bool = False
     """Whether the anchor is among its records."""
+    partial: str = ""
+    """What could not be compared in a history, as one clause; empty where all was."""
 
     @property
     def records(self) -> int:
@@ -138,13 +167,34 @@ class ChainReport:
         return self.last - self.first + 1 if self.last else 0
 
     @property
+    def unsigned_behind(self) -> int | None:
+        """Return the first of `unsigned_at` that stands behind a signed record; None where none does.
+
+        Somebody ran without the key, or forged it.
+        """
+        return next((first for first, _ in self.unsigned_at if 0 < self.first_signed < first), None)
+
+    @property
+    def unsigned_records(self) -> "UnsignedRecords | None":
+        """Return the records of `unsigned_at` in short; None where there are none."""
+        if not self.unsigned_at:
+            return None
+        return UnsignedRecords(
+            count=sum(last - first + 1 for first, last in self.unsigned_at),
+            first=self.unsigned_at[0][0],
+            last=self.unsigned_at[-1][1],
+            behind_signed=self.unsigned_behind,
+        )
+
+    @property
     def outcome(self) -> Outcome:
-        """Return how far it is proven that nobody changed, removed, reordered or cut off a record."""
+        """Return how far it is proven that nobody forged, changed, removed, reordered or cut off a record."""
         if self.problem:
             return Outcome.REFUTED
         if not self.records:
             return Outcome.UNCHECKED
-        return Outcome.PROVEN if self.vouched >= self.last else Outcome.PARTIAL
+        proven = self.vouched >= self.last and not self.unsigned_at and not self.partial
+        return Outcome.PROVEN if proven else Outcome.PARTIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +213,14 @@ class EvidenceState:
     """None where the chain has not begun."""
     signed: int
     """Of the verified ones, those with a verified signature."""
-    unsigned: int
-    """Of the verified ones, those without any."""
+    unsigned: UnsignedRecords | None
+    """Of all that this answer is about, those without a signature that no signed checkpoint vouches for; None for
+    none."""
     oldest_at: datetime | None
     newest_at: datetime | None
     outcome: Outcome
-    """PROVEN: whole, and every record vouched for; PARTIAL: nothing wrong was found, but that is not all."""
+    """PROVEN: whole, and every record signed or vouched for; PARTIAL: nothing wrong was found, but that is not all."""
+    partial: str = ""
+    """Why nothing is wrong and yet not all is proven, as one clause, where no signature and no lack of time is why."""
     rested_at: datetime | None = None
     """When the oldest verification was made that this answer rests on; None where all was verified now."""

@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replcheck.model.evidence import ChainReport, EvidenceHead
+from replcheck.model.evidence import ChainReport, EvidenceHead, Places
 from replcheck.model.outcome import Outcome, worst
 from replcheck.model.plain import Plain, plain_object, to_plain
-from replcheck.report.verdict import counted
+from replcheck.report.verdict import counted, joined
 
 SCHEMA = "replcheck/evidence/1"
 WORDS = {
@@ -21,7 +21,10 @@ WORDS = {
     Outcome.UNCHECKED: "empty",
 }
 """A chain's words for the outcomes."""
-_SHORT = 16
+_MOST_NAMED = 5
+"""Stretches of a chain that a sentence names."""
+_MOST_LISTED = 100
+"""Those that the JSON lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ def evidence_sentence(chain: VerifiedChain) -> str:
     which = f"{counted(report.records, 'record')} of {report.cluster}, {report.first} to {report.last}"
     if report.outcome is Outcome.PROVEN:
         return f"{which}: none was changed, removed, put in or reordered{_as_to_the_end(chain)}."
-    return f"{which}: nothing is wrong, but {_why_unvouched(report)}."
+    return f"{which}: nothing is wrong, but {_why_unvouched(report)}.{_intruder(report)}"
 
 
 def evidence_json(chains: Sequence[VerifiedChain]) -> str:
@@ -77,11 +80,41 @@ def _as_to_the_end(chain: VerifiedChain) -> str:
 
 
 def _why_unvouched(report: ChainReport) -> str:
-    if report.vouched:
-        return f"nothing vouches for those behind record {report.vouched}"
+    found = report.unsigned_records
+    if report.unverified and report.covered:
+        return f"nothing vouches for those behind record {report.covered}"
     if report.unverified:
         return "no signature was verified: a public key is needed, or the SHA-256 of the last record with --head"
-    return "none is signed: whoever could write there could have written them all"
+    if found is None and report.partial:
+        return report.partial
+    if found is None:
+        return f"nothing vouches for those behind record {report.vouched}"
+    if found.count == report.records:
+        told = "none is signed: whoever could write there could have written them all"
+    else:
+        told = f"{counted(found.count, 'is', 'are')} not signed ({places(report.unsigned_at)}): whoever could write"
+        told = f"{told} there could have made {'it' if found.count == 1 else 'them'}"
+    if report.vouched < found.first:
+        return told
+    return f"{told}; a later signature says only that nothing was changed since"
+
+
+def _intruder(report: ChainReport) -> str:
+    at = report.unsigned_behind
+    if at is None:
+        return ""
+    return f" Record {at} stands behind signed ones: somebody ran without the key, or forged it."
+
+
+def places(stretches: Places) -> str:
+    """Return where records stand.
+
+    >>> places(((1, 4), (6, 6))), places(tuple((n, n) for n in range(2, 20, 2)))
+    ('1 to 4 and 6', '2, 4, 6, 8, 10 and 4 more stretches')
+    """
+    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in stretches[:_MOST_NAMED]]
+    more = len(stretches) - len(told)
+    return joined([*told, *([f"{counted(more, 'more stretch', 'more stretches')}"] if more else [])])
 
 
 def _worst_sentence(chains: Sequence[VerifiedChain], outcome: Outcome) -> str:
@@ -91,5 +124,12 @@ def _worst_sentence(chains: Sequence[VerifiedChain], outcome: Outcome) -> str:
 def _plain(chain: VerifiedChain) -> dict[str, Plain]:
     report = chain.report
     plain = plain_object(report)
-    del plain["earlier"]
-    return {"source": chain.source, "outcome": report.outcome.value, **plain, "records": report.records}
+    for name in ("earlier", "unsigned_at", "first_signed", "covered"):
+        del plain[name]
+    unsigned = report.unsigned_records
+    found: dict[str, Plain] = {
+        "unvouched": unsigned.count if unsigned else 0,
+        "unvouched_at": [list(stretch) for stretch in report.unsigned_at[:_MOST_LISTED]],
+        "unsigned_behind": report.unsigned_behind,
+    }
+    return {"source": chain.source, "outcome": report.outcome.value, **plain, **found, "records": report.records}

@@ -40,6 +40,12 @@ def _print_facts(chain: VerifiedChain, console: Console, style: Style) -> None:
         line(console, "and ask again with --head.")
 
 
+def _unsigned(report: ChainReport) -> str:
+    found = report.unsigned_records
+    covered = report.unsigned - (found.count if found else 0)
+    return f"not signed, {covered:,} of them vouched for from outside" if covered else "not signed"
+
+
 def _signatures(report: ChainReport) -> str:
     told = [
         f"{number:,} {what}"
@@ -47,7 +53,7 @@ def _signatures(report: ChainReport) -> str:
             (report.signed - report.attested, "with a verified signature"),
             (report.attested, "whose signature was verified when the next was made, as that one says"),
             (report.unverified, "signed, and not verified for lack of a key"),
-            (report.unsigned, "not signed"),
+            (report.unsigned, _unsigned(report)),
         )
         if number
     ]

@@ -52,7 +52,7 @@ def head_before(request: CheckRequest, store: Path | None) -> str:
 def _is_long_ago(state: EvidenceState) -> bool:
     """Return whether the whole chain was not verified for long, or never."""
     if state.rested_at is None:
-        return state.verified < state.records
+        return True
     return (datetime.now(UTC) - state.rested_at).total_seconds() > VERIFIED_EVERY_S
 
 
@@ -70,7 +70,8 @@ def _verified(request: CheckRequest, store: Path, state: EvidenceState, signing:
         verified=report.records,
         rested=0,
         signed=report.signed,
-        unsigned=report.unsigned,
+        unsigned=report.unsigned_records,
         outcome=report.outcome,
+        partial=report.partial,
         rested_at=None,
     )

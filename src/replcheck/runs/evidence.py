@@ -6,20 +6,26 @@ earlier keys.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replcheck.config.model import Configuration
 from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.evidence.chain import joined, without_anchor
 from replcheck.evidence.in_history import verify_history
 from replcheck.evidence.keys import PublicKey, load_public_key, public_key_of, public_path_of
-from replcheck.evidence.standing import Mark, mark_after, mark_extent, state_of
+from replcheck.evidence.marks import Mark, mark_after, mark_extent
+from replcheck.evidence.standing import state_of
 from replcheck.evidence.verifying import verify_file
 from replcheck.model.evidence import ChainReport, EvidenceHead, EvidenceRecord, EvidenceState, head_of
 from replcheck.model.names import printable
+from replcheck.model.plain import Plain
 from replcheck.runs.signing import UNSIGNED, Signing
 from replcheck.store import EvidenceReader, open_evidence, open_history
+
+if TYPE_CHECKING:
+    from replcheck.store.proof_rows import ProofRow
 
 
 def keys_of(configuration: Configuration | None) -> tuple[PublicKey, ...]:
@@ -69,15 +75,20 @@ def verify_store(
     anchor: str | None = None,
     reports: bool = False,
     every_signature: bool = False,
-    insist: bool = False,
 ) -> ChainReport:
-    """Return what is found of a chain; without `insist`, keys are left aside where no record was ever signed.
+    """Return what is found of a chain.
 
     With `reports`, the stored reports are compared with their records too. Raises StoreError where it cannot be read.
     """
-    if not insist and not reader.is_signed(cluster):
-        keys = ()
-    report = verify_history(reader, cluster, keys, anchor=anchor, reports=reports, every_signature=every_signature)
+    report = verify_history(
+        reader,
+        cluster,
+        keys,
+        anchor=anchor,
+        reports=reports,
+        every_signature=every_signature,
+        rows=_proof_rows if reports else None,
+    )
     return without_anchor([report])[0] if anchor is not None else report
 
 
@@ -109,7 +120,7 @@ def evidence_state(
     With a key to sign with, how far that came is kept, so that the next answer has less to verify. Raises StoreError
     where the history cannot be read. A chain that has not begun is UNCHECKED.
     """
-    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s, now=datetime.now(UTC))
+    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s)
     if mark is not None:
         _keep(store, cluster, mark, signing)
     return state
@@ -131,6 +142,15 @@ def record_about(reader: EvidenceReader, cluster: str, *, run_id: str | None, se
         what = f"run {run_id}" if run_id is not None else f"{printable(cluster)} at place {sequence}"
         raise UsageError(f"there is no record of {what}", hint="Runs before the chain began have none.")
     return found
+
+
+def _proof_rows(document: Plain) -> "list[ProofRow]":
+    """Return what a history keeps of what an audit said of each replica; raise ValueError where it is no audit's."""
+    from replcheck.report.reading import audit_result
+    from replcheck.runs.parts import proofs_of
+    from replcheck.store.proof_rows import row_of
+
+    return [row_of(proof) for proof in proofs_of(audit_result(document))]
 
 
 def _keep(store: Path, cluster: str, mark: Mark, signing: Signing) -> bool:

@@ -43,13 +43,35 @@ class Imported:
 
 
 def export_chain(
-    reader: EvidenceReader, cluster: str, target: BinaryIO, signing: Signing, wanted: Segment = WHOLE
+    reader: EvidenceReader,
+    cluster: str,
+    target: BinaryIO,
+    signing: Signing,
+    keys: Sequence[PublicKey],
+    wanted: Segment = WHOLE,
 ) -> Exported:
     """Write the records of a chain that are not in an archive, and the line that closes them.
 
-    Raises StoreError where the chain is not whole, UsageError where no record was made in the period.
+    What is signed here is verified first. Raises StoreError where the chain is not whole or was forged, UsageError
+    where no record was made in the period.
     """
-    exported = write_export(_segment(reader.records(cluster, kept=True), wanted), target, signing.notary())
+    verified = verify_history(reader, cluster, keys)
+    if verified.problem:
+        raise StoreError(
+            f"the chain is not whole, and is not exported: {verified.problem}",
+            hint='Ask with "replcheck evidence verify".',
+        )
+    return _exported(reader, cluster, target, signing, verified, wanted)
+
+
+def _exported(
+    reader: EvidenceReader, cluster: str, target: BinaryIO, signing: Signing, verified: ChainReport, wanted: Segment
+) -> Exported:
+    # No more than was verified: what somebody put behind it meanwhile was not.
+    records = reader.records(cluster, last=verified.last, kept=True)
+    exported = write_export(_segment(records, wanted), target, signing.notary())
+    if exported.report.last == verified.last and exported.report.head != verified.head:
+        raise StoreError("the chain was changed while it was exported", hint="Try again.")
     if not exported.report.records:
         raise UsageError(f"{printable(cluster)} has no record of that period", hint="Name another --since or --until.")
     return exported
@@ -73,7 +95,7 @@ def archive_chain(
     if verified.problem or verified.earlier is None:
         raise StoreError(f"the chain is not archived: {verified.problem or 'its first record is missing'}")
     with new_file(path, replace=False) as target:
-        exported = export_chain(reader, cluster, target, signing, Segment(until=until))
+        exported = _exported(reader, cluster, target, signing, verified, Segment(until=until))
     report = exported.report
     [last] = reader.records(cluster, first=report.last, last=report.last)
     make = signing.notary().of_checkpoint(cluster, extent_of(report), verified.earlier, exported.sha256)

@@ -13,8 +13,9 @@ from sqlalchemy import Column, Connection, Index, Integer, Row, String, Table, T
 
 from replcheck.errors import StoreError
 from replcheck.model.canonical import canonical
-from replcheck.model.evidence import ChainPlace, EarlierRuns, EvidenceRecord, RecordKind
+from replcheck.model.evidence import ChainPlace, EarlierRuns, EvidenceRecord, Places, RecordKind
 from replcheck.model.plain import utc_text
+from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import METADATA, RECORDS, RUNS
 
 EVIDENCE = Table(
@@ -42,6 +43,9 @@ MARKS = Table(
     Column("envelope", Text, nullable=False),
 )
 """Up to where a chain was last verified, as a signed statement."""
+
+_IMPORTED = "evidence_imported"
+"""Under which name it is kept which records were imported."""
 
 Make = Callable[[ChainPlace], Sequence[EvidenceRecord]]
 """Returns what is to be appended at a place; the first follows the head, and each the one before it."""
@@ -94,7 +98,24 @@ def take_in(connection: Connection, records: Sequence[EvidenceRecord]) -> int:
         _require_following(beyond[0], end)
     if beyond:
         connection.execute(insert(EVIDENCE), [_values(record) for record in beyond])
+        _remember_imported(connection, beyond)
     return filled + len(beyond)
+
+
+def imported(connection: Connection, cluster: str) -> Places:
+    """Return which records of a chain came from another history: their runs need not be in this one."""
+    own = LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == _IMPORTED
+    return tuple((first, last) for first, last in connection.scalar(select(LIVE_STATES.c.document).where(*own)) or ())
+
+
+def _remember_imported(connection: Connection, records: Sequence[EvidenceRecord]) -> None:
+    cluster, first, last = records[0].cluster, records[0].sequence, records[-1].sequence
+    places = list(imported(connection, cluster))
+    if places and places[-1][1] + 1 == first:
+        first, _ = places.pop()
+    connection.execute(delete(LIVE_STATES).where(LIVE_STATES.c.cluster == cluster, LIVE_STATES.c.name == _IMPORTED))
+    document = [*places, (first, last)]
+    connection.execute(insert(LIVE_STATES).values(cluster=cluster, name=_IMPORTED, document=document))
 
 
 def keep_mark(connection: Connection, cluster: str, envelope: str) -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, inspect, select
+from sqlalchemy import ColumnElement, Connection, inspect, or_, select
 
-from replcheck.model.evidence import EarlierRuns, EvidenceRecord, RecordKind
+from replcheck.model.evidence import EarlierRuns, EvidenceRecord, Places, RecordKind
 from replcheck.model.run import RunStart
-from replcheck.store.evidence import EVIDENCE, MARKS, head, stored_record, unrecorded_ends
+from replcheck.store.evidence import EVIDENCE, MARKS, head, imported, stored_record, unrecorded_ends
 from replcheck.store.history import stored_start
+from replcheck.store.live_tables import AUDIT_NODES, LIVE_STATES
+from replcheck.store.proof_rows import ProofRow, rows_of
 from replcheck.store.reader import HistoryReader, RunFilter, open_reader
-from replcheck.store.tables import RECORDS, RUNS
+from replcheck.store.tables import RECORDS, RESULTS, RUNS
 
 _ROWS_AT_A_TIME = 500
 
@@ -30,12 +32,6 @@ class EvidenceReader(HistoryReader):
             if not _kept(connection):
                 return ()
             return tuple(connection.scalars(select(EVIDENCE.c.cluster).distinct().order_by(EVIDENCE.c.cluster)))
-
-    def is_signed(self, cluster: str) -> bool:
-        """Return whether any record of a chain says that it is signed."""
-        with self._connected() as connection:
-            signed = select(EVIDENCE.c.sequence).where(EVIDENCE.c.cluster == cluster, EVIDENCE.c.key_id > "").limit(1)
-            return _kept(connection) and connection.scalar(signed) is not None
 
     def head(self, cluster: str) -> EvidenceRecord | None:
         """Return the last record of a chain; None where it has not begun."""
@@ -81,6 +77,25 @@ class EvidenceReader(HistoryReader):
         """Return the runs with these ids that the history holds, as it holds them; not more than a few hundred."""
         found = self.runs(RunFilter(run_ids=frozenset(run_ids)))
         return {run.run_id: run for run in found}
+
+    def proof_rows(self, run_ids: Sequence[str]) -> Mapping[str, list[ProofRow]]:
+        """Return what is kept of what audits said of each replica; not for more than a few hundred runs."""
+        with self._connected() as connection:
+            return rows_of(connection, run_ids) if inspect(connection).has_table(AUDIT_NODES.name) else {}
+
+    def imported(self, cluster: str) -> Places:
+        """Return which records of a chain came from another history, as this one says."""
+        with self._connected() as connection:
+            return imported(connection, cluster) if inspect(connection).has_table(LIVE_STATES.name) else ()
+
+    def endless_parts(self, cluster: str) -> str | None:
+        """Return a run that has no end and yet a report, or something that is kept of an audit; None for none."""
+        parts = [RUNS.c.run_id.in_(select(table.c.run_id)) for table in (RESULTS, AUDIT_NODES)]
+        endless = select(RUNS.c.run_id).outerjoin(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
+        endless = endless.where(RUNS.c.cluster == cluster, RECORDS.c.run_id.is_(None), or_(*parts)).limit(1)
+        with self._connected() as connection:
+            run_id: str | None = connection.scalar(endless) if _kept(connection) else None
+            return run_id
 
     def notes(self, run_id: str) -> tuple[EvidenceRecord, ...]:
         """Return the notes about the record of a run, in their order."""

@@ -8,7 +8,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -316,13 +316,16 @@ def stored_start(row: Row[Any]) -> RunStart:
     )
 
 
+_BEGINNING = tuple(each.name for each in fields(RunStart))
+
+
 def stored_run(row: Row[Any], failure: Any) -> RunStart:
     """Return the run of a row of RUNS and RECORDS, with its failure decoded; raise ValueError where it is damaged."""
     start = stored_start(row)
     if row.outcome is None:
         return start
     return RunRecord(
-        **asdict(start),
+        **{name: getattr(start, name) for name in _BEGINNING},  # there are very many: asdict copies deeply
         finished_at=datetime.fromisoformat(row.finished_at),
         outcome=Outcome(row.outcome),
         verdict=row.verdict,

@@ -72,13 +72,23 @@ def _pairs(facts: PeriodFacts, state: EvidenceState) -> Iterator[tuple[str, Word
     yield "Verified", _verified(state)
     yield "Compared", words(compared_words(facts))
     if state.outcome is Outcome.PARTIAL:
-        yield "Not vouched for", words("without a verified signature anybody could have written it all")
+        yield "Not vouched for", words(_unvouched(state))
     if state.oldest_at is not None and state.newest_at is not None:
         yield "From", words(Moment(state.oldest_at), " to ", Moment(state.newest_at))
     if state.head is not None:
         yield "Head", words("SHA-256 ", Code(state.head.sha256), f", record {state.head.sequence:,}")
     if facts.evidence_head and facts.controls_at is not None:
         yield "Head at the last check", words("SHA-256 ", Code(facts.evidence_head), ", of ", Moment(facts.controls_at))
+
+
+def _unvouched(state: EvidenceState) -> str:
+    found = state.unsigned
+    if found is None or (state.signed == 0 and not state.rested):
+        return state.partial or "without a verified signature anybody could have written it all"
+    told = f"{counted(found.count, 'record')} without a signature, the first is record {found.first:,}"
+    if found.behind_signed is None:
+        return f"{told}: anybody who could write to the history could have made them"
+    return f"{told}; record {found.behind_signed:,} stands behind signed ones: made without the key, or forged"
 
 
 def _verified(state: EvidenceState) -> Words:
