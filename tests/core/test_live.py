@@ -314,7 +314,9 @@ def test_who_reads_along_sees_the_audit_that_the_recorder_makes(store):
 
 def test_a_slow_recorder_is_not_stuck_between_two_of_its_samples(store):
     watch(store, healthy(0), asked=request(interval_s=20.0))
-    written = open_live_reader(store).latest_view("clinic").written_at
+    stored = open_live_reader(store).latest_view("clinic")
+    assert stored is not None
+    written = stored.written_at
     why = []
     for late_s in (45, 70):
         follower = follower_of(store, lost=why.append, now=lambda late_s=late_s: written + timedelta(seconds=late_s))

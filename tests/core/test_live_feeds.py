@@ -68,7 +68,7 @@ def test_a_defect_in_evaluating_the_policy_is_told_and_evaluated_again(tmp_path)
     feed = ClaimsFeed(configured(tmp_path), tmp_path / "clinic.db", board)
     feed._view = "no view"  # type: ignore[assignment]
     feed.start()
-    wait_for(lambda: taken(told))
+    wait_for(lambda: bool(taken(told)))
     feed._view = None
     feed._happened.set()
     wait_for(lambda: not taken(told)[-1].problem)

@@ -27,16 +27,18 @@ def event_line(event: ClusterEvent, style: Style) -> str:
 
 def state_lines(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> Iterator[str]:
     """Yield the state of a cluster: one line for all of it, and one for each node."""
-    when = style.time(view.at)
+    when, known = style.time(view.at), view.proven_copies is not None
     yield summary_line(view, standings, style)
     width = max((len(printable(node.node)) for node in view.nodes), default=0)
     for node in view.nodes:
-        yield f"{when}  {printable(node.node):{width}}  {_node(node, standings.get(node.node))}"
+        yield f"{when}  {printable(node.node):{width}}  {_node(node, standings.get(node.node) if known else None)}"
 
 
 def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> str:
     """Return as one line how many copies run and are proven, and how old the recovery point is."""
-    proven = sum(standing.proven for standing in standings.values())
+    # Where nobody knows of any proofs, as in a recording, that is not the same as that there are none.
+    known = view.proven_copies is not None
+    proven = sum(standing.proven for standing in standings.values()) if known else "an unknown number"
     primary = "split brain" if view.split_brain else f"primary {view.primary}" if view.primary else "no primary"
     age_s = view.recovery_point.age_s
     point = "recovery point unknown" if age_s is None else f"recovery point {format_duration(age_s)} old"
