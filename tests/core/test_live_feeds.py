@@ -4,11 +4,15 @@ from pathlib import Path
 
 from replcheck.cli.live_board import Board
 from replcheck.cli.live_claims import ClaimsFeed
+from replcheck.cli.watch_run import SourceNotes
 from replcheck.config import load
 from replcheck.config.model import Configuration
 from replcheck.model.control import Standing
 from replcheck.model.live import Severity
 from replcheck.model.plain import plain_object
+from replcheck.report.style import Style
+from replcheck.report.watch_lines import summary_line
+from replcheck.runs.following import Source
 from replcheck.runs.live import LiveUpdate
 from replcheck.runs.own_audits import OwnAudits, read_back
 from replcheck.runs.scrub import ScrubState, Waiting
@@ -75,3 +79,20 @@ def test_a_defect_in_evaluating_the_policy_is_told_and_evaluated_again(tmp_path)
     feed.close()
     assert "internal error: AttributeError" in taken(told)[0].problem
     assert taken(told)[0].claims is None
+
+
+def test_lines_beside_a_recorder_that_is_stuck_say_so_once_and_what_follows_is_not_all_well():
+    told: list[str] = []
+    notes = SourceNotes(told.append)
+    notes.take(Source.RECORDER, "")
+    notes.take(Source.LOST, "the recorder has written nothing")
+    assert notes.lost
+    notes.take(Source.OWN, "")
+    assert not notes.lost
+    assert [line.split(":")[0] for line in told] == ["note", "warning", "note"]
+    assert told[1] == "warning: nothing is watched: the recorder has written nothing"
+
+
+def test_lines_of_a_recording_do_not_say_that_no_copy_is_proven():
+    assert "an unknown number proven" in summary_line(view(0, proven_copies=None), {}, Style())
+    assert ", 0 proven," in summary_line(view(0, proven_copies=0), {}, Style())
