@@ -21,6 +21,8 @@ from replcheck.runs.live import LiveSettings, Watch, record, recorder_lock, run_
 from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.owed import UnderWay
 from replcheck.runs.own_audits import NAME, AuditsKeeper, OwnAudits, read_back
+from replcheck.runs.pace import Pace
+from replcheck.runs.pace import read_back as read_pace
 from replcheck.runs.replaying import replayed
 from replcheck.runs.request import AuditRequest
 from replcheck.store import KEEP_FOR_EVER, AuditParts, open_history, open_live_reader
@@ -308,6 +310,25 @@ def test_who_reads_along_sees_the_audit_that_the_recorder_makes(store):
     assert (owed.primary, owed.replicas, owed.share) == ("db2", ("db3",), 0.0)
     # It ended with the recorder, and what the next one finds is that nothing runs.
     assert open_live_reader(store).state("clinic", NAME) == to_plain(OwnAudits())
+
+
+def test_a_slow_recorder_is_not_stuck_between_two_of_its_samples(store):
+    watch(store, healthy(0), asked=request(interval_s=20.0))
+    stored = open_live_reader(store).latest_view("clinic")
+    assert stored is not None
+    written = stored.written_at
+    why = []
+    for late_s in (45, 70):
+        follower = follower_of(store, lost=why.append, now=lambda late_s=late_s: written + timedelta(seconds=late_s))
+        update = follower.look()
+        assert (update.interval_s if update else None) == (20.0 if late_s == 45 else None)
+    assert len(why) == 1
+    assert "has written nothing since" in why[0]
+
+
+@pytest.mark.parametrize("kept", [None, [], {"interval_s": "1"}, {}])
+def test_a_recorder_that_does_not_tell_its_pace_is_taken_to_have_this_ones(kept):
+    assert read_pace(kept, Pace(interval_s=7.0)) == Pace(interval_s=7.0)
 
 
 @pytest.mark.parametrize("kept", [None, [], {"owed": {"primary": 7}}, {"scrub": None, "owed": None, "later": 1}])

@@ -18,7 +18,7 @@ from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.runs.background import Bench
 from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.request import AuditRequest
-from replcheck.runs.scrub import KIND, Scrub, due_replicas, gentle, steady_since
+from replcheck.runs.scrub import KIND, Scrub, Waiting, due_replicas, gentle, steady_since
 from replcheck.runs.scrub_pace import LONGEST_REST_S, WORK_S, Pacer, ScrubProgress, working_share
 from replcheck.store import open_history
 from tests.commands import wait_for
@@ -311,6 +311,48 @@ def test_an_audit_goes_on_without_a_replica_that_stays_away(store):
     wait_for(lambda: len(rolling.asked) == 2)
     assert rolling.asked[1] == (["db1", "db2"], [1])
     rolling.scrub.end()
+
+
+def without_any(moment):
+    return sample(moment, primary(moment), silence(moment, "db2"), silence(moment, "db3"))
+
+
+def test_it_says_that_all_is_proven_only_where_it_is(store):
+    rolling = Rolling(store)
+    assert rolling.scrub.state().waiting is None
+    rolling.see(3)
+    rolling.until(ended(rolling, 1))
+    rolling.see(3)
+    assert rolling.scrub.state().waiting == Waiting(proven=("db2", "db3"))
+
+
+def test_it_names_the_replicas_that_it_cannot_audit(store):
+    rolling = Rolling(store)
+    rolling.see(8, without_any)
+    assert rolling.scrub.state().waiting == Waiting(unfit=("db2", "db3"))
+    assert rolling.asked == []
+
+
+def test_it_names_the_replicas_that_diverged(store):
+    rolling = Rolling(store, verdict=Verdict.DIVERGED)
+    rolling.see(3)
+    rolling.until(ended(rolling, 1))
+    rolling.see(3)
+    assert rolling.scrub.state().waiting == Waiting(diverged=("db2", "db3"))
+
+
+def test_it_says_when_it_begins_anew_after_an_audit_that_settled_nothing(store):
+    rolling = Rolling(store, verdict=Verdict.INCONCLUSIVE)
+    rolling.see(3)
+    rolling.until(ended(rolling, 1))
+    rolling.see(10)
+    state = rolling.scrub.state()
+    assert state.waiting is not None
+    assert state.waiting.again_at is not None
+    assert 0 < (state.waiting.again_at - second(rolling.now)).total_seconds() <= 60
+    assert state.waiting == replace(Waiting(), again_at=state.waiting.again_at)
+    rolling.see(10)
+    assert rolling.scrub.state() == state
 
 
 def test_it_gives_way_to_any_other_audit(store):

@@ -21,23 +21,28 @@ from replcheck.tui.draw.audit import headline, relation_layout, relation_row
 from replcheck.tui.draw.banner import alarm
 from replcheck.tui.draw.charts import lag_charts
 from replcheck.tui.draw.chunk_map import AuditMap, Tone, relation_tones
+from replcheck.tui.draw.claims import claim_lamps, claims_now
 from replcheck.tui.draw.details import claim_details, node_details
 from replcheck.tui.draw.drill import drill_headline, layer_layout, layer_row, problem_lines, stage_lines
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.history import trend
-from replcheck.tui.draw.overview import (
-    claim_lamps,
-    event_layout,
-    event_row,
-    node_layout,
-    node_row,
-    watch_strip,
-)
+from replcheck.tui.draw.overview import event_layout, event_row, node_layout, node_row, watch_strip
+from replcheck.tui.draw.own_audits import own_audit_lines, told_shortly
 from replcheck.tui.draw.relation import relation_details
 from replcheck.tui.draw.spark import lag_curve
 from replcheck.tui.draw.table import Column, laid_out, styled
 from replcheck.tui.drill_state import fold_drill
-from replcheck.tui.feed import Asked, Link, LinkChanged, SpansRead, StandingsTaken, ViewTaken
+from replcheck.tui.feed import (
+    Asked,
+    AuditsTold,
+    ClaimsTaken,
+    Link,
+    LinkChanged,
+    RollingAudit,
+    SpansRead,
+    StandingsTaken,
+    ViewTaken,
+)
 from replcheck.tui.look import Look
 from replcheck.tui.state import LagPoint, Model, fold
 from tests.tui import stories
@@ -225,6 +230,63 @@ def test_claims_without_room_are_counted():
     lines = claim_lamps(stories.claims(), 56, 2)
     assert len(lines) == 2
     assert "and 7 more" in text(lines[1])
+
+
+GONE = LinkChanged(at=NOW, link=Link.LOST, what="history gone")
+UNEVALUATED = ClaimsTaken(at=NOW, claims=stories.claims(), problem="the policy cannot be evaluated: no such file")
+
+
+@pytest.mark.parametrize("update", [GONE, UNEVALUATED])
+def test_no_claim_is_met_once_nothing_is_watched_or_it_cannot_be_evaluated(update):
+    shown = claims_now(model(update), LOOK)
+    assert {claim.now for claim in shown} == {Standing.UNCHECKED, Standing.WAIVED}
+    assert Standing.MET not in {claim.window for claim in shown}
+    assert "✔" not in "".join(text(line) for line in claim_lamps(shown, 76, 9))
+
+
+def test_no_claim_is_met_once_no_sample_comes_or_before_the_first_one():
+    late = replace(LOOK, now=NOW + timedelta(seconds=30))
+    before = fold(Model(), [ClaimsTaken(at=NOW, claims=stories.claims())])
+    for shown in (claims_now(model(), late), claims_now(before, LOOK)):
+        assert Standing.MET not in {claim.now for claim in shown}
+    assert claims_now(model(), LOOK) == stories.claims()
+
+
+def test_a_claim_that_was_broken_in_the_window_stays_so_when_nothing_is_watched():
+    assert claims_now(model(GONE), LOOK)[0].window is Standing.BREACHED
+
+
+def test_all_about_a_claim_says_why_nothing_is_known_of_it():
+    told = "\n".join(text(line) for line in claim_details(model(UNEVALUATED), LOOK, "copies"))
+    assert "✔" not in told
+    assert "the policy cannot be evaluated: no such file" in told
+    never = replace(UNEVALUATED, claims=None)
+    assert "cannot be evaluated" in text(claim_details(fold(Model(), [never]), LOOK)[0])
+
+
+def test_all_about_a_node_calls_nothing_good_once_nothing_is_watched():
+    told = "\n".join(text(line) for line in node_details(model(GONE), "db2", LOOK))
+    assert "? streaming" in told
+    assert "? not watched" in told
+
+
+@pytest.mark.parametrize(
+    ("rests", "words", "shortly"),
+    [
+        ({"proven": ("db2", "db3")}, "all is proven for now", "rests"),
+        ({"proven": ("db2",), "diverged": ("db3",)}, "db3 diverged, db2 proven for now", "waits"),
+        ({"unfit": ("db2", "db3")}, "db2 and db3 cannot be audited now", "waits"),
+        ({"again_at": NOW + timedelta(seconds=60)}, "settled not everything, the next begins at 14:42:02", "waits"),
+        ({}, "it begins soon", "waits"),
+    ],
+)
+def test_why_the_rolling_audit_proves_nothing_is_told_as_it_is(rests, words, shortly):
+    rolling = RollingAudit(period_s=86400.0, nodes=(), share=0.0, **rests)
+    told = AuditsTold(at=NOW, rolling=rolling)
+    assert words in "".join(text(line) for line in own_audit_lines(model(told), LOOK))
+    assert told_shortly(model(told), LOOK) == f"rolling audit {shortly}"
+    assert own_audit_lines(model(told, GONE), LOOK) == []
+    assert told_shortly(model(told, GONE), LOOK) == ""
 
 
 def test_a_claim_that_was_broken_in_the_window_says_so_though_it_holds_now():

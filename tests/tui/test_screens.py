@@ -110,7 +110,7 @@ async def test_a_lost_store_leaves_what_was_last_seen_and_calls_none_of_it_good(
         text = page(app)
         assert "disk i/o error" in text
         assert "as of 14:41:02" in text
-        assert "✔ proven" not in text
+        assert "✔" not in text
         await told(app, pilot, feed, LinkChanged(at=stories.NOW, link=Link.SAMPLING))
         assert "✔ proven" in page(app)
 

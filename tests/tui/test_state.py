@@ -11,7 +11,7 @@ from replcheck.model.drill import Stage
 from replcheck.model.live import NodeState
 from replcheck.model.spans import NodeSpan
 from replcheck.tui.feed import EventsTaken, Link, LinkChanged, Noted, RunTold, SpansRead, ViewTaken
-from replcheck.tui.state import EVENTS_KEPT, LAG_POINTS_KEPT, NOTES_KEPT, STALE_S, Model, fold
+from replcheck.tui.state import EVENTS_KEPT, LAG_POINTS_KEPT, NOTES_KEPT, Model, fold
 from tests.tui import stories
 
 NOW = stories.NOW
@@ -129,8 +129,14 @@ def test_a_stage_that_is_done_in_parts_takes_as_long_as_all_of_them():
 def test_what_is_shown_is_stale_once_nothing_is_watched_any_more():
     model = fold(Model(), stories.healthy())
     assert not model.stale(NOW)
-    assert model.stale(NOW + timedelta(seconds=STALE_S + 1))
+    assert model.stale(NOW + timedelta(seconds=6))
     assert fold(model, [LinkChanged(at=NOW, link=Link.LOST, what="gone")]).stale(NOW)
+
+
+def test_a_slow_watch_is_not_stale_between_two_of_its_samples():
+    model = fold(Model(), [*stories.healthy(), ViewTaken(at=NOW, view=stories.view(), interval_s=20.0)])
+    assert not model.stale(NOW + timedelta(seconds=41))
+    assert model.stale(NOW + timedelta(seconds=44))
 
 
 def test_a_recording_is_never_stale():

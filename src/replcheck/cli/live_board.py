@@ -55,7 +55,7 @@ class Board:
     def take_live(self, update: "LiveUpdate") -> None:
         """Hand on what is known after a sample."""
         at = update.view.at
-        self.tell(ViewTaken(at=at, view=update.view))
+        self.tell(ViewTaken(at=at, view=update.view, interval_s=update.interval_s))
         if update.view.proven_copies is not None:
             # Else nobody knows of any proofs, as in a recording: that is not the same as that there are none.
             self.tell(StandingsTaken(at=at, standings=update.standings))
@@ -88,12 +88,17 @@ def _owed(audit: "UnderWay") -> OwedAudit:
 
 
 def _rolling(scrub: "ScrubState") -> RollingAudit:
+    waiting = scrub.waiting
     return RollingAudit(
         period_s=scrub.period_s,
         nodes=scrub.nodes if scrub.running else (),
         share=scrub.share,
         resting=scrub.resting,
         deadline=scrub.deadline,
+        proven=waiting.proven if waiting else (),
+        diverged=waiting.diverged if waiting else (),
+        unfit=waiting.unfit if waiting else (),
+        again_at=waiting.again_at if waiting else None,
     )
 
 

@@ -19,14 +19,16 @@ _PATIENCE_S = 10.0
 
 
 class ClaimsFeed:
-    """Evaluates the policy in a thread of its own; what cannot be evaluated is told once."""
+    """Evaluates the policy in a thread of its own; that it cannot be evaluated is told once."""
 
     def __init__(self, configuration: Configuration | None, store: Path | None, board: Board) -> None:
         self._configuration, self._store, self._board = configuration, store, board
         self._view: ClusterView | None = None
         self._happened = threading.Event()
         self._ending = threading.Event()
-        self._told = ""
+        self._claims: tuple[Claim, ...] | None = None
+        """As they were found last; None before that."""
+        self._problem = ""
         self._thread = threading.Thread(target=self._read, name="replcheck claims", daemon=True)
 
     def start(self) -> None:
@@ -55,21 +57,21 @@ class ClaimsFeed:
             self._happened.clear()
 
     def _read_once(self) -> None:
-        claims: tuple[Claim, ...] = ()
         try:
-            if self._configuration is not None:
-                found = find_claims(self._configuration, self._store, self._view, now())
-                claims = tuple(claim_of(one) for one in found)
+            self._claims, problem = self._found(), ""
         except ReplcheckError as error:
-            self._tell_once(f"warning: the policy cannot be evaluated: {error.message}")
-            return
-        self._told = ""
-        self._board.tell(ClaimsTaken(at=now(), claims=claims))
+            problem = f"the policy cannot be evaluated: {error.message}"
+        except Exception as defect:  # noqa: BLE001 - the screen stays, and says that nothing is known of its claims
+            problem = f"the policy cannot be evaluated: internal error: {type(defect).__name__}"
+        self._board.tell(ClaimsTaken(at=now(), claims=self._claims, problem=problem))
+        if problem and problem != self._problem:
+            self._board.note(f"warning: {problem}")
+        self._problem = problem
 
-    def _tell_once(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
-            self._board.note(text)
+    def _found(self) -> tuple[Claim, ...]:
+        if self._configuration is None:
+            return ()
+        return tuple(claim_of(one) for one in find_claims(self._configuration, self._store, self._view, now()))
 
 
 def claim_of(found: ClaimFound) -> Claim:

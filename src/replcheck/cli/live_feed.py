@@ -89,6 +89,9 @@ class WatchFeed:
                 continue
             except StoreError as error:
                 self._board.tell(RunsRead(at=now(), runs=(), problem=error.message))
+            except Exception as defect:  # noqa: BLE001 - it is read again, and what is wrong is told meanwhile
+                problem = f"internal error: {type(defect).__name__}"
+                self._board.tell(RunsRead(at=now(), runs=(), problem=problem))
             self._board.history_changed.wait(_HISTORY_EVERY_S)
             self._board.history_changed.clear()
 
@@ -141,5 +144,9 @@ class ReplayFeed:
                 self.board.take_live(update)
         except ReplcheckError as error:
             self.board.tell(LinkChanged(at=last or now(), link=Link.LOST, what=error.message))
+            return
+        except Exception as defect:  # noqa: BLE001 - the screen stays, and says why nothing comes
+            what = f"internal error: {type(defect).__name__}"
+            self.board.tell(LinkChanged(at=last or now(), link=Link.LOST, what=what))
             return
         self.board.tell(LinkChanged(at=last or now(), link=Link.ENDED, what=self.path.name))

@@ -21,7 +21,7 @@ from replcheck.model.outcome import ExitStatus
 from replcheck.model.units import format_duration
 from replcheck.report.style import Style
 from replcheck.report.watch_lines import cluster_event_document, event_line, state_lines, summary_line
-from replcheck.runs.following import run_or_follow
+from replcheck.runs.following import Source, run_or_follow
 from replcheck.runs.live import LiveSettings, LiveSink, LiveUpdate, Tell, recorder_lock_file, run_live
 from replcheck.runs.live_config import LiveFlags, LiveRequest, live_request
 from replcheck.runs.lock import is_held
@@ -69,6 +69,8 @@ def prepared(
 ) -> tuple[LiveRequest, LiveSettings]:
     """Return what to watch and how, with `writers` as the only readers; raise UsageError where that makes no sense."""
     request = live_request(_flags(arguments), configuration)
+    for note in request.notes:
+        tell(note)
     store = history_file(arguments, configuration, request.cluster)
     if store is None and not arguments.no_store:
         lack = "neither XDG_STATE_HOME nor HOME is set" if configuration else "spelled-out nodes have no history"
@@ -94,9 +96,33 @@ def _watch(arguments: WatchArguments, configuration: Configuration | None, write
     settings = replace(settings, sinks=[_lines(arguments, configuration), *settings.sinks])
     if arguments.headless:
         run_live(request, settings)
-    else:
-        run_or_follow(request, settings)
-    return display.heard(ExitStatus.PROVEN)
+        return display.heard(ExitStatus.PROVEN)
+    told = SourceNotes(display.note)
+    run_or_follow(request, settings, source=told.take)
+    return display.heard(ExitStatus.UNCHECKED if told.lost else ExitStatus.PROVEN)
+
+
+class SourceNotes:
+    """Tells where the lines come from when that changes, and when nothing comes any more."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._before: Source | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Return whether nothing is watched now."""
+        return self._before is Source.LOST
+
+    def take(self, source: Source, why: str) -> None:
+        """Take a change of the source."""
+        before, self._before = self._before, source
+        if source is Source.LOST:
+            self._tell(f"warning: nothing is watched: {why}")
+        elif source is Source.RECORDER and before is not source:
+            self._tell("note: a recorder is at work: what it writes is read")
+        elif source is Source.OWN and before is not None:
+            self._tell("note: the recorder has ended: this process watches now")
 
 
 def _replay(

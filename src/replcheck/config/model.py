@@ -255,7 +255,7 @@ class Watch(Section):
     """How the cluster is watched, beside what the policy asks."""
 
     interval: Duration = Field(default=1.0, ge=0.1, le=60)
-    """How often every node is asked."""
+    """How often every node is asked; at least every 20s, since more than 60s between samples count as unwatched."""
     max_lag: Size | None = Field(default=None, examples=["64MB"])
     """WAL that a standby may have yet to replay before it is an event; left out, any amount."""
     max_lag_time: Duration = Field(default=60.0, ge=1)

@@ -6,7 +6,7 @@ verdict may rest on it. Keys that a type does not know are passed over: newer ve
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import date, datetime
+from datetime import MAXYEAR, MINYEAR, date, datetime
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -15,6 +15,9 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from replcheck.model.wal import Lsn
 
 Fact = TypeVar("Fact")
+_MOST = 2**64
+"""No count, size or time of a server's reaches this; without a bound, arithmetic with it would."""
+_YEARS = (MINYEAR, MAXYEAR)
 _Reader = Callable[[object], object]
 _SIMPLE: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
 
@@ -115,13 +118,26 @@ def _reader(kind: Any) -> _Reader:
 
 
 def _simple_reader(kind: type) -> _Reader:
+    if kind in (int, float):
+        return _number_reader(kind)
+
     def read(value: object) -> object:
-        # JSON has one kind of number, and Python counts bool among the integers.
-        if kind is float and type(value) is int:
-            return float(value)
         if type(value) is not kind:
             raise _Misfit(f"is no {_SIMPLE[kind]}")
         return value
+
+    return read
+
+
+def _number_reader(kind: type) -> _Reader:
+    def read(value: object) -> object:
+        # JSON has one kind of number, and Python counts bool among the integers.
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise _Misfit(f"is no {_SIMPLE[kind]}")
+        # Not a number is beyond every bound, and so is infinity.
+        if not -_MOST < value < _MOST:  # type: ignore[operator]
+            raise _Misfit("is out of range")
+        return float(cast(float, value)) if kind is float else value
 
     return read
 
@@ -199,7 +215,7 @@ def _field_plan(kind: type) -> Iterator[tuple[str, Any, _Reader, bool]]:
     for field in fields(kind):
         hint = _hints(kind)[field.name]
         parts = [part for part in get_args(hint) if part is not NoneType] if _is_either(hint) else [hint]
-        as_it_is = parts[0] if len(parts) == 1 and parts[0] in _SIMPLE else None
+        as_it_is = parts[0] if len(parts) == 1 and parts[0] in (bool, str) else None
         yield field.name, as_it_is, _reader(hint), field.default is MISSING and field.default_factory is MISSING
 
 
@@ -229,6 +245,8 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without its offset")
+    if not _YEARS[0] < moment.year < _YEARS[1]:
+        raise ValueError("a time that cannot be told in other zones")
     return moment
 
 

@@ -27,11 +27,11 @@ def event_line(event: ClusterEvent, style: Style) -> str:
 
 def state_lines(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> Iterator[str]:
     """Yield the state of a cluster: one line for all of it, and one for each node."""
-    when = style.time(view.at)
+    when, known = style.time(view.at), view.proven_copies is not None
     yield summary_line(view, standings, style)
     width = max((len(printable(node.node)) for node in view.nodes), default=0)
     for node in view.nodes:
-        yield f"{when}  {printable(node.node):{width}}  {_node(node, standings.get(node.node))}"
+        yield f"{when}  {printable(node.node):{width}}  {_node(node, standings.get(node.node) if known else None)}"
 
 
 def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> str:

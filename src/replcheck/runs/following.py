@@ -26,12 +26,13 @@ from replcheck.runs.live_config import LiveRequest
 from replcheck.runs.lock import is_held
 from replcheck.runs.own_audits import NAME as AUDITS
 from replcheck.runs.own_audits import read_back
+from replcheck.runs.pace import NAME as PACE
+from replcheck.runs.pace import Pace
+from replcheck.runs.pace import read_back as read_pace
 from replcheck.runs.signals import stop_on_signals
 from replcheck.store import LiveReader, open_live_reader
 
 _LOOK_S = 1.0
-_STUCK_S = 20.0
-"""How old what a recorder wrote last may be before it counts as stuck."""
 _STANDINGS_EVERY = 5
 _ALL_TIME_S = 1e12
 
@@ -55,6 +56,8 @@ class Follower:
     scope_digest: str
     """Of what the configuration has audits compare."""
     sinks: Sequence[LiveSink]
+    own_pace: Pace = Pace(interval_s=1.0)  # noqa: RUF009 - frozen
+    """At which this process would ask the nodes: that of a recorder which does not tell its own."""
     tell: Tell = lambda _: None
     lost: Callable[[str], None] = lambda _: None
     """Is told why the history cannot be read, once, and the empty text when it can be again."""
@@ -95,7 +98,8 @@ class Follower:
     def _look(self) -> LiveUpdate | None:
         self._reader = reader = self._reader or open_live_reader(self.store)
         stored = reader.latest_view(self.cluster)
-        if stored is not None and (self.now() - stored.written_at).total_seconds() > _STUCK_S:
+        pace = read_pace(reader.state(self.cluster, PACE), self.own_pace)
+        if stored is not None and (self.now() - stored.written_at).total_seconds() > pace.stuck_after_s:
             raise StoreError(f"the recorder has written nothing since {utc_text(stored.written_at)}")
         events = self._new_events(reader)
         if stored is None or (stored.view == self._view and not events):
@@ -105,7 +109,9 @@ class Follower:
             self._standings = self._standing(reader, stored.view)
         self._looks += 1
         audits = read_back(reader.state(self.cluster, AUDITS))
-        return LiveUpdate(view=stored.view, events=events, standings=self._standings, audits=audits)
+        return LiveUpdate(
+            view=stored.view, events=events, standings=self._standings, audits=audits, interval_s=pace.interval_s
+        )
 
     def _new_events(self, reader: LiveReader) -> tuple[ClusterEvent, ...]:
         if self._number is None:
@@ -173,6 +179,7 @@ async def _follow(
         max_proof_age_s=request.limits.max_proof_age_s,
         scope_digest=request.audit.extent.digest,
         sinks=settings.sinks,
+        own_pace=Pace(interval_s=request.interval_s),
         tell=settings.tell,
         lost=lost,
     )

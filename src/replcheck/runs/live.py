@@ -16,7 +16,7 @@ from typing import Protocol
 from replcheck.errors import ReplcheckError
 from replcheck.model.copies import AuditProof, CopyStanding, as_configured
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, Sample, Severity
-from replcheck.model.plain import Plain
+from replcheck.model.plain import Plain, to_plain
 from replcheck.model.spanning import Spans
 from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
@@ -28,6 +28,8 @@ from replcheck.runs.lock import lock_file, only_run
 from replcheck.runs.owed import OwedProofs
 from replcheck.runs.own_audits import NAME as AUDITS
 from replcheck.runs.own_audits import AuditsKeeper, OwnAudits
+from replcheck.runs.pace import NAME as PACE
+from replcheck.runs.pace import Pace
 from replcheck.runs.recording import open_recording
 from replcheck.runs.scrub import Scrub
 from replcheck.runs.signals import stop_on_signals
@@ -49,6 +51,8 @@ class LiveUpdate:
     standings: Mapping[str, CopyStanding] = field(default_factory=dict)
     audits: OwnAudits = field(default_factory=OwnAudits)
     """What whoever samples proves of its own accord."""
+    interval_s: float = 1.0
+    """How often whoever samples asks each node."""
 
 
 LiveSink = Callable[[LiveUpdate], None]
@@ -127,7 +131,10 @@ class Watch:
             scrub=self._scrub.state() if self._scrub else None, owed=self._owed.state() if self._owed else None
         )
         self._keeper.take(audits)
-        self._hand_out(LiveUpdate(view=state.view, events=events, standings=state.standings, audits=audits))
+        interval_s = self._request.interval_s
+        self._hand_out(
+            LiveUpdate(view=state.view, events=events, standings=state.standings, audits=audits, interval_s=interval_s)
+        )
 
     def end(self) -> None:
         """End what was begun, and tell that nothing is watched any more."""
@@ -155,6 +162,7 @@ class Watch:
         if self._store is None:
             self._state = self._state.with_proofs(())
             return
+        self._store.keep_state(PACE, to_plain(Pace(interval_s=self._request.interval_s)))
         known_for = timedelta(seconds=max(self._request.limits.max_proof_age_s, self._request.scrub_s or 0.0))
         self._last_watch = last = self._store.last_watched()
         earlier = self._store.latest_view()

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from replcheck.config.model import Configuration
 from replcheck.errors import UsageError
 from replcheck.model.node import NodeTarget
-from replcheck.model.units import parse_duration
+from replcheck.model.spans import GAP_S
+from replcheck.model.units import format_duration, parse_duration
 from replcheck.postgres import dsn
 from replcheck.runs.request import AuditFlags, AuditRequest, audit_request
 from replcheck.runs.scrub import LEAST_S
@@ -13,6 +14,8 @@ from replcheck.watch.limits import WatchLimits
 from replcheck.watch.scene import Watched
 
 _LEAST_INTERVAL_S, _MOST_INTERVAL_S = 0.1, 60.0
+LONGEST_INTERVAL_S = GAP_S / 3
+"""Nodes are asked no more rarely than this: with two samples late it is still no time in which nothing was watching."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class LiveRequest:
     """Whether copies are audited at once after a switch-over, and when they were recreated."""
     scrub_s: float | None
     """In which time all is proven over and over; None where that is not asked for."""
+    notes: tuple[str, ...] = ()
+    """In what it differs from what was asked, a line each."""
 
     @property
     def watched(self) -> tuple[Watched, ...]:
@@ -57,14 +62,24 @@ def live_request(flags: LiveFlags, configuration: Configuration | None) -> LiveR
     """
     audit = audit_request(AuditFlags(primary=flags.primary, replicas=flags.replicas), configuration)
     targets = tuple(replace(target, expected_role=None) for target in audit.targets)
+    asked_s = _interval(flags, configuration)
     return LiveRequest(
         cluster=audit.cluster,
         targets=targets,
         limits=WatchLimits.of(configuration) if configuration else WatchLimits(),
-        interval_s=_interval(flags, configuration),
+        interval_s=min(asked_s, LONGEST_INTERVAL_S),
         audit=replace(audit, targets=targets, resume=False),
         audits=True if flags.audits is None else flags.audits,
         scrub_s=_scrub(flags, configuration),
+        notes=(_too_rare(asked_s),) if asked_s > LONGEST_INTERVAL_S else (),
+    )
+
+
+def _too_rare(asked_s: float) -> str:
+    return (
+        f"note: each node is asked every {format_duration(LONGEST_INTERVAL_S)}, and not every"
+        f" {format_duration(asked_s)}: where samples are more than {format_duration(GAP_S)} apart nothing was watching,"
+        " and no proof outlives that"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from replcheck.errors import UsageError
 from replcheck.runs.live import LiveUpdate
 from replcheck.watch.limits import WatchLimits
 from replcheck.watch.replay import read_head, read_recording
@@ -17,8 +18,14 @@ def replayed(path: Path, limits: WatchLimits) -> Iterator[LiveUpdate]:
     """
     head = read_head(path)
     state = begin(head.cluster, [Watched(name=node.name, zone=node.zone) for node in head.nodes])
-    for sample in read_recording(path):
-        after, events = fold(state, sample, limits)
+    for number, sample in enumerate(read_recording(path), start=2):
+        try:
+            after, events = fold(state, sample, limits)
+        except (ArithmeticError, ValueError) as error:
+            # What each may be by itself, times and durations of a damaged recording may still not be together.
+            raise UsageError(
+                f"line {number} of recording {path} cannot be shown: a number or time in it is out of range"
+            ) from error
         if after is not state and after.view is not None:
             yield LiveUpdate(view=after.view, events=events, standings=after.standings)
         state = after

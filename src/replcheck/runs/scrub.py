@@ -44,6 +44,20 @@ _SETTLED = frozenset({Verdict.CONSISTENT, Verdict.DIVERGED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a rolling audit proves nothing at the moment: the replicas, each by what keeps it from being proven."""
+
+    proven: tuple[str, ...] = ()
+    """Proven for long enough."""
+    diverged: tuple[str, ...] = ()
+    """Found diverged: looked at again when half of the time is over."""
+    unfit: tuple[str, ...] = ()
+    """Not to be audited now: no replica that streams, or there is no primary."""
+    again_at: datetime | None = None
+    """When it begins anew after an audit that settled not everything; None where it waits for no such thing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScrubState:
     """Where the rolling audit stands."""
 
@@ -57,6 +71,8 @@ class ScrubState:
     """Replicas that it proves now, or would have to."""
     deadline: datetime | None
     """When they should be proven; None where that is at once."""
+    waiting: Waiting | None = None
+    """Why no audit runs; None while one does, and before it was looked what is due."""
 
 
 def due_replicas(
@@ -138,6 +154,7 @@ class Scrub:
         self._not_before = float("-inf")
         self._backoff_s = _BACKOFF_S
         self._out_of_step_since: float | None = None
+        self._waiting: Waiting | None = None
 
     def state(self) -> ScrubState:
         """Return where it stands."""
@@ -148,7 +165,8 @@ class Scrub:
             share=self._progress.share if audit else 0.0,
             resting=audit.reins.held if audit else "",
             nodes=tuple(target.name for target in audit.request.targets[1:]) if audit else (),
-            deadline=self._deadline,
+            deadline=self._deadline if audit else None,
+            waiting=self._waiting if audit is None else None,
         )
 
     def seen(self, state: FoldState) -> tuple[AuditProof, ...]:
@@ -178,10 +196,13 @@ class Scrub:
 
     def _begin_if_due(self, state: FoldState, view: ClusterView, now: float) -> None:
         if now < self._not_before:
+            self._waiting = self._waiting or Waiting(again_at=view.at + timedelta(seconds=self._not_before - now))
             return
         fit, due, time_left_s = self._due(state, view)
         if not due:
+            self._waiting = self._why_none(state, view)
             return
+        self._waiting = None
         since = view.at - timedelta(seconds=self._period_s / 2)
         # What was proven of a copy before it was out of step counts no more.
         since = max([since, *(steady_since(state.proofs.spans.get(name, ())) or view.at for name in due)])
@@ -191,10 +212,25 @@ class Scrub:
         targets = (fit[0], *(target for target in fit[1:] if target.name in due))
         self._audit = self._bench.begin(targets, order, [self._progress])
 
+    def _why_none(self, state: FoldState, view: ClusterView) -> Waiting:
+        """Return what keeps each replica from being proven where none is due."""
+        fit = {target.name for target in fit_targets(view, self._bench.request.targets)[1:]}
+        found = self._standings(state, view)
+        proven = {name for name in fit if (standing := found.get(name)) is not None and standing.proven}
+        names = [target.name for target in self._bench.request.targets if target.name != view.primary]
+        return Waiting(
+            proven=tuple(name for name in names if name in proven),
+            diverged=tuple(name for name in names if name in fit - proven),
+            unfit=tuple(name for name in names if name not in fit),
+        )
+
+    def _standings(self, state: FoldState, view: ClusterView) -> Mapping[str, CopyStanding]:
+        spans = (span for own in state.proofs.spans.values() for span in own)
+        return standings(view.at, state.proofs.proofs, spans, max_age_s=self._period_s)
+
     def _due(self, state: FoldState, view: ClusterView) -> tuple[tuple[NodeTarget, ...], tuple[str, ...], float | None]:
         fit = fit_targets(view, self._bench.request.targets)
-        spans = (span for own in state.proofs.spans.values() for span in own)
-        found = standings(view.at, state.proofs.proofs, spans, max_age_s=self._period_s)
+        found = self._standings(state, view)
         due, time_left_s = due_replicas([target.name for target in fit[1:]], found, period_s=self._period_s)
         return fit, due, time_left_s
 

@@ -110,6 +110,8 @@ class ViewTaken(Update):
     """The cluster as the newest sample shows it."""
 
     view: ClusterView
+    interval_s: float = 1.0
+    """How often whoever samples asks each node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +130,12 @@ class StandingsTaken(Update):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimsTaken(Update):
-    """The claims of the policy, all of them; none where the policy asks for nothing."""
+    """The claims of the policy, all of them."""
 
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...] | None
+    """Empty where the policy asks for nothing; None where they were never evaluated."""
+    problem: str = ""
+    """Why they cannot be evaluated now, in one clause: `claims` are what was found last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +156,21 @@ class RollingAudit:
     period_s: float
     """In which time all is to be proven."""
     nodes: tuple[str, ...]
-    """Replicas that it proves now; none while all are proven for long enough."""
+    """Replicas that it proves now; none while no audit runs."""
     share: float
     """Of the audit that goes on, 0 to 1."""
     resting: str = ""
     """Why it reads nothing now, in one clause; empty while it does."""
     deadline: datetime | None = None
     """When they should be proven; None where that is at once."""
+    proven: tuple[str, ...] = ()
+    """While no audit runs, the replicas that are proven for long enough,"""
+    diverged: tuple[str, ...] = ()
+    """those that were found diverged,"""
+    unfit: tuple[str, ...] = ()
+    """and those that cannot be audited now."""
+    again_at: datetime | None = None
+    """When it begins anew after an audit that settled not everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from replcheck.tui.drill_state import DrillModel
 
 EVENTS_KEPT = 1000
-STALE_S = 5.0
-"""After so many seconds without a sample, what is shown is no longer the present."""
 NOTES_KEPT = 20
 LAG_POINTS_KEPT = 600
 AUDIT, DRILL = "audit", "drill"
@@ -74,12 +72,16 @@ class Model:
     link_what: str = ""
     link_since: datetime | None = None
     view: ClusterView | None = None
+    interval_s: float = 1.0
+    """How often whoever samples asks each node."""
     lags: Mapping[str, tuple[LagPoint, ...]] = field(default_factory=dict)
     """By node, oldest first."""
     standings: Mapping[str, CopyStanding] | None = None
     """None while nobody told."""
     claims: tuple[Claim, ...] | None = None
     """None while nobody told; empty where the policy asks for nothing."""
+    claims_problem: str = ""
+    """Why the claims cannot be evaluated any more, in one clause; empty while they can."""
     watched_from: datetime | None = None
     """How far back `watched` looks."""
     watched: tuple[WatchSpan, ...] = ()
@@ -110,7 +112,7 @@ class Model:
         """Return whether what is shown of the cluster is no longer the present: nothing of it may look proven then."""
         if self.view is None or self.link in {Link.REPLAY, Link.ENDED}:
             return False
-        fresh = (now - self.view.at).total_seconds() <= STALE_S
+        fresh = (now - self.view.at).total_seconds() <= stale_after_s(self.interval_s)
         return self.link in {Link.LOST, Link.CONNECTING} or not fresh
 
     @property
@@ -123,6 +125,15 @@ class Model:
     def node(self, name: str) -> NodeView | None:
         """Return a node by its name; None where there is none of that name."""
         return next((node for node in self.view.nodes if node.node == name), None) if self.view else None
+
+
+def stale_after_s(interval_s: float) -> float:
+    """Return after how long without a sample what is shown is no longer the present: one may fail, and be late.
+
+    >>> stale_after_s(1.0), stale_after_s(20.0)
+    (5.0, 43.0)
+    """
+    return 2 * interval_s + 3.0
 
 
 def fold(model: Model, updates: Iterable[Update]) -> Model:
@@ -141,7 +152,7 @@ def fold(model: Model, updates: Iterable[Update]) -> Model:
 def _taken(model: Model, update: Update) -> Model:
     match update:
         case ViewTaken():
-            return _with_view(model, update.view)
+            return _with_view(replace(model, interval_s=update.interval_s), update.view)
         case LinkChanged():
             return replace(model, link=update.link, link_what=update.what, link_since=update.at)
         case EventsTaken():
@@ -149,7 +160,7 @@ def _taken(model: Model, update: Update) -> Model:
         case StandingsTaken():
             return replace(model, standings=update.standings)
         case ClaimsTaken():
-            return replace(model, claims=update.claims)
+            return replace(model, claims=update.claims, claims_problem=update.problem)
         case AuditsTold():
             return replace(model, rolling=update.rolling, owed=update.owed)
         case SpansRead():

@@ -8,8 +8,11 @@ from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeView
 from replcheck.model.names import printable
+from replcheck.model.outcome import Outcome
 from replcheck.model.run import short_id
 from replcheck.model.units import format_duration, format_size
+from replcheck.tui.draw.claims import claims_now
+from replcheck.tui.draw.overview import state_mark
 from replcheck.tui.draw.table import Cell, styled
 from replcheck.tui.look import (
     COLOUR,
@@ -17,8 +20,6 @@ from replcheck.tui.look import (
     QUIET,
     SEVERITY_COLOUR,
     SEVERITY_SIGN,
-    STATE_OUTCOME,
-    STATE_SIGN,
     VALUE,
     Look,
     age,
@@ -35,11 +36,11 @@ def node_details(model: Model, name: str, look: Look) -> list[Content]:
     node = model.node(name)
     if node is None:
         return [Content("This node is no longer part of the cluster.")]
-    colour = COLOUR[STATE_OUTCOME[node.state]]
+    sign, colour = state_mark(model, node, look)
     return [
         *_pairs(
             [
-                ("state", (f"{STATE_SIGN[node.state]} {node.state.value}", colour)),
+                ("state", (f"{sign} {node.state.value}", colour)),
                 ("since", look.full(node.since)),
                 ("why", node.reason),
                 ("last answer", look.full(node.answered_at) if node.answered_at else "never"),
@@ -56,7 +57,7 @@ def node_details(model: Model, name: str, look: Look) -> list[Content]:
         *_slots(node),
         *_archiver(node, look),
         Content(""),
-        *_standing((model.standings or {}).get(node.node), look),
+        *_standing((model.standings or {}).get(node.node), look, watched=not model.stale(look.now)),
     ]
 
 
@@ -118,13 +119,12 @@ def _archiver(node: NodeView, look: Look) -> list[Content]:
     ]
 
 
-def _standing(standing: CopyStanding | None, look: Look) -> list[Content]:
+def _standing(standing: CopyStanding | None, look: Look, *, watched: bool) -> list[Content]:
     if standing is None:
         return [Content.styled("whether it is a proven copy is not known", QUIET)]
     proof = standing.proof
-    pairs: list[_Pair] = [
-        ("proven copy", ("yes", GOOD) if standing.proven else (f"no: {standing.reason}", COLOUR[None])),
-    ]
+    counts = ("yes", GOOD) if standing.proven else (f"no: {standing.reason}", COLOUR[None])
+    pairs: list[_Pair] = [("proven copy", counts if watched else ("? not watched", COLOUR[Outcome.UNCHECKED]))]
     if proof is not None:
         pairs += [
             ("last whole audit", f"{proof.verdict.value}, level {proof.level}, run {short_id(proof.run_id)}"),
@@ -136,7 +136,9 @@ def _standing(standing: CopyStanding | None, look: Look) -> list[Content]:
 
 def claim_details(model: Model, look: Look, name: str | None = None) -> list[Content]:
     """Return all that is known of a claim, or of all."""
-    claims = [claim for claim in model.claims or () if name in {None, claim.name}]
+    claims = [claim for claim in claims_now(model, look) if name in {None, claim.name}]
+    if not claims and model.claims is None:
+        return [Content(printable(f"Whether they hold is not known. {model.claims_problem}".strip()))]
     if not claims:
         return [Content("The policy asks for nothing: see [policy] of the configuration.")]
     lines: list[Content] = []

@@ -1,11 +1,10 @@
-"""Nodes, claims and events of the overview, a line each."""
+"""Nodes and events of the overview, a line each, and when it was watched."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from textual.content import Content
 
-from replcheck.model.control import Standing
 from replcheck.model.copies import CopyStanding
 from replcheck.model.live import ClusterEvent, NodeState, NodeView, Severity
 from replcheck.model.outcome import Outcome, Verdict
@@ -13,7 +12,6 @@ from replcheck.model.spans import GAP_S, WatchSpan
 from replcheck.model.units import format_size
 from replcheck.tui.draw.spark import lag_curve
 from replcheck.tui.draw.table import ANY, Cell, Column, Layout, laid_out
-from replcheck.tui.feed import Claim
 from replcheck.tui.look import (
     BAD,
     COLOUR,
@@ -29,7 +27,6 @@ from replcheck.tui.look import (
     WARN,
     Look,
     age,
-    standing_mark,
     verdict_mark,
 )
 from replcheck.tui.state import Model
@@ -62,7 +59,7 @@ def node_row(layout: Layout, model: Model, node: NodeView, look: Look) -> Conten
     """Return one node as a line."""
     standing = (model.standings or {}).get(node.node)
     well = node.state.is_running_copy
-    sign, colour = _state_mark(model, node, look)
+    sign, colour = state_mark(model, node, look)
     return layout.row(
         {
             "node": (node.node, VALUE),
@@ -86,7 +83,7 @@ def node_row(layout: Layout, model: Model, node: NodeView, look: Look) -> Conten
     )
 
 
-def _state_mark(model: Model, node: NodeView, look: Look) -> tuple[str, str]:
+def state_mark(model: Model, node: NodeView, look: Look) -> tuple[str, str]:
     """Return the sign and colour of a node's state; what nobody watches any more is no good news."""
     outcome = STATE_OUTCOME[node.state]
     if model.stale(look.now):
@@ -158,58 +155,6 @@ def _copy(node: NodeView, standing: CopyStanding | None) -> Cell:
 def _retained(node: NodeView) -> str:
     kept = [slot.retained_bytes for slot in node.slots if slot.retained_bytes is not None]
     return format_size(max(kept)) if kept else ""
-
-
-_CLAIMS = (
-    Column(key="name", title="CLAIMS", least=14, most=16),
-    Column(key="now", title="now", least=11),
-    Column(key="window", title="window", least=11),
-    Column(key="found", title="found", least=20, most=ANY, cut=True, keep=2),
-    Column(key="sentence", title="promised", least=50, most=ANY, cut=True, keep=1),
-)
-
-
-def claim_layout(width: int) -> Layout:
-    """Return the columns of the claims that fit."""
-    return laid_out(_CLAIMS, width)
-
-
-def claim_row(layout: Layout, claim: Claim) -> Content:
-    """Return one claim as a line."""
-    found = "; ".join(claim.problems) or claim.measured
-    return layout.row(
-        {
-            "name": (claim.name, VALUE),
-            "now": standing_mark(claim.now),
-            "window": standing_mark(claim.window) if claim.window is not Standing.NOT_ASKED else ("–", FAINT),
-            "found": (found, "" if claim.problems else QUIET),
-            "sentence": (claim.sentence, QUIET),
-        }
-    )
-
-
-def claim_lamps(claims: Sequence[Claim], width: int, height: int) -> list[Content]:
-    """Return the claims as lamps: the sign of now, the sign of the window, the name; in columns, row by row."""
-    wide = max((len(claim.name) for claim in claims), default=0) + 6
-    across = max(1, min(width // wide, len(claims)))
-    wide = (width - 2) // across
-    lines = [claims[at : at + across] for at in range(0, len(claims), across)]
-    drawn = [Content.assemble("  ", *(_lamp(claim, wide) for claim in line)) for line in lines]
-    if len(drawn) > height:
-        hidden = len(claims) - across * (height - 1)
-        drawn[height - 1 :] = [Content.styled(f"  and {hidden} more: c tells all", QUIET)]
-    return drawn
-
-
-def _lamp(claim: Claim, width: int) -> Content:
-    window = claim.window.outcome
-    marks = Content.assemble(
-        (SIGN[claim.now.outcome], f"bold {COLOUR[claim.now.outcome]}"),
-        (SIGN[window] if window else " ", COLOUR[window]),
-        " ",
-        (claim.name, COLOUR[claim.now.outcome] if claim.now.outcome is not Outcome.PROVEN else ""),
-    )
-    return marks.pad_right(max(0, width - marks.cell_length))
 
 
 def watch_strip(model: Model, look: Look, width: int) -> Content:

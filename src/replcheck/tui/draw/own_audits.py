@@ -19,19 +19,28 @@ AUDIT_KINDS = frozenset({"audit", "scrub"})
 """Runs of the history that compare copies row by row."""
 
 
-def told_shortly(model: Model) -> str:
+def told_shortly(model: Model, look: Look) -> str:
     """Return what goes on in a few letters; empty where nothing does, and there is no rolling audit."""
     if model.audit is not None and model.audit.running:
         return f"auditing {model.audit.share:.0%}"
+    if model.stale(look.now):
+        return ""
     if model.owed is not None:
         return f"auditing {model.owed.share:.0%}"
     if model.rolling is None:
         return ""
-    return f"rolling audit {model.rolling.share:.0%}" if model.rolling.nodes else "rolling audit rests"
+    if model.rolling.nodes:
+        return f"rolling audit {model.rolling.share:.0%}"
+    return "rolling audit rests" if _all_proven(model.rolling) else "rolling audit waits"
 
 
 def own_audit_lines(model: Model, look: Look) -> list[Content]:
-    """Return a line for the audit that is owed, and one for the rolling audit, where there are any."""
+    """Return a line for the audit that is owed, and one for the rolling audit, where there are any.
+
+    What whoever samples does is known no longer than that it does.
+    """
+    if model.stale(look.now):
+        return []
     told = [_owed_words(model.owed)] if model.owed else []
     told += [rolling_words(model.rolling, look)] if model.rolling else []
     return [Content.styled(printable(words), QUIET) for words in told]
@@ -41,12 +50,34 @@ def rolling_words(rolling: RollingAudit, look: Look) -> str:
     """Return where the rolling audit stands, in one clause."""
     period = f"each row is proven once in {age(rolling.period_s)}"
     if not rolling.nodes:
-        return f"rolling audit: all is proven for now, {period}"
+        return f"rolling audit: {_waiting(rolling, look)}; {period}"
     names = " and ".join(rolling.nodes)
     if rolling.resting:
         return f"rolling audit of {names}: {rolling.share:.0%}, resting: {rolling.resting}"
     by = f", until {look.moment(rolling.deadline)}" if rolling.deadline else ", as soon as may be"
     return f"rolling audit of {names}: {rolling.share:.0%}{by}; {period}"
+
+
+def _waiting(rolling: RollingAudit, look: Look) -> str:
+    """Return why it proves nothing now; that all is proven is said only where it is known of every replica."""
+    if rolling.again_at is not None:
+        return f"the last one settled not everything, the next begins at {look.moment(rolling.again_at)}"
+    if _all_proven(rolling):
+        return "all is proven for now"
+    parts = [
+        f"{' and '.join(names)} {what}"
+        for names, what in (
+            (rolling.diverged, "diverged"),
+            (rolling.unfit, "cannot be audited now"),
+            (rolling.proven, "proven for now"),
+        )
+        if names
+    ]
+    return ", ".join(parts) or "it begins soon"
+
+
+def _all_proven(rolling: RollingAudit) -> bool:
+    return bool(rolling.proven) and not (rolling.diverged or rolling.unfit or rolling.again_at)
 
 
 def _owed_words(owed: OwedAudit) -> str:
@@ -57,8 +88,8 @@ def _owed_words(owed: OwedAudit) -> str:
 def later_audit_lines(model: Model, began_at: datetime, look: Look, width: int) -> list[Content]:
     """Return a line for what is audited, or was last, since an audit that is shown began; none where nothing was."""
     if model.owed is not None or (model.rolling is not None and model.rolling.nodes):
-        line = own_audit_lines(model, look)[0]
-        return [Content.assemble(("▶ ", "bold $primary"), line).truncate(width, ellipsis=True)]
+        first = own_audit_lines(model, look)[:1]
+        return [Content.assemble(("▶ ", "bold $primary"), line).truncate(width, ellipsis=True) for line in first]
     later = next((past for past in model.runs or () if _is_later(past, began_at)), None)
     if later is None or not isinstance(later.run, RunRecord):
         return []

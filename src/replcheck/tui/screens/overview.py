@@ -7,12 +7,11 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
+from replcheck.model.names import printable
+from replcheck.tui.draw.claims import claim_lamps, claim_layout, claim_row, claims_now
 from replcheck.tui.draw.glance import glance, tiles
 from replcheck.tui.draw.overview import (
     CURVE_S,
-    claim_lamps,
-    claim_layout,
-    claim_row,
     event_layout,
     event_row,
     node_layout,
@@ -20,7 +19,7 @@ from replcheck.tui.draw.overview import (
     watch_strip,
 )
 from replcheck.tui.draw.own_audits import own_audit_lines, told_shortly
-from replcheck.tui.feed import Link
+from replcheck.tui.feed import Claim, Link
 from replcheck.tui.look import QUIET, Look
 from replcheck.tui.screens.base import AppScreen
 from replcheck.tui.state import Model
@@ -84,18 +83,18 @@ class OverviewScreen(AppScreen):
         rows.styles.height = max(2, len(nodes) + 1)
 
     def _show_claims(self, model: Model, look: Look) -> None:
-        claims = model.claims or ()
+        claims, told = claims_now(model, look), told_shortly(model, look)
         self.query_one("#lamps", Canvas).show(
-            lambda width, height: _lamps(model, width, height),
-            (model.claims, model.claims is None, model.link, told_shortly(model)),
+            lambda width, height: _lamps(model, claims, told, width, height),
+            (claims, model.claims is None, model.claims_problem, model.link, told),
         )
         rows = self.query_one("#claims", RowList)
-        rows.empty = _NO_PROOFS if model.link in {Link.REPLAY, Link.ENDED} else _NOTHING_ASKED
+        rows.empty = _why_no_claims(model)
         rows.show(
             [claim.name for claim in claims],
             lambda width: claim_layout(width).header(),
             lambda row, width: claim_row(claim_layout(width), claims[row]),
-            of=(claims,),
+            of=(claims, rows.empty),
         )
         rows.styles.height = max(2, len(claims) + 1)
         self.query_one("#strip", Canvas).show(
@@ -106,7 +105,7 @@ class OverviewScreen(AppScreen):
     def _show_events(self, model: Model, look: Look) -> None:
         happened = model.events
         self.query_one("#events", RowList).show(
-            [_event_key(number, len(happened)) for number in range(len(happened))],
+            happened,  # its own key: at the most that are kept, the number of an event changes with every new one
             lambda width: event_layout(width).header(),
             lambda row, width: event_row(event_layout(width), happened[row], look),
             of=(happened, look.day),
@@ -139,25 +138,29 @@ class OverviewScreen(AppScreen):
         app.push_screen(FactsScreen(title, lambda _: draw(app.model, app.look())))
 
 
-def _event_key(number: int, of: int) -> str:
-    # Counted from the oldest, so that the key of an event stays when newer ones come.
-    return str(of - 1 - number)
-
-
 def _awaiting(model: Model) -> str:
     if model.link is Link.LOST:
         return "nothing was seen"
     return f"waiting for the first sample{': ' + model.link_what if model.link_what else ''}"
 
 
-def _lamps(model: Model, width: int, height: int) -> Sequence[Content]:
-    told = told_shortly(model)
+def _lamps(model: Model, claims: Sequence[Claim], told: str, width: int, height: int) -> Sequence[Content]:
     title = Content(f"{'  CLAIMS  now, and over the window':{width - len(told) - 2}}{told}").pad_right(2)
     title = title.stylize(f"bold {QUIET} on $surface")
     if model.link in {Link.REPLAY, Link.ENDED}:
         return [title, Content.styled(f"  {_NO_PROOFS}", QUIET)]
     if model.claims is None:
-        return [title, Content.styled("  whether they hold is not known yet", QUIET)]
-    if not model.claims:
+        return [title, Content.styled(f"  {_unknown(model)}", QUIET).truncate(width, ellipsis=True)]
+    if not claims:
         return [title, Content.styled(f"  {_NOTHING_ASKED}", QUIET)]
-    return [title, *claim_lamps(model.claims, width, height - 1)]
+    return [title, *claim_lamps(claims, width, height - 1)]
+
+
+def _why_no_claims(model: Model) -> str:
+    if model.link in {Link.REPLAY, Link.ENDED}:
+        return _NO_PROOFS
+    return _unknown(model) if model.claims is None else _NOTHING_ASKED
+
+
+def _unknown(model: Model) -> str:
+    return printable(f"whether they hold is not known{f': {model.claims_problem}' if model.claims_problem else ' yet'}")

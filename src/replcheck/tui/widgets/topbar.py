@@ -34,7 +34,7 @@ class TopBar(Widget):
     def show(self, model: Model, look: Look) -> None:
         """Show this from now on."""
         self._cluster = model.introduced.cluster if model.introduced else self._cluster
-        shown = (model.link, look.now, look.zone, self._cluster)
+        shown = (model.link, look.now, look.zone, self._cluster, model.stale(look.now))
         if self._shown != shown:
             self._shown, self._model, self._look = shown, model, look
             self.refresh()
@@ -57,6 +57,8 @@ class TopBar(Widget):
 
     def _right(self) -> Content:
         sign, colour = _LINKS[self._model.link]
+        if self._look is not None and colour == GOOD and self._model.stale(self._look.now):
+            sign, colour = "?", WARN
         link = Content.styled(f"{sign} {self._model.link.value}", colour)
         if self._look is None or self.content_size.width < _ROOM_FOR_CLOCK:
             return link
