@@ -94,5 +94,5 @@ def test_lines_beside_a_recorder_that_is_stuck_say_so_once_and_what_follows_is_n
 
 
 def test_lines_of_a_recording_do_not_say_that_no_copy_is_proven():
-    assert "an unknown number proven" in summary_line(view(0, proven_copies=None), {}, Style())
+    assert "proofs unknown" in summary_line(view(0, proven_copies=None), {}, Style())
     assert ", 0 proven," in summary_line(view(0, proven_copies=0), {}, Style())
