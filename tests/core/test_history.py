@@ -27,7 +27,7 @@ from replcheck.report.verdict import outcome_of, sentence, verdict_of
 from replcheck.runs.audit import run_audit
 from replcheck.runs.history import find_run, known_kinds, list_runs, moment_of, read_report, summarize
 from replcheck.runs.lock import is_held, lock_file, one_of_several_runs, only_run
-from replcheck.store import RunFilter, open_history, open_reader
+from replcheck.store import RunFilter, open_history, open_reader, reader
 from tests import factories
 from tests.core.test_store import BEGUN, _write_runs, record, start
 from tests.fakes import REQUEST, returning
@@ -339,6 +339,20 @@ def read_unprivileged(path):
         )
     finally:
         path.parent.chmod(mode)
+
+
+def test_a_writer_that_leaves_while_the_file_is_opened_is_no_error(path, monkeypatch):
+    """It takes with it the files that whoever may write nothing there would have read with."""
+    written = write(path, None)
+    addresses = iter([f"file:{path.parent}/gone/history.db?mode=ro"])
+    original = reader._address
+    monkeypatch.setattr(reader, "_address", lambda where: next(addresses, None) or original(where))
+    assert listed(path) == [written]
+    assert not list(addresses)
+    monkeypatch.setattr(reader, "_address", lambda _: f"file:{path.parent}/gone/history.db?mode=ro")
+    monkeypatch.setattr(reader, "_OPENED_AFTER_S", (0.01,))
+    with pytest.raises(StoreError, match="unable to open database file"):
+        open_reader(path)
 
 
 def test_no_write_permission_is_needed(path):

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from replcheck.model.run import RunStart
 from replcheck.store.history import BUSY_TIMEOUT_S, check_version, stored_run
 from replcheck.store.tables import META, RECORDS, RESULTS, RUNS
 
+_OPENED_AFTER_S = (0.02, 0.1, 0.5)
+"""Seconds to wait before a file that could not be opened is opened again."""
 _HINT = "Name another file with --store, or the cluster's configuration with --config."
 # As texts, so that what is damaged in one row does not end the reading of all.
 _DOCUMENT = type_coerce(RESULTS.c.document, Text).label("document")
@@ -172,9 +175,9 @@ class HistoryReader:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        before = _state(self.path)
         try:
-            with self._engine.connect() as connection:
+            connection, before = self._opened()
+            with connection:
                 yield connection
         except DBAPIError as error:
             raise StoreError(f"history {self.path}: {str(error.orig).lower()}", hint=_HINT) from error
@@ -182,6 +185,29 @@ class HistoryReader:
             raise StoreError(f"history {self.path} cannot be read", hint=_HINT) from error
         if before is not None and before != _state(self.path):
             raise StoreError(f"history {self.path} was written while it was read", hint="Try again.")
+
+    def _opened(self) -> tuple[Connection, tuple[int, int] | None]:
+        """Open the file, and again where a writer came or left between the look for one and the opening."""
+        for wait_s in _OPENED_AFTER_S:
+            before = _state(self.path)
+            try:
+                return self._connection(), before
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_CANTOPEN:
+                    raise
+                time.sleep(wait_s)
+        before = _state(self.path)
+        return self._connection(), before
+
+    def _connection(self) -> Connection:
+        """Return a connection that has begun to read: SQLite opens a file when it is first asked for something."""
+        connection = self._engine.connect()
+        try:
+            connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1").close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _state(path: Path) -> tuple[int, int] | None:
