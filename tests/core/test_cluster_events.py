@@ -33,7 +33,7 @@ def test_the_state_is_told_in_a_line_for_the_cluster_and_one_for_each_node():
         "db2": proven("db2"),
         "db3": CopyStanding(node="db3", proven=False, proof=None, age_s=None, reason="it was lost since it was proven"),
     }
-    seen = view(0, lag=2048)
+    seen = view(0, lag=2048, proven_copies=2)
     lost = replace(seen.nodes[2], state=NodeState.LOST, reason="nothing listens", lag_bytes=None)
     seen = replace(seen, nodes=(*seen.nodes[:2], lost))
     assert list(state_lines(seen, standings, STYLE)) == [
@@ -46,7 +46,7 @@ def test_the_state_is_told_in_a_line_for_the_cluster_and_one_for_each_node():
 
 def test_a_proof_and_a_recovery_point_that_lie_ahead_are_told_so():
     """By a clock that was ahead when they were made, and is put right since."""
-    seen = view(0, recovery_point=RecoveryPoint(at=None, age_s=-86_400.0))
+    seen = view(0, recovery_point=RecoveryPoint(at=None, age_s=-86_400.0), proven_copies=1)
     told = list(state_lines(seen, {"db1": proven("db1", age_s=-31_536_000.0)}, STYLE))
     assert told[0].endswith("recovery point dated 1d ahead of the clock")
     assert told[1].endswith("proven 365d ahead of the clock")

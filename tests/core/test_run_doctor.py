@@ -116,7 +116,7 @@ async def test_a_database_is_entered_once_the_session_before_has_left(monkeypatc
 def test_a_pattern_is_no_mistake_where_no_node_could_be_asked(monkeypatch):
     monkeypatch.setattr(use_case, "open_session", raising(NodeUnreachable("nobody answers", node="db2")))
     result = run_doctor(REQUEST, command="replcheck audit")
-    assert [check.code for check in result.checks] == ["unreachable"]
+    assert [check.code for check in result.checks] == ["unreachable", "replicas"]
     assert (result.exit_status, result.cost, result.command) == (3, None, "replcheck audit")
 
 

@@ -30,6 +30,7 @@ _LSNS = st.integers(0, 2**64 - 1).map(Lsn)
 st.register_type_strategy(datetime, _MOMENTS)
 st.register_type_strategy(Lsn, _LSNS)
 st.register_type_strategy(float, st.floats(0, 1e9))
+st.register_type_strategy(int, st.integers(-(2**63), 2**63))
 _BLOCKS = st.integers(0, 2**32)
 st.register_type_strategy(
     CtidRange, st.builds(CtidRange, first_block=_BLOCKS, first_offset=_BLOCKS, last_block=_BLOCKS, last_offset=_BLOCKS)

@@ -49,9 +49,9 @@ class Premises:
     system_identifier: str
     servers: Mapping[str, str]
     """By node: what tells one start of one server from every other."""
-    primary: str | None
-    """The node whose rows all others were compared with; None where a history of an older version does not say."""
-    timeline: int | None
+    primary: str | None = None
+    """The node whose rows all others were compared with; None where what an older version wrote does not say."""
+    timeline: int | None = None
     """The primary's."""
 
     def lack(self, now: "Premises") -> str:

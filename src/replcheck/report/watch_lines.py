@@ -36,7 +36,8 @@ def state_lines(view: ClusterView, standings: Mapping[str, CopyStanding], style:
 
 def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style: Style) -> str:
     """Return as one line how many copies run and are proven, and how old the recovery point is."""
-    known = view.proven_copies is not None or bool(standings)
+    # Where nobody knows of any proofs, as in a recording, that is not the same as that there are none.
+    known = view.proven_copies is not None
     proven = f"{sum(standing.proven for standing in standings.values())} proven" if known else "proofs unknown"
     primary = "split brain" if view.split_brain else f"primary {view.primary}" if view.primary else "no primary"
     age_s = view.recovery_point.age_s
