@@ -6,7 +6,7 @@ that lock makes everybody else wait behind it, so no read may go on then, howeve
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from replcheck.audit.comparison import ChunkFinding
 from replcheck.audit.reading import Readers
@@ -17,6 +17,7 @@ from replcheck.postgres.session import Session
 WATCH_S = 1.0
 """How often is looked; a read that takes less is never in anybody's way for long."""
 _CANCELLED = "57014"
+Done = TypeVar("Done")
 
 
 class GaveWay(StatementCancelled):
@@ -31,20 +32,36 @@ async def giving_way(
     `control` returns a node's session without a snapshot, or raises NodeError: then nobody can say who waits there. In
     the troubles of the readers GaveWay then stands for what was ended.
     """
-    reading = asyncio.ensure_future(read)
     gave_way = False
-    try:
-        while not (await asyncio.wait({reading}, timeout=WATCH_S))[0]:
-            if await _in_the_way(readers, control):
-                gave_way = True
-                await asyncio.gather(*(session.cancel() for session in readers.sessions.values()))
-    finally:
-        if not reading.done():
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+
+    async def give_way() -> None:
+        nonlocal gave_way
+        gave_way = True
+        await asyncio.gather(*(session.cancel() for session in readers.sessions.values()))
+
+    finding = await watched(read, in_the_way=lambda: _in_the_way(readers, control), give_way=give_way)
     if gave_way:
         _tell(readers)
-    return reading.result()
+    return finding
+
+
+async def watched(
+    work: Coroutine[Any, Any, Done],
+    *,
+    in_the_way: Callable[[], Awaitable[bool]],
+    give_way: Callable[[], Awaitable[None]],
+) -> Done:
+    """Run something to its end and return what it returned; each second it is to give way where it is in the way."""
+    running = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({running}, timeout=WATCH_S))[0]:
+            if await in_the_way():
+                await give_way()
+    finally:
+        if not running.done():
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    return running.result()
 
 
 async def _in_the_way(readers: Readers, control: Callable[[str], Awaitable[Session]]) -> bool:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from replcheck.audit.cluster import Cluster
+from replcheck.audit.giving_way import watched
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.index_lacks import (
     IN_THE_WAY,
@@ -52,7 +53,6 @@ from replcheck.postgres.wal import flush_lsn, insert_lsn, replay_state, wait_rep
 
 _TRIES = 8
 _PAUSE_S = 0.25
-_WATCH_S = 1.0
 _LOSSES = 3
 """Connections that may break under one index: a damaged page can crash a server."""
 _MOST_STILL_S = 5.0
@@ -252,17 +252,13 @@ class NodeChecker:
     async def _watched(self, session: Session, index: Index) -> IndexFault | None:
         """Check an index once, and break it off on the server where it is in somebody's way."""
         assert self._amcheck is not None  # noqa: S101 - asked for before anything is checked
-        check = asyncio.ensure_future(check_index(session, self._amcheck, index.oid))
         watch = _Watch(self._node, session.advertised_pid, self._cluster)
-        try:
-            while not (await asyncio.wait({check}, timeout=_WATCH_S))[0]:
-                if self._held or await watch.is_in_the_way():
-                    await session.cancel()
-        finally:
-            if not check.done():
-                check.cancel()
-                await asyncio.gather(check, return_exceptions=True)
-        return check.result()
+
+        async def in_the_way() -> bool:
+            return self._held or await watch.is_in_the_way()
+
+        check = check_index(session, self._amcheck, index.oid)
+        return await watched(check, in_the_way=in_the_way, give_way=session.cancel)
 
     def _refused(self, error: StatementFailed) -> IndexState:
         """Tell why the server refused; where the index was dropped meanwhile, the last listing will show it."""

@@ -14,11 +14,12 @@ from replcheck.check.controls.recovery_point import find_recovery_point
 from replcheck.check.controls.replacement import find_replacement
 from replcheck.check.controls.restore import find_restore
 from replcheck.check.facts import Facts
-from replcheck.check.found import Found, ahead_of_the_clock
+from replcheck.check.found import Found
 from replcheck.check.policy import CLAIMS, section_of
 from replcheck.config.model import Control, Policy, Waiver
 from replcheck.model.control import ControlName, ControlResult, Standing, WaiverNote
 from replcheck.model.live import EventKind
+from replcheck.model.units import format_age
 
 # Each takes its own section of the policy.
 _FINDERS: Mapping[ControlName, Callable[[Policy, Any, Facts], Found]] = {
@@ -109,7 +110,7 @@ def _doubts(name: ControlName, facts: Facts) -> Iterator[str]:
         yield "what an audit said cannot be read"
     ahead = max((event.at for event in facts.events if facts.is_ahead(event.at)), default=None)
     if ahead is not None:
-        yield f"an event is dated {ahead_of_the_clock(facts.age_s(ahead))}"
+        yield f"an event is {format_age(facts.age_s(ahead))}"
 
 
 def _clocked(result: ControlResult, facts: Facts) -> ControlResult:

@@ -82,15 +82,6 @@ def beyond(value: float, limit: float | None, warn: float | None, what: str) -> 
     return []
 
 
-def ahead_of_the_clock(age_s: float) -> str:
-    """Return how far a moment is still to come, of its age.
-
-    >>> ahead_of_the_clock(-7200.0)
-    '2h ahead of the clock'
-    """
-    return f"{format_duration(-age_s)} ahead of the clock"
-
-
 def dated_ahead(age_s: float, what: str) -> list[Fault]:
     """Return the fault of something that is dated later than now, by a clock that was wrong; none where it is not.
 

@@ -12,6 +12,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from replcheck.model.plain import aware_moment
 from replcheck.model.wal import Lsn
 
 Fact = TypeVar("Fact")
@@ -242,9 +243,7 @@ def _words_of(kind: type[Enum]) -> dict[object, Enum]:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without its offset")
+    moment = aware_moment(text)
     if not _YEARS[0] < moment.year < _YEARS[1]:
         raise ValueError("a time that cannot be told in other zones")
     return moment

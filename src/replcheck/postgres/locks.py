@@ -2,29 +2,29 @@
 
 from replcheck.postgres.session import Session, Statement
 
-# Purpose: whether somebody waits for a lock that a backend holds. PostgreSQL 9.6+, no privilege; looks at the lock
-# table for a moment.
+# Purpose: whether somebody waits for a lock that a backend holds, of any kind or of a relation. PostgreSQL 9.6+, no
+# privilege; looks at the lock table for a moment.
 _WAITERS: Statement = """
     SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l
-                   WHERE NOT l.granted AND %s::int = ANY (pg_catalog.pg_blocking_pids(l.pid)))
-"""
-
-# Purpose: the same for locks of relations alone: what waits for a transaction's end, as CREATE INDEX CONCURRENTLY does
-# for that of every snapshot, is not helped by the end of one statement. PostgreSQL 9.6+, no privilege.
-_RELATION_WAITERS: Statement = """
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l
-                   WHERE NOT l.granted AND l.locktype = 'relation'
+                   WHERE NOT l.granted AND (l.locktype = 'relation' OR %s::bool)
                      AND %s::int = ANY (pg_catalog.pg_blocking_pids(l.pid)))
 """
 
 
 async def is_waited_for(session: Session, backend_pid: int) -> bool:
     """Return whether somebody waits for a lock of another backend of the session's server."""
-    ((waited_for,),) = await session.fetch(_WAITERS, [backend_pid])
-    return bool(waited_for)
+    return await _has_waiters(session, backend_pid, any_kind=True)
 
 
 async def relation_is_waited_for(session: Session, backend_pid: int) -> bool:
-    """Return whether somebody waits for a relation that another backend of the session's server has locked."""
-    ((waited_for,),) = await session.fetch(_RELATION_WAITERS, [backend_pid])
+    """Return whether somebody waits for a relation that another backend of the session's server has locked.
+
+    What waits for a transaction's end, as CREATE INDEX CONCURRENTLY does for that of every snapshot, is not helped by
+    the end of one statement.
+    """
+    return await _has_waiters(session, backend_pid, any_kind=False)
+
+
+async def _has_waiters(session: Session, backend_pid: int, *, any_kind: bool) -> bool:
+    ((waited_for,),) = await session.fetch(_WAITERS, [any_kind, backend_pid])
     return bool(waited_for)

@@ -9,13 +9,12 @@ from pathlib import Path
 from replcheck.check.controls.copies import proof_age_limit
 from replcheck.check.controls.recovery_point import shown_by
 from replcheck.check.facts import CLOCK_SLACK_S, Facts, UnreadProof, WalSeen
-from replcheck.check.found import ahead_of_the_clock
 from replcheck.errors import EmptyHistory, StoreError
 from replcheck.model.control import ControlName
 from replcheck.model.copies import AuditProof, as_configured
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind
 from replcheck.model.spans import GAP_S, NodeSpan, WatchSpan
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_ago, format_duration
 from replcheck.report.check_document import check_result
 from replcheck.runs.check_drills import DRILL, MOST_DRILLS, find_drills
 from replcheck.runs.check_request import CheckRequest
@@ -150,7 +149,7 @@ def _viewed(
         return None, "the nodes were never looked at"
     ago_s = (now - view.at).total_seconds()
     if ago_s < -CLOCK_SLACK_S:
-        return None, f"the nodes were last seen at a time that is {ahead_of_the_clock(ago_s)}"
+        return None, f"the nodes were last seen at a time that is {format_ago(ago_s)}"
     if ago_s <= request.stale_after_s:
         return view, ""
     limit = format_duration(request.stale_after_s)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from replcheck.check.facts import Facts, is_proof_ahead, newest_proofs
-from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, listed, oldest, unchecked
+from replcheck.check.found import Fault, Found, at_risk, beyond, breached, listed, oldest, unchecked
 from replcheck.config.model import AgeControl, Policy
 from replcheck.model.control import Measure, Unit
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import NodeState
 from replcheck.model.outcome import Verdict
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_age, format_duration
 
 _NOT_PROVEN = (
     "that copies are equal at this moment: a proof is of the time at which its audit read the rows",
@@ -70,7 +70,7 @@ def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts
     diverged = [one for one in later if one.verdict is Verdict.DIVERGED]
     if proof is not None and diverged and all(is_proof_ahead(one, facts) for one in diverged):
         # Its date is wrong, so it may be of before the proof or of after it.
-        yield unchecked(f"{node} was found diverged by an audit that is dated {_ahead(diverged, facts)}")
+        yield unchecked(f"{node} was found diverged by an audit that is {_dated(diverged, facts)}")
     elif diverged:
         yield breached(f"{node} was found diverged")
     elif doubtful := next((one for one in later if one.whole and one.verdict is not Verdict.CONSISTENT), None):
@@ -101,12 +101,12 @@ def unproven(node: str, facts: Facts) -> str:
     """Return why a replica has no proof whose age can be told, in one clause."""
     ahead = [one for one in facts.proofs if one.node == node and one.whole and one.verdict is Verdict.CONSISTENT]
     if ahead:
-        return f"the proof of {node} is dated {_ahead(ahead, facts)}"
+        return f"the proof of {node} is {_dated(ahead, facts)}"
     return f"{node} was never proven as a whole"
 
 
-def _ahead(proofs: Sequence[AuditProof], facts: Facts) -> str:
-    return ahead_of_the_clock(min(facts.age_s(one.finished_at) for one in proofs))
+def _dated(proofs: Sequence[AuditProof], facts: Facts) -> str:
+    return format_age(min(facts.age_s(one.finished_at) for one in proofs))
 
 
 def _is_later(one: AuditProof, proof: AuditProof | None) -> bool:

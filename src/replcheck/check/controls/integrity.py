@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replcheck.check.facts import DrillFact, Facts, Untold
-from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, breached, listed, oldest, unchecked
+from replcheck.check.found import Fault, Found, at_risk, breached, listed, oldest, unchecked
 from replcheck.config.model import Control, Policy
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict, LayerState
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_age, format_duration
 
 _NOT_PROVEN = (
     "pages that nobody has read since they were damaged: a checksum is verified when its page is read",
@@ -133,12 +133,12 @@ def _backup_faults(name: str, policy: Policy, facts: Facts) -> Iterator[Fault]:
 def _layer_faults(layer: _Layer, policy: Policy, facts: Facts) -> Iterator[Fault]:
     what = f"the {layer.word} of {layer.backup}"
     if layer.refuting is not None:
-        told = f"{what} did not verify in a drill that is dated {ahead_of_the_clock(layer.ahead_s or 0)}"
+        told = f"{what} did not verify in a drill that is {format_age(layer.ahead_s or 0)}"
         # Its date is wrong, so it may be of before the last success or of after it.
         yield unchecked(told) if layer.state is LayerState.PASSED else breached(told)
     if layer.drill is None:
         lacking = f"no drill has verified {what}"
-        dated = f"the drill that verified {what} is dated {ahead_of_the_clock(layer.ahead_s or 0)}"
+        dated = f"the drill that verified {what} is {format_age(layer.ahead_s or 0)}"
         yield unchecked(lacking if layer.ahead_s is None else dated)
     elif layer.state is LayerState.FAILED:
         because = layer.drill.problem if layer.drill.verdict is DrillVerdict.FAILED else ""

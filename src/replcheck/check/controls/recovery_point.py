@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from replcheck.check.facts import DrillFact, Facts, Untold, WalSeen
-from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, oldest, unchecked
+from replcheck.check.found import Fault, Found, at_risk, beyond, breached, oldest, unchecked
 from replcheck.config.model import Policy, RecoveryPointControl
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict
 from replcheck.model.spans import GAP_S, WatchSpan
-from replcheck.model.units import format_duration, format_size
+from replcheck.model.units import format_age, format_duration, format_size
 
 _HOUSEKEEPING_BYTES = 1 << 20
 """WAL that a server without commits may write: more than that behind the end of an archive is missing."""
@@ -161,7 +161,7 @@ def _drill_faults(
 def _unshown(facts: Facts) -> str:
     ahead = [facts.age_s(drill.started_at) for drill in _came_back(facts)]
     if ahead:
-        return f"the drill that restored to the end of the archive is dated {ahead_of_the_clock(min(ahead))}"
+        return f"the drill that restored to the end of the archive is {format_age(min(ahead))}"
     return "no drill has restored to the end of the archive"
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from replcheck.check.facts import DrillFact, Facts, Untold, UntoldDrill
-from replcheck.check.found import Fault, Found, ahead_of_the_clock, at_risk, beyond, breached, oldest, unchecked
+from replcheck.check.found import Fault, Found, at_risk, beyond, breached, oldest, unchecked
 from replcheck.config.model import Policy, RestoreControl
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict
-from replcheck.model.units import format_duration
+from replcheck.model.units import format_age, format_duration
 
 _NOT_PROVEN = (
     "that a copy of the backup at another place restores: a drill reads the one that its configuration names",
@@ -51,7 +51,7 @@ def unrestored(name: str, facts: Facts) -> str:
     """Return why there is no drill that restored a backup, and whose age can be told, in one clause."""
     ahead = [facts.age_s(drill.started_at) for drill in _restored(name, facts)]
     if ahead:
-        return f"the drill that restored {name} is dated {ahead_of_the_clock(min(ahead))}"
+        return f"the drill that restored {name} is {format_age(min(ahead))}"
     return f"no drill has restored {name} and compared its rows"
 
 
@@ -110,7 +110,7 @@ def _failed(name: str, failed: DrillFact, restored: DrillFact | None, facts: Fac
     age_s = facts.age_s(failed.started_at)
     if age_s >= 0:
         return breached(f"{name} did not restore {format_duration(age_s)} ago{because}")
-    told = f"{name} did not restore in a drill that is dated {ahead_of_the_clock(age_s)}{because}"
+    told = f"{name} did not restore in a drill that is {format_age(age_s)}{because}"
     # Its date is wrong, so it may be of before the success or of after it.
     return breached(told) if restored is None else unchecked(told)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from replcheck.config.model import BaseBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, grows, reading, tree_size
 from replcheck.drill.backups.labels import Label, Manifest, parse_label, parse_manifest
-from replcheck.drill.backups.physical import PhysicalRestore, require_programs, unlabelled, version_of
+from replcheck.drill.backups.physical import PhysicalRestore, PhysicalSource, require_programs, unlabelled, version_of
 from replcheck.drill.backups.recognition import not_recognised
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.backups.supply import archive_of, archive_reaches, require_archive, require_sealed_wal
@@ -46,7 +46,7 @@ class _Found:
     """Whether neither label nor manifest tell that it is a base backup, though its files could be read."""
 
 
-class BaseSource:
+class BaseSource(PhysicalSource):
     """All base backups of one table under `backups`."""
 
     kind = BackupKind.BASE
@@ -56,7 +56,6 @@ class BaseSource:
         self._config = section
         self._path = Path(section.path)
         self._programs_for = programs
-        self._restore: PhysicalRestore | None = None
         self._found: list[_Found] | None = None
         """What `copies` found, so that archives are opened and manifests read once."""
 
@@ -106,16 +105,6 @@ class BaseSource:
         archive = archive_of(self._config.wal, self._config.restore_command, scratch)
         self._restore = PhysicalRestore(self.kind, server, scratch, archive=archive, needs_label=True)
         return self._restore.run(target, stages)
-
-    def kept(self) -> None:
-        """Stop handing out WAL: all that was restored lies in the scratch directory."""
-        if self._restore is not None:
-            self._restore.leave()
-
-    def release(self, restored: Restored | None) -> None:  # noqa: ARG002
-        """Stop handing out WAL."""
-        if self._restore is not None:
-            self._restore.close()
 
     def _fetch(self, chain: Sequence[_Found], scratch: Scratch, copier: Copier) -> list[Path]:
         """Bring the backups of a chain, the oldest first, and return their folders."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from replcheck.config.model import PgBackRestBackup
 from replcheck.drill.archive import ProgramArchive
 from replcheck.drill.backups.copying import tree_size
-from replcheck.drill.backups.physical import PhysicalRestore, require_programs
+from replcheck.drill.backups.physical import PhysicalRestore, PhysicalSource, require_programs
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.recovery import scratch_server
 from replcheck.drill.scratch import Scratch
@@ -23,7 +23,7 @@ from replcheck.postgres.tools import Ended
 _NO_STANZA = 1
 
 
-class PgBackRestSource:
+class PgBackRestSource(PhysicalSource):
     """All backups of one stanza."""
 
     kind = BackupKind.PGBACKREST
@@ -32,7 +32,6 @@ class PgBackRestSource:
         self.name = name
         self._tool = PgBackRest(stanza=section.stanza, config=section.config, jobs=section.jobs)
         self._programs_for = programs
-        self._restore: PhysicalRestore | None = None
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the stanza's backups, the newest first."""
@@ -68,16 +67,6 @@ class PgBackRestSource:
         )
         self._restore = PhysicalRestore(self.kind, server, scratch, archive=archive, needs_label=True)
         return self._restore.run(target, stages)
-
-    def kept(self) -> None:
-        """Stop handing out WAL: all that was restored lies in the scratch directory."""
-        if self._restore is not None:
-            self._restore.leave()
-
-    def release(self, restored: Restored | None) -> None:  # noqa: ARG002
-        """Stop handing out WAL."""
-        if self._restore is not None:
-            self._restore.close()
 
     def _fetch(self, backup: RepositoryBackup, scratch: Scratch, locks: Path, stages: Stages) -> None:
         def watch() -> None:

@@ -36,6 +36,23 @@ def require_programs(copy: CopyFacts, target: Target, find: ProgramsFor) -> Prog
     return usable_programs(find, copy.major, server_account())
 
 
+class PhysicalSource:
+    """What sources whose backups are data directories have in common: how their one restore ends."""
+
+    _restore: "PhysicalRestore | None" = None
+    """The restore that was begun last."""
+
+    def kept(self) -> None:
+        """Stop handing out WAL: all that was restored lies in the scratch directory."""
+        if self._restore is not None:
+            self._restore.leave()
+
+    def release(self, restored: Restored | None) -> None:  # noqa: ARG002
+        """Stop handing out WAL."""
+        if self._restore is not None:
+            self._restore.close()
+
+
 class PhysicalRestore:
     """The stages RECOVER and OPEN of one restore, from a whole data directory in the scratch directory."""
 

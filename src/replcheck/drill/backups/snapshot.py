@@ -6,7 +6,13 @@ from pathlib import Path, PurePath
 
 from replcheck.config.model import SnapshotBackup
 from replcheck.drill.backups.copying import Copier, DirectoryCopy, reading, tree_size
-from replcheck.drill.backups.physical import PhysicalRestore, require_programs, require_whole, version_of
+from replcheck.drill.backups.physical import (
+    PhysicalRestore,
+    PhysicalSource,
+    require_programs,
+    require_whole,
+    version_of,
+)
 from replcheck.drill.backups.recognition import likeness, not_recognised
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.backups.supply import archive_of, archive_reaches, require_archive
@@ -27,7 +33,7 @@ _EMPTY_FOLDERS = frozenset(
 _NOT_COPIED = frozenset({"postmaster.pid", "postmaster.opts", "log", "pg_log", "lost+found"})
 
 
-class SnapshotSource:
+class SnapshotSource(PhysicalSource):
     """All snapshots of one table under `backups`."""
 
     kind = BackupKind.SNAPSHOT
@@ -37,7 +43,6 @@ class SnapshotSource:
         self._config = section
         self._path = Path(section.path)
         self._programs_for = programs
-        self._restore: PhysicalRestore | None = None
 
     def copies(self) -> Sequence[CopyFacts]:
         """Return the snapshots there are, the newest first."""
@@ -90,16 +95,6 @@ class SnapshotSource:
         archive = archive_of(self._config.wal, self._config.restore_command, scratch)
         self._restore = PhysicalRestore(self.kind, server, scratch, archive=archive, needs_label=False)
         return self._restore.run(target, stages)
-
-    def kept(self) -> None:
-        """Stop handing out WAL: all that was restored lies in the scratch directory."""
-        if self._restore is not None:
-            self._restore.leave()
-
-    def release(self, restored: Restored | None) -> None:  # noqa: ARG002
-        """Stop handing out WAL."""
-        if self._restore is not None:
-            self._restore.close()
 
     def _folders(self) -> list[Path]:
         path = self._path
