@@ -39,13 +39,19 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Ra
     with TemporaryFile("w+") as out:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **(environment or {})}
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=_users() | (environment or {})
         )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         return Ran(seconds=seconds, peak_bytes=used.ru_maxrss * 1024, status=process.returncode, output=out.read())
+
+
+def _users() -> dict[str, str]:
+    # An installed program has its bytecode beside it. Where Python may not write any, each run of a working copy would
+    # compile all of its modules again, and that would be measured.
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def replcheck(*words: str) -> list[str]:
