@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def dumped(cluster: LabCluster, backups_root: Path) -> Iterator[Dumped]:
     name = cluster.create_database("dumped")
     primary = cluster.primary
     primary.execute(SCHEMA, dbname=name)
-    folder = backups_root / f"dumps{primary.programs.major}"
-    folder.mkdir(mode=0o711)
+    # New each time: a worker that takes over tests of another comes back to what it had left.
+    folder = Path(tempfile.mkdtemp(prefix="dumps", dir=backups_root))
+    folder.chmod(0o711)
     yield Dumped(server=primary, database=name, folder=folder)
     cluster.drop_database(name)
 
@@ -335,9 +337,8 @@ def test_nothing_that_comes_with_a_dump_reaches_another_server(dumped, scratch_r
             assert copy.layer(assertions(far="exists (select from there)")).state is LayerState.INCONCLUSIVE
 
 
-def test_the_newest_of_several_is_first_and_what_is_none_is_not_passed_over(dumped, backups_root):
-    folder = backups_root / f"several{dumped.major}"
-    folder.mkdir()
+def test_the_newest_of_several_is_first_and_what_is_none_is_not_passed_over(dumped, tmp_path):
+    folder = tmp_path
     (folder / "notes.txt").write_text("nothing")
     (folder / "a.dump").write_bytes(dumped.dump("custom").read_bytes())
     (folder / "b.sql.gz").write_bytes(gzip.compress(dumped.dump("plain").read_bytes()))

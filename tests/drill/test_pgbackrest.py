@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,8 +59,9 @@ class Repository(Place):
 
 @pytest.fixture(scope="module")
 def repository(clusters_root: Path, backups_root: Path) -> Iterator[Repository]:
-    folder = backups_root / "pgbackrest"
-    folder.mkdir(mode=0o755)
+    # New each time: a worker that takes over tests of another comes back to what it had left.
+    folder = Path(tempfile.mkdtemp(prefix="pgbackrest", dir=backups_root))
+    folder.chmod(0o755)
     own(folder)
     config = folder / "pgbackrest.conf"
     settings = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from replcheck.audit.handles import NodeHandle
+from replcheck.audit.shortfalls import DATABASE_RENAMED
 from replcheck.errors import DatabaseMissing
 from replcheck.events import DatabasePlanned
 from replcheck.lab.cluster import LabCluster
@@ -122,7 +123,7 @@ def test_a_database_renamed_before_its_turn_is_unchecked_and_no_other_is_taken_f
     assert {(note.database, note.relation, note.node, note.code) for note in run.result.not_checked} == {
         (pair.second, None, name, "no_database") for name in ("standby1", "standby2")
     }
-    assert all("has another name on the primary" in note.reason for note in run.result.not_checked)
+    assert {note.reason for note in run.result.not_checked} == {f"the whole database: {DATABASE_RENAMED.reason}"}
     assert run.verdict is Verdict.UNCHECKED
     assert {found.database for found in run.result.relations} == {pair.first}
     assert run.result.divergences == ()
@@ -146,7 +147,7 @@ def test_a_database_renamed_in_its_turn_is_unchecked_and_no_other_is_compared_wi
     assert {relation.verdict for relation in run.result.relations} == {Verdict.UNCHECKED}
     assert {relation.name for relation in run.result.relations} >= {"visit", "ticket"}
     assert {note.code for note in run.result.not_checked} == {"no_database", "sequence_unread"}
-    assert all("has another name on the primary" in note.reason for note in run.result.not_checked)
+    assert all(DATABASE_RENAMED.reason in note.reason for note in run.result.not_checked)
     assert not any(note.by_design for note in run.result.not_checked)
     assert run.verdict is Verdict.UNCHECKED
     assert {replica.verdict for replica in run.result.replicas} == {Verdict.UNCHECKED}

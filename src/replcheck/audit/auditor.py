@@ -315,7 +315,8 @@ class _Audit:
         name = audit.database
         lack = self._cluster.left_over
         for node in self._cluster.replicas.values():
-            absent = audit.absent.get(node.name) or audit.absent.get(self._cluster.primary.name)
+            # A replica follows its primary: where that has no database of the name either, it is not at fault.
+            absent = audit.absent.get(self._cluster.primary.name) or audit.absent.get(node.name)
             why = node.gone or absent or lack
             self._skip(not_checked(name, None, node.name, why.code, f"the whole database: {why.reason}", hint=why.hint))
 
