@@ -4,6 +4,11 @@ Standard output carries data only. Nothing heavy is imported before a command ne
 quick.
 """
 
-from replcheck.cli.main import main
+import os
+
+# What other packages would add to every model costs a look into each of them, and none may touch a configuration.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+from replcheck.cli.main import main  # noqa: E402 - pydantic reads the variable when Typer first imports it
 
 __all__ = ["main"]

@@ -19,9 +19,6 @@ from replcheck.errors import AlreadyRunning, ConfigurationError, ReplcheckError,
 from replcheck.model.control import CheckResult
 from replcheck.model.outcome import ExitStatus, Outcome, worst
 from replcheck.report.check_document import check_json
-from replcheck.report.junit import junit_text
-from replcheck.report.metrics import metrics_text
-from replcheck.report.plugin import plugin_error, plugin_line
 from replcheck.runs.check import CheckParts, FinishedCheck, answer_from_history, run_check
 from replcheck.runs.check_request import CheckFlags, CheckRequest, check_request
 from replcheck.runs.files import write_atomically
@@ -87,6 +84,8 @@ def _request(arguments: CheckArguments, configuration: Configuration) -> CheckRe
 
 def _answer(arguments: CheckArguments, parts: CheckParts) -> ExitStatus:
     """Print a plugin's line from what the history holds: always one, whatever goes wrong."""
+    from replcheck.report.plugin import plugin_error, plugin_line
+
     line, status = plugin_error("internal error"), ExitStatus.UNCHECKED
     try:
         for option, given in (("--run", arguments.run), ("--metrics", arguments.metrics)):
@@ -115,6 +114,8 @@ def _reported(finished: FinishedCheck, arguments: CheckArguments, configuration:
     if arguments.format is CheckFormat.JSON:
         return _delivered(lambda _: check_json(result, finished.evidence), arguments.output)
     if arguments.format is CheckFormat.JUNIT:
+        from replcheck.report.junit import junit_text
+
         return _delivered(lambda _: junit_text(result, finished.evidence), arguments.output)
     if result.outcome is Outcome.PROVEN and not arguments.verbose and arguments.output is None:
         return None
@@ -149,6 +150,8 @@ def _result(finished: FinishedCheck) -> CheckResult:
 def _written_metrics(finished: FinishedCheck, path: Path | None) -> str | None:
     if path is None:
         return None
+    from replcheck.report.metrics import metrics_text
+
     try:
         write_atomically(path, metrics_text(_result(finished), finished.evidence))
     except OSError as error:

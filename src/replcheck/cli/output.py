@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
 from replcheck.errors import UsageError
-from replcheck.runs.sinks import JsonLines, open_json_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from replcheck.config.model import Configuration
     from replcheck.report.style import Style
+    from replcheck.runs.sinks import JsonLines
 
 Draw = Callable[["Console", "Style"], None]
 Render = Callable[[TextIO], str]
@@ -46,8 +46,10 @@ def require_one_reader(events: Path | None, output: Path | None) -> None:
 
 
 @contextmanager
-def events_to(path: Path | None) -> Iterator[tuple[JsonLines, ...]]:
+def events_to(path: Path | None) -> Iterator[tuple["JsonLines", ...]]:
     """Give the block a sink of events that writes to a file or, for `-`, to standard output; none for None."""
+    from replcheck.runs.sinks import open_json_lines  # knows every event, which few commands write
+
     sinks = (open_json_lines(path),) if path is not None else ()
     try:
         yield sinks

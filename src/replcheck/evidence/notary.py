@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
+from typing import TYPE_CHECKING
 
 from replcheck.evidence import statement
 from replcheck.evidence.opening import Keys, Opened, Signature, open_line
@@ -22,6 +20,9 @@ from replcheck.model.canonical import canonical
 from replcheck.model.evidence import ChainPlace, EarlierRuns, EvidenceRecord, RecordKind
 from replcheck.model.plain import Plain
 from replcheck.model.run import RunStart
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
 
 Make = Callable[[ChainPlace], tuple[EvidenceRecord, ...]]
 _State = Callable[[Position, Made], Object]
@@ -36,7 +37,7 @@ def _now() -> datetime:
 class Notary:
     """Who records, and with which key."""
 
-    signer: CryptoSigner | None = None
+    signer: "CryptoSigner | None" = None
     """None leaves records unsigned."""
     configuration_sha256: str | None = None
     origin: Origin | None = None
@@ -130,6 +131,8 @@ class Notary:
     def _verifiers(self) -> Keys:
         if self.signer is None:
             return {}
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         public = bytes.fromhex(self.signer.public_key.keyval["public"])
         return {self.key_id: Ed25519PublicKey.from_public_bytes(public)}
 

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
-from typing import Any, NamedTuple
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replcheck.evidence.findings import replicas_told
 from replcheck.evidence.statement import CLOSING_TYPE, MARK_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 MOST_BYTES = 16 << 20
 """Of one line; no record comes near it."""
@@ -32,7 +32,7 @@ _TAIL = re.compile(
 )
 """What stands behind the payload, in the one form of an envelope: JSON with sorted keys and no blanks, with one
 signature or none. Not read with a JSON parser, since every byte matters and there are many lines."""
-Keys = Mapping[str, Ed25519PublicKey]
+Keys = Mapping[str, "Ed25519PublicKey"]
 
 
 class Signature(Enum):
@@ -170,6 +170,8 @@ def _judged(payload: bytes, key_id: str, signature: bytes | None, keys: Keys) ->
     key = keys.get(key_id)
     if key is None:
         return Signature.OTHER_KEY
+    from cryptography.exceptions import InvalidSignature
+
     kind = PAYLOAD_TYPE.encode()
     # The bytes that are signed, as the DSSE protocol composes them.
     signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

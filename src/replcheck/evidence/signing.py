@@ -1,19 +1,21 @@
 """Sign a statement with an Ed25519 key, and verify it: a DSSE envelope, as securesystemslib makes it.
 
 The one place that touches a private key. A key that others can read is refused, since whoever has it can sign too.
+Who signs nothing needs none of securesystemslib, which is large: it is imported where a key or an envelope is read.
 """
 
 import json
 import stat
+from base64 import b64encode
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
-
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import Error as SecurityError
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
+from typing import TYPE_CHECKING, Any
 
 from replcheck.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
 
 _TOO_OPEN = stat.S_IWGRP | stat.S_IRWXO
 _HOW_TO_MAKE = "Make one with: replcheck evidence keys FILE"
@@ -23,7 +25,7 @@ class SignatureInvalid(Exception):
     """An envelope is none, or the key did not sign it."""
 
 
-def load_signer(path: Path) -> CryptoSigner:
+def load_signer(path: Path) -> "CryptoSigner":
     """Return the signer of a private key in PEM; raise ConfigurationError where it cannot be used."""
     try:
         mode = path.stat().st_mode
@@ -46,9 +48,10 @@ def load_signer(path: Path) -> CryptoSigner:
     return signer
 
 
-def _signer(pem: bytes) -> CryptoSigner | None:
+def _signer(pem: bytes) -> "CryptoSigner | None":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # it exports so
 
     try:
         key = load_pem_private_key(pem, password=None)
@@ -57,17 +60,22 @@ def _signer(pem: bytes) -> CryptoSigner | None:
     return CryptoSigner(key) if isinstance(key, Ed25519PrivateKey) else None
 
 
-def sign(payload: bytes, payload_type: str, signer: CryptoSigner | None) -> dict[str, Any]:
+def sign(payload: bytes, payload_type: str, signer: "CryptoSigner | None") -> dict[str, Any]:
     """Return the signed envelope as a JSON object; without a signer, one with no signature."""
+    if signer is None:
+        return {"payload": b64encode(payload).decode(), "payloadType": payload_type, "signatures": []}
+    from securesystemslib.dsse import Envelope
+
     envelope = Envelope(payload, payload_type, {})
-    if signer is not None:
-        envelope.sign(signer)
+    envelope.sign(signer)
     plain: dict[str, Any] = json.loads(json.dumps(envelope.to_dict()))
     return plain
 
 
-def verify(envelope: object, payload_type: str, signer: CryptoSigner) -> bytes:
+def verify(envelope: object, payload_type: str, signer: "CryptoSigner") -> bytes:
     """Return the payload that the signer's key has signed; raise SignatureInvalid where it has not."""
+    from securesystemslib.exceptions import Error as SecurityError
+
     payload = payload_of(envelope, payload_type)
     try:
         _opened(envelope).verify([signer.public_key], 1)
@@ -90,7 +98,10 @@ def key_ids(envelope: object) -> tuple[str, ...]:
     return tuple(sorted(_opened(envelope).signatures))
 
 
-def _opened(envelope: object) -> Envelope:
+def _opened(envelope: object) -> "Envelope":
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import Error as SecurityError
+
     if not isinstance(envelope, dict):
         raise SignatureInvalid("it is no envelope")
     try:
