@@ -9,6 +9,6 @@ import os
 # What other packages would add to every model costs a look into each of them, and none may touch a configuration.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-from replcheck.cli.main import main  # noqa: E402 - pydantic reads the variable when Typer first imports it
+from replcheck.cli.main import main
 
 __all__ = ["main"]

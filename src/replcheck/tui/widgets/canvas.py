@@ -23,7 +23,12 @@ class Canvas(Widget):
         if self._of is not None and self._of == of:
             return
         self._draw, self._of = draw, of
-        self.refresh(layout=self.styles.is_auto_height)
+        self.refresh(layout=self.styles.is_auto_height and self._changes_height())
+
+    def _changes_height(self) -> bool:
+        # To lay a screen out anew costs as much as to draw it, and most of what is told changes a line and adds none.
+        width, height = self.content_size
+        return not width or max(1, len(self._draw(width, self.screen.size.height))) != height
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's names
         """Return how many lines there are where the height is left to the content."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -84,7 +84,7 @@ class RowList(ScrollView, can_focus=True):
         if self._of is not None and self._of == of:
             return
         self._of = of
-        before = self.key
+        before, drawn, cursor = self.key, self._in_sight(), self.cursor
         if bool(keys) != bool(self.keys):
             self.refresh_bindings()
         if keys != self.keys:
@@ -92,7 +92,30 @@ class RowList(ScrollView, can_focus=True):
         self.keys, self._header, self._draw, self._token = keys, header, draw, token
         if self.virtual_size.height != len(keys) + 1:
             self.virtual_size = Size(self.size.width, len(keys) + 1)
-        self.refresh()
+        if drawn is None or cursor != self.cursor:
+            self.refresh()
+        else:
+            self._refresh_changed(drawn)
+
+    def _in_sight(self) -> Sequence[tuple[Hashable, object]] | None:
+        """Return the key and the token of each row in sight; None where lines depend on more than their token."""
+        token, top = self._token, round(self.scroll_y)
+        if token is None:
+            return None
+        return [(self.keys[row], token(row)) for row in range(top, min(top + self.size.height, len(self.keys)))]
+
+    def _refresh_changed(self, drawn: Sequence[tuple[Hashable, object]]) -> None:
+        """Have the titles, the row under the cursor and those lines drawn anew that show something else than before."""
+        now = self._in_sight()
+        if now is None or len(now) != len(drawn):
+            self.refresh()
+            return
+        rows = {self.cursor - round(self.scroll_y)}
+        rows |= {
+            at for at, (old, new) in enumerate(zip(drawn, now, strict=True)) if old[0] != new[0] or old[1] is not new[1]
+        }
+        lines = [0, *(row + 1 for row in sorted(rows) if 0 <= row < self.size.height - 1)]
+        self.refresh(*(Region(0, line, self.size.width, 1) for line in lines))
 
     @property
     def key(self) -> Hashable | None:
