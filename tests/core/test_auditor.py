@@ -41,6 +41,8 @@ def node(name: str, *, in_recovery: bool = False) -> Any:
     async def control() -> object:
         return object()
 
+    async def look() -> None: ...
+
     return SimpleNamespace(
         name=name,
         facts=facts(name, in_recovery=in_recovery),
@@ -48,6 +50,7 @@ def node(name: str, *, in_recovery: bool = False) -> Any:
         gone=None,
         restarts=0,
         control=control,
+        look=look,
     )
 
 
