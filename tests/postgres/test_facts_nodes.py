@@ -1,11 +1,21 @@
 """Which node answers, and what becomes of an audit whose nodes come and go."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from replcheck.errors import NodeUnfit
-from replcheck.events import DivergenceFound, Event, NodeCameBack, NodeWentAway, RelationFinished, RowsDiffer
+from replcheck.events import (
+    Aligned,
+    DivergenceFound,
+    Event,
+    NodeCameBack,
+    NodeWentAway,
+    ProvingBegan,
+    RelationFinished,
+    RowsDiffer,
+)
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.node import NodeRole, NodeTarget
@@ -222,6 +232,34 @@ def test_a_standby_that_is_restarted_again_and_again_is_inconclusive_and_the_aud
     assert {run.on("standby1", name) for name in TABLES} == {Verdict.INCONCLUSIVE}
     assert {(note.node, note.code) for note in run.result.not_checked} == {("standby1", "restarted")}
     assert run.replica("standby2").verdict is Verdict.CONSISTENT
+
+
+@newest_only
+def test_a_standby_that_answers_only_after_the_plan_is_listed_before_it_is_consistent(
+    cluster: LabCluster, filled: str
+) -> None:
+    server = cluster.node("standby2")
+    nowhere = replace(server, port=1)
+    reached = [server]
+
+    def lose() -> None:
+        reached[:] = [nowhere]
+        late.cut()
+
+    def find() -> None:
+        reached[:] = [server]
+
+    with proxied(lambda _: reached[0]) as late:
+        run = audit(
+            cluster,
+            filled,
+            at(ProvingBegan, lose),
+            between_plan_and_read("one", find),
+            targets=targets_of(cluster, standby2=late.dsn(cluster.audit_dsn("standby2"))),
+        )
+    assert run.told(Aligned)[0].replicas == ("standby1",), "it was there when the relations were listed"
+    run.assert_consistent()
+    assert {run.on("standby2", name) for name in TABLES} == {Verdict.CONSISTENT}
 
 
 def test_a_standby_lost_for_good_leaves_the_other_proven(own: LabCluster) -> None:

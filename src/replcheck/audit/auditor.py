@@ -27,7 +27,16 @@ from replcheck.audit.proof import RelationProof
 from replcheck.audit.restarts import MOST_REPEATS, DatabaseRun, heard_by, starts_of, still_resting
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, NEVER_LISTED, RESTARTED, STILL_IN_FLIGHT, UNLOGGED, UNSHARED, Shortfall
+from replcheck.audit.shortfalls import (
+    DROPPED,
+    NEVER_LISTED,
+    NOTHING_COMPARED,
+    RESTARTED,
+    STILL_IN_FLIGHT,
+    UNLOGGED,
+    UNSHARED,
+    Shortfall,
+)
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
@@ -192,6 +201,9 @@ class _Audit:
         for run in self._runs.values():
             self._gathered.add(run.gathered)
         self._settle_shared(unshared)
+        if not (self._gathered.relations or any(not note.by_design for note in self._gathered.not_checked)):
+            nothing = NOTHING_COMPARED
+            self._skip(not_checked(None, None, None, nothing.code, nothing.reason, hint=nothing.hint))
         return self._result()
 
     async def _repeat_outdated(self) -> Database | None:
