@@ -40,11 +40,20 @@ class Proxy:
         return f"{dsn} host={self.folder} port={_PORT}"
 
     def close(self) -> None:
+        self._end([self._listener])
+        self.cut()
+
+    def cut(self) -> None:
+        """End every connection; new ones are let in."""
         with self._lock:
-            for end in (self._listener, *self._open):
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
+            ends, self._open = self._open, []
+        self._end(ends)
+
+    def _end(self, ends: list[socket.socket]) -> None:
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def _accept(self) -> None:
         with suppress(OSError):

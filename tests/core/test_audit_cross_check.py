@@ -13,8 +13,10 @@ from replcheck.audit.comparison import (
     WHOLE,
     BlockRange,
     ChunkFinding,
+    Comparison,
     PartsRequest,
     ReplicaFinding,
+    StreamRequest,
     Unstreamable,
     compare,
 )
@@ -121,14 +123,49 @@ def test_what_digests_are_blind_to_is_seen() -> None:
     assert (finding.streamed_rows, finding.replicas["db2"].differing, finding.replicas["db2"].clean) == (8, 1, False)
 
 
-def test_where_digests_differ_nothing_is_streamed() -> None:
+def test_beside_a_block_whose_digests_differ_all_others_are_streamed() -> None:
     there, here, unsettled = two_nodes()
     here.put((1, 1), content="changed")
     here.unseen_by_digests[2, 1] = "something else"
     finding = checked(there, here, unsettled)
-    assert finding.streamed_rows is None
+    assert finding.streamed_rows == 6
     assert [row.ctid for row in finding.replicas["db2"].rows] == [(1, 1)]
-    assert finding.replicas["db2"].contradicted == ()
+    assert finding.replicas["db2"].contradicted == (BlockRange(2, 3),)
+
+
+def test_beside_a_block_with_rows_in_flight_all_others_are_streamed() -> None:
+    there, here, unsettled = two_nodes(unsettled=True)
+    there.put((1, 3), xmin=5_000)
+    finding = checked(there, here, unsettled)
+    assert (finding.streamed_rows, finding.replicas["db2"].in_flight, finding.replicas["db2"].contradicted) == (
+        6,
+        1,
+        (),
+    )
+
+
+def test_where_digests_differ_in_every_block_nothing_is_streamed() -> None:
+    there, here, unsettled = two_nodes()
+    for block in range(4):
+        here.put((block, 1), content="changed")
+    assert checked(there, here, unsettled).streamed_rows is None
+
+
+def test_a_block_that_differs_on_one_replica_is_streamed_for_the_other() -> None:
+    finding = showing(db2=missing((1, 1)), db3=ReplicaFinding())
+    asked = cross_checked(_done(finding), (BlockRange(0, 4),), PRIMARY)
+    assert next(asked) == StreamRequest((BlockRange(0, 4),))
+    there, blind, odd_one = streamed(b0=1, b1=1), streamed(b0=1, b1=2), streamed(b0=2, b1=2)
+    found = judged(finding, {PRIMARY: there, "db2": blind, "db3": blind}, PRIMARY).replicas
+    assert (found["db2"].contradicted, found["db3"].contradicted) == ((), (BlockRange(1, 2),))
+    assert judged(finding, {PRIMARY: there, "db2": odd_one, "db3": there}, PRIMARY).replicas["db2"].contradicted == (
+        BlockRange(0, 1),
+    )
+
+
+def _done(finding: ChunkFinding) -> Comparison:
+    return finding
+    yield StreamRequest(())
 
 
 def test_under_an_unsettled_alignment_a_disagreement_accuses_nobody() -> None:

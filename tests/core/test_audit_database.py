@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replcheck.audit import database
+from replcheck.audit import unaligned
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.database import DatabaseAudit
 from replcheck.audit.gate import Gate
@@ -75,6 +75,7 @@ class Audited:
         self.audit = DatabaseAudit("clinic", 5, cluster, shared_here=True)
         self.audit.plan = Plan(digested=(VISIT,), sequences=(), not_checked=())
         monkeypatch.setattr(self.audit, "_workers", [self.worker])
+        monkeypatch.setattr(self.audit._unaligned, "_worker", self.worker)
         monkeypatch.setattr(self.audit, "_listing", self.listing)
         self.alignment = self._alignment()
 
@@ -193,7 +194,7 @@ def software(monkeypatch: pytest.MonkeyPatch, audited: Audited, **answers: list[
         return found
 
     audited.worker.lane.session = session
-    monkeypatch.setattr(database, "read_software", read_software)
+    monkeypatch.setattr(unaligned, "read_software", read_software)
     return asyncio.run(audited.audit.compare_software())
 
 

@@ -12,7 +12,7 @@ from replcheck.audit.proof import Chunk, RelationProof
 from replcheck.audit.telling import Teller
 from replcheck.events import BlocksProven, Event
 from replcheck.postgres.digests import Digest
-from tests.core.proofs import proof
+from tests.core.proofs import proof, rows
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BLOCKS = 3 * PIECE_BLOCKS
@@ -30,6 +30,8 @@ class Run:
         self.sampler = Sampler(share, rng=Random(1))
         self._teller = Teller("clinic", 5, "db1", self.events.append)
         self._alignment = 0
+        self.rows = 300
+        """Of the primary, in each chunk."""
 
     def read(self, blocks: int = BLOCKS) -> Chunk:
         chunk = self.proof.fresh(blocks)
@@ -41,8 +43,8 @@ class Run:
     ) -> tuple[list[Chunk], list[Chunk]]:
         """Settle what a chunk showed as a lane does; return what is to be read again, and what was drawn."""
         self._alignment += 1
-        rows = 100 if chunk.check.streamed and not too_wide else None
-        found = ChunkFinding(digest=Digest(300, (7,)), replicas=shown, streamed_rows=rows, too_wide=too_wide)
+        streamed = 100 if chunk.check.streamed and not too_wide else None
+        found = ChunkFinding(digest=Digest(self.rows, (7,)), replicas=shown, streamed_rows=streamed, too_wide=too_wide)
         after, drawn = self.proof.draw(chunk, found, self.sampler)
         self._teller.proven(self.proof, chunk, found, shown, NOW, drawn)
         return self.proof.absorb(after, found, alignment=self._alignment, now=0.0, budget_s=60.0), drawn
@@ -122,3 +124,50 @@ def test_what_was_drawn_of_a_plan_that_is_void_keeps_nothing_of_the_next_from_be
     run.sampler.share = 0.0
     run.settle(run.read(PIECE_BLOCKS), db2=AGREED, db3=AGREED)
     assert run.told == [(("db2", "db3"), (FIRST,), 300)]
+
+
+FIRST_OF_LAST = 2 * PIECE_BLOCKS + 1
+
+
+def differs(block: int) -> ReplicaFinding:
+    return ReplicaFinding(rows=rows((block, 1), in_flight=True))
+
+
+def taken_over_rows(run: Run) -> int:
+    """Return the rows of the relation as a run counts them that goes on with what was told, and finds it equal."""
+    proofs = [event.proof for event in run.events if isinstance(event, BlocksProven)]
+    again = RelationProof(run.proof.relation, run.proof.tallies, known_blocks=BLOCKS, sweep=False, earlier=proofs)
+    number = 0
+    while (chunk := again.fresh(BLOCKS)) is not None:
+        number += 1
+        blocks = sum(min(part.end, BLOCKS) - part.first for part in chunk.ranges)
+        found = ChunkFinding(digest=Digest(blocks, (7,)), replicas=dict.fromkeys(chunk.needed, AGREED))
+        again.absorb(chunk, found, alignment=number, now=0.0, budget_s=60.0)
+    assert again.rows is not None
+    return again.rows
+
+
+def settled(run: Run, chunk: Chunk, **shown: ReplicaFinding) -> list[Chunk]:
+    """Settle what a chunk of one row a block showed."""
+    run.rows = min(chunk.blocks.end, BLOCKS) - chunk.blocks.first
+    again, _ = run.settle(chunk, too_wide=False, **shown)
+    return again
+
+
+def test_rows_of_a_block_that_differs_everywhere_are_counted_once_by_the_run_that_goes_on():
+    run = Run(0.0)
+    settled(run, run.read(PIECE_BLOCKS), db2=AGREED, db3=AGREED)
+    settled(run, run.read(PIECE_BLOCKS - 1), db2=AGREED, db3=AGREED)
+    again = settled(run, run.read(PIECE_BLOCKS), db2=differs(FIRST_OF_LAST), db3=differs(FIRST_OF_LAST))
+    assert taken_over_rows(run) == BLOCKS
+    settled(run, again[0], **{next(iter(again[0].needed)): AGREED})
+    assert taken_over_rows(run) == BLOCKS
+    settled(run, again[1], **{next(iter(again[1].needed)): AGREED})
+    assert taken_over_rows(run) == BLOCKS
+
+
+def test_rows_of_a_block_that_differs_on_one_replica_are_counted_once_by_the_run_that_goes_on():
+    run = Run(0.0)
+    settled(run, run.read(BLOCKS), db2=differs(5), db3=AGREED)
+    assert run.told
+    assert taken_over_rows(run) == BLOCKS

@@ -41,6 +41,8 @@ def node(name: str, *, in_recovery: bool = False) -> Any:
     async def control() -> object:
         return object()
 
+    async def look() -> None: ...
+
     return SimpleNamespace(
         name=name,
         facts=facts(name, in_recovery=in_recovery),
@@ -48,6 +50,7 @@ def node(name: str, *, in_recovery: bool = False) -> Any:
         gone=None,
         restarts=0,
         control=control,
+        look=look,
     )
 
 
@@ -163,7 +166,20 @@ def test_shared_catalogs_are_not_passed_over_when_every_database_is_dropped(monk
 @pytest.mark.parametrize("options", [{"catalogs": False}, {"tables": ("public.*", "visit")}])
 def test_shared_catalogs_that_nobody_asked_for_are_not_missed(monkeypatch, options):
     result, shared_in = audited(monkeypatch, "ci", dropped=("ci",), **options)
-    assert (shared_in, [note.code for note in result.not_checked]) == ([], ["dropped"])
+    assert shared_in == []
+    assert "shared_catalogs" not in {note.code for note in result.not_checked}
+
+
+def test_an_audit_that_compared_nothing_because_every_database_was_dropped_proves_nothing(monkeypatch):
+    result, _ = audited(monkeypatch, "ci", "ci2", dropped=("ci", "ci2"), catalogs=False)
+    assert [note.code for note in result.not_checked if not note.by_design] == ["nothing_compared"]
+    assert result.replicas[0].verdict is result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_audit_in_whose_scope_nothing_is_proves_nothing(monkeypatch):
+    result, _ = audited(monkeypatch, "clinic", catalogs=False)
+    assert [(note.database, note.code) for note in result.not_checked] == [(None, "nothing_compared")]
+    assert result.replicas[0].verdict is result.verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("dropped", [("ci",), ("ci", "clinic")])

@@ -291,6 +291,21 @@ def test_an_audit_needs_a_connection_for_each_lane_beside_the_first(free, jobs, 
     assert diagnosed(node, jobs=jobs).nodes[0].connections_free == free + 1
 
 
+def test_checks_of_indexes_need_a_second_connection_beside_the_first_on_the_primary_alone():
+    node = spoiled(exam(server=server(connections=connections(used=96))), free_connections=1)
+    assert "needs 2 connections" in only("connections", node, jobs=1).what
+    assert only("connections", node, jobs=1, indexes=True).state is MISSING
+    assert "needs 3 connections" in only("connections", node, jobs=1, indexes=True).what
+    assert "needs 4 connections" in only("connections", node, jobs=3, indexes=True).what
+    standby = replace(STANDBY, server=server(connections=connections(used=90)))
+    assert "needs 2 connections" in only("connections", standby, jobs=1, indexes=True).what
+
+
+def test_the_limit_of_a_database_counts_for_checks_of_indexes_too():
+    full = with_content(connection_limit=2, connections=2)
+    assert ("database_connections", "db1", MISSING) in bad(full, jobs=1, indexes=True)
+
+
 def test_the_limit_of_the_role_counts_with_its_other_sessions():
     limited = connections(role_limit=4, used_by_role=3)
     assert ("connections", "db1", MISSING) in bad(exam(server=server(connections=limited)), jobs=2)

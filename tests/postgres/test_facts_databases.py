@@ -133,8 +133,10 @@ def test_a_database_renamed_before_its_turn_is_unchecked_and_no_other_is_taken_f
 def test_a_database_dropped_in_its_turn_is_told_and_nothing_is_said_of_its_relations(pair: Pair) -> None:
     run = in_its_turn(pair, pair.drop)
     assert [(note.database, note.relation, note.code, note.by_design) for note in run.result.not_checked] == [
-        (pair.second, None, "dropped", True)
+        (pair.second, None, "dropped", True),
+        (None, None, "nothing_compared", False),
     ]
+    assert run.verdict is Verdict.INCONCLUSIVE
     assert run.result.relations == ()
     assert run.result.divergences == ()
     assert run.seconds < 20

@@ -1,11 +1,21 @@
 """Which node answers, and what becomes of an audit whose nodes come and go."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from replcheck.errors import NodeUnfit
-from replcheck.events import Event, NodeCameBack, NodeWentAway, RelationFinished, RowsDiffer
+from replcheck.events import (
+    Aligned,
+    DivergenceFound,
+    Event,
+    NodeCameBack,
+    NodeWentAway,
+    ProvingBegan,
+    RelationFinished,
+    RowsDiffer,
+)
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.node import NodeRole, NodeTarget
@@ -181,6 +191,75 @@ def test_a_node_that_crashes_and_comes_back_is_proven_all_the_same(own: LabClust
 def test_a_standby_stopped_in_an_orderly_way_and_started_is_proven_all_the_same(own: LabCluster) -> None:
     run = audit(own, "postgres", between_plan_and_read("two", own.node("standby2").restart))
     run.assert_consistent()
+
+
+@pytest.mark.parametrize("node", ["standby1", "primary"])
+def test_a_copy_that_was_changed_while_its_server_was_down_is_seen_though_it_was_proven_before(
+    own: LabCluster, node: str
+) -> None:
+    def change() -> None:
+        apply_fault(own, "lose-row", node=node, relation="public.one")
+        own.wait_streaming()
+
+    run = audit(own, "postgres", at(RelationFinished, change))
+    assert (run.verdict, run.result.odd_node) == (Verdict.DIVERGED, node)
+    assert {(found.node, found.relation) for found in run.result.divergences} == {(node, "public.one")}
+    assert [run.relation(name).rows for name in TABLES] == [1499 if node == "primary" else 1500, 1000, 500]
+    assert {run.on("standby2", name) for name in TABLES[1:]} == {Verdict.CONSISTENT}
+    assert {relation.proven_since for relation in run.result.relations} == {None}
+
+
+def test_what_differed_before_a_copy_was_made_anew_stays_a_divergence(own: LabCluster) -> None:
+    apply_fault(own, "lose-row", node="standby1", relation="public.one")
+
+    def copy() -> None:
+        own.copy_anew("standby1")
+        own.wait_streaming()
+
+    run = audit(own, "postgres", at(DivergenceFound, copy), max_snapshot_age_s=1.0)
+    assert run.on("standby1", "one") is run.verdict is Verdict.DIVERGED
+    assert {(found.node, found.relation) for found in run.result.divergences} == {("standby1", "public.one")}
+    assert {run.on("standby1", name) for name in TABLES[1:]} == {Verdict.CONSISTENT}
+
+
+def test_a_standby_that_is_restarted_again_and_again_is_inconclusive_and_the_audit_ends(own: LabCluster) -> None:
+    def restart(event: Event) -> None:
+        if isinstance(event, RelationFinished) and event.relation.name == "three":
+            own.node("standby1").restart()
+
+    run = audit(own, "postgres", every=restart)
+    assert run.replica("standby1").verdict is run.verdict is Verdict.INCONCLUSIVE
+    assert {run.on("standby1", name) for name in TABLES} == {Verdict.INCONCLUSIVE}
+    assert {(note.node, note.code) for note in run.result.not_checked} == {("standby1", "restarted")}
+    assert run.replica("standby2").verdict is Verdict.CONSISTENT
+
+
+@newest_only
+def test_a_standby_that_answers_only_after_the_plan_is_listed_before_it_is_consistent(
+    cluster: LabCluster, filled: str
+) -> None:
+    server = cluster.node("standby2")
+    nowhere = replace(server, port=1)
+    reached = [server]
+
+    def lose() -> None:
+        reached[:] = [nowhere]
+        late.cut()
+
+    def find() -> None:
+        reached[:] = [server]
+
+    with proxied(lambda _: reached[0]) as late:
+        run = audit(
+            cluster,
+            filled,
+            at(ProvingBegan, lose),
+            between_plan_and_read("one", find),
+            targets=targets_of(cluster, standby2=late.dsn(cluster.audit_dsn("standby2"))),
+        )
+    assert run.told(Aligned)[0].replicas == ("standby1",), "it was there when the relations were listed"
+    run.assert_consistent()
+    assert {run.on("standby2", name) for name in TABLES} == {Verdict.CONSISTENT}
 
 
 def test_a_standby_lost_for_good_leaves_the_other_proven(own: LabCluster) -> None:

@@ -46,7 +46,16 @@ FAULTS = (
 BUSY_CODES = frozenset({"redefined", "too_late", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
 """Why a relation that is written, locked and redefined without pause may stay unproven."""
 AWAY_CODES = frozenset(
-    {"node_lost", "left_behind", "lost_while_reading", "unanswered", "unfinished", "sequence_unread", "no_database"}
+    {
+        "node_lost",
+        "restarted",
+        "left_behind",
+        "lost_while_reading",
+        "unanswered",
+        "unfinished",
+        "sequence_unread",
+        "no_database",
+    }
 )
 """And why one may where standbys are killed as well."""
 QUIET_RELATIONS = ("clinic.chart", "clinic.staff", "quiet.ledger")

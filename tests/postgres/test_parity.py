@@ -150,7 +150,7 @@ def test_a_collation_that_the_servers_do_not_know_is_told_and_the_others_are_com
         older = {"public.known": "0"} if session.node == "standby2" else {}
         return replace(found, collations={**found.collations, **older})
 
-    monkeypatch.setattr("replcheck.audit.database.read_software", with_an_older_library_on_standby2)
+    monkeypatch.setattr("replcheck.audit.unaligned.read_software", with_an_older_library_on_standby2)
     result, _ = run_audit_of(cluster, databases=(database,), catalogs=False)
     for software in read.values():
         assert software.collations["public.lost"] is None
@@ -177,7 +177,7 @@ def test_versions_that_cannot_be_compared_are_a_finding_and_keep_no_row_from_bei
             raise StatementFailed("refused a statement (SQLSTATE 42501)", node="standby1", sqlstate="42501")
         return await read_software(session)
 
-    monkeypatch.setattr("replcheck.audit.database.read_software", refused_by_standby1)
+    monkeypatch.setattr("replcheck.audit.unaligned.read_software", refused_by_standby1)
     result, _ = run_audit_of(cluster, databases=(database,), catalogs=False)
     told = [finding for finding in result.findings if finding.code == "software"]
     assert [(finding.node, finding.outcome) for finding in told] == [("standby1", Outcome.PARTIAL)]

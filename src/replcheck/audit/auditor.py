@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from replcheck import __version__
@@ -15,6 +15,7 @@ from replcheck.audit.digest import new_hasher
 from replcheck.audit.ending import INTERRUPTED, SEEN_ENOUGH, time_over
 from replcheck.audit.filters import RelationFilters
 from replcheck.audit.gate import Gate
+from replcheck.audit.gathered import Gathered, place_of
 from replcheck.audit.handles import NodeHandle
 from replcheck.audit.index_verdicts import IndexFindings
 from replcheck.audit.monitor import monitor, require_visible
@@ -22,9 +23,20 @@ from replcheck.audit.options import AuditOptions
 from replcheck.audit.parity import compare_nodes
 from replcheck.audit.plan import shared_in_scope
 from replcheck.audit.preflight import connect_nodes, independent_voters, node_report
+from replcheck.audit.proof import RelationProof
+from replcheck.audit.restarts import MOST_REPEATS, DatabaseRun, heard_by, starts_of, still_resting
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope, scope_of
 from replcheck.audit.sequences import SequenceVerdict
-from replcheck.audit.shortfalls import DROPPED, NEVER_LISTED, STILL_IN_FLIGHT, UNLOGGED, UNSHARED, Shortfall
+from replcheck.audit.shortfalls import (
+    DROPPED,
+    NEVER_LISTED,
+    NOTHING_COMPARED,
+    RESTARTED,
+    STILL_IN_FLIGHT,
+    UNLOGGED,
+    UNSHARED,
+    Shortfall,
+)
 from replcheck.audit.verdicts import (
     extra_divergences,
     lone_votes,
@@ -40,12 +52,10 @@ from replcheck.audit.verdicts import (
 from replcheck.errors import Interrupted, NodeError
 from replcheck.events import Emit, FindingRaised, NodeObserved, ProvingBegan, Skipped
 from replcheck.model.audit import (
-    AlignmentReport,
     AuditResult,
     DifferenceKind,
     Divergence,
     Finding,
-    IndexReport,
     NotChecked,
     RelationKind,
     RelationReport,
@@ -57,21 +67,6 @@ from replcheck.model.outcome import Outcome, Verdict, worst, worst_verdict
 from replcheck.model.progress import Premises, Progress, TakenOver, taken_over
 from replcheck.postgres.catalog import Relation
 from replcheck.postgres.nodes import Database, read_databases
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What the databases brought, one after the other."""
-
-    relations: list[RelationReport] = field(default_factory=list)
-    indexes: list[IndexReport] = field(default_factory=list)
-    divergences: list[Divergence] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    not_checked: list[NotChecked] = field(default_factory=list)
-    alignments: dict[str, list[AlignmentReport]] = field(default_factory=dict)
-    votes: list[str | None] = field(default_factory=list)
-    damaged: dict[str, list[str]] = field(default_factory=dict)
-    """Databases whose catalogs a node cannot read, by node."""
 
 
 async def audit_cluster(
@@ -178,9 +173,12 @@ class _Audit:
         self._taken = taken
         self._halt = cluster.halt
         self._started_at = started_at
-        self._gathered = _Gathered()
+        self._gathered = Gathered()
         self._shared_found: list[Divergence] = []
         """Divergences of shared catalogs, found in databases that were dropped before they were done."""
+        self._runs: dict[int, DatabaseRun] = {}
+        """The last audit of each database, by oid."""
+        self._told: set[NotChecked | Finding] = set()
 
     async def run(self) -> AuditResult:
         nodes = self._cluster.nodes
@@ -198,8 +196,43 @@ class _Audit:
         for database in databases:
             entered = await self._audit_database(database, shared_here=shared_left)
             shared_left = shared_left and not entered
-        self._settle_shared(databases[-1] if shared_left and databases else None)
+        unshared = databases[-1] if shared_left and databases else None
+        unshared = await self._repeat_outdated() or unshared
+        for run in self._runs.values():
+            self._gathered.add(run.gathered)
+        self._settle_shared(unshared)
+        if not (self._gathered.relations or any(not note.by_design for note in self._gathered.not_checked)):
+            nothing = NOTHING_COMPARED
+            self._skip(not_checked(None, None, None, nothing.code, nothing.reason, hint=nothing.hint))
         return self._result()
+
+    async def _repeat_outdated(self) -> Database | None:
+        """Read again what was read of nodes that were started anew since; tell what could not be.
+
+        Returns the database in which shared catalogs were to be read again, where it was dropped meanwhile.
+        """
+        unshared = None
+        for left in reversed(range(MOST_REPEATS + 1)):
+            if self._halt.called:
+                break
+            await asyncio.gather(*(node.look() for node in self._cluster.nodes))
+            outdated = [run for run in self._runs.values() if run.outdated(self._cluster)]
+            if not outdated or not left or self._cluster.over:
+                break
+            for run in outdated:
+                entered = await self._audit_database(run.database, shared_here=run.shared_here)
+                unshared = run.database if run.shared_here and not entered else unshared
+        for run in self._runs.values():
+            self._void(run)
+        return unshared
+
+    def _void(self, run: DatabaseRun) -> None:
+        names, primary = run.outdated(self._cluster), self._cluster.primary.name
+        run.gathered.void(names)
+        reason = f"the primary: {RESTARTED.reason}" if primary in names else RESTARTED.reason
+        for node in [None] if primary in names else sorted(names):
+            note = not_checked(run.database.name, None, node, RESTARTED.code, reason, hint=RESTARTED.hint)
+            self._skip(note, run.gathered)
 
     async def _databases(self, primary: NodeHandle) -> list[Database]:
         able, left_out = await databases_in_scope(primary, self._options)
@@ -209,7 +242,13 @@ class _Audit:
 
     async def _audit_database(self, database: Database, *, shared_here: bool) -> bool:
         """Audit a database; return False where nothing counts of it because it was dropped meanwhile."""
-        audit = DatabaseAudit(database.name, database.oid, self._cluster, shared_here=shared_here)
+        before = self._runs.pop(database.oid, None)
+        earlier = (
+            before.still_holding(self._cluster) if before else still_resting(self._cluster.earlier, {}, self._cluster)
+        )
+        run = DatabaseRun(database=database, shared_here=shared_here, starts=starts_of(self._cluster))
+        cluster = heard_by(run, self._cluster, earlier)
+        audit = DatabaseAudit(database.name, database.oid, cluster, shared_here=shared_here)
         besides: list[_Besides] = []
         work = asyncio.create_task(self._whole(audit, besides))
         ending = asyncio.create_task(self._halt.wait())
@@ -227,14 +266,21 @@ class _Audit:
         if isinstance(failure, Exception) and not self._halt.called:
             raise failure
         if self._cluster.primary.name in audit.absent and await self._database_gone(database):
-            self._skip(not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True))
+            note = not_checked(database.name, None, None, DROPPED.code, DROPPED.reason, by_design=True)
+            self._skip(note, self._gathered)
+            if before:
+                run.gathered.keep(before.gathered)
+                self._gathered.add(run.gathered)
             shared = (proof for proof in audit.proofs if proof.relation.shared)
             for proof in shared:
                 self._shared_found += relation_divergences(database.name, proof, self._cluster.primary.name)
             return False
         audit.finish(self._cluster.left_over)
-        self._gather(audit, besides[0] if besides else _Besides({}, []))
-        if self._options.fail_fast and self._gathered.divergences:
+        self._runs[database.oid] = run
+        self._gather(audit, besides[0] if besides else _Besides({}, []), run.gathered)
+        if before:
+            run.gathered.keep(before.gathered)
+        if self._options.fail_fast and run.gathered.divergences:
             self._halt.call(SEEN_ENOUGH)
         return True
 
@@ -243,10 +289,10 @@ class _Audit:
 
         `last` is the last database to be entered where all in which they could have been compared were dropped.
         """
-        told = {_place(found) for found in self._gathered.divergences}
+        told = {place_of(found) for found in self._gathered.divergences}
         for found in self._shared_found:
-            if _place(found) not in told:
-                told.add(_place(found))
+            if place_of(found) not in told:
+                told.add(place_of(found))
                 self._gathered.divergences.append(found)
                 self._gathered.votes.append(None)
         if last is not None:
@@ -258,13 +304,13 @@ class _Audit:
             besides.append(_Besides(await audit.bracket(), await audit.compare_software()))
             await audit.check_indexes()
 
-    def _gather(self, audit: DatabaseAudit, besides: "_Besides") -> None:
-        gathered, name = self._gathered, audit.database
+    def _gather(self, audit: DatabaseAudit, besides: "_Besides", gathered: Gathered) -> None:
+        name = audit.database
         for proof in audit.proofs:
-            gathered.relations.append(relation_report(name, proof))
+            gathered.relations.append(self._report(name, proof))
             if proof.relation.row_filter is not None:
                 reason = "rows that its filter leaves out"
-                self._skip(not_checked(name, proof.relation.label, None, "filtered", reason, by_design=True))
+                self._skip(not_checked(name, proof.relation.label, None, "filtered", reason, by_design=True), gathered)
             gathered.divergences += relation_divergences(name, proof, self._cluster.primary.name)
         gathered.votes += [*lone_votes(audit.proofs), *audit.damage.votes]
         gathered.divergences += audit.damage.divergences
@@ -272,36 +318,41 @@ class _Audit:
             gathered.damaged.setdefault(damaged.node, []).append(name)
         for dropped in audit.dropped:
             lack = UNLOGGED if dropped.unlogged else DROPPED
-            self._skip(not_checked(name, dropped.label, None, lack.code, lack.reason, by_design=True))
+            self._skip(not_checked(name, dropped.label, None, lack.code, lack.reason, by_design=True), gathered)
         for note in shortfalls(name, audit.proofs):
-            self._skip(note)
+            self._skip(note, gathered)
         gathered.divergences += extra_divergences(name, audit.extras)
         for node in sorted(audit.unsettled_extras):
-            self._skip(not_checked(name, None, node, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason))
+            self._skip(not_checked(name, None, node, STILL_IN_FLIGHT.code, STILL_IN_FLIGHT.reason), gathered)
         for finding in besides.findings:
-            self._find(finding)
-        self._gather_indexes(audit.index_findings(self._cluster.left_over))
+            self._find(finding, gathered)
+        self._gather_indexes(audit.index_findings(self._cluster.left_over), gathered)
         for replica, reports in audit.alignments.items():
             gathered.alignments.setdefault(replica, []).extend(reports)
         if audit.plan is None:
-            self._skip_database(audit)
+            self._skip_database(audit, gathered)
         else:
             for node in sorted(audit.unlisted):
-                self._skip(
-                    not_checked(name, None, node, NEVER_LISTED.code, NEVER_LISTED.reason, hint=NEVER_LISTED.hint)
-                )
+                note = not_checked(name, None, node, NEVER_LISTED.code, NEVER_LISTED.reason, hint=NEVER_LISTED.hint)
+                self._skip(note, gathered)
             gathered.not_checked += audit.plan.not_checked
             for sequence in audit.plan.sequences:
-                self._gather_sequence(name, sequence, besides.sequences)
+                self._gather_sequence(name, sequence, besides.sequences, gathered)
 
-    def _gather_indexes(self, found: IndexFindings) -> None:
-        self._gathered.indexes += found.reports
-        self._gathered.divergences += found.divergences
-        self._gathered.votes += found.votes
+    def _report(self, database: str, proof: RelationProof) -> RelationReport:
+        """Return the report of a relation; what this audit takes over from itself is no proof of an earlier run."""
+        report = relation_report(database, proof)
+        own = report.proven_since is not None and report.proven_since >= self._started_at
+        return replace(report, proven_since=None) if own else report
+
+    def _gather_indexes(self, found: IndexFindings, gathered: Gathered) -> None:
+        gathered.indexes += found.reports
+        gathered.divergences += found.divergences
+        gathered.votes += found.votes
         for finding in found.findings:
-            self._find(finding)
+            self._find(finding, gathered)
         for note in found.not_checked:
-            self._skip(note)
+            self._skip(note, gathered)
 
     async def _database_gone(self, database: Database) -> bool:
         """Return whether a database that can't be entered was dropped; one that was renamed is still there."""
@@ -311,17 +362,22 @@ class _Audit:
             return False
         return database.oid not in {other.oid for other in listed}
 
-    def _skip_database(self, audit: DatabaseAudit) -> None:
+    def _skip_database(self, audit: DatabaseAudit, gathered: Gathered) -> None:
         name = audit.database
         lack = self._cluster.left_over
         for node in self._cluster.replicas.values():
             # A replica follows its primary: where that has no database of the name either, it is not at fault.
             absent = audit.absent.get(self._cluster.primary.name) or audit.absent.get(node.name)
             why = node.gone or absent or lack
-            self._skip(not_checked(name, None, node.name, why.code, f"the whole database: {why.reason}", hint=why.hint))
+            reason = f"the whole database: {why.reason}"
+            self._skip(not_checked(name, None, node.name, why.code, reason, hint=why.hint), gathered)
 
     def _gather_sequence(
-        self, database: str, sequence: Relation, verdicts: Mapping[str, Mapping[int, SequenceVerdict]]
+        self,
+        database: str,
+        sequence: Relation,
+        verdicts: Mapping[str, Mapping[int, SequenceVerdict]],
+        gathered: Gathered,
     ) -> None:
         left_over = self._cluster.left_over
         found: dict[str, SequenceVerdict] = {}
@@ -330,34 +386,37 @@ class _Audit:
             unread = SequenceVerdict(verdict=lack.verdict, reason=lack.reason)
             found[node.name] = verdicts.get(node.name, {}).get(sequence.oid, unread)
         if any(verdict.dropped for verdict in found.values()):
-            self._skip(not_checked(database, sequence.label, None, DROPPED.code, DROPPED.reason, by_design=True))
+            self._skip(
+                not_checked(database, sequence.label, None, DROPPED.code, DROPPED.reason, by_design=True), gathered
+            )
             return
-        self._gathered.relations.append(sequence_report(database, sequence, found))
+        gathered.relations.append(sequence_report(database, sequence, found))
         for name, verdict in found.items():
             if verdict.verdict is Verdict.DIVERGED:
-                self._gathered.votes.append(None)
-                self._gathered.divergences.append(sequence_divergence(database, sequence, name, verdict))
+                gathered.votes.append(None)
+                gathered.divergences.append(sequence_divergence(database, sequence, name, verdict))
             elif verdict.verdict is not Verdict.CONSISTENT:
                 code = "sequence_unsteady" if verdict.verdict is Verdict.INCONCLUSIVE else "sequence_unread"
-                self._skip(not_checked(database, sequence.label, name, code, verdict.reason))
+                self._skip(not_checked(database, sequence.label, name, code, verdict.reason), gathered)
 
-    def _find(self, finding: Finding) -> None:
-        self._gathered.findings.append(finding)
-        self._cluster.emit(FindingRaised(at=datetime.now(UTC), finding=finding))
+    def _find(self, finding: Finding, into: Gathered | None = None) -> None:
+        (into or self._gathered).findings.append(finding)
+        if finding not in self._told:
+            self._told.add(finding)
+            self._cluster.emit(FindingRaised(at=datetime.now(UTC), finding=finding))
 
-    def _skip(self, note: NotChecked) -> None:
-        self._gathered.not_checked.append(note)
-        self._cluster.emit(Skipped(at=datetime.now(UTC), what=note))
+    def _skip(self, note: NotChecked, into: Gathered | None = None) -> None:
+        (into or self._gathered).not_checked.append(note)
+        if note not in self._told:
+            self._told.add(note)
+            self._cluster.emit(Skipped(at=datetime.now(UTC), what=note))
 
     def _result(self) -> AuditResult:
         gathered, nodes = self._gathered, self._cluster.nodes
         for node in nodes:
             if node.restarts:
-                what = (
-                    "it was restarted while the audit ran"
-                    if node.restarts == 1
-                    else (f"it was restarted {node.restarts} times while the audit ran")
-                )
+                times = f" {node.restarts} times" if node.restarts > 1 else ""
+                what = f"it was restarted{times} while the audit ran"
                 self._find(Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN))
         compared = [relation for relation in gathered.relations if relation.kind is not RelationKind.SEQUENCE]
         lack = shortfall_of(self._cluster.sampler, rows=sum(relation.rows or 0 for relation in compared))
@@ -421,11 +480,6 @@ class _Besides:
     findings: list[Finding]
 
 
-def _place(found: Divergence) -> tuple[object, ...]:
-    """Return what two looks at one difference of a shared catalog have in common, in whatever database they were."""
-    return (found.relation, found.node, found.kind, found.what, found.sqlstate)
-
-
 def _resumption(earlier: Progress | None, relations: Sequence[RelationReport]) -> Resumption | None:
     taken_over = sum(relation.proven_since is not None for relation in relations)
     if earlier is None or not taken_over:
@@ -433,7 +487,7 @@ def _resumption(earlier: Progress | None, relations: Sequence[RelationReport]) -
     return Resumption(run_id=earlier.run_id, started_at=earlier.started_at, relations=taken_over)
 
 
-def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, ended_early: Outcome) -> Verdict:
+def _run_verdict(replicas: Sequence[ReplicaReport], gathered: Gathered, ended_early: Outcome) -> Verdict:
     outcomes = [ended_early, *(replica.verdict.outcome for replica in replicas)]
     outcomes += [finding.outcome for finding in gathered.findings]
     outcomes += [Outcome.REFUTED for _ in gathered.divergences]
@@ -441,7 +495,7 @@ def _run_verdict(replicas: Sequence[ReplicaReport], gathered: _Gathered, ended_e
     return {verdict.outcome: verdict for verdict in Verdict}[worst(outcomes)]
 
 
-def _other_damage(gathered: _Gathered, node: NodeHandle) -> str:
+def _other_damage(gathered: Gathered, node: NodeHandle) -> str:
     """Say what is wrong with a node beside its relations; empty where nothing is."""
     databases = gathered.damaged.get(node.name, [])
     if databases:

@@ -181,6 +181,15 @@ class ReplicaFinding:
         return self.differing > 0
 
 
+def differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
+    """Return the blocks in which a replica differs, adjacent ones joined: those that are to be read again."""
+    ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
+    ranges += [blocks for blocks, _ in shown.unlisted]
+    ranges += [part.blocks for part in shown.unreadable]
+    ranges += shown.contradicted
+    return tuple(joined(ranges))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkFinding:
     """What one chunk showed."""

@@ -19,14 +19,17 @@ from replcheck.audit.comparison import (
     BlockRange,
     ChunkFinding,
     Comparison,
+    ReplicaFinding,
     Reply,
     StreamRequest,
     Unstreamable,
     cut_at,
+    differing_blocks,
     joined,
 )
 from replcheck.model.audit import CrossCheckReport, Divergence, Finding
 from replcheck.model.outcome import Outcome
+from replcheck.model.progress import without
 from replcheck.postgres.copying import Streamed
 
 PIECE_BLOCKS = 2048
@@ -104,12 +107,36 @@ def pieces(ranges: Iterable[BlockRange], known_blocks: int) -> list[tuple[BlockR
 
 
 def cross_checked(comparison: Comparison, ranges: tuple[BlockRange, ...], primary: str) -> Comparison:
-    """Do a comparison, then stream the rows of those replicas whose digests agree with the primary's."""
+    """Do a comparison, then stream the rows of the blocks whose digests agree with the primary's on some replica.
+
+    Blocks that differ, because rows are in flight perhaps, are looked at again as chunks of their own, and streamed
+    then.
+    """
     finding = yield from comparison
-    if finding.digest is None or not any(shown.clean for shown in finding.replicas.values()):
+    agreeing = _agreeing(ranges, finding)
+    if finding.digest is None or not agreeing:
         return finding
-    reply = yield StreamRequest(ranges)
+    reply = yield StreamRequest(agreeing)
     return judged(finding, reply, primary)
+
+
+def _agreeing(ranges: Iterable[BlockRange], finding: ChunkFinding) -> tuple[BlockRange, ...]:
+    read = [(part.first, part.end) for part in ranges]
+    differing = [_own(shown) for shown in finding.replicas.values() if _readable(shown)]
+    if not differing:
+        return ()
+    everywhere = differing[0]
+    for own in differing[1:]:
+        everywhere = without(everywhere, without(everywhere, own))
+    return tuple(BlockRange(*part) for part in without(read, everywhere))
+
+
+def _own(shown: ReplicaFinding) -> list[tuple[int, int]]:
+    return [(part.first, part.end) for part in differing_blocks(shown)]
+
+
+def _readable(shown: ReplicaFinding) -> bool:
+    return shown.seen and not (shown.unreadable or shown.unreadable_everywhere)
 
 
 def judged(finding: ChunkFinding, reply: Reply, primary: str) -> ChunkFinding:
@@ -123,14 +150,16 @@ def judged(finding: ChunkFinding, reply: Reply, primary: str) -> ChunkFinding:
     replicas = {}
     for name, shown in finding.replicas.items():
         here = reply.get(name)
-        if not shown.clean:
+        if not _readable(shown):
             replicas[name] = shown
         elif isinstance(here, Streamed):
-            replicas[name] = replace(shown, contradicted=contradicted(there, here))
+            odd = [(part.first, part.end) for part in contradicted(there, here)]
+            replicas[name] = replace(shown, contradicted=tuple(BlockRange(*part) for part in without(odd, _own(shown))))
         else:
             replicas[name] = replace(shown, seen=False)
     whole = all(isinstance(reply.get(name), Streamed) for name in finding.replicas)
-    return replace(finding, replicas=replicas, streamed_rows=there.rows if whole else None)
+    something = there.rows or finding.digest is None or not finding.digest.rows
+    return replace(finding, replicas=replicas, streamed_rows=there.rows if whole and something else None)
 
 
 def contradicted(there: Streamed, here: Streamed) -> tuple[BlockRange, ...]:

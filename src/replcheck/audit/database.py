@@ -1,4 +1,4 @@
-"""The audit of one database: its plan, its lanes, its sequences and its software."""
+"""The audit of one database: its plan, its lanes, and what came into being while they worked."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
@@ -8,18 +8,14 @@ from datetime import UTC, datetime
 from replcheck.audit.cluster import Cluster
 from replcheck.audit.damage import CatalogDamage
 from replcheck.audit.definitions import DefinitionWatch, Listing
-from replcheck.audit.handles import NodeHandle
 from replcheck.audit.index_verdicts import IndexFindings
 from replcheck.audit.indexes import IndexAudit
 from replcheck.audit.lanes import Alignment, Lane
 from replcheck.audit.pace import Pace, left_bytes
-from replcheck.audit.parity import compare_software
 from replcheck.audit.plan import Plan, in_scope, plan_relations
 from replcheck.audit.proof import RelationProof
-from replcheck.audit.sequences import SequenceVerdict, bracket_sequences, failed
+from replcheck.audit.sequences import SequenceVerdict
 from replcheck.audit.shortfalls import (
-    DATABASE_RENAMED,
-    NO_DATABASE,
     TOO_LATE,
     UNFINISHED,
     UNLISTED,
@@ -27,23 +23,20 @@ from replcheck.audit.shortfalls import (
     Shortfall,
 )
 from replcheck.audit.telling import Teller
+from replcheck.audit.unaligned import UnalignedReads
 from replcheck.audit.verdicts import not_checked
 from replcheck.audit.work import WorkQueue
 from replcheck.audit.worker import Job, LaneWorker, known_blocks
-from replcheck.errors import DatabaseMissing, NodeError, StatementCancelled, StatementFailed
+from replcheck.errors import NodeError
 from replcheck.events import DatabasePlanned, ListedRelation, Skipped
 from replcheck.model.audit import AlignmentReport, Finding, NotChecked
-from replcheck.model.outcome import Outcome
 from replcheck.postgres.catalog import Relation, read_relations
-from replcheck.postgres.software import Software, read_software
 
 _ROUNDS = 8
 """How often relations are looked for that came into being while the others were read."""
 _PLANNING_TRIES = 20
 _DAMAGE_TRIES = 5
 """How often at most the lists are read again because a node could not read its own."""
-_BRACKET_TRIES = 5
-_SOFTWARE_TRIES = 5
 
 
 class DatabaseAudit:
@@ -72,6 +65,7 @@ class DatabaseAudit:
         lanes = [Lane(number, database, oid, cluster, self._job.damage) for number in numbers]
         self._workers = [LaneWorker(lane, cluster, self._job) for lane in lanes]
         self._indexes = IndexAudit(database, cluster)
+        self._unaligned = UnalignedReads(database, cluster, self._workers[0], self._job)
 
     @property
     def proofs(self) -> list[RelationProof]:
@@ -129,43 +123,7 @@ class DatabaseAudit:
 
     async def compare_software(self) -> list[Finding]:
         """Compare the versions of extensions and collations; call it after `run`."""
-        findings, versions = list[Finding](), dict[str, Software]()
-        for node in self._cluster.nodes:
-            found = await self._software_of(node)
-            if isinstance(found, Software):
-                versions[node.name] = found
-            elif found:
-                what = f"database {self.database}: versions of extensions and collations not compared: {found}"
-                findings.append(Finding(code="software", node=node.name, what=what, outcome=Outcome.PARTIAL))
-        there = versions.pop(self._cluster.primary.name, None)
-        for name, here in versions.items():
-            if there is not None:
-                findings += compare_software(self.database, there, here, node=name)
-        return findings
-
-    async def _software_of(self, node: NodeHandle) -> Software | str:
-        """Return a node's versions, or why they are unknown; empty where something else says that it was not proven."""
-        worker, why = self._workers[0], ""
-        for _ in range(_SOFTWARE_TRIES):
-            await node.wait_usable()
-            absent = self._job.absent.get(node.name)
-            if node.gone is not None or absent is not None:
-                return absent.reason if absent is not None and node.gone is None and self._is_settled(node) else ""
-            try:
-                return await read_software(await worker.lane.session(node))
-            except DatabaseMissing:
-                self._job.absent[node.name] = DATABASE_RENAMED if node is self._cluster.primary else NO_DATABASE
-            except NodeError as error:
-                if isinstance(error, StatementFailed) and not isinstance(error, StatementCancelled):
-                    return error.message
-                why = error.message
-                await worker.failed(node.name, error)
-        return why
-
-    def _is_settled(self, node: NodeHandle) -> bool:
-        """Return whether nothing of the rows is left to prove on a node, so that nothing of them says it is absent."""
-        names = self._cluster.replicas if node is self._cluster.primary else [node.name]
-        return all(proof.finished_for(name) for proof in self._job.queue.proofs.values() for name in names)
+        return await self._unaligned.compare_software()
 
     async def check_indexes(self) -> None:
         """Check indexes against their tables, where that is asked for; call it last, since it gives the lanes back."""
@@ -179,32 +137,7 @@ class DatabaseAudit:
 
     async def bracket(self) -> dict[str, Mapping[int, SequenceVerdict]]:
         """Bracket the sequences on every replica; call it after `run`. The keys are replicas, then oids."""
-        replicas = self._cluster.replicas.values()
-        verdicts = await asyncio.gather(*(self._bracket_on(replica) for replica in replicas))
-        return {replica.name: found for replica, found in zip(replicas, verdicts, strict=True)}
-
-    async def _bracket_on(self, replica: NodeHandle) -> Mapping[int, SequenceVerdict]:
-        sequences = self.plan.sequences if self.plan else ()
-        error: NodeError | None = None
-        for _ in range(_BRACKET_TRIES):
-            for node in (replica, self._cluster.primary):
-                await node.wait_usable()
-                why = node.gone or self._job.absent.get(node.name)
-                if why is not None:
-                    lack = SequenceVerdict(verdict=why.verdict, reason=why.reason)
-                    return {sequence.oid: lack for sequence in sequences}
-            try:
-                return await bracket_sequences(
-                    sequences,
-                    primary=self._cluster.primary,
-                    replica=replica,
-                    sessions=self._workers[0].lane.session,
-                    options=self._cluster.options,
-                )
-            except NodeError as failure:
-                error = failure
-                await self._workers[0].failed(failure.node, failure)
-        return failed(error, sequences) if error else {}
+        return await self._unaligned.bracket(self.plan.sequences if self.plan else ())
 
     def finish(self, lack: Shortfall) -> None:
         """Record that what is left will not be proven, for every replica."""

@@ -126,6 +126,19 @@ class NodeHandle:
         """Return whether a statement was answered by the server that this node was when its session was opened."""
         return started_at == self._identity.started_at and in_recovery == self._identity.in_recovery
 
+    async def look(self) -> None:
+        """Make sure that the same server answers as before, or take note that it was started anew.
+
+        One that does not answer is waited for; it may be `gone` afterwards.
+        """
+        await self.wait_usable()
+        if self.gone is None:
+            try:
+                self._recognize(await read_identity(await self.control()))
+            except NodeError as error:
+                self.report(error)
+                await self.wait_usable()
+
     async def wait_usable(self) -> None:
         """Wait until the node answers or is gone for good."""
         if self._revival is not None:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from replcheck.audit import shortfalls
-from replcheck.audit.comparison import WHOLE, BlockRange, ChunkFinding, ReplicaFinding, UnreadableRange, joined
+from replcheck.audit.comparison import (
+    WHOLE,
+    BlockRange,
+    ChunkFinding,
+    ReplicaFinding,
+    UnreadableRange,
+    differing_blocks,
+)
 from replcheck.audit.cross_check import Check, Sampler, pieces
 from replcheck.audit.explanation import RowDifference
 from replcheck.audit.shortfalls import FINAL_CODES, Shortfall
@@ -338,7 +345,7 @@ class RelationProof:
         blocks: dict[tuple[tuple[int, int], ...], list[str]] = {}
         for replica in sorted(chunk.needed & self.active & shown.keys()):
             if shown[replica].seen and not shown[replica].unreadable_everywhere:
-                differing = [(part.first, part.end) for part in _differing_blocks(shown[replica])]
+                differing = [(part.first, part.end) for part in differing_blocks(shown[replica])]
                 blocks.setdefault(tuple(without(read, differing)), []).append(replica)
         return {ranges: replicas for ranges, replicas in blocks.items() if ranges}
 
@@ -506,7 +513,7 @@ class RelationProof:
         return [
             replace(
                 chunk,
-                ranges=_differing_blocks(shown),
+                ranges=differing_blocks(shown),
                 sweep=False,
                 needed=frozenset({replica}),
                 looks={replica: looks},
@@ -585,15 +592,6 @@ def _record(tally: Tally, confirmed: ReplicaFinding) -> None:
     tally.contradicted += [
         blocks for blocks in confirmed.contradicted if not any(blocks.overlaps(other) for other in held)
     ]
-
-
-def _differing_blocks(shown: ReplicaFinding) -> tuple[BlockRange, ...]:
-    """Return the blocks that are to be read again, adjacent ones joined."""
-    ranges = [BlockRange(block, block + 1) for block in {row.ctid[0] for row in shown.rows}]
-    ranges += [blocks for blocks, _ in shown.unlisted]
-    ranges += [part.blocks for part in shown.unreadable]
-    ranges += shown.contradicted
-    return tuple(joined(ranges))
 
 
 def _retry_at(chunk: Chunk, now: float) -> float:

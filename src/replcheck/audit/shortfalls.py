@@ -100,6 +100,18 @@ UNREADABLE = Shortfall(
     verdict=Verdict.UNCHECKED,
     hint="Look for corruption in the servers' logs; pg_amcheck may tell more.",
 )
+RESTARTED = Shortfall(
+    code="restarted",
+    reason="it was started anew after it was read, and not proven again since",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Audit again when it is not restarted.",
+)
+NOTHING_COMPARED = Shortfall(
+    code="nothing_compared",
+    reason="nothing was compared: no relation in scope was there to be read",
+    verdict=Verdict.INCONCLUSIVE,
+    hint="Look at --database, --table, --exclude and --no-catalogs, and audit again.",
+)
 DROPPED = Shortfall(code="dropped", reason="dropped while the audit ran", verdict=Verdict.CONSISTENT)
 UNLOGGED = Shortfall(code="unlogged", reason="made unlogged while the audit ran", verdict=Verdict.CONSISTENT)
 STOPPED = Shortfall(
@@ -144,6 +156,8 @@ INCONCLUSIVE_CODES = frozenset(
         "too_late",
         "unlisted",
         "shared_catalogs",
+        "restarted",
+        "nothing_compared",
         "locked",
         "conflict",
         "sequence_unsteady",

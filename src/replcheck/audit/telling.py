@@ -1,6 +1,6 @@
 """What the lanes of one database tell while they work; beginnings and ends of relations once each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,6 +23,9 @@ from replcheck.model.progress import ProvenBlocks, without
 Proven = Mapping[tuple[tuple[int, int], ...], Iterable[str]]
 """Replicas by the ranges of blocks that are proven for them."""
 
+Ranges = Sequence[tuple[int, int]]
+"""First block, and the block behind the last, of each range."""
+
 
 class Pending:
     """What is proven of one plan of a relation by digests, but for blocks that are still to be streamed."""
@@ -32,6 +35,8 @@ class Pending:
         self._unstreamed: dict[str, list[tuple[int, int]]] = {}
         self._held: list[tuple[list[ProvenBlocks], int | None]] = []
         """Proofs of one replica each that belong together, with the rows of their blocks where they count them."""
+        self._incomplete: list[tuple[Ranges, Ranges]] = []
+        """Chunks whose rows were counted, each with its blocks that are proven for no replica yet."""
 
     def await_stream(self, drawn: Proven) -> None:
         """Wait for blocks to be streamed."""
@@ -44,6 +49,20 @@ class Pending:
         for ranges, replicas in agreed.items():
             for name in replicas:
                 self._unstreamed[name] = without(self._unstreamed.get(name, ()), ranges)
+
+    def counted(self, chunk: Ranges, proven: Ranges) -> None:
+        """Tell nothing of a counted chunk until each of its blocks is proven for some replica.
+
+        A run that took over the rows of all of it, and not all of its blocks, would count those that are left again.
+        """
+        missing = without(chunk, proven)
+        if missing:
+            self._incomplete.append((chunk, missing))
+
+    def covered(self, proven: Ranges) -> None:
+        """Take note that blocks are proven for some replica."""
+        left = ((chunk, without(missing, proven)) for chunk, missing in self._incomplete)
+        self._incomplete = [(chunk, missing) for chunk, missing in left if missing]
 
     def hold(self, proof: ProvenBlocks, rows: int | None) -> None:
         """Take a proof in, with the rows of its blocks; None where another proof counts them."""
@@ -64,8 +83,8 @@ class Pending:
         return told
 
     def _waits(self, proof: ProvenBlocks) -> bool:
-        left = self._unstreamed.get(proof.replicas[0], ())
-        return without(proof.ranges, left) != sorted(proof.ranges)
+        cut = [*self._unstreamed.get(proof.replicas[0], ()), *(part for chunk, _ in self._incomplete for part in chunk)]
+        return without(proof.ranges, cut) != sorted(proof.ranges)
 
 
 class Teller:
@@ -150,6 +169,11 @@ class Teller:
             for part in drawn:
                 pending.await_stream(proof.proven(part, dict.fromkeys(part.needed, ReplicaFinding())))
             rows = finding.digest.rows if finding.digest and chunk.first else None
+            found = [part for ranges in proven for part in ranges]
+            pending.covered(found)
+            if rows is not None:
+                for ranges in proof.proven(chunk, dict.fromkeys(chunk.needed, ReplicaFinding())):
+                    pending.counted(ranges, found)
             state = proof.relation.state(self._oid)
             for ranges, replicas in proven.items():
                 kept = ProvenBlocks(state=state, replicas=tuple(replicas), ranges=ranges, rows=None, proven_at=at)

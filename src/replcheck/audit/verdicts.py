@@ -198,7 +198,7 @@ def catalog_divergence(database: str, relation: str, node: str, sqlstate: str, b
 
 
 def not_checked(
-    database: str,
+    database: str | None,
     relation: str | None,
     node: str | None,
     code: str,

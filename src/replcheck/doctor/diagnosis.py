@@ -63,7 +63,7 @@ def _checks(
     yield from rights.role_checks(exam.rights, exam.facts, granted)
     yield from rights.database_checks(exam, exam.facts.privileges.role, granted)
     yield from _database_checks(exam, exam.facts, options, granted)
-    yield from reach.connection_checks(exam, options.jobs, own)
+    yield from reach.connection_checks(exam, options, own)
     yield from standby.setting_checks(primary, exam, exam.platform, own)
     yield from _server_checks(exam, exam.facts, primary, own)
     if cost is not None and cost.node == exam.name:

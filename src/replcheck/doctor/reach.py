@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from replcheck.audit.options import AuditOptions
+from replcheck.audit.preflight import sessions_needed
 from replcheck.doctor.facts import Failure, NodeExam, Place
 from replcheck.model.doctor import Check
 from replcheck.model.names import quoted
@@ -69,12 +71,13 @@ def free_connections(exam: NodeExam) -> int | None:
     return max(0, min(limited, exam.facts.free_connections)) + 1
 
 
-def connection_checks(exam: NodeExam, jobs: int, place: Place) -> Iterator[Check]:
-    """Say whether the lanes of an audit find room: one connection for control and one for each lane."""
+def connection_checks(exam: NodeExam, options: AuditOptions, place: Place) -> Iterator[Check]:
+    """Say whether an audit finds room: one connection for control, and those of its lanes or of its index checks."""
     free = free_connections(exam)
     if free is None or exam.server is None or exam.facts is None:
         return
-    needed, told = 1 + jobs, _how_many(exam.server.connections, free)
+    sessions = sessions_needed(options, exam.facts.role)
+    needed, told = 1 + sessions, _how_many(exam.server.connections, free)
     what = f"an audit needs {needed} connections, {told}"
     if free < needed:
         remedy = "Lower --jobs, end sessions nobody needs, or raise max_connections (or the role's CONNECTION LIMIT)."
@@ -86,10 +89,10 @@ def connection_checks(exam: NodeExam, jobs: int, place: Place) -> Iterator[Check
     if exam.facts.privileges.superuser:
         return
     for name, found in exam.visited.items():
-        if not isinstance(found, Failure) and 0 <= found.connection_limit < found.connections - 1 + jobs:
+        if not isinstance(found, Failure) and 0 <= found.connection_limit < found.connections - 1 + sessions:
             yield place.of(name).missing(
                 "database_connections",
-                f"{jobs} lanes do not fit: its CONNECTION LIMIT is {found.connection_limit},"
+                f"{_sessions(options.jobs, sessions)} do not fit: its CONNECTION LIMIT is {found.connection_limit},"
                 f" {found.connections - 1} in use",
                 "Lower --jobs, or raise the limit of the database.",
             )
@@ -120,6 +123,10 @@ def idle_checks(found: DatabaseFacts, facts: NodeFacts, place: Place) -> Iterato
             "Lift it for this role.",
             advice.lift_idle_limit(facts.privileges.role),
         )
+
+
+def _sessions(lanes: int, needed: int) -> str:
+    return f"{lanes} lanes" if needed == lanes else f"{needed} sessions that check indexes"
 
 
 def _how_many(connections: Connections, free: int) -> str:

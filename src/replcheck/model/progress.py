@@ -107,7 +107,7 @@ class Progress:
         for proof in self.proofs:
             replicas = tuple(name for name in proof.replicas if name in same)
             if replicas and proof.proven_at >= oldest:
-                valid.setdefault(proof.state, []).append(_narrowed(proof, replicas))
+                valid.setdefault(proof.state, []).append(narrowed(proof, replicas))
         return valid
 
 
@@ -152,7 +152,8 @@ def _extent(proofs: Iterable[ProvenBlocks]) -> int:
     return sum(len(proof.replicas) * (end - first) for proof in proofs for first, end in proof.ranges)
 
 
-def _narrowed(proof: ProvenBlocks, replicas: tuple[str, ...]) -> ProvenBlocks:
+def narrowed(proof: ProvenBlocks, replicas: tuple[str, ...]) -> ProvenBlocks:
+    """Return what is left of a proof that holds for some of its replicas only."""
     if replicas == proof.replicas:
         return proof
     return ProvenBlocks(
