@@ -6,10 +6,11 @@ naive checkers confuse; definitions differ because the standby's files of a data
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from replcheck.errors import StatementFailed
+from replcheck.errors import LabError, StatementFailed
 from replcheck.lab.changes import CHANGES, Change, type_changes
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.lab.faults import apply_fault
@@ -63,6 +64,7 @@ _OTHERS = (
     "create sequence public.sequence_behind",
     "select setval('public.sequence_behind', 5000)",
 )
+_FREEZE_S = 30.0
 _PLACE = re.compile(r"\((\d+),(\d+)\)")
 
 Between = Callable[[], None]
@@ -94,10 +96,8 @@ def prepare(cluster: LabCluster, *, quick: bool, between: Between) -> Prepared:
     if not indexes:
         not_tried.append(NotTried(name="an index lost an entry", reason="this server has no extension amcheck"))
     for database in (*DATABASES, _COPY):
-        # What is hinted and frozen now leaves nothing for a reader or a vacuum to write to a damaged page.
-        cluster.primary.execute("vacuum (freeze, analyze)", dbname=database)
-        # The statistics too: a page of theirs that is written later would land in another database's files.
-        cluster.primary.execute("vacuum (freeze)", dbname=database)
+        cluster.primary.execute("analyze", dbname=database)
+        _freeze(cluster.primary, database)
     cluster.catch_up()
     return Prepared(pairs=held, changes=made, indexes=indexes, not_tried=(*not_tried, *impossible))
 
@@ -241,6 +241,29 @@ UNTOUCHED_CHANGE = Change(
 """A table that stays what it is."""
 
 
+def _freeze(primary: LocalServer, database: str) -> None:
+    """Vacuum a database until no reader has a reason to write to a page of it; raise LabError where one keeps it.
+
+    A page that is hinted or pruned later is logged as a whole, and a standby whose files were exchanged replays it into
+    those of the other relation, or database. What a standby's feedback holds back is younger than its last message.
+    """
+    deadline = time.monotonic() + _FREEZE_S
+    while True:
+        primary.execute("vacuum (freeze)", dbname=database)
+        left = primary.execute(
+            "select from pg_class where relkind in ('r', 'm', 't') and not relisshared and relallvisible < relpages",
+            dbname=database,
+        )
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"{len(left)} relations of database {database} could not be frozen within {_FREEZE_S:g} s",
+                hint="An old snapshot or a prepared transaction holds them back; end it.",
+            )
+        time.sleep(0.1)
+
+
 def _plant_rows(cluster: LabCluster, node: str, between: Between) -> Iterable[Difference]:
     for fault in ROW_FAULTS:
         between()
@@ -264,6 +287,8 @@ def _exchange_files(cluster: LabCluster, node: str, pairs: Iterable[Pair]) -> No
             "select oid::int8 from pg_database where datname = any (%s)", [[DEFINITIONS, _COPY]]
         )
     ]
+    for database in (VALUES, DEFINITIONS, _COPY):
+        _freeze(primary, database)
     primary.execute("checkpoint")
     cluster.catch_up(only=node)
     standby.execute("checkpoint")
