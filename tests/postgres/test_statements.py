@@ -22,6 +22,8 @@ from replcheck.postgres.catalog import Column, Form, Relation, read_filenodes, r
 from replcheck.postgres.digests import LAST_BLOCK, RowHash
 from replcheck.postgres.local import connect
 from replcheck.postgres.nodes import read_databases, read_facts
+from replcheck.postgres.portable import PortableRow
+from replcheck.postgres.seal_digests import digest_parts
 from replcheck.postgres.sequences import read_sequences
 from replcheck.postgres.session import Limits, Session, open_session
 from replcheck.postgres.snapshots import open_snapshot, read_anchor
@@ -254,6 +256,31 @@ async def test_a_relation_read_in_parts_is_the_same_as_read_whole(sessions: dict
         assert (tail.rows, tail.sums[0]) == (len(per_block[39]), sum(row.sums[0] for row in per_block[39]))
         [beyond] = (await digests.digest_ranges(session, relation, how, [(40, LAST_BLOCK)], 16)).digests
         assert (beyond.rows, set(beyond.sums)) == (0, {0})
+        await session.rollback()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_seal_digests_parts_as_an_audit_does_and_rows_as_a_dump_carries_them(
+    sessions: dict[str, Session], way: str
+) -> None:
+    for session in sessions.values():
+        await session.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        relation = await relation_named(session, "many")
+        how = replace(WAYS[way], seeds=(7, -11), direct=digests.hashes_bytes(session.server_version_num))
+        portable = PortableRow(
+            columns=relation.columns, seeds=how.seeds, by_column=how.by_column, direct=not how.by_column and how.direct
+        )
+        expected = (await digests.digest_ranges(session, relation, how, [(0, 40)], 16)).digests
+        alone = await digest_parts(session, relation, how, [(0, 40)], 16)
+        assert (alone.digests, alone.portable) == (expected, ())
+        both = await digest_parts(session, relation, how, [(0, 40)], 16, portable=portable)
+        assert (both.digests, both.marked) == (expected, alone.marked)
+        statement = sql.SQL("SELECT {} FROM {}").format(
+            sql.SQL(", ").join(sql.SQL("sum({})::text::bytea").format(value) for value in portable.hashes()),
+            digests.rows_of(relation),
+        )
+        [carried] = await session.read(statement)
+        assert both.portable == tuple(int(bytes(value)) for value in carried)
         await session.rollback()
 
 

@@ -237,7 +237,7 @@ def row_hashes(columns: Sequence[Column], how: RowHash) -> list[sql.Composed]:
 
 
 def _hash(columns: Sequence[Column], how: RowHash, seed: sql.Literal) -> sql.Composed:
-    position = sql.SQL("pg_catalog.hashtidextended(t.ctid, {}::bigint)").format(seed)
+    position = position_seed(sql.SQL("t.ctid"), seed)
     if how.by_equality:
         held = _row(_hashable(column) for column in columns)
         return sql.SQL("pg_catalog.hash_record_extended({}, {})").format(held, position)
@@ -247,9 +247,23 @@ def _hash(columns: Sequence[Column], how: RowHash, seed: sql.Literal) -> sql.Com
     return record_hash([value_of(column) for column in columns], position, direct=how.direct)
 
 
+def position_seed(position: sql.Composable, seed: sql.Literal) -> sql.Composed:
+    """Return the seed of a row's hash, which its position (a tid) belongs to."""
+    return sql.SQL("pg_catalog.hashtidextended({}, {}::bigint)").format(position, seed)
+
+
 def record_hash(values: Iterable[sql.Composable], seed: sql.Composable, *, direct: bool) -> sql.Composed:
     """Return the hash of values as the server sends them together, as a 64-bit number; for `direct` see `RowHash`."""
-    sent = sql.SQL("pg_catalog.record_send({})").format(_row(values))
+    return sent_hash(sent_record(values), seed, direct=direct)
+
+
+def sent_record(values: Iterable[sql.Composable]) -> sql.Composed:
+    """Return values as the server sends them together, as bytes."""
+    return sql.SQL("pg_catalog.record_send({})").format(_row(values))
+
+
+def sent_hash(sent: sql.Composable, seed: sql.Composable, *, direct: bool) -> sql.Composed:
+    """Return the hash of bytes that were sent, as a 64-bit number; for `direct` see `RowHash`."""
     if direct:
         return sql.SQL("pg_catalog.hashbyteaextended({}, {})").format(sent, seed)
     return sql.SQL("pg_catalog.hash_record_extended(ROW({}), {})").format(sent, seed)
