@@ -135,12 +135,12 @@ class Clinic:
         """Return how many events of a kind the history holds."""
         return sum(event.kind is kind for event in open_live_reader(self.store).events("clinic"))
 
-    def wait_until(self, standings: Mapping[str, str], *, within_s: float = 90) -> dict[str, Any]:
+    def wait_until(self, standings: Mapping[str, str], *words: str, within_s: float = 90) -> dict[str, Any]:
         """Wait until controls stand so, and return that report: what a recorder sees takes a moment to be kept."""
         seen: list[dict[str, Any]] = []
 
         def stand() -> bool:
-            seen[:] = [self.check()]
+            seen[:] = [self.check(*words)]
             found = {control["name"]: control["standing"] for control in seen[0]["controls"]}
             return {name: found[name] for name in standings} == standings
 

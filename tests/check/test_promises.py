@@ -183,8 +183,7 @@ def test_a_record_that_was_changed_breaks_the_promise_of_evidence(place):
         database.execute(change, (envelope, envelope.replace("A", "B", 1), sequence))
     try:
         # Without a record of its own: it would be appended to what is put right again.
-        found = place.standings("--no-store")
-        assert found == GREEN | {"evidence": "breached"}
+        place.wait_until(GREEN | {"evidence": "breached"}, "--no-store")
         assert place.run("evidence", "verify").status == 2
     finally:
         with closing(sqlite3.connect(place.store, timeout=30)) as database, database:
