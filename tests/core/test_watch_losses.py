@@ -130,6 +130,18 @@ def test_a_standby_whose_receiver_stands_still_while_the_primary_writes_is_detac
     assert (event.node, "received nothing" in event.what) == ("db2", True)
 
 
+def test_a_standby_is_not_stuck_after_one_look_of_a_watch_that_asks_rarely():
+    watch = Watch(WatchLimits().asked_every(20))
+    for number in (0, 20, 40):
+        answers = (primary(number, lsn=1000 + number, next_xid=number, oldest_xid=number), standby(number))
+        watch.see(sample(number, *answers, standby(number, "db3", lsn=1000 + number)))
+        assert watch.node("db2").state is NodeState.STREAMING
+    for number in (60, 80):
+        answers = (primary(number, lsn=1000 + number, next_xid=number, oldest_xid=number), standby(number))
+        watch.see(sample(number, *answers, standby(number, "db3", lsn=1000 + number)))
+    assert only(watch.told, EventKind.STANDBY_DETACHED).node == "db2"
+
+
 def test_a_standby_of_an_idle_primary_is_never_stuck():
     watch = Watch(WatchLimits(stuck_s=10))
     watch.see(*map(healthy, range(100)))

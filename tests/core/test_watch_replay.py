@@ -7,6 +7,9 @@ from datetime import timedelta
 import pytest
 
 from replcheck.errors import UsageError
+from replcheck.model.live import NodeState
+from replcheck.runs.replaying import replayed
+from replcheck.watch.limits import WatchLimits
 from replcheck.watch.replay import RecordedNode, Recording, RecordingHead, read_head, read_recording
 from tests.core.watched import Watch, archiver, healthy, primary, sample, sender, silence, standby
 
@@ -33,11 +36,11 @@ def test_a_recording_comes_back_as_it_was_written(tmp_path):
 
 def test_a_replayed_recording_tells_what_the_watch_told(tmp_path):
     path = recorded(tmp_path / "watch.jsonl")
-    watched, replayed = Watch(), Watch()
+    watched, again = Watch(), Watch()
     watched.see(*SAMPLES)
-    replayed.see(*read_recording(path))
-    assert replayed.told == watched.told
-    assert replayed.state.view == watched.state.view
+    again.see(*read_recording(path))
+    assert again.told == watched.told
+    assert again.state.view == watched.state.view
 
 
 @pytest.mark.parametrize(
@@ -91,3 +94,13 @@ def test_times_of_a_recording_are_kept_to_the_millisecond(tmp_path):
     with Recording.create(path, HEAD) as recording:
         recording.take(exact)
     assert abs(next(read_recording(path)).at - exact.at) < timedelta(milliseconds=1)
+
+
+def test_a_recording_of_a_watch_that_asked_rarely_is_judged_by_how_often_it_asked(tmp_path):
+    path = tmp_path / "watch.jsonl"
+    with Recording.create(path, replace(HEAD, interval_s=20.0)) as recording:
+        for at in (0, 20, 40):
+            wrote = primary(at, lsn=1000 + at, next_xid=at, oldest_xid=at)
+            recording.take(sample(at, wrote, standby(at)))
+    updates = list(replayed(path, WatchLimits()))
+    assert [update.view.nodes[1].state for update in updates] == [NodeState.STREAMING] * 3

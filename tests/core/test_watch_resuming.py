@@ -271,3 +271,36 @@ def test_an_old_primary_that_is_gone_after_it_was_taken_over_from_makes_no_outag
     after.see(*(sample(at, silence(at, "db1"), primary(at, "db2", timeline=2)) for at in range(31, 40)))
     assert only(after.told, EventKind.STANDBY_LOST).what.startswith("old primary db1")
     assert [outage.successor for outage in outages(after.told)] == ["db2"]
+
+
+def test_a_switch_over_that_a_restart_cut_off_is_told_once_with_the_times_that_the_first_watch_saw():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), healthy(1), sample(4, primary(4, "db2", timeline=2, promoted_lsn=Lsn(1050))))
+    assert EventKind.PROMOTED in watch.kinds()
+    assert EventKind.SWITCHED_OVER not in watch.kinds()
+    after = resumed(watch)
+    told = after.see(sample(20, primary(20, "db2", timeline=2, lsn=1200)))
+    assert EventKind.SWITCHED_OVER not in kinds(told)  # whether the old primary still writes is not known yet
+    after.see(*(sample(at, silence(at, "db1"), primary(at, "db2", timeline=2, lsn=1200)) for at in range(21, 30)))
+    event = only(after.told, EventKind.SWITCHED_OVER)
+    assert (event.node, event.detail, event.began_at, event.seconds) == ("db2", "db1", second(1), 3.0)
+    assert (event.timeline, event.lsn) == (2, Lsn(1050))
+    again = resumed(after)
+    again.see(*(sample(at, silence(at, "db1"), primary(at, "db2", timeline=2, lsn=1200)) for at in range(31, 35)))
+    assert EventKind.SWITCHED_OVER not in again.kinds()
+
+
+def test_what_the_old_primary_wrote_before_a_restart_and_nobody_took_over_is_still_told():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), sample(1, primary(1, lsn=9000), primary(1, "db2", timeline=2, promoted_lsn=Lsn(1050))))
+    after = resumed(watch)
+    told = after.see(sample(5, silence(5, "db1"), primary(5, "db2", timeline=2, lsn=1200)))
+    assert only(told, EventKind.WAL_LEFT_BEHIND).size_bytes == 9000 - 1050
+
+
+def test_a_switch_over_between_nodes_that_are_configured_no_more_is_not_recalled():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), sample(1, primary(1, "db2", timeline=2, promoted_lsn=Lsn(1050))))
+    after = Watch(LIMITS, state=begin("clinic", NODES[1:], earlier=watch.state.view, limits=LIMITS))
+    after.see(sample(5, primary(5, "db2", timeline=2, lsn=1200)))
+    assert EventKind.SWITCHED_OVER not in after.kinds()

@@ -270,6 +270,24 @@ class RecoveryPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A switch-over that is told once the old primary is seen not to write any more."""
+
+    old: str
+    new: str
+    last_write_at: datetime
+    """Of the old primary, so far."""
+    first_write_at: datetime
+    timeline: int | None
+    lsn: Lsn | None
+    """Where the new timeline began."""
+    taken: WalMark | None
+    """The last mark of the old primary that lies before `lsn`."""
+    wrote: WalMark | None
+    """How far the old primary had written, so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
     """A cluster as the samples so far show it."""
 
@@ -293,6 +311,8 @@ class ClusterView:
     """Nodes that were taken over from and have not rejoined."""
     proven_copies: int | None = None
     """How many copies are proven, the primary included; None where no proofs were given."""
+    switching: Switch | None = None
+    """A switch-over that happened and is not told yet; a watch that goes on from here tells it."""
 
     @property
     def running_copies(self) -> int:

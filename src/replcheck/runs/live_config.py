@@ -63,11 +63,13 @@ def live_request(flags: LiveFlags, configuration: Configuration | None) -> LiveR
     audit = audit_request(AuditFlags(primary=flags.primary, replicas=flags.replicas), configuration)
     targets = tuple(replace(target, expected_role=None) for target in audit.targets)
     asked_s = _interval(flags, configuration)
+    interval_s = min(asked_s, LONGEST_INTERVAL_S)
+    limits = WatchLimits.of(configuration) if configuration else WatchLimits()
     return LiveRequest(
         cluster=audit.cluster,
         targets=targets,
-        limits=WatchLimits.of(configuration) if configuration else WatchLimits(),
-        interval_s=min(asked_s, LONGEST_INTERVAL_S),
+        limits=limits.asked_every(interval_s),
+        interval_s=interval_s,
         audit=replace(audit, targets=targets, resume=False),
         audits=True if flags.audits is None else flags.audits,
         scrub_s=_scrub(flags, configuration),

@@ -44,4 +44,5 @@ class SampleRecording:
 def open_recording(request: LiveRequest, path: Path, tell: Tell) -> SampleRecording:
     """Begin a new file; raise UsageError where it cannot be written or there is one already."""
     nodes = tuple(RecordedNode(name=target.name, zone=target.zone) for target in request.targets)
-    return SampleRecording(Recording.create(path, RecordingHead(cluster=request.cluster, nodes=nodes)), tell)
+    head = RecordingHead(cluster=request.cluster, nodes=nodes, interval_s=request.interval_s)
+    return SampleRecording(Recording.create(path, head), tell)

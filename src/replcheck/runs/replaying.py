@@ -17,6 +17,7 @@ def replayed(path: Path, limits: WatchLimits) -> Iterator[LiveUpdate]:
     Raises UsageError with the number of the line where the recording cannot be read.
     """
     head = read_head(path)
+    limits = limits.asked_every(head.interval_s)
     state = begin(head.cluster, [Watched(name=node.name, zone=node.zone) for node in head.nodes])
     for number, sample in enumerate(read_recording(path), start=2):
         try:

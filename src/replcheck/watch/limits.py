@@ -1,9 +1,12 @@
 """From which figures on something is an event, as the policy and the section `watch` of a configuration ask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from replcheck.config.model import Configuration
+
+_STUCK_SAMPLES = 3
+"""Samples in a row, at least, in which a standby received nothing before it counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,10 @@ class WatchLimits:
     max_proof_age_s: float = 86_400.0
     """Beyond which a proof counts no more."""
     stuck_s: float = 10.0
-    """How long a standby may receive nothing while the primary is ahead and still count as streaming."""
+    """How long a standby may receive nothing while the primary is ahead and still count as streaming.
+
+    Of a watch that asks rarely `asked_every` makes it longer: what stands still between two samples may be chance.
+    """
 
     @classmethod
     def of(cls, configuration: Configuration) -> Self:
@@ -38,3 +44,11 @@ class WatchLimits:
             proven=policy.copies.proven if policy.copies else None,
             max_proof_age_s=age,
         )
+
+    def asked_every(self, interval_s: float) -> Self:
+        """Return the limits of a watch that asks each node once in that time.
+
+        >>> [WatchLimits().asked_every(interval_s).stuck_s for interval_s in (1.0, 20.0)]
+        [10.0, 60.0]
+        """
+        return replace(self, stuck_s=max(self.stuck_s, _STUCK_SAMPLES * interval_s))

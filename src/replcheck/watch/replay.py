@@ -36,6 +36,8 @@ class RecordingHead:
     cluster: str
     nodes: tuple[RecordedNode, ...]
     format: int = _FORMAT
+    interval_s: float = 1.0
+    """How often each node was asked."""
 
 
 class Recording:

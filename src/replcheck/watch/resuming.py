@@ -39,9 +39,15 @@ def recalled(node: Watched, earlier: ClusterView) -> NodeMemory:
 
 def roles(earlier: ClusterView, names: Collection[str]) -> RoleState:
     """Return who was the primary, as far as those are nodes of this watch."""
+    switching = earlier.switching
+    if switching is not None and not {switching.old, switching.new} <= set(names):
+        switching = None
     return RoleState(
         primary=earlier.last_primary if earlier.last_primary in names else None,
         timeline=earlier.timeline,
+        switch_lsn=switching.lsn if switching else None,
+        pending=switching,
+        is_recalled=switching is not None,
         former=frozenset(earlier.former_primaries) & frozenset(names),
         split=_latch(earlier.split_brain, earlier),
         strayed={node.node: Latch(since=node.since) for node in earlier.nodes if node.state in ASTRAY},

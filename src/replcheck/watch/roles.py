@@ -7,10 +7,9 @@ silent by now proves nothing.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import combinations
 
-from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity, WalMark
+from replcheck.model.live import ClusterEvent, EventKind, NodeState, NodeView, Severity, Switch
 from replcheck.model.node import NodeRole
 from replcheck.model.units import format_duration, format_size
 from replcheck.model.wal import Lsn
@@ -23,22 +22,6 @@ ASTRAY = frozenset({NodeState.STRAYED, NodeState.FOREIGN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
-    """A switch-over that is told once the old primary is seen not to write any more."""
-
-    old: str
-    new: str
-    last_write_at: datetime
-    first_write_at: datetime
-    timeline: int | None
-    lsn: Lsn | None
-    taken: WalMark | None
-    """The last mark of the old primary that lies before `lsn`."""
-    wrote: WalMark | None
-    """How far the old primary had written before this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleState:
     """Who was the primary so far."""
 
@@ -48,6 +31,8 @@ class RoleState:
     """The newest one that a primary was on."""
     switch_lsn: Lsn | None = None
     pending: Switch | None = None
+    is_recalled: bool = False
+    """Whether `pending` is an earlier watch's, by which the old primary still answered as one."""
     former: frozenset[str] = frozenset()
     """Old primaries that have not rejoined."""
     split: Latch = OFF
@@ -111,6 +96,7 @@ def _promoted(state: RoleState, memory: NodeMemory, scene: Scene) -> tuple[RoleS
         timeline=memory.timeline,
         switch_lsn=answer.promoted_lsn,
         pending=pending,
+        is_recalled=False,
         former=former,
     )
     return newer, events
@@ -153,7 +139,9 @@ def _taken_back(state: RoleState, last: NodeMemory, scene: Scene) -> RoleState:
 def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> tuple[RoleState, list[ClusterEvent]]:
     """Return what is to be told of roles after a sample, promotions aside."""
     events: list[ClusterEvent] = []
-    if state.pending is not None and _writes_no_more(state.pending, scene):
+    if state.pending is not None:
+        state = replace(state, pending=_as_seen(state.pending, scene))
+    if state.pending is not None and _writes_no_more(state, state.pending, scene):
         events += _switched(state.pending, scene)
         state = replace(state, pending=None)
     split, edge = step(state.split, bool(scene.rivals), scene.at)
@@ -172,27 +160,35 @@ def role_events(state: RoleState, scene: Scene, nodes: tuple[NodeView, ...]) -> 
     return replace(state, split=split, former=former, strayed=strayed), events
 
 
-def _writes_no_more(pending: Switch, scene: Scene) -> bool:
-    old = scene.memories.get(pending.old)
-    if old is None or pending.old == pending.new or pending.old in scene.twins:
+def _as_seen(pending: Switch, scene: Scene) -> Switch:
+    """Return a switch-over with what the old primary is seen to have written since, as it may after a promotion."""
+    if pending.old == pending.new:
+        return pending
+    old = scene.memories[pending.old]
+    last_write_at = max(pending.last_write_at, old.wrote_at or pending.last_write_at)
+    return replace(pending, last_write_at=last_write_at, wrote=old.wrote or pending.wrote)
+
+
+def _writes_no_more(state: RoleState, pending: Switch, scene: Scene) -> bool:
+    if pending.old == pending.new or pending.old in scene.twins:
         return True
-    return not old.is_primary
+    old = scene.memories[pending.old]
+    awaited = state.is_recalled and old.last_at is None
+    return not old.is_primary and not awaited
 
 
 def _switched(pending: Switch | None, scene: Scene) -> Iterator[ClusterEvent]:
     if pending is None:
         return
-    # The old primary may have written on after the promotion.
-    wrote_at = scene.memories[pending.old].wrote_at if pending.old != pending.new else pending.last_write_at
-    last = max(pending.last_write_at, wrote_at or pending.last_write_at)
-    seconds = max(0.0, (pending.first_write_at - last).total_seconds())
+    pending = _as_seen(pending, scene)
+    seconds = max(0.0, (pending.first_write_at - pending.last_write_at).total_seconds())
     yield ClusterEvent(
         kind=EventKind.SWITCHED_OVER,
         severity=Severity.WARNING,
         at=scene.at,
         node=pending.new,
         what=f"{pending.new} took over from {pending.old}: nobody took writes for {format_duration(seconds)}",
-        began_at=last,
+        began_at=pending.last_write_at,
         seconds=seconds,
         timeline=pending.timeline,
         lsn=pending.lsn,
@@ -206,7 +202,7 @@ def _left_behind(pending: Switch, scene: Scene) -> Iterator[ClusterEvent]:
 
     What follows the last transaction that ended, as housekeeping and a checkpoint at shutdown do, is no loss.
     """
-    wrote = scene.memories[pending.old].wrote if pending.old != pending.new else pending.wrote
+    wrote = pending.wrote
     if wrote is None or pending.lsn is None:
         return
     size_bytes = bytes_behind(pending.lsn, wrote.lsn)

@@ -170,7 +170,7 @@ def _told(
         recovery=recovery,
         integrity=integrity,
         proofs=proofs,
-        view=replace(view, proven_copies=proofs.proven if proofs.known else None),
+        view=replace(view, proven_copies=proofs.proven if proofs.known else None, switching=roles.pending),
     )
     told = (of_losses, promoted, of_roles, of_members, of_lag, of_recovery, of_integrity, of_proofs)
     return after, tuple(event for events in told for event in events)
