@@ -307,8 +307,12 @@ def _runs(programs: Programs, account: Account) -> bool:
     return True
 
 
+@cache
 def _is_open(programs: Programs) -> bool:
-    """Return whether everybody may read all of a self-contained installation, judged by mode bits alone."""
+    """Return whether everybody may read all of a self-contained installation, judged by mode bits alone.
+
+    Looked at once in a process: there are two thousand files, and a drill asks three times.
+    """
     if not programs.parts:
         return True
     if not all(folder.stat().st_mode & stat.S_IXOTH for folder in (programs.base, *programs.base.parents)):
