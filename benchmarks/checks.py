@@ -83,7 +83,7 @@ def configuration(folder: Path, cluster: LabCluster, store: Path) -> Path:
 
 def check(config: Path, *more: str) -> Ran:
     """Check by the command; raise LabError where it says nothing of every control: such a figure means nothing."""
-    ran = commands.run(commands.replcheck("check", "--config", str(config), "--verbose", *more))
+    ran = commands.run(commands.replcheck("check", "--config", str(config), *more))
     if ran.status not in (0, 1, 2, 3) or "8 controls" not in " ".join(ran.output.split()):
         raise LabError(f"the check ended with status {ran.status}: {ran.output[-500:]}")
     return ran

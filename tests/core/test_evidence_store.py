@@ -160,6 +160,17 @@ def test_a_run_that_was_killed_is_recorded_by_the_next_and_only_once(path):
     assert verified(path).problem == ""
 
 
+def test_runs_without_an_end_are_found_among_those_that_ended_and_those_of_other_clusters(path):
+    history = open_history(path)
+    for number in range(8):
+        history.begin(killed(number))
+        if number not in (0, 3):
+            history.finish(run(number), evidences.document())
+    history.begin(replace(killed(9), cluster="elsewhere"))
+    assert open_evidence(path).unended("clinic") == [killed(0), killed(3)]
+    assert open_evidence(path).unended("elsewhere") == [replace(killed(9), cluster="elsewhere")]
+
+
 def test_a_run_that_is_still_at_work_is_not_taken_for_killed(path):
     Recorder(path).begin(started("seal", "clinic", "0" * 64))
     with only_run(lock_file(path, "seal"), "a seal"):

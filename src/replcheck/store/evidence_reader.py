@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, inspect, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, inspect, or_, select
 
 from replcheck.model.evidence import EarlierRuns, EvidenceRecord, Places, RecordKind
 from replcheck.model.run import RunStart
@@ -115,9 +115,9 @@ class EvidenceReader(HistoryReader):
         with self._connected() as connection:
             if not _kept(connection):
                 return []
-            lone = select(RUNS).outerjoin(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
-            lone = lone.outerjoin(EVIDENCE, EVIDENCE.c.run_id == RUNS.c.run_id)
-            lone = lone.where(RUNS.c.cluster == cluster, RECORDS.c.run_id.is_(None), EVIDENCE.c.run_id.is_(None))
+            lone = select(RUNS).outerjoin(EVIDENCE, EVIDENCE.c.run_id == RUNS.c.run_id)
+            # Not as a join: SQLite would look each run up among them.
+            lone = lone.where(RUNS.c.run_id.in_(_endless()), RUNS.c.cluster == cluster, EVIDENCE.c.run_id.is_(None))
             return [stored_start(row) for row in connection.execute(lone.order_by(RUNS.c.run_id))]
 
     def mark(self, cluster: str) -> str | None:
@@ -127,6 +127,18 @@ class EvidenceReader(HistoryReader):
                 return None
             envelope: str | None = connection.scalar(select(MARKS.c.envelope).where(MARKS.c.cluster == cluster))
             return envelope
+
+
+def _endless() -> Select[tuple[str]]:
+    """Return the ids of the runs that have no end, newest first.
+
+    As many runs as there are more of than of ends have none. Such runs are young, as a rule, so that all of them are
+    found before many others were looked at.
+    """
+    many = select(func.count()).select_from(RUNS).scalar_subquery()
+    ended = select(func.count()).select_from(RECORDS).scalar_subquery()
+    without = select(RUNS.c.run_id).outerjoin(RECORDS, RECORDS.c.run_id == RUNS.c.run_id)
+    return without.where(RECORDS.c.run_id.is_(None)).order_by(RUNS.c.run_id.desc()).limit(many - ended)
 
 
 def _kept(connection: Connection) -> bool:
