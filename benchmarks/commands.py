@@ -39,7 +39,7 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Ra
     with TemporaryFile("w+") as out:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=_users() | (environment or {})
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=users_environment() | (environment or {})
         )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
@@ -48,7 +48,8 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Ra
         return Ran(seconds=seconds, peak_bytes=used.ru_maxrss * 1024, status=process.returncode, output=out.read())
 
 
-def _users() -> dict[str, str]:
+def users_environment() -> dict[str, str]:
+    """Return this environment as somebody has it who installed the program."""
     # An installed program has its bytecode beside it. Where Python may not write any, each run of a working copy would
     # compile all of its modules again, and that would be measured.
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

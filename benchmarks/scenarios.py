@@ -381,6 +381,34 @@ def sampling(setup: Setup) -> list[Measure]:
     ]
 
 
+def first_pictures(setup: Setup) -> list[Measure]:
+    """Measure how soon the screen is there, bare Python and the library of the screen beside it."""
+    library = [sys.executable, "-c", "import textual.app, textual.widgets"]
+    with subjects.cluster_of(setup.root, standbys=2) as cluster:
+        watches.first_picture_s(cluster)
+        series = in_turns(
+            max(5, setup.rounds),
+            {
+                "first picture": lambda: watches.first_picture_s(cluster),
+                "import of the library": lambda: commands.run(library).seconds,
+                "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+            },
+        )
+    figure = median(series["first picture"])
+    return [
+        Measure(
+            name="picture",
+            what="replcheck watch of three nodes on a terminal, from its start to the first picture",
+            unit="s",
+            series=series,
+            figure=figure,
+            figure_is="s",
+            reach="at most 0.5",
+            reached=figure <= 0.5,
+        )
+    ]
+
+
 def reporting(setup: Setup) -> list[Measure]:
     """Measure how long the page of a year takes, and how large it is."""
     return year_of_reports(setup.root, setup.rounds)
@@ -399,6 +427,7 @@ SCENARIOS: Mapping[str, Callable[[Setup], list[Measure]]] = {
     "drill": drilling,
     "evidence": long_chain,
     "sampler": sampling,
+    "picture": first_pictures,
     "report": reporting,
 }
 """By the name that `--only` takes."""

@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+import os
+import pty
+import subprocess
+import termios
 import time
 import tracemalloc
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks import commands
+from replcheck.errors import LabError
 from replcheck.lab.cluster import LabCluster
 from replcheck.model.live import EventKind, Sample
 from replcheck.model.node import NodeTarget
@@ -19,6 +26,9 @@ from replcheck.watch.topology import FoldState, begin, fold
 
 _LIMITS = WatchLimits(copies=3, recovery_age_s=300)
 _DAY_S = 86_400
+_SHOWN = b"Overview"
+"""A word of every first picture."""
+_LINES, _COLUMNS = 24, 80
 _PLAN = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE sample"
 
 
@@ -103,6 +113,43 @@ async def _detection_s(cluster: LabCluster, number: int) -> float:
     await running
     await asyncio.to_thread(cluster.primary.start)
     return taker.lost_at - killed
+
+
+def first_picture_s(cluster: LabCluster) -> float:
+    """Return how long it takes from the start of the program until a terminal has its first picture of a watch."""
+    command = commands.replcheck("watch", "--no-store")
+    for name in cluster.nodes:
+        command += ["--primary" if name == cluster.primary.name else "--replica", cluster.audit_dsn(name)]
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (_LINES, _COLUMNS))
+    with TemporaryDirectory(prefix="replcheck-bench-") as home:
+        environment = {"TERM": "xterm-256color", "HOME": home}
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=commands.users_environment() | environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        try:
+            return _first_shown(ours) - began
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+
+
+def _first_shown(terminal: int) -> float:
+    shown = b""
+    while _SHOWN not in shown:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError as error:  # what the other side left when it closed
+            raise LabError("the watch ended without a picture") from error
+    return time.perf_counter()
 
 
 def memory_of_a_day(cluster: LabCluster, like: Sample) -> tuple[float, ...]:
