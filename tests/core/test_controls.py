@@ -402,6 +402,24 @@ SEEN_LOST_AND_BACK = (span("db2", 3 * DAY, 3 * DAY - HOUR, NodeState.LOST), span
             "recreated in 31min 40s",
         ),
         ({"events": (event(EventKind.COPY_RECREATED, DAY, "db2"),)}, UNCHECKED, "how long db2 was lost"),
+        (
+            {"events": (event(EventKind.COPY_RECREATED, DAY, "db2", seconds=4000.0, unseen_s=3600.0),)},
+            UNCHECKED,
+            "db2 was recreated in at most 1h 6min (limit 30min), and for 1h of that nothing is known",
+        ),
+        (
+            {"events": (event(EventKind.COPY_RECREATED, DAY, "db2", seconds=4000.0, unseen_s=100.0),)},
+            BREACHED,
+            "db2 was recreated in at most 1h 6min (limit 30min)",
+        ),
+        (
+            {
+                "events": (event(EventKind.COPY_RECREATED, 5 * DAY, "db2", seconds=1700.0, unseen_s=1600.0),),
+                "proofs": (*facts().proofs, proof("db2", 4 * DAY)),
+            },
+            MET,
+            "",
+        ),
         ({"proofs": (proof("db3", 5 * DAY),)}, AT_RISK, "db3 was recreated and is not proven since"),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST), "view": WITHOUT_DB2}, AT_RISK, "db2 is lost and not"),
         ({"events": (*switched_over(5 * DAY), STANDBY_LOST)}, MET, ""),

@@ -19,6 +19,7 @@ from replcheck.model.outcome import Outcome
 from replcheck.runs.evidence import evidence_head, evidence_state, keep_mark, verify_store
 from replcheck.runs.evidence_files import archive_chain, import_file
 from replcheck.runs.signing import Signing
+from replcheck.runs.unsigned_marks import mark_file
 from replcheck.store import open_evidence, open_history
 from tests.evidences import BEGUN, lines_of, notary, payload_of, public, resigned, run, with_payload
 
@@ -285,6 +286,63 @@ def test_a_whole_verification_leaves_a_mark_that_later_answers_rest_on_and_move(
     assert (first.outcome, first.verified, first.rested, first.rested_at) == (Outcome.PROVEN, 1, 4, NOW)
     second = evidence_state(path, "clinic", [keys.key], signing=signing)
     assert (second.outcome, second.verified, second.rested, second.rested_at) == (Outcome.PROVEN, 0, 5, NOW)
+
+
+def unsigned_and_marked(path):
+    """Make a chain without a key, verify all of it and keep that."""
+    write(path, *range(3), by=None)
+    report = verify_store(open_evidence(path), "clinic", ())
+    assert keep_mark(path, report, Signing(), at=NOW)
+
+
+def test_a_chain_without_keys_is_rested_on_by_a_mark_beside_its_history_and_never_proven(path):
+    unsigned_and_marked(path)
+    assert mark_file(path).stat().st_mode & 0o777 == 0o600
+    write(path, 3, by=None)
+    first = evidence_state(path, "clinic", (), keeps=True)
+    unsigned = UnsignedRecords(count=5, first=1, last=5, behind_signed=None)
+    assert (first.outcome, first.verified, first.rested, first.unsigned) == (Outcome.PARTIAL, 1, 4, unsigned)
+    second = evidence_state(path, "clinic", ())
+    assert (second.outcome, second.verified, second.rested, second.rested_at) == (Outcome.PARTIAL, 0, 5, NOW)
+    assert second.unsigned == unsigned
+
+
+def test_an_answer_that_keeps_nothing_leaves_the_mark_beside_a_history_alone(path):
+    unsigned_and_marked(path)
+    before = mark_file(path).read_bytes()
+    write(path, 3, by=None)
+    evidence_state(path, "clinic", ())
+    assert mark_file(path).read_bytes() == before
+
+
+def test_a_mark_beside_another_history_is_passed_over_and_refutes_nothing(path):
+    unsigned_and_marked(path)
+    path.unlink()
+    write(path, 7, by=None)
+    state = evidence_state(path, "clinic", (), keeps=True)
+    assert (state.problem, state.verified, state.rested, state.rested_at) == ("", 2, 0, None)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"clinic": 7}', '{"clinic": {"chain_id": "x"}}', "\x00"])
+def test_a_damaged_mark_beside_a_history_is_passed_over(path, text):
+    unsigned_and_marked(path)
+    mark_file(path).write_text(text, encoding="utf-8")
+    assert evidence_state(path, "clinic", ()).rested == 0
+
+
+def test_a_mark_beside_a_history_that_is_ahead_of_the_clock_is_passed_over(path):
+    unsigned_and_marked(path)
+    text = mark_file(path).read_text(encoding="utf-8")
+    mark_file(path).write_text(text.replace("2026-04-01", "2996-04-01"), encoding="utf-8")
+    assert evidence_state(path, "clinic", ()).rested == 0
+
+
+def test_no_mark_is_kept_beside_a_history_of_which_a_record_is_signed(path):
+    write(path, 0, by="clinic")
+    write(path, 1, by=None)
+    for keys in ((), public()):
+        assert not keep_mark(path, verify_store(open_evidence(path), "clinic", keys), Signing(), at=NOW)
+    assert not mark_file(path).exists()
 
 
 def test_a_mark_of_nonsense_is_none():

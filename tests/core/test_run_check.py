@@ -324,6 +324,19 @@ def test_unsigned_records_are_at_risk(place):
     assert "bears a signature that could be verified" in found.problems[0]
 
 
+def test_without_a_key_the_whole_chain_is_verified_once_a_day_and_not_by_each_check(place, monkeypatch):
+    place.watched()
+    place.text = CONFIG + "evidence = {}\n"
+    place.check()
+    place.check()
+    sequence = tamper(place.store, "asc limit 1 offset 1")
+    assert control(place.check(), ControlName.EVIDENCE).standing is Standing.AT_RISK
+    monkeypatch.setattr("replcheck.runs.check_evidence.VERIFIED_EVERY_S", 0.0)
+    found = control(place.check(), ControlName.EVIDENCE)
+    assert found.standing is Standing.BREACHED
+    assert f"record {sequence}" in found.problems[0]
+
+
 def test_records_made_without_the_key_are_at_risk_and_an_edited_proof_is_a_breach(place, key, monkeypatch):
     place.watched()
     written(place.store, 2, by=None)

@@ -176,6 +176,15 @@ def test_a_standby_that_has_only_new_wal_was_made_anew():
     assert (event.node, event.began_at, event.seconds) == ("db2", second(1.01), 30.0)
 
 
+def test_a_standby_that_stood_at_the_end_of_a_wal_file_and_has_only_later_ones_was_made_anew():
+    watch = Watch()
+    idle = (primary(0, lsn=4096), standby(0, lsn=4096), standby(0, "db3", lsn=4096))
+    watch.see(sample(0, *idle), without(1, "db2"))
+    made = standby(31, lsn=5000, oldest_wal=Lsn(4096), started_at=BEGUN + timedelta(seconds=30))
+    told = watch.see(sample(31, primary(31, lsn=5000), made, standby(31, "db3", lsn=5000)))
+    assert only(told, EventKind.COPY_RECREATED).node == "db2"
+
+
 def test_a_standby_that_still_has_its_old_wal_only_came_back():
     watch = Watch()
     watch.see(healthy(0), without(1, "db2"))

@@ -77,6 +77,29 @@ def test_a_server_that_ran_on_while_nothing_watched_was_not_made_anew_though_its
     assert after.kinds() == [EventKind.WATCH_GAP, EventKind.NODE_BACK, EventKind.COPIES_BACK]
 
 
+def test_a_copy_that_was_made_anew_while_nothing_watched_took_at_most_that_time():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0), *(sample(at, primary(at), silence(at, "db2"), standby(at, "db3")) for at in (1, 2)))
+    after = resumed(watch)
+    made = standby(600, "db2", lsn=900_000, oldest_wal=Lsn(800_000), started_at=second(500))
+    told = after.see(sample(600, primary(600, lsn=900_000), made, standby(600, "db3", lsn=900_000)))
+    event = only(told, EventKind.COPY_RECREATED)
+    assert (event.began_at, event.seconds, event.unseen_s) == (second(1.01), 599.0, 598.0)
+    assert event.what.endswith("at most 9min 59s after it was lost: for 9min 58s of that nobody watched")
+
+
+def test_a_copy_that_was_lost_while_nothing_watched_may_have_been_gone_since_it_was_last_seen():
+    watch = Watch(LIMITS)
+    watch.see(healthy(0))
+    after = resumed(watch)
+    after.see(sample(600, primary(600), silence(600, "db2"), standby(600, "db3")))
+    after.see(sample(601, primary(601), silence(601, "db2"), standby(601, "db3")))
+    made = standby(660, "db2", lsn=900_000, oldest_wal=Lsn(800_000), started_at=second(650))
+    told = after.see(sample(660, primary(660, lsn=900_000), made, standby(660, "db3", lsn=900_000)))
+    event = only(told, EventKind.COPY_RECREATED)
+    assert (event.began_at, event.seconds, event.unseen_s) == (second(0), 660.01, 600.01)
+
+
 def troubled(at):
     """Return a sample with much that is wrong."""
     lost = Slot(name="spare", logical=False, active=False, retained_bytes=None, wal_status="lost")

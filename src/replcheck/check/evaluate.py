@@ -101,8 +101,7 @@ def _doubted(result: ControlResult, facts: Facts) -> ControlResult:
 
 
 def _doubts(name: ControlName, facts: Facts) -> Iterator[str]:
-    if facts.view is None:
-        yield facts.view_problem  # what happened since the nodes were seen last is not known
+    # That the nodes were not looked at, so that what happened since is not known, these controls tell themselves.
     if facts.unread_events:
         yield f"{facts.unread_events} of the events in the history cannot be read"
     last = max((event.at for event in facts.events if event.kind is _BY_EVENTS[name]), default=None)

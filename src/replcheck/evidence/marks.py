@@ -4,15 +4,16 @@ A mark saves work. It also is a witness: a history whose chain is shorter than i
 one that was verified. Whoever can write to a history can remove its mark, and cannot make one without the key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from replcheck.evidence.keys import PublicKey
 from replcheck.evidence.opening import Opened, Signature, open_line
 from replcheck.evidence.statement import MARK_TYPE
 from replcheck.model.evidence import ChainReport, UnsignedRecords
-from replcheck.model.plain import Plain, to_plain, utc_text
+from replcheck.model.plain import Plain, aware_moment, to_plain, utc_text
 from replcheck.model.shape import from_plain
 from replcheck.store import EvidenceReader
 
@@ -39,16 +40,21 @@ def read_mark(envelope: str | None, keys: Sequence[PublicKey]) -> Mark | None:
     if not isinstance(line, Opened) or line.predicate_type != MARK_TYPE or line.signature is not Signature.VERIFIED:
         return None
     try:
-        return Mark(
-            chain_id=str(line.held["chain_id"]),
-            last=int(line.held["last"]),
-            head=line.subject_sha256,
-            records=int(line.held["records"]),
-            at=datetime.fromisoformat(line.held["whole_at"]),
-            unsigned=from_plain(UnsignedRecords, line.held["unsigned"]) if line.held["unsigned"] else None,
-        )
+        return mark_told(line.held, line.subject_sha256)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def mark_told(told: Mapping[str, Any], head: str) -> Mark:
+    """Return the mark of a `mark_extent`; raise KeyError, TypeError or ValueError where it is none."""
+    return Mark(
+        chain_id=str(told["chain_id"]),
+        last=int(told["last"]),
+        head=head,
+        records=int(told["records"]),
+        at=aware_moment(told["whole_at"]),
+        unsigned=from_plain(UnsignedRecords, told["unsigned"]) if told["unsigned"] else None,
+    )
 
 
 def mark_extent(cluster: str, mark: Mark) -> dict[str, Plain]:
@@ -77,6 +83,21 @@ def mark_after(report: ChainReport, at: datetime) -> Mark | None:
         records=report.records,
         at=at,
         unsigned=report.unsigned_records,
+    )
+
+
+def unsigned_mark_after(report: ChainReport, at: datetime) -> Mark | None:
+    """Return the mark of a whole verification of a chain of which no record is signed; None where it is another.
+
+    What rests on it can never be proven: all that it covers was made by whoever could write there.
+    """
+    unsigned = report.unsigned_records
+    if report.problem or report.anchored or report.partial or unsigned is None:
+        return None
+    if unsigned.count != report.records or report.signed or report.unverified:
+        return None
+    return Mark(
+        chain_id=report.chain_id, last=report.last, head=report.head, records=report.records, at=at, unsigned=unsigned
     )
 
 

@@ -103,14 +103,17 @@ def state_of(
     *,
     budget_s: float,
     clock: Callable[[], float] = time.monotonic,
+    unsigned_mark: Mark | None = None,
 ) -> tuple[EvidenceState, Mark | None]:
     """Return how a cluster's chain stands, and the mark to be kept where that is farther than the one that is there.
 
     Raises StoreError where the history cannot be read.
 
-    A chain in which a record is not signed is whole at best, and PARTIAL.
+    A chain in which a record is not signed is whole at best, and PARTIAL. `unsigned_mark` is rested on where there is
+    no signed one and the history does not contradict it.
     """
-    mark = read_mark(reader.mark(cluster), keys)  # before the head: whoever appends meanwhile must not look like a lie
+    signed_mark = read_mark(reader.mark(cluster), keys)  # before the head: an append is no lie
+    mark = signed_mark or (unsigned_mark if not contradiction(reader, cluster, unsigned_mark) else None)
     head = reader.head(cluster)
     walk = _Walk({key.key_id: key.verifier for key in keys})
     deadline = clock() + budget_s
@@ -119,7 +122,8 @@ def state_of(
     for row in reader.records(cluster, newest_first=True):
         if mark is not None and _is_at(mark, row) and (walk.oldest is None or walk.follows(mark.last, mark.head)):
             rested = mark
-            walk.met_signed()
+            if mark is signed_mark:
+                walk.met_signed()
             break
         if row.envelope is None:
             began = walk.ends_at_archive(row)
@@ -129,9 +133,9 @@ def state_of(
         began = row.sequence == 1
         if walk.walked % _LOOK_AT_THE_CLOCK_EVERY == 0 and clock() > deadline:
             break
-    walk.problem = walk.problem or contradiction(reader, cluster, mark)
+    walk.problem = walk.problem or contradiction(reader, cluster, signed_mark)
     state = _state(reader, cluster, head, walk, rested, whole=began or rested is not None)
-    return state, _next_mark(state, walk)
+    return state, _next_mark(state, walk, unsigned=signed_mark is None)
 
 
 def _is_at(mark: Mark, row: EvidenceRecord) -> bool:
@@ -158,10 +162,15 @@ def _state(
     )
 
 
-def _next_mark(state: EvidenceState, walk: _Walk) -> Mark | None:
-    """Return the mark that is farther than the one rested on; the first is made by a whole verification alone."""
+def _next_mark(state: EvidenceState, walk: _Walk, *, unsigned: bool) -> Mark | None:
+    """Return the mark that is farther than the one rested on; the first is made by a whole verification alone.
+
+    An unsigned one goes on over records that are not signed alone, a signed one up to a signed record.
+    """
     newest = walk.newest
-    if state.problem or newest is None or state.rested_at is None or not newest.key_id:
+    if state.problem or newest is None or state.rested_at is None:
+        return None
+    if (walk.signed or walk.unverified) if unsigned else not newest.key_id:
         return None
     return Mark(
         chain_id=newest.chain_id,

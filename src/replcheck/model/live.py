@@ -382,6 +382,8 @@ class ClusterEvent:
     for `node back` and `copy recreated` when the node or copy was lost; None where nothing is measured."""
     seconds: float | None = None
     """How long it lasted: nobody took writes, a node was away, the cluster was short of copies."""
+    unseen_s: float = 0.0
+    """For how much of that nothing is known of the copy that was recreated: it may have taken less by so much."""
     size_bytes: int | None = None
     """Lag, where it is about lag; what was not taken over, where WAL was left behind."""
     timeline: int | None = None

@@ -1,7 +1,8 @@
 """What a check asks of the chain of evidence: its head always, and how it stands where the policy asks for that.
 
-A signed mark remembers how far a chain was verified, so that a check need not verify it all each time. What was changed
-behind a mark is found by verifying everything, which a check does once a day.
+A mark remembers how far a chain was verified, so that a check need not verify it all each time: signed in the history,
+or without a key beside it. What was changed behind a mark is found by verifying everything, which a check does once a
+day.
 """
 
 from dataclasses import replace
@@ -33,7 +34,7 @@ def with_evidence(
     from replcheck.runs.evidence import evidence_state, keys_of  # large, and few checks need it
 
     keys = keys_of(request.configuration)
-    state = evidence_state(store, request.cluster, keys, budget_s=_BUDGET_S, signing=signing)
+    state = evidence_state(store, request.cluster, keys, budget_s=_BUDGET_S, signing=signing, keeps=at_leisure)
     if at_leisure and not state.problem and _is_long_ago(state):
         state = _verified(request, store, state, signing)
     return replace(facts, evidence=state)

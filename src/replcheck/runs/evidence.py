@@ -15,13 +15,14 @@ from replcheck.errors import ReplcheckError, StoreError, UsageError
 from replcheck.evidence.chain import joined, without_anchor
 from replcheck.evidence.in_history import verify_history
 from replcheck.evidence.keys import PublicKey, load_public_key, public_key_of, public_path_of
-from replcheck.evidence.marks import Mark, mark_after, mark_extent
+from replcheck.evidence.marks import Mark, mark_after, mark_extent, unsigned_mark_after
 from replcheck.evidence.standing import state_of
 from replcheck.evidence.verifying import verify_file
 from replcheck.model.evidence import ChainReport, EvidenceHead, EvidenceRecord, EvidenceState, head_of
 from replcheck.model.names import printable
 from replcheck.model.plain import Plain
 from replcheck.runs.signing import UNSIGNED, Signing
+from replcheck.runs.unsigned_marks import keep_unsigned_mark, read_unsigned_mark
 from replcheck.store import EvidenceReader, open_evidence, open_history
 
 if TYPE_CHECKING:
@@ -104,25 +105,39 @@ def verify_files(
 
 
 def keep_mark(store: Path, report: ChainReport, signing: Signing, *, at: datetime) -> bool:
-    """Keep that a chain was verified as a whole, where it was and a key can sign that; return whether it is kept.
+    """Keep that a chain was verified as a whole, where it was; return whether it is kept.
 
+    A key signs it; of a chain of which no record is signed it is kept beside the history without one.
     Costs later answers time where it cannot be kept, and nothing else: no failure is told.
     """
+    if signing.key is None:
+        unsigned = unsigned_mark_after(report, at)
+        return unsigned is not None and keep_unsigned_mark(store, report.cluster, unsigned)
     mark = mark_after(report, at)
     return mark is not None and _keep(store, report.cluster, mark, signing)
 
 
 def evidence_state(
-    store: Path, cluster: str, keys: Sequence[PublicKey], *, budget_s: float = 0.4, signing: Signing = UNSIGNED
+    store: Path,
+    cluster: str,
+    keys: Sequence[PublicKey],
+    *,
+    budget_s: float = 0.4,
+    signing: Signing = UNSIGNED,
+    keeps: bool = False,
 ) -> EvidenceState:
     """Return how a cluster's chain stands, verified from its newest record back for about `budget_s` seconds.
 
-    With a key to sign with, how far that came is kept, so that the next answer has less to verify. Raises StoreError
-    where the history cannot be read. A chain that has not begun is UNCHECKED.
+    With a key to sign with, how far that came is kept, so that the next answer has less to verify; where there is no
+    key at all, beside the history, if `keeps`. Raises StoreError where the history cannot be read. A chain that has not
+    begun is UNCHECKED.
     """
-    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s)
-    if mark is not None:
+    unsigned = read_unsigned_mark(store, cluster) if not keys else None
+    state, mark = state_of(open_evidence(store), cluster, keys, budget_s=budget_s, unsigned_mark=unsigned)
+    if mark is not None and keys:
         _keep(store, cluster, mark, signing)
+    elif mark is not None and keeps:
+        keep_unsigned_mark(store, cluster, mark)
     return state
 
 

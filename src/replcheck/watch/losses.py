@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from replcheck.model.live import ClusterEvent, ClusterView, EventKind, NodeState, NodeView, Severity
+from replcheck.model.spans import GAP_S
 from replcheck.model.units import format_duration
 from replcheck.watch.latch import OFF, Edge, Latch, duration_s, often, step
 from replcheck.watch.limits import WatchLimits
@@ -33,7 +34,12 @@ class NodeLosses:
     detached: Latch = OFF
     detached_answers: int = 0
     gone_at: datetime | None = None
-    """When it stopped to be a running copy; None while it is one, and before it ever was."""
+    """When it stopped to be a running copy; None while it is one, and before it ever was. Where nobody watched then,
+    when it was last seen."""
+    gone_unseen_s: float = 0.0
+    """For how long nothing is known of it at the beginning of that, in seconds."""
+    seen_gone_at: datetime | None = None
+    """When it was last seen not to be one."""
     was_copy: bool = False
     """Whether it ever was a running copy."""
     anew: bool = False
@@ -196,14 +202,39 @@ def _copy(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> 
     if not node.state.is_running_copy:
         anew = known.anew or (known.was_copy and node.state is NodeState.FOREIGN) or _is_rebuilt(node, scene)
         strayed = known.was_copy and node.state is NodeState.STRAYED
-        gone_at = known.gone_at or (scene.at if known.was_copy else None)
+        known = _gone(known, node, scene) if known.was_copy else known
         strayed_start = node.started_at if strayed else known.strayed_start
-        return replace(known, gone_at=gone_at, anew=anew, strayed_start=strayed_start), []
+        return replace(known, anew=anew, strayed_start=strayed_start), []
     strayed = known.strayed_start is not None and known.strayed_start != node.started_at
     made = known.anew or strayed or _is_rebuilt(node, scene) or _backed_up_since(known, node, state)
     new = not node.configured and not known.was_copy and state.short_since is not None
     events = [_recreated(known, node, scene, state)] if new or (known.gone_at and made) else []
-    return replace(known, gone_at=None, was_copy=True, anew=False, strayed_start=None), events
+    known = replace(known, gone_at=None, gone_unseen_s=0.0, seen_gone_at=None)
+    return replace(known, was_copy=True, anew=False, strayed_start=None), events
+
+
+def _gone(known: NodeLosses, node: NodeView, scene: Scene) -> NodeLosses:
+    """Return what is known of a copy that is seen not to run."""
+    if known.gone_at is not None:
+        return replace(known, seen_gone_at=scene.at)
+    last_at = _last_at(node, scene)
+    unseen_s = _unseen_s(last_at, scene)
+    gone_at = last_at if unseen_s else scene.at
+    return replace(known, gone_at=gone_at, gone_unseen_s=unseen_s, seen_gone_at=scene.at)
+
+
+def _last_at(node: NodeView, scene: Scene) -> datetime | None:
+    """Return when anything was seen of a node before this sample; None where that is not known."""
+    before = scene.before.get(node.node)
+    if before is None or before.last_at is not None or before.left is None:
+        return before.last_at if before is not None else None
+    return before.left.answered_at
+
+
+def _unseen_s(since: datetime | None, scene: Scene) -> float:
+    """Return for how long nothing was seen, in seconds; samples that merely are some way apart leave nothing unseen."""
+    seconds = (scene.at - since).total_seconds() if since is not None else 0.0
+    return seconds if seconds > GAP_S else 0.0
 
 
 def _is_awaited(node: NodeView, scene: Scene) -> bool:
@@ -226,7 +257,11 @@ def _backed_up_since(known: NodeLosses, node: NodeView, state: LossState) -> boo
 def _recreated(known: NodeLosses, node: NodeView, scene: Scene, state: LossState) -> ClusterEvent:
     since = known.gone_at or state.short_since
     seconds = (scene.at - since).total_seconds() if since else None
-    short = f", {format_duration(seconds)} after it was lost" if known.gone_at and seconds is not None else ""
+    unseen_s = known.gone_unseen_s + _unseen_s(known.seen_gone_at, scene)
+    short = ""
+    if known.gone_at and seconds is not None:
+        unseen = f": for {format_duration(unseen_s)} of that nobody watched" if unseen_s else ""
+        short = f", {'at most ' if unseen_s else ''}{format_duration(seconds)} after it was lost{unseen}"
     return ClusterEvent(
         kind=EventKind.COPY_RECREATED,
         severity=Severity.INFO,
@@ -235,6 +270,7 @@ def _recreated(known: NodeLosses, node: NodeView, scene: Scene, state: LossState
         what=f"{node.node} is a new copy and streams{short}",
         began_at=since,
         seconds=seconds,
+        unseen_s=unseen_s,
     )
 
 

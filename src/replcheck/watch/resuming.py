@@ -72,13 +72,13 @@ def losses(earlier: ClusterView, limits: WatchLimits) -> LossState:
     running = earlier.running_copies
     short = limits.copies is not None and running < limits.copies
     return LossState(
-        nodes={node.node: _losses(node) for node in earlier.nodes},
+        nodes={node.node: _losses(node, earlier) for node in earlier.nodes},
         most_copies=running,
         short=_latch(short, earlier),
     )
 
 
-def _losses(node: NodeView) -> NodeLosses:
+def _losses(node: NodeView, earlier: ClusterView) -> NodeLosses:
     copy = node.state.is_running_copy
     away = node.state in _AWAY
     detached = node.state is NodeState.DETACHED
@@ -87,6 +87,7 @@ def _losses(node: NodeView) -> NodeLosses:
         told_lost=away and node.state is not NodeState.UNSEEN,
         detached=Latch(since=node.since, times=(node.since,)) if detached else OFF,
         gone_at=None if copy or node.answered_at is None else node.since,
+        seen_gone_at=None if copy else earlier.at,
         was_copy=copy or node.answered_at is not None,
         anew=node.state is NodeState.FOREIGN,
         strayed_start=node.started_at if node.state is NodeState.STRAYED else None,

@@ -210,16 +210,17 @@ def _reign(memory: NodeMemory, answer: NodeAnswer) -> Reign:
 
 
 def _is_rebuilt(memory: NodeMemory, answer: NodeAnswer) -> bool:
-    """Return whether all WAL that a node has is newer than where it was last seen.
+    """Return whether all WAL that a node has begins where it was last seen, or later.
 
-    One that only comes back still has the file in which it stopped. A base backup begins in a new one (PostgreSQL
-    source, do_pg_backup_start). A server that ran on while nobody could see it has recycled its old files, and was
-    never copied over.
+    One that only comes back still has what it replays from, which lies before where it stopped. A base backup begins in
+    a new file, or at the very beginning of one that nothing is written to yet (PostgreSQL source, do_pg_backup_start
+    and ReserveXLogSwitch): that is where a standby of an idle primary stands. A server that ran on while nobody could
+    see it has recycled its old files, and was never copied over.
     """
     if answer.started_at == memory.started_at:
         return False
     position = memory.position
-    return position is not None and answer.oldest_wal is not None and answer.oldest_wal > position
+    return position is not None and answer.oldest_wal is not None and answer.oldest_wal >= position
 
 
 def elect_identifier(memories: Iterable[NodeMemory], last: str | None) -> str | None:

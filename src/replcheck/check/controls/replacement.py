@@ -103,9 +103,27 @@ def _last_faults(
     if took_s is None:
         yield unchecked(f"how long {last.node} was lost before it was recreated is unknown")
     else:
-        yield from beyond(took_s, asked.max_time, asked.warn, f"{last.node} was recreated in {format_duration(took_s)}")
+        yield from _time_faults(last, took_s, asked)
     if proof is None:
         yield at_risk(f"{last.node} was recreated and is not proven since")
+
+
+def _time_faults(last: ClusterEvent, took_s: float, asked: TimeControl) -> list[Fault]:
+    """Return what the time says that a copy took; what was not watched is taken for neither good nor bad."""
+    what = f"{last.node} was recreated in {_took(last, took_s)}"
+    if not _is_open(last, took_s, asked):
+        return beyond(took_s, asked.max_time, asked.warn, what)
+    limit, unknown = format_duration(asked.max_time), format_duration(last.unseen_s)
+    return [unchecked(f"{what} (limit {limit}), and for {unknown} of that nothing is known")]
+
+
+def _is_open(last: ClusterEvent, took_s: float, asked: TimeControl) -> bool:
+    """Return whether the limit lies within what nobody watched."""
+    return took_s - last.unseen_s <= asked.max_time < took_s
+
+
+def _took(last: ClusterEvent, took_s: float) -> str:
+    return f"at most {format_duration(took_s)}" if last.unseen_s else format_duration(took_s)
 
 
 def _away_faults(last: ClusterEvent | None, asked: TimeControl, facts: Facts) -> Iterator[Fault]:
@@ -165,7 +183,7 @@ def _measured(last: ClusterEvent | None, gone: Sequence[Loss], facts: Facts) -> 
     told = "no lost copy was ever seen to be recreated"
     if last is not None:
         took_s = _took_s(last)
-        took = f" in {format_duration(took_s)}" if took_s is not None else ""
+        took = f" in {_took(last, took_s)}" if took_s is not None else ""
         told = f"{last.node} was recreated{took}, {format_ago(facts.age_s(last.at))}"
     waiting = "; ".join(f"{loss.node} {loss.state} for {format_duration(facts.age_s(loss.since))}" for loss in gone)
     return f"{told}; {waiting}" if waiting else told
@@ -176,10 +194,12 @@ def _limit(asked: TimeControl) -> str:
 
 
 def _measures(last: ClusterEvent | None, gone: Sequence[Loss], asked: TimeControl, facts: Facts) -> Iterator[Measure]:
+    took_s = _took_s(last) if last else None
+    known = last is not None and took_s is not None and not _is_open(last, took_s, asked)
     yield Measure(
         name="time",
         unit=Unit.SECONDS,
-        value=_took_s(last) if last else None,
+        value=took_s if known else None,
         limit=asked.max_time,
         warn=asked.warn,
     )

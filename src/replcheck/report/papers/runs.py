@@ -259,5 +259,11 @@ def _event_row(event: ClusterEvent) -> tuple[Words, ...]:
         words(Mark(outcome=event_outcome(event.severity), word=event.kind.value)),
         known(event.node),
         words(told),
-        known(format_duration(event.seconds) if event.seconds is not None else None),
+        known(_lasted(event)),
     )
+
+
+def _lasted(event: ClusterEvent) -> str | None:
+    if event.seconds is None:
+        return None
+    return f"{'at most ' if event.unseen_s else ''}{format_duration(event.seconds)}"
