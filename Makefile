@@ -38,6 +38,7 @@ help:
 
 demo: $(STAMP)
 	$(VENV_PYTHON) -m replcheck demo
+	@command -v replcheck >/dev/null || echo 'Here replcheck is .venv/bin/replcheck; ". .venv/bin/activate" puts it on your path.'
 
 picture: $(STAMP)
 	$(VENV_PYTHON) scripts/picture.py

@@ -136,6 +136,15 @@ def test_a_frozen_server_goes_on_when_it_is_healed(lab: LabCluster) -> None:
     assert lab.node("standby1").execute("select to_regclass('later')::text") == [("later",)]
 
 
+def test_a_server_that_somebody_killed_is_started_when_it_is_healed(lab: LabCluster) -> None:
+    lab.node("standby1").kill()
+    assert heal(lab) == ["node standby1 was started again"]
+    lab.wait_streaming()
+    lab.primary.kill()
+    assert heal(lab, "primary") == ["node primary was started again"]
+    assert heal(lab) == []
+
+
 def test_an_archive_can_be_broken_and_healed(make_cluster: MakeCluster, newest_major: int) -> None:
     cluster = make_cluster(major=newest_major, standbys=1, settings=ARCHIVING)
     with pytest.raises(LabError, match="has no archive"):

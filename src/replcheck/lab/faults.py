@@ -102,6 +102,7 @@ def apply_fault(
 def heal(cluster: LabCluster, node: str | None = None) -> list[str]:
     """Heal a node, or all of them, of every fault that was noted, and return what was done, a clause each.
 
+    A server that somebody stopped or killed by other means, which nobody noted, is started again.
     The damaged files of a primary cannot be healed: raise LabError, after all others were.
     """
     done = []
@@ -113,6 +114,10 @@ def heal(cluster: LabCluster, node: str | None = None) -> list[str]:
             _CURES[cure](cluster, cluster.node(name))
             done.append(f"node {name} {cure.value}")
         cluster.set_faults(tuple(fault for fault in cluster.state.faults if fault.node != name))
+    for name in cluster.nodes if node is None else [node]:
+        if not cluster.node(name).running:
+            cluster.node(name).start()
+            done.append(f"node {name} {Cure.START.value}")
     if cluster.state.faults and node is None:
         raise LabError(
             "the files of the primary are damaged, and it has nothing to be copied from",

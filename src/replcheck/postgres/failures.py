@@ -55,13 +55,20 @@ _CORRUPTION_TEXT = re.compile(
 _BLOCK = re.compile(r"\bblocks? (\d+)")
 
 
-_REFUSALS = (
-    "password authentication failed",
-    "no pg_hba.conf entry",
-    "fe_sendauth",
-    "authentication method requirement",
-    "channel binding required",
+_REFUSAL = re.compile(
+    r"authentication failed"
+    r"|no pg_hba\.conf entry"
+    r"|pg_hba\.conf rejects"
+    r'|role ".*" does not exist'
+    r"|is not permitted to log in"
+    r"|permission denied for database"
+    r"|fe_sendauth"
+    r"|authentication method requirement"
+    r"|channel binding required",
+    re.DOTALL,
 )
+"""How servers and libpq say that they let a role not in: libpq tells no SQLSTATE of a connection that failed
+(PostgreSQL source, auth.c, miscinit.c and fe-auth.c)."""
 _SERVICE_CAUSES = {
     "definition of service": "no service of that name is defined",
     "service file": "the service file cannot be read",
@@ -93,11 +100,11 @@ def is_too_wide(error: StatementFailed) -> bool:
 def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeError:
     """Translate what `connect` raised; `address` is host and port, never a connection string."""
     state, text = error.sqlstate or "", str(error)
-    if state.startswith("28") or _says(text, *_REFUSALS):
+    if state.startswith("28") or _REFUSAL.search(text):
         return AuthenticationRefused(
             f'node "{node}" at {address} refuses the role or its password',
             node=node,
-            hint="Check the user, the password file and pg_hba.conf of that server.",
+            hint="Check that the role exists and may log in, its password, and pg_hba.conf of that server.",
         )
     if state == "53300" or _says(text, "too many clients", "too many connections", "remaining connection slots"):
         return ConnectionsExhausted(
