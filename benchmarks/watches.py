@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -117,16 +118,16 @@ async def _detection_s(cluster: LabCluster, number: int) -> float:
 
 def first_picture_s(cluster: LabCluster) -> float:
     """Return how long it takes from the start of the program until a terminal has its first picture of a watch."""
-    command = commands.replcheck("watch", "--no-store")
-    for name in cluster.nodes:
-        command += ["--primary" if name == cluster.primary.name else "--replica", cluster.audit_dsn(name)]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (_LINES, _COLUMNS))
     with TemporaryDirectory(prefix="replcheck-bench-") as home:
-        environment = {"TERM": "xterm-256color", "HOME": home}
+        config = Path(home) / "replcheck.toml"
+        nodes = "".join(f"{target.name} = {{ dsn = {json.dumps(target.dsn)} }}\n" for target in targets_of(cluster))
+        config.write_text(f'cluster = "bench"\n[nodes]\n{nodes}')
+        environment = {"TERM": "xterm-256color", "HOME": home, "REPLCHECK_CONFIG": str(config)}
         began = time.perf_counter()
         process = subprocess.Popen(
-            command,
+            commands.replcheck("watch", "--no-store"),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -325,3 +325,11 @@ def test_the_exit_status_is_the_worst_of_what_was_asked(verdict, waivers, outcom
     one = result(known, policy(copies=None, replacement=None), waivers)
     assert one.outcome is outcome
     assert {control.name.value for control in one.controls if control.standing is Standing.WAIVED} == set(waivers)
+
+
+def test_the_plugins_line_tells_how_old_the_look_is_that_it_rests_on():
+    one = RESULTS["breached"]
+    assert one.view is not None
+    old = replace(one, fresh=False, finished_at=one.view.at + timedelta(minutes=5))
+    assert "met (nodes seen 5min ago): " in plugin_line(old)
+    assert "nodes seen" not in plugin_line(one)

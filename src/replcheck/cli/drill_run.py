@@ -134,9 +134,13 @@ def _clean(arguments: DrillArguments, configuration: Configuration | None, displ
 
 
 def _configuration(arguments: DrillArguments) -> Configuration | None:
-    """Return the configuration that is named or found; a backup that is spelled out is looked up in none by chance."""
+    """Return the configuration that is named or found.
+
+    A backup that is spelled out is looked up in none by chance, but for its seal: seals lie where the cluster has them.
+    """
     named = arguments.config is not None or bool(os.environ.get(VARIABLE))
-    if arguments.source is not None and not named:
+    by_seal = arguments.target is not None and arguments.target.startswith("seal:")
+    if arguments.source is not None and not named and not by_seal:
         return None
     path = find_file(arguments.config, os.environ)
     return load(path) if path else None

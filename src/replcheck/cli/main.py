@@ -8,9 +8,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
+from typer.core import TyperOption
 
 from replcheck.cli.exits import exit_status_of, scrubbed, told, trace
 from replcheck.cli.streams import is_plain_ascii
@@ -27,6 +28,7 @@ _PLACES = {
 """Where it belongs what may have been given without its option, by an option of the command."""
 _COMPLETION_OPTIONS = frozenset({"--install-completion", "--show-completion"})
 _COMPLETION_VARIABLE = "_REPLCHECK_COMPLETE"
+_process_value = TyperOption.process_value
 _GARBAGE_THRESHOLDS = (20_000, 20, 50)
 """Of the collector of cycles: with Python's own, a tenth of a short command goes into walking over loaded modules."""
 
@@ -62,6 +64,7 @@ def _invoke(words: list[str]) -> int:
 
     from replcheck.cli.app import app
 
+    _spare_validators()
     command, given = get_command(app), tuple(words)
     if _COMPLETION_VARIABLE in os.environ:
         return _complete(lambda: command.main(words, prog_name="replcheck", complete_var=_COMPLETION_VARIABLE))
@@ -75,6 +78,22 @@ def _invoke(words: list[str]) -> int:
     except typer.Abort as error:
         raise Interrupted("interrupted") from error
     return ExitStatus.PROVEN
+
+
+def _spare_validators() -> None:
+    """Have options that are not given do without a validator.
+
+    Typer makes one of pydantic for each option of a command, given or not: for thirty of them that is a tenth of a
+    second, and the loading of pydantic is as much, which the first picture of a screen needs not.
+    """
+    if TyperOption.process_value is not _process_given:
+        TyperOption.process_value = _process_given  # type: ignore[method-assign, assignment]
+
+
+def _process_given(option: TyperOption, context: typer.Context, value: Any) -> Any:
+    if value is not None or option.required:
+        return _process_value(option, context, value)
+    return option.callback(context, option, None) if option.callback is not None else None
 
 
 def _complete(answer: Callable[[], object]) -> int:

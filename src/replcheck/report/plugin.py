@@ -8,6 +8,7 @@ import re
 from replcheck.model.control import Bound, CheckResult, Measure, Unit
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus
+from replcheck.model.units import format_ago
 from replcheck.report.check_words import check_sentence, first_problems, not_met
 
 _STATES = {
@@ -27,8 +28,15 @@ def plugin_line(result: CheckResult) -> str:
     status = result.outcome.exit_status
     told = check_sentence(result).rstrip(".")
     if status is not ExitStatus.PROVEN:
-        told = f"{told}: {first_problems(not_met(result))}"
+        told = f"{told}{_as_of(result)}: {first_problems(not_met(result))}"
     return _line(_STATES[status], told, _performance(result))
+
+
+def _as_of(result: CheckResult) -> str:
+    """Return of when the look at the nodes is, where the check made none itself: an audit may know later things."""
+    if result.fresh or result.view is None:
+        return ""
+    return f" (nodes seen {format_ago((result.finished_at - result.view.at).total_seconds())})"
 
 
 def plugin_error(message: str) -> str:

@@ -227,14 +227,18 @@ def _backup(flags: DrillFlags, configuration: Configuration | None) -> tuple[str
     if name is None and len(configured) == 1:
         [name] = configured
     if name is None:
-        known = f"Name one of {', '.join(configured)}." if configured else ""
-        raise UsageError(
-            "no backup to drill", hint=known or "Give --from KIND:PATH, or a configuration with --config FILE."
-        )
+        known = f"Name one of {', '.join(configured)}." if configured else _how_to_name(configuration)
+        raise UsageError("no backup to drill", hint=known)
     if name not in configured:
-        known = f"There are: {', '.join(configured)}." if configured else "Name a configuration with --config FILE."
+        known = f"There are: {', '.join(configured)}." if configured else _how_to_name(configuration)
         raise UsageError(f'no backup "{printable(name)}" is configured', hint=known)
     return name, configured[name]
+
+
+def _how_to_name(configuration: Configuration | None) -> str:
+    if configuration is None:
+        return "Give --from KIND:PATH, or a configuration with --config FILE."
+    return "The configuration has no backup: add [backups.NAME] to it, or give --from KIND:PATH."
 
 
 def _spelled_out(text: str, wal: Path | None, roles: Path | None) -> Backup:
