@@ -107,6 +107,7 @@ def test_an_unreachable_node_is_named_with_its_address(
     told = assert_one_line(ended)
     assert 'node "replica2" does not answer at' in told
     assert cause in told
+    assert "The others can be audited without it" in told
     assert_nothing_left(house)
 
 

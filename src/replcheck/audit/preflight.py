@@ -36,6 +36,8 @@ async def connect_nodes(targets: Sequence[NodeTarget], options: AuditOptions, em
     sessions = [session for session in opened if isinstance(session, Session)]
     try:
         for failure in opened:
+            if isinstance(failure, NodeError) and len(sessions) > 1:
+                failure.hint = f"{failure.hint} {_WITHOUT_IT}".lstrip()
             if isinstance(failure, BaseException):
                 raise failure
         facts = await asyncio.gather(*(read_facts(session) for session in sessions))
@@ -46,6 +48,7 @@ async def connect_nodes(targets: Sequence[NodeTarget], options: AuditOptions, em
     return [NodeHandle(target, known, session, options=options, emit=emit) for target, known, session in ordered]
 
 
+_WITHOUT_IT = "The others can be audited without it: name them with --primary and --replica."
 _Node = tuple[NodeTarget, NodeFacts, Session]
 
 

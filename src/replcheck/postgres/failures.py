@@ -104,7 +104,7 @@ def connect_failure(error: psycopg.Error, *, node: str, address: str) -> NodeErr
         return AuthenticationRefused(
             f'node "{node}" at {address} refuses the role or its password',
             node=node,
-            hint="Check that the role exists and may log in, its password, and pg_hba.conf of that server.",
+            hint="Check that the role exists and may log in, the password file, and pg_hba.conf of that server.",
         )
     if state == "53300" or _says(text, "too many clients", "too many connections", "remaining connection slots"):
         return ConnectionsExhausted(
