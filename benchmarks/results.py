@@ -26,8 +26,16 @@ def write(folder: Path, table: Path, machine: Machine, setup: dict[str, Any], me
     entries = [entry for entry in before if entry["name"] not in names]
     entries += [measure.document() | {"setup": setup, "machine": machine.document()} for measure in measures]
     file.write_text(json.dumps({"caveat": CAVEAT, "measures": entries}, indent=2) + "\n", encoding="utf-8")
-    table.write_text(_table(machine, entries), encoding="utf-8")
+    table.write_text(_table(machine, _newest(folder)), encoding="utf-8")
     return file
+
+
+def _newest(folder: Path) -> list[dict[str, Any]]:
+    """Return the newest entry of each measure, of whatever day it is."""
+    newest: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.glob("*.json")):
+        newest |= {entry["name"]: entry for entry in json.loads(file.read_text("utf-8"))["measures"]}
+    return list(newest.values())
 
 
 def told(measure: Measure) -> str:
@@ -42,7 +50,7 @@ def told(measure: Measure) -> str:
 
 def _table(machine: Machine, entries: Sequence[dict[str, Any]]) -> str:
     lines = ["# Figures", "", CAVEAT, "", "Written by `make bench`.", "", *(f"    {line}" for line in machine.lines())]
-    lines += ["", "| measure | what | values | figure | reach | |", "|---|---|---|---|---|---|"]
+    lines += ["", "| measure | what | values | figure | reach | | date |", "|---|---|---|---|---|---|---|"]
     for entry in entries:
         values = "<br>".join(
             f"{label}: {series['median']:.3g} {entry['unit']} ({series['spread']:.0%})"
@@ -51,7 +59,7 @@ def _table(machine: Machine, entries: Sequence[dict[str, Any]]) -> str:
         reached = {True: "reached", False: "**not reached**", None: ""}[entry["reached"]]
         lines.append(
             f"| {entry['name']} | {entry['what']} | {values} | {entry['figure']:.3g} {entry['figure_is']} |"
-            f" {entry['reach']} | {reached} |"
+            f" {entry['reach']} | {reached} | {entry['machine']['date']} |"
         )
     lines += _writers(entries)
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from replcheck.audit.damage import CatalogDamage
-from replcheck.errors import NodeError, NodeLost, NodeUnreachable, StatementCancelled, StatementFailed
+from replcheck.errors import AuthenticationRefused, NodeError, NodeLost, StatementCancelled, StatementFailed
 from replcheck.model.audit import DifferenceKind
 from replcheck.model.outcome import Verdict
 from replcheck.postgres.failures import connect_failure
@@ -101,5 +101,5 @@ def test_a_database_that_cannot_be_entered_for_damage_is_no_node_that_does_not_a
 def test_another_reason_not_to_be_let_in_stays_one():
     text = 'connection failed: FATAL:  role "canary" is not permitted to log in\n'
     error = connect_failure(psycopg.OperationalError(text), node="db2", address="db2:5432")
-    assert isinstance(error, NodeUnreachable)
+    assert isinstance(error, AuthenticationRefused)
     assert "canary" not in error.message

@@ -20,6 +20,8 @@ _STATES = {
 _UNITS = {Unit.COUNT: "", Unit.SECONDS: "s", Unit.BYTES: "B", Unit.PERCENT: "%"}
 _LONGEST = 1_000
 """Characters of the text: what monitoring systems show, and how much they store, is bounded."""
+_YOUNG_S = 60.0
+"""How old a look may be and still be one of now: a watch keeps what it sees every ten seconds."""
 _PLAIN_LABEL = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -33,10 +35,9 @@ def plugin_line(result: CheckResult) -> str:
 
 
 def _as_of(result: CheckResult) -> str:
-    """Return of when the look at the nodes is, where the check made none itself: an audit may know later things."""
-    if result.fresh or result.view is None:
-        return ""
-    return f" (nodes seen {format_ago((result.finished_at - result.view.at).total_seconds())})"
+    """Return of when the look at the nodes is, where that is not of now: an audit may know later things."""
+    age_s = (result.finished_at - result.view.at).total_seconds() if result.view is not None else 0.0
+    return "" if result.fresh or age_s < _YOUNG_S else f" (nodes seen {format_ago(age_s)})"
 
 
 def plugin_error(message: str) -> str:
