@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
 
 from benchmarks import checks, commands, evidence, restores, subjects, watches, writers
 from benchmarks.measuring import Measure, in_turns, median, timed
@@ -31,6 +33,35 @@ class Setup:
     """Of pgbench, in 100,000 accounts."""
     records: int = 100_000
     """Of the chain of evidence."""
+
+
+def _bare_python() -> float:
+    """Return how long an interpreter takes that does nothing: what all others here start with."""
+    return commands.run([sys.executable, "-c", "pass"]).seconds
+
+
+def _seconds(
+    series: Mapping[str, tuple[float, ...]],
+    label: str,
+    *,
+    name: str,
+    what: str,
+    most: float,
+    notes: Mapping[str, Any] = MappingProxyType({}),
+) -> Measure:
+    """Return the measure of something whose time itself is the figure: the median of what has the label in a series."""
+    figure = median(series[label])
+    return Measure(
+        name=name,
+        what=what,
+        unit="s",
+        series=series,
+        figure=figure,
+        figure_is="s",
+        reach=f"at most {most:g}",
+        reached=figure <= most,
+        notes=notes,
+    )
 
 
 def against_reladiff(setup: Setup) -> list[Measure]:
@@ -284,21 +315,17 @@ def checking(setup: Setup) -> list[Measure]:
                 "nagios": lambda: (
                     commands.run(commands.replcheck("check", "--config", str(config), "--format", "nagios")).seconds
                 ),
-                "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+                "python -c pass": _bare_python,
             },
         )
-    figure = median(series["check"])
     return [
-        Measure(
+        _seconds(
+            series,
+            "check",
             name="check",
             what=f"replcheck check with nothing due: eight controls over 30 days, a look at three nodes, and a history"
             f" of {runs:,} runs",
-            unit="s",
-            series=series,
-            figure=figure,
-            figure_is="s",
-            reach="at most 1",
-            reached=figure <= 1,
+            most=1,
             notes={"rows": rows, "nagios": "a plugin's line, answered from the history alone"},
         )
     ]
@@ -310,20 +337,16 @@ def help_text(setup: Setup) -> list[Measure]:
         max(5, setup.rounds),
         {
             "replcheck --help": lambda: commands.run([sys.executable, "-m", "replcheck", "--help"]).seconds,
-            "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+            "python -c pass": _bare_python,
         },
     )
-    figure = median(series["replcheck --help"])
     return [
-        Measure(
+        _seconds(
+            series,
+            "replcheck --help",
             name="help",
             what="replcheck --help, from the shell",
-            unit="s",
-            series=series,
-            figure=figure,
-            figure_is="s",
-            reach="at most 0.25",
-            reached=figure <= 0.25,
+            most=0.25,
         )
     ]
 
@@ -391,20 +414,16 @@ def first_pictures(setup: Setup) -> list[Measure]:
             {
                 "first picture": lambda: watches.first_picture_s(cluster),
                 "import of the library": lambda: commands.run(library).seconds,
-                "python -c pass": lambda: commands.run([sys.executable, "-c", "pass"]).seconds,
+                "python -c pass": _bare_python,
             },
         )
-    figure = median(series["first picture"])
     return [
-        Measure(
+        _seconds(
+            series,
+            "first picture",
             name="picture",
             what="replcheck watch of three nodes on a terminal, from its start to the first picture",
-            unit="s",
-            series=series,
-            figure=figure,
-            figure_is="s",
-            reach="at most 0.5",
-            reached=figure <= 0.5,
+            most=0.5,
         )
     ]
 

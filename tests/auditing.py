@@ -20,6 +20,21 @@ from replcheck.postgres import digests
 from replcheck.postgres.nodes import text
 from replcheck.postgres.server import LocalServer
 
+BUSY_CODES = frozenset({"redefined", "too_late", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
+"""Why a relation that is written, locked and redefined without pause may stay unproven."""
+AWAY_CODES = frozenset(
+    {
+        "node_lost",
+        "restarted",
+        "left_behind",
+        "lost_while_reading",
+        "unanswered",
+        "unfinished",
+        "sequence_unread",
+        "no_database",
+    }
+)
+"""And why one may where standbys are killed as well."""
 _LABEL = re.compile(r'("(?:[^"]|"")*"|[^".]+)\.("(?:[^"]|"")*"|[^".]+)', re.DOTALL)
 _LOGGED_ERROR = re.compile(r"\[\d+\] (client backend|parallel worker) (ERROR|FATAL|PANIC|WARNING):\s*(.*)")
 

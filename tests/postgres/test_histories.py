@@ -28,7 +28,7 @@ from replcheck.lab.schema import create_schema
 from replcheck.lab.workload import MixedWorkload
 from replcheck.model.audit import AuditResult, RelationKind
 from replcheck.model.outcome import Verdict
-from tests.auditing import run_audit_of
+from tests.auditing import AWAY_CODES, BUSY_CODES, run_audit_of
 from tests.conftest import MakeCluster
 from tests.labs import majors
 
@@ -43,21 +43,6 @@ FAULTS = (
     *("corrupt-toast", "lose-toast-chunk", "flip-page-bytes", "break-page-header", "missing-file"),
 )
 """Faults that last under a load: a page whose dead rows are still to be pruned (lost-write) mends when they are."""
-BUSY_CODES = frozenset({"redefined", "too_late", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
-"""Why a relation that is written, locked and redefined without pause may stay unproven."""
-AWAY_CODES = frozenset(
-    {
-        "node_lost",
-        "restarted",
-        "left_behind",
-        "lost_while_reading",
-        "unanswered",
-        "unfinished",
-        "sequence_unread",
-        "no_database",
-    }
-)
-"""And why one may where standbys are killed as well."""
 QUIET_RELATIONS = ("clinic.chart", "clinic.staff", "quiet.ledger")
 """Relations of the load's database that nobody writes: they must be proven, whatever goes on beside them."""
 

@@ -11,25 +11,11 @@ from typing import Any
 
 from replcheck.errors import NodeError, NodeUnfit, ReplcheckError
 from replcheck.lab.planted import PlantedFault
-from tests.auditing import parts_of
+from tests.auditing import AWAY_CODES, BUSY_CODES, parts_of
 from tests.soak.plans import HARMLESS_FAULTS, ROLE_FAULTS
 
-BUSY_CODES = frozenset({"redefined", "too_late", "locked", "in_flight", "unsteady", "sequence_unsteady", "conflict"})
-"""Why a relation that is written, locked and redefined without pause may stay unproven."""
-AWAY_CODES = frozenset(
-    {
-        "node_lost",
-        "restarted",
-        "left_behind",
-        "lost_while_reading",
-        "unanswered",
-        "unfinished",
-        "sequence_unread",
-        "no_database",
-    }
-    | {"primary_lost"}
-)
-"""And why one may where nodes go away, or lag."""
+LEFT_CODES = AWAY_CODES | {"primary_lost"}
+"""Why a relation may stay unproven where nodes go away, the primary too, or lag."""
 CONSISTENT, DIVERGED = "consistent", "diverged"
 _LONGEST_S = 120.0
 """Seconds that an audit may read at most."""
@@ -166,7 +152,7 @@ def _not_excused(document: Mapping[str, Any], circumstances: Circumstances) -> l
     if circumstances.written:
         excuses |= BUSY_CODES
     if circumstances.hampered:
-        excuses |= BUSY_CODES | AWAY_CODES
+        excuses |= BUSY_CODES | LEFT_CODES
     return [
         f"not checked without an excuse: {note['relation']} on {note['node']}: {note['code']}: {note['reason']}"
         for note in document["not_checked"]

@@ -86,8 +86,7 @@ def _spare_validators() -> None:
     Typer makes one of pydantic for each option of a command, given or not: for thirty of them that is a tenth of a
     second, and the loading of pydantic is as much, which the first picture of a screen needs not.
     """
-    if TyperOption.process_value is not _process_given:
-        TyperOption.process_value = _process_given  # type: ignore[method-assign, assignment]
+    TyperOption.process_value = _process_given  # type: ignore[method-assign, assignment]
 
 
 def _process_given(option: TyperOption, context: typer.Context, value: Any) -> Any:

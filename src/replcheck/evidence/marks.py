@@ -74,16 +74,7 @@ def mark_after(report: ChainReport, at: datetime) -> Mark | None:
 
     An anchor is known to whoever verified with it alone: what rests on it is not remembered.
     """
-    if report.problem or report.anchored or not report.head_signed:
-        return None
-    return Mark(
-        chain_id=report.chain_id,
-        last=report.last,
-        head=report.head,
-        records=report.records,
-        at=at,
-        unsigned=report.unsigned_records,
-    )
+    return None if report.problem or report.anchored or not report.head_signed else _mark_of(report, at)
 
 
 def unsigned_mark_after(report: ChainReport, at: datetime) -> Mark | None:
@@ -96,8 +87,17 @@ def unsigned_mark_after(report: ChainReport, at: datetime) -> Mark | None:
         return None
     if unsigned.count != report.records or report.signed or report.unverified:
         return None
+    return _mark_of(report, at)
+
+
+def _mark_of(report: ChainReport, at: datetime) -> Mark:
     return Mark(
-        chain_id=report.chain_id, last=report.last, head=report.head, records=report.records, at=at, unsigned=unsigned
+        chain_id=report.chain_id,
+        last=report.last,
+        head=report.head,
+        records=report.records,
+        at=at,
+        unsigned=report.unsigned_records,
     )
 
 
