@@ -535,6 +535,7 @@ def test_an_archive_leaves_a_checkpoint_and_can_be_brought_back(audited, tmp_pat
     assert ended.status == 0
     assert "2 records of clinic, 6 to 7" in ended.out
     assert "records 1 to 5, under a signed checkpoint" in ended.out
+    assert "no record here, while 5 records of the chain lie in archives" in " ".join(audited(*PERIOD).out.split())
     after = {run["run_id"]: run["evidence"] for run in json.loads(audited("history", "--format", "json").out)["runs"]}
     assert after.items() >= before.items()
     exported(audited, tmp_path)

@@ -499,6 +499,28 @@ def test_a_period_counts_drills_and_seals_by_how_they_ended(path):
     assert "1 seal, last " in text
 
 
+def test_a_period_shows_the_relations_that_stand_worst_and_counts_the_others(path):
+    unsettled = [factories.relation(f"t{number}", Verdict.INCONCLUSIVE) for number in range(22)]
+    broken = factories.relation("zzz", Verdict.DIVERGED)
+    write(path, factories.diverged(relations=(*unsettled, broken, factories.relation("patient"))), at=days(0))
+    period = summarize(path, since=None, until=None, now=days(2))
+
+    def printed(*, verbose: bool = False) -> str:
+        page = io.StringIO()
+        print_period(period, Console(file=page, width=80), Style(zone=UTC), verbose=verbose)
+        return page.getvalue().partition("Relations: verdicts of the audits\n")[2]
+
+    brief, whole = printed(), printed(verbose=True)
+    [first, *_] = (row.split() for row in brief.splitlines() if row.startswith("clinic."))
+    assert first[:4] == ["clinic.public.zzz", "db3", "1", "diverged"]
+    assert "25 relations on replicas were consistent in every audit that looked at them" in brief
+    assert brief.count("1 inconclusive") == 19
+    assert "3 more, of which none stands worse: --verbose lists them" in brief
+    assert "public.patient" not in brief
+    assert whole.count("1 inconclusive") == 22
+    assert "public.patient" in whole
+
+
 def test_a_period_in_which_nothing_ran_is_of_no_cluster_in_particular(path):
     write(path, factories.consistent())
     page = io.StringIO()

@@ -138,7 +138,8 @@ def test_nothing_is_taken_over_where_nothing_holds_and_why_is_told():
     of_another = replace(PREMISES, servers={"db1": "a", "db2": "d", "db3": "e"})
     taken = taken_over([replace(old, proofs=()), earlier(proven((0, 9)))], of_another, NOW)
     assert taken == TakenOver(lack="its replicas were started anew since, or take no part now")
-    assert taken_over([replace(old, proofs=())], PREMISES, NOW) == TakenOver()
+    assert taken_over([replace(old, proofs=())], PREMISES, NOW) == TakenOver(lack="it had proven nothing yet")
+    assert taken_over([], PREMISES, NOW) == TakenOver()
 
 
 def test_only_what_is_not_proven_is_read():

@@ -254,6 +254,20 @@ async def test_what_was_redefined_rewritten_or_dropped_since_is_not_taken_over(
 
 
 @newest_only
+async def test_that_all_which_was_proven_has_changed_since_is_told(cluster: LabCluster, tables: str) -> None:
+    _, told = await audit_of(cluster, **only(tables))
+    for name in TABLES:
+        cluster.primary.execute(f"alter table {name} add extra int", dbname=tables)
+    cluster.catch_up()
+    result, _ = await audit_of(cluster, controls=Controls(earlier=progress_of(told)), **only(tables))
+    assert (result.verdict, result.resumed) == (Verdict.CONSISTENT, None)
+    why = "every relation of which it had proven something was changed or left out since"
+    assert [found.what for found in result.findings if found.code == "resume"] == [
+        f"nothing of an earlier run is built upon: {why}"
+    ]
+
+
+@newest_only
 async def test_another_level_proves_everything_again(cluster: LabCluster, tables: str) -> None:
     _, told = await audit_of(cluster, **only(tables))
     result, events = await audit_of(

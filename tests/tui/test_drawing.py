@@ -115,6 +115,15 @@ def test_no_proven_copy_is_never_good():
     none = {name: replace(held, proven=False) for name, held in stories.standings().items()}
     shown = model(StandingsTaken(at=NOW, standings=none))
     assert outcomes(shown, replace(LOOK, asked=Asked()))["proven copies"] is Outcome.UNCHECKED
+    assert outcomes(shown)["proven copies"] is Outcome.UNCHECKED
+
+
+def test_too_few_proven_copies_are_a_breach_only_where_the_others_cannot_be_copies():
+    held = {
+        name: replace(one, proven=False, refuted=name != "db1", diverged=name != "db1")
+        for name, one in stories.standings().items()
+    }
+    shown = model(StandingsTaken(at=NOW, standings=held))
     assert outcomes(shown)["proven copies"] is Outcome.REFUTED
 
 

@@ -150,9 +150,7 @@ class _Audit:
         for finding in compare_nodes(nodes[0].facts, [node.facts for node in nodes[1:]]):
             self._teller.find(finding, self._gathered)
         if self._taken.lack:
-            what = f"nothing of an earlier run is built upon: {self._taken.lack}"
-            finding = Finding(code="resume", node=None, what=what, outcome=Outcome.PROVEN)
-            self._teller.find(finding, self._gathered)
+            self._build_anew(self._taken.lack)
         databases = await self._databases(nodes[0])
         await check_tables(nodes[0], databases, self._gathered.not_checked, self._cluster.options)
         await check_filters(nodes[0], databases, self._gathered.not_checked, self._cluster.filters)
@@ -174,8 +172,14 @@ class _Audit:
         name = database.name if database else None
         self._teller.skip(not_checked(name, None, None, lack.code, lack.reason, hint=lack.hint), self._gathered)
 
+    def _build_anew(self, why: str) -> None:
+        what = f"nothing of an earlier run is built upon: {why}"
+        self._teller.find(Finding(code="resume", node=None, what=what, outcome=Outcome.PROVEN), self._gathered)
+
     def _tell_beside(self) -> None:
-        """Tell what is known when all was read: which nodes were restarted, and what the cross-check lacks."""
+        """Tell what is known when all was read: what was taken over, which nodes were restarted, what was streamed."""
+        if self._taken.run and all(relation.proven_since is None for relation in self._gathered.relations):
+            self._build_anew("every relation of which it had proven something was changed or left out since")
         for node in self._cluster.nodes:
             if node.restarts:
                 times = f" {node.restarts} times" if node.restarts > 1 else ""

@@ -33,7 +33,9 @@ def start(arguments: WatchArguments) -> ExitStatus:
 def _on_screen(arguments: WatchArguments) -> bool:
     """Return whether the screen is shown: on a terminal that can draw one, unless lines were asked for."""
     lines = arguments.headless or arguments.plain or to_stdout(arguments.events)
-    return not lines and sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") not in {None, "dumb"}
+    # What draws the screen writes it to standard error.
+    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    return not lines and terminal and os.environ.get("TERM") not in {None, "dumb"}
 
 
 def _require_sense(arguments: WatchArguments) -> None:

@@ -119,7 +119,7 @@ class TakenOver:
     run: Progress | None = None
     """The run that most relations are taken over from; None where nothing holds."""
     lack: str = ""
-    """Why nothing holds of the newest run that had proven something; empty where something does, or none had."""
+    """Why nothing holds of the newest run that had proven something; empty where something does, or there is no run."""
 
 
 def taken_over(runs: Sequence[Progress], premises: Premises, now: datetime) -> TakenOver:
@@ -137,8 +137,12 @@ def taken_over(runs: Sequence[Progress], premises: Premises, now: datetime) -> T
     return TakenOver(
         proofs={state: proofs for state, (_, proofs) in best.items()},
         run=next(run for run in runs if run.run_id == most[0][0]) if most else None,
-        lack="" if most else next((_lack(run, premises, now) for run in runs if run.proofs), ""),
+        lack="" if most or not runs else _newest_lack(runs, premises, now),
     )
+
+
+def _newest_lack(runs: Sequence[Progress], premises: Premises, now: datetime) -> str:
+    return next((_lack(run, premises, now) for run in runs if run.proofs), "it had proven nothing yet")
 
 
 def _lack(run: Progress, premises: Premises, now: datetime) -> str:

@@ -14,6 +14,7 @@ from replcheck.report.style import Style, cell, heading, line, plain_table
 from replcheck.report.verdict import counted, joined
 
 _GAPS_SHOWN = 5
+_RELATIONS_SHOWN = 20
 _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 
 
@@ -87,13 +88,24 @@ def _print_relations(period: Period, console: Console, style: Style, *, verbose:
     if not period.relations:
         return
     heading(console, "Relations: verdicts of the audits")
-    shown = [proofs for proofs in period.relations if verbose or not _always_consistent(proofs)]
-    rest = len(period.relations) - len(shown)
+    lacking = sorted((proofs for proofs in period.relations if not _always_consistent(proofs)), key=_standing)
+    rest = len(period.relations) - len(lacking)
+    if verbose:
+        _print_proofs(period.relations, console, style)
+        return
     if rest:
         noun = counted(rest, "relation on a replica was", "relations on replicas were")
         line(console, f"{noun} consistent in every audit that looked at {'it' if rest == 1 else 'them'}")
-    if shown:
-        _print_proofs(shown, console, style)
+    if lacking:
+        _print_proofs(lacking[:_RELATIONS_SHOWN], console, style)
+    if len(lacking) > _RELATIONS_SHOWN:
+        line(console, f"{len(lacking) - _RELATIONS_SHOWN:,} more, of which none stands worse: --verbose lists them")
+
+
+def _standing(proofs: Proofs) -> tuple[int, ...]:
+    """Return how bad it stands, worst first: by what was found last, then by what was ever found."""
+    last = (Verdict.DIVERGED, Verdict.UNCHECKED, Verdict.INCONCLUSIVE, Verdict.CONSISTENT).index(proofs.last_verdict)
+    return (last, -proofs.diverged, -proofs.unchecked, -proofs.inconclusive)
 
 
 def _always_consistent(proofs: Proofs) -> bool:
@@ -101,29 +113,28 @@ def _always_consistent(proofs: Proofs) -> bool:
 
 
 def _print_proofs(shown: Sequence[Proofs], console: Console, style: Style) -> None:
-    verdicts = [verdict.value for verdict in Verdict]
     clusters = len({proofs.cluster for proofs in shown}) > 1
     of_relations = shown[0].relation is not None
     table = plain_table(
-        *(["cluster"] if clusters else []),
-        *(["relation"] if of_relations else []),
-        "replica",
-        *verdicts,
-        "last",
-        right=tuple(verdicts),
+        *(["cluster"] if clusters else []), *(["relation"] if of_relations else []), "replica", "verdicts", "last"
     )
     for proofs in shown:
         table.add_row(
             *([cell(proofs.cluster)] if clusters else []),
             *([cell(f"{proofs.database}.{proofs.relation}")] if of_relations else []),
             cell(proofs.node),
-            *(cell(f"{getattr(proofs, verdict):,}") for verdict in verdicts),
+            cell(_counts(proofs)),
             style.verdict(proofs.last_verdict),
         )
     console.print(table)
     for proofs in shown:
         if not _always_consistent(proofs) or not of_relations:
             _print_last_proof(proofs, console, style)
+
+
+def _counts(proofs: Proofs) -> str:
+    found = ((verdict.value, getattr(proofs, verdict.value)) for verdict in Verdict)
+    return ", ".join(f"{count:,} {verdict}" for verdict, count in found if count)
 
 
 def _print_last_proof(proofs: Proofs, console: Console, style: Style) -> None:

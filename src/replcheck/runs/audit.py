@@ -182,8 +182,9 @@ def _earlier(request: AuditRequest, recorder: Recorder, order: Order) -> tuple[P
 
 
 def _proven_since(order: Order, runs: Sequence[Progress]) -> tuple[Progress, ...]:
+    """Return the runs of which something is young enough to be built upon, with that alone."""
     since = order.since
-    return tuple(
+    recent = (
         replace(
             run,
             max_age_s=order.max_age_s,
@@ -191,6 +192,7 @@ def _proven_since(order: Order, runs: Sequence[Progress]) -> tuple[Progress, ...
         )
         for run in runs
     )
+    return tuple(run for run in recent if run.proofs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,11 @@ def _measured(asked: PlacementControl, hosts: Mapping[str, str], zones: Mapping[
     told = []
     if "host" in asked.distinct:
         aged = f" (one of them {format_duration(age_s)} ago)" if age_s > GAP_S else ""
-        told.append(f"{len(_together(hosts))} hosts observed{aged}")
+        found = len(_together(hosts))
+        told.append(f"{found} host{'s' * (found != 1)} observed{aged}")
     if "zone" in asked.distinct:
-        told.append(f"{len(_together(zones))} zones attested")
+        found = len(_together(zones))
+        told.append(f"{found} zone{'s' * (found != 1)} attested")
     return f"{', '.join(told)}, for {len(zones)} nodes"
 
 

@@ -63,7 +63,17 @@ def compared_words(facts: PeriodFacts) -> str:
     if not facts.without_record:
         return told
     rest = counted(facts.without_record, "run has", "runs have")
-    return f"{told}; {rest} no record here, and nothing vouches for that"
+    away = _archived(facts.evidence)
+    if not away:
+        return f"{told}; {rest} no record here, and nothing vouches for that"
+    return f"{told}; {rest} no record here, while {counted(away, 'record')} of the chain lie in archives"
+
+
+def _archived(state: EvidenceState | None) -> int:
+    """Return how many records of the chain, which are numbered from 1, were moved out of the history."""
+    if state is None or state.head is None or state.problem:
+        return 0  # what is missing from a broken chain lies in no archive that is known of
+    return state.head.sequence - state.records
 
 
 def _pairs(facts: PeriodFacts, state: EvidenceState) -> Iterator[tuple[str, Words]]:

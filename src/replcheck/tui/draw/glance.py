@@ -95,7 +95,10 @@ def _proven(model: Model, look: Look) -> Tile:
     of = len(model.view.nodes)
     value = f"{proven} of {of}"
     if asked is not None and proven < asked:
-        return Tile(title=title, value=value, outcome=Outcome.REFUTED, note=f"{asked} are asked for")
+        # What is merely not proven any more may be as good as ever: that is not known, and no breach.
+        possible = model.view.running_copies - len(diverged_copies(model))
+        outcome = Outcome.UNCHECKED if possible >= asked else Outcome.REFUTED
+        return Tile(title=title, value=value, outcome=outcome, note=f"{asked} are asked for")
     if proven == 0:
         return Tile(title=title, value=value, outcome=Outcome.UNCHECKED, note="no audit counts now")
     diverged = diverged_copies(model)
