@@ -457,7 +457,7 @@ def test_a_history_that_knew_nothing_of_watching_is_brought_up_to_date(path, clo
     assert reader.runs() == [record(begun)]
     assert len(reader.events("clinic")) == 1
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT value FROM replcheck_meta").fetchone() == ("5",)
+        assert connection.execute("SELECT value FROM replcheck_meta").fetchone() == ("6",)
 
 
 def test_an_older_history_is_read_as_one_in_which_nothing_was_watched(path):
@@ -474,7 +474,7 @@ def test_a_newer_history_is_refused_by_readers_and_writers(path):
         connection.execute("UPDATE replcheck_meta SET value = '99'")
         connection.commit()
     for opened in (open_live_reader, lambda path: open_live_writer(path, "clinic")):
-        with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 5"):
+        with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 6"):
             opened(path)
 
 

@@ -67,6 +67,7 @@ def test_everything_still_holds_under_the_same_premises():
 
 
 OTHER_PREMISES = {
+    "less of it was compared in the client than --cross-check asks for now": replace(PREMISES, cross_check=0.05),
     "it was proven under the encoding exact/1": replace(PREMISES, encoding="strong/1"),
     "it was proven of another cluster": replace(PREMISES, system_identifier="8"),
     "db1 is another server than then, or was started anew since": replace(

@@ -14,6 +14,7 @@ from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.document import audit_document
 from tests import factories
 from tests.soak import tables
+from tests.soak.histories import error_told
 from tests.soak.judging import Circumstances, Judgement, Seen, judge, judge_refusal
 from tests.soak.plans import Client, HistoryPlan, Trouble, plan_history
 from tests.soak.records import AuditRecord, Summary
@@ -224,6 +225,14 @@ def test_an_audit_may_only_fail_to_begin_for_a_reason(
 ) -> None:
     judgement = judge_refusal(error, circumstances)
     assert (judgement.seen.value, not judgement.problems) == (seen, bool(fine))
+
+
+def test_a_command_that_refuses_two_primaries_is_heard_as_the_library_is() -> None:
+    error = error_told(
+        'replcheck: error: more than one node is a primary: "primary", "standby1"\nhint: One was promoted.'
+    )
+    judgement = judge_refusal(error, replace(CALM, planted=replace(BROKEN, fault="promote")))
+    assert (judgement.seen, judgement.problems) == (Seen.REFUSED, ())
 
 
 def test_two_primaries_must_be_refused() -> None:

@@ -110,7 +110,7 @@ def test_a_history_of_a_newer_version_is_refused(path):
     connection.execute("UPDATE replcheck_meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 5"):
+    with pytest.raises(StoreError, match="has schema version 99, and this replcheck knows 6"):
         open_history(path)
 
 
@@ -185,6 +185,16 @@ def test_what_runs_have_proven_comes_back_newest_first(path):
     ]
     assert [run.premises for run in history.unfinished("clinic")] == [PREMISES, PREMISES]
     assert history.unfinished("other") == ()
+
+
+def test_which_share_a_run_compared_in_the_client_comes_back_with_what_it_has_proven(path):
+    history = open_history(path)
+    streaming = replace(PREMISES, cross_check=0.25)
+    keeping(history, 0, WHOLE, proof(1), premises=streaming)
+    keeping(history, 1, WHOLE, proof(1))
+    assert [run.premises for run in open_history(path).unfinished("clinic")] == [PREMISES, streaming]
+    history.forget_proofs(PREMISES, WHOLE)
+    assert history.unfinished("clinic") == ()
 
 
 def test_a_part_that_is_settled_takes_nothing_from_what_was_asked_for_more(path):

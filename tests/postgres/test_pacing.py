@@ -18,6 +18,7 @@ from replcheck.model.audit import AuditResult, StopCode
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Progress
+from replcheck.postgres.filters import row_filter
 from tests.auditing import Controls, audit_of, relation_of, targets_of
 from tests.commands import left_behind
 from tests.conftest import MakeCluster
@@ -276,6 +277,40 @@ async def test_another_level_proves_everything_again(cluster: LabCluster, tables
     assert result.verdict is Verdict.CONSISTENT
     assert len(compared(events)) == len(TABLES)
     assert result.resumed is None
+
+
+@newest_only
+async def test_what_was_compared_by_the_servers_alone_is_compared_again_where_the_client_is_to_compare_it(
+    cluster: LabCluster, tables: str
+) -> None:
+    _, told = await audit_of(cluster, **only(tables))
+    result, events = await audit_of(
+        cluster, cross_check=1.0, controls=Controls(earlier=progress_of(told)), **only(tables)
+    )
+    assert (result.verdict, result.resumed) == (Verdict.CONSISTENT, None)
+    assert result.cross_check is not None
+    assert result.cross_check.rows == 20 * len(TABLES)
+    _, told = await audit_of(cluster, cross_check=1.0, **only(tables))
+    result, events = await audit_of(
+        cluster, cross_check=1.0, controls=Controls(earlier=progress_of(told)), **only(tables)
+    )
+    assert compared(events) == set()
+    assert result.resumed is not None
+
+
+@newest_only
+async def test_rows_that_another_filter_left_out_are_compared_when_a_run_is_resumed(
+    cluster: LabCluster, tables: str
+) -> None:
+    narrow, wide = (row_filter(f"t0: id <= {most}", origin="--where") for most in (5, 15))
+    _, told = await audit_of(cluster, filters=(narrow,), **only(tables))
+    for now, rows in ((narrow, None), (wide, 15)):
+        result, events = await audit_of(
+            cluster, filters=(now,), controls=Controls(earlier=progress_of(told)), **only(tables)
+        )
+        assert result.verdict is Verdict.CONSISTENT
+        assert compared(events) == ({"public.t0"} if rows else set())
+        assert relation_of(result, "t0").rows == (rows or 5)
 
 
 async def test_a_difference_is_never_taken_for_proven(broken: LabCluster) -> None:

@@ -90,15 +90,18 @@ def test_a_standby_copied_while_values_are_logged_ahead_is_consistent(quiet: Lab
     assert_proven(audit(quiet, "postgres"))
 
 
-def test_values_taken_in_a_transaction_whose_wal_is_not_flushed_yet_accuse_no_standby(quiet: LabCluster) -> None:
+def test_values_taken_in_a_transaction_whose_wal_is_not_flushed_yet_accuse_no_standby(
+    quiet: LabCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is not flushed is not sent, and nothing flushes it before the transaction ends."""
+    monkeypatch.setattr("replcheck.audit.sequences._WRITTEN_S", 3.0)
     writer = value(quiet.primary, "select pid from pg_stat_activity where backend_type = 'walwriter'")
     with session_on(quiet.primary, "postgres") as connection:
         os.kill(writer, signal.SIGSTOP)
         try:
             connection.execute("select nextval('ticket') from generate_series(1, 40)")
             assert value(quiet.primary, "select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()") > 0
-            run = audit(quiet, "postgres", replay_wait_s=3.0)
+            run = audit(quiet, "postgres", replay_wait_s=1.0)
             assert state_of(quiet.primary)[0] == 45
             assert state_of(quiet.node("standby1")) == (33, 0, True), "nothing was flushed meanwhile"
         finally:
@@ -106,3 +109,15 @@ def test_values_taken_in_a_transaction_whose_wal_is_not_flushed_yet_accuse_no_st
     assert run.result.divergences == ()
     assert verdicts(run.relation("ticket")) == dict.fromkeys(("standby1", "standby2"), Verdict.INCONCLUSIVE)
     assert "not written out" in next(note.reason for note in run.result.not_checked)
+
+
+@pytest.mark.long
+def test_the_wal_of_a_primary_at_rest_is_waited_for_however_little_time_a_replica_has_to_replay(
+    quiet: LabCluster,
+) -> None:
+    """Nobody commits, so it is written out only when the background writer logs what runs, every 15 s."""
+    assert_proven(audit(quiet, "postgres"))  # what a first reader writes would fill pages, which are written out
+    with session_on(quiet.primary, "postgres") as connection:
+        connection.execute("select nextval('ticket') from generate_series(1, 40)")
+        assert value(quiet.primary, "select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()") > 0
+        assert_proven(audit(quiet, "postgres", replay_wait_s=0.5))

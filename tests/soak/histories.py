@@ -21,7 +21,7 @@ from unittest.mock import patch
 from replcheck.audit import pace
 from replcheck.audit.auditor import audit_cluster
 from replcheck.audit.options import AuditOptions, Pacing
-from replcheck.errors import Interrupted, LabError, NodeError, ReplcheckError
+from replcheck.errors import Interrupted, LabError, NodeError, NodeUnfit, ReplcheckError
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.lab.pgbench import PgbenchLoad
@@ -347,7 +347,7 @@ class _Player:
             return Outcome("interrupted")
         if not out:
             hampered = running.returncode == 3 and "Traceback" not in err
-            return Outcome("refused", error=_told(err.strip()), problems=() if hampered else (f"command: {err}",))
+            return Outcome("refused", error=error_told(err.strip()), problems=() if hampered else (f"command: {err}",))
         document = json.loads(out)
         problems = [] if running.returncode == document["exit_code"] else [f"exit status {running.returncode}"]
         verdict = "interrupted" if document["stopped"] else document["verdict"]
@@ -445,8 +445,10 @@ class _Told(ReplcheckError):
     """What a command said on standard error."""
 
 
-def _told(said: str) -> ReplcheckError:
+def error_told(said: str) -> ReplcheckError:
     """Return it as the error of a node where that is what it tells of, as the library would raise it."""
+    if primaries := re.match(r'replcheck: error: more than one node is a primary: "(\w+)"', said):
+        return NodeUnfit(said, node=primaries[1])
     named = re.match(r'replcheck: error: (?:the connection to )?node "(\w+)"', said)
     return NodeError(said, node=named[1]) if named else _Told(said)
 

@@ -61,6 +61,7 @@ async def audit_cluster(
         servers={node.name: node.facts.identity.start_key for node in nodes},
         primary=nodes[0].name,
         timeline=nodes[0].facts.timeline,
+        cross_check=options.cross_check,
     )
     taken = taken_over(earlier, premises, started_at)
     cluster_ = Cluster(

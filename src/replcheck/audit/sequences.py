@@ -7,6 +7,7 @@ replayed the moment of a new S0. The judging is pure.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -26,6 +27,9 @@ LOGGED_AHEAD = 32
 """Values a nextval() logs ahead (PostgreSQL source, SEQ_LOG_VALS in commands/sequence.c)."""
 _LEAST_RECORD = 64
 """Bytes of WAL into which no record of a sequence fits, but the header of a page does, behind the last record."""
+_WRITTEN_S = 30.0
+"""By then a primary at which nothing happens has written its WAL out: its background writer, which may sleep for 10 s,
+logs what runs every 15 s where something was logged since (PostgreSQL source, bgwriter.c)."""
 _LOOKS = 6
 _CONFIRMING_LOOKS = 2
 _CONFIRMING_LOOKS_MOVING = 4
@@ -194,11 +198,17 @@ async def _wait(there: Session, here: Session, options: AuditOptions) -> str:
     A value that is taken is in the WAL before anything is committed, so a tail that nobody has flushed may hold it.
     """
     target = await insert_lsn(there)
-    waited = await wait_replayed(here, Lsn(target - _LEAST_RECORD), timeout_s=options.replay_wait_s)
-    if waited.reached:
+    began, least = time.monotonic(), Lsn(target - _LEAST_RECORD)
+    if (await wait_replayed(here, least, timeout_s=options.replay_wait_s)).reached:
+        return ""
+    if await flush_lsn(there) >= least:
+        return "the replica lags"
+    # The replica is not to blame, however short its time to replay.
+    left_s = max(0.0, _WRITTEN_S - (time.monotonic() - began))
+    if (await wait_replayed(here, least, timeout_s=left_s)).reached:
         return ""
     flushed = await flush_lsn(there)
-    return "the replica lags" if flushed >= target else "what the primary's WAL says of it is not written out yet"
+    return "the replica lags" if flushed >= least else "what the primary's WAL says of it is not written out yet"
 
 
 def _confirmed(outside: dict[int, _Outside], oid: int, before: object, shown: object, after: object) -> bool:

@@ -53,6 +53,8 @@ class Premises:
     """The node whose rows all others were compared with; None where what an older version wrote does not say."""
     timeline: int | None = None
     """The primary's."""
+    cross_check: float = 0.0
+    """Share of the chunks that is compared in the client too, 0 to 1."""
 
     def lack(self, now: "Premises") -> str:
         """Say why nothing that rests on these premises holds under those of now; empty where something may.
@@ -62,6 +64,8 @@ class Premises:
         """
         if self.encoding != now.encoding:
             return f"it was proven under the encoding {self.encoding}"
+        if self.cross_check < now.cross_check:
+            return "less of it was compared in the client than --cross-check asks for now"
         if self.system_identifier != now.system_identifier:
             return "it was proven of another cluster"
         if self.primary is None:

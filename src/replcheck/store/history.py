@@ -41,6 +41,7 @@ from replcheck.store.audit_parts import AuditParts, write_parts
 from replcheck.store.evidence import Make, append, append_abort, archive, keep_mark, take_in
 from replcheck.store.live_tables import LIVE_STATES
 from replcheck.store.tables import (
+    CROSS_CHECKS,
     EXTENTS,
     META,
     METADATA,
@@ -195,8 +196,10 @@ class History:
     def unfinished(self, cluster: str, *, kind: str = "audit") -> tuple[Progress, ...]:
         """Return what the runs of a kind and a cluster that can be gone on with have proven, newest first."""
         runs = (
-            select(RUNS.c.started_at, PREMISES, PRIMARIES.c.node, PRIMARIES.c.timeline)
-            .select_from(RUNS.join(PREMISES).outerjoin(PRIMARIES, PRIMARIES.c.run_id == PREMISES.c.run_id))
+            select(RUNS.c.started_at, PREMISES, PRIMARIES.c.node, PRIMARIES.c.timeline, CROSS_CHECKS.c.share)
+            .select_from(RUNS.join(PREMISES))
+            .outerjoin(PRIMARIES, PRIMARIES.c.run_id == PREMISES.c.run_id)
+            .outerjoin(CROSS_CHECKS, CROSS_CHECKS.c.run_id == PREMISES.c.run_id)
             .where(RUNS.c.cluster == cluster, RUNS.c.kind == kind)
             .order_by(RUNS.c.run_id.desc())
         )
@@ -271,10 +274,12 @@ def _keep_premises(connection: Connection, run_id: str, premises: Premises) -> N
     if premises.primary is not None:
         values = {"run_id": run_id, "node": premises.primary, "timeline": premises.timeline}
         connection.execute(insert(PRIMARIES).values(**values))
+    if premises.cross_check:
+        connection.execute(insert(CROSS_CHECKS).values(run_id=run_id, share=premises.cross_check))
 
 
 def _forget(connection: Connection, runs: list[str]) -> None:
-    for table in (PROOFS, EXTENTS, PRIMARIES, PREMISES):
+    for table in (PROOFS, EXTENTS, CROSS_CHECKS, PRIMARIES, PREMISES):
         connection.execute(delete(table).where(table.c.run_id.in_(runs)))
 
 
@@ -289,6 +294,7 @@ def _stored_progress(connection: Connection, run: Row[Any]) -> Progress:
             servers=run.servers,
             primary=run.node,
             timeline=run.timeline,
+            cross_check=run.share or 0.0,
         ),
         proofs=tuple(_stored_proof(row) for row in proofs),
     )

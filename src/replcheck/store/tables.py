@@ -3,9 +3,22 @@
 Times are UTC texts that sort, as JSON has them. A run without a record was killed before it could end.
 """
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised whenever a table changes; a history of a newer version is refused, an older one is brought up to date."""
 
 METADATA = MetaData()
@@ -60,6 +73,14 @@ PRIMARIES = Table(
     Column("timeline", Integer),
 )
 """Which node such a run compared the others with; there is no row of a run of version 4 or older."""
+
+CROSS_CHECKS = Table(
+    "proof_cross_checks",
+    METADATA,
+    Column("run_id", String(36), ForeignKey("proof_premises.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("share", Float, nullable=False),
+)
+"""Which share of the chunks such a run compared in the client too; there is no row where it compared none."""
 
 EXTENTS = Table(
     "proof_extents",
