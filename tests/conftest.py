@@ -65,6 +65,7 @@ _SOONER = (
     "cli/test_watch_screen.py",
     "drill/test_base_backups.py",
     "drill/test_drill_command.py",
+    "drill/test_pgbackrest.py",
     "drill/test_seal_command.py",
     "drill/test_seal_restored.py",
     "postgres/test_facts_latecomers.py",

@@ -18,7 +18,6 @@ from tests.drill.physicals import Place, contents, own, rows_in, trial
 
 MAJOR = 15
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="pgbackrest is not installed"),
     pytest.mark.skipif(
         all(programs.major != MAJOR for programs in available_programs()),
@@ -73,7 +72,7 @@ def repository(clusters_root: Path, backups_root: Path) -> Iterator[Repository]:
         primary = made.primary
         config.write_text(
             f"[global]\nrepo1-path={made.repository}\nlog-level-file=off\nlock-path={folder}/locks\n"
-            f"spool-path={folder}/spool\nstart-fast=y\n"
+            f"spool-path={folder}/spool\nstart-fast=y\njob-retry=0\n"
             f"[clinic]\npg1-path={primary.data_dir}\npg1-socket-path={primary.socket_dir}\npg1-port={primary.port}\n"
             "pg1-user=postgres\n"
         )
@@ -101,6 +100,7 @@ def test_the_newest_backup_comes_back_and_the_repository_stays_as_it_was(reposit
     assert contents(repository.repository) == before
 
 
+@pytest.mark.long
 def test_what_the_configuration_says_of_restores_is_left_aside(repository: Repository, scratch_root: Path):
     written = repository.config.read_text()
     outside = repository.folder / "outside"
@@ -116,6 +116,7 @@ def test_what_the_configuration_says_of_restores_is_left_aside(repository: Repos
         repository.config.write_text(written)
 
 
+@pytest.mark.long
 def test_a_backup_comes_back_on_the_host_of_the_repository(repository: Repository, scratch_root: Path):
     written = repository.config.read_text()
     repository.config.write_text(f"{written}pg1-host=primary.invalid\npg1-host-user=postgres\n")
@@ -126,6 +127,7 @@ def test_a_backup_comes_back_on_the_host_of_the_repository(repository: Repositor
         repository.config.write_text(written)
 
 
+@pytest.mark.long
 def test_a_named_backup_is_recovered_to_a_restore_point(repository: Repository, scratch_root: Path):
     label = repository.source().copies()[1].label
     with trial(repository.source(), scratch_root) as made:
@@ -135,28 +137,45 @@ def test_a_named_backup_is_recovered_to_a_restore_point(repository: Repository, 
         assert restored.recovery.paused
 
 
-def test_damaged_and_missing_files_of_a_repository_are_named(repository: Repository, scratch_root: Path):
-    label = repository.source().copies()[1].label
-    kept = repository.folder / "kept"
-    shutil.copytree(repository.repository, kept, symlinks=True)
+def test_a_file_that_is_missing_in_a_repository_is_named(repository: Repository, scratch_root: Path):
+    gone = _file_of_the_oldest(repository)
+    away = repository.folder / gone.name
+    gone.rename(away)
     try:
-        files = sorted((repository.repository / "backup" / "clinic" / label / "pg_data" / "base").rglob("1259.gz"))
-        data = files[-1].read_bytes()
-        files[-1].write_bytes(data[: len(data) // 2])
-        with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
-            made.run(label=label)
-        assert raised.value.code == "repository_damaged"
-        files[-1].unlink()
-        with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
-            made.run(label=label)
-        assert raised.value.code == "repository_damaged"
-        assert "1259" in raised.value.message
+        refused = _refused(repository, scratch_root)
     finally:
-        for path in kept.rglob("1259.gz"):
-            shutil.copy2(path, repository.repository / path.relative_to(kept))
-        shutil.rmtree(kept)
+        away.rename(gone)
+    assert refused.code == "repository_damaged"
+    assert "1259" in refused.message
 
 
+@pytest.mark.long
+def test_a_file_that_is_cut_off_in_a_repository_refutes_it(repository: Repository, scratch_root: Path):
+    file = _file_of_the_oldest(repository)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    try:
+        refused = _refused(repository, scratch_root)
+    finally:
+        file.write_bytes(data)
+    assert refused.code == "repository_damaged"
+
+
+def _file_of_the_oldest(repository: Repository) -> Path:
+    """Return a file of the oldest backup, which its catalog needs."""
+    label = repository.source().copies()[-1].label
+    return max((repository.repository / "backup" / "clinic" / label / "pg_data" / "base").rglob("1259.gz"))
+
+
+def _refused(repository: Repository, scratch_root: Path) -> BackupRefuted:
+    """Restore the oldest backup and return why that is refuted."""
+    label = repository.source().copies()[-1].label
+    with trial(repository.source(), scratch_root) as made, pytest.raises(BackupRefuted) as raised:
+        made.run(label=label)
+    return raised.value
+
+
+@pytest.mark.long
 def test_a_wal_file_that_is_gone_from_the_repository_is_named(repository: Repository, scratch_root: Path):
     label = repository.source().copies()[1].label
     wal = sorted((repository.repository / "archive").rglob("0000*-*.gz"))
@@ -171,12 +190,14 @@ def test_a_wal_file_that_is_gone_from_the_repository_is_named(repository: Reposi
         away.rename(gone)
 
 
+@pytest.mark.long
 def test_a_stanza_that_is_not_there_leaves_it_untried(repository: Repository):
     with pytest.raises(DrillBlocked) as raised:
         repository.source("klinik").copies()
     assert raised.value.code == "no_stanza"
 
 
+@pytest.mark.long
 def test_the_command_drills_the_repository_to_a_seal(repository: Repository, scratch_root: Path, tmp_path: Path):
     grant = "grant execute on function pg_create_restore_point(text) to replcheck_audit"
     repository.primary.execute(grant)
