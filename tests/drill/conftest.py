@@ -26,7 +26,7 @@ def backups_root(clusters_root: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _archiving(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
+def archiving(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
     """Make a primary with an archive; it and its cluster go with the block."""
     clusters: list[LabCluster] = []
 
@@ -50,7 +50,7 @@ def _archiving(clusters_root: Path, backups_root: Path, major: int) -> Iterator[
 @pytest.fixture(scope="session")
 def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
     """A primary with an archive, a backup `plain`, a restore point `half` and later WAL; 1000 rows, 2000, 3000."""
-    with _archiving(clusters_root, backups_root, major) as made:
+    with archiving(clusters_root, backups_root, major) as made:
         made.write()
         made.base("plain")
         made.write()
@@ -66,7 +66,7 @@ def place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place
 @pytest.fixture
 def lone_place(clusters_root: Path, backups_root: Path, major: int) -> Iterator[Place]:
     """A primary with an archive for one test alone, which writes what no later restore may replay."""
-    with _archiving(clusters_root, backups_root, major) as made:
+    with archiving(clusters_root, backups_root, major) as made:
         yield made
 
 

@@ -108,7 +108,8 @@ _KNOWN = (
            "the WAL changes pages that the backup does not have"),
     _known('could not (open|access|read|stat) (file |directory )?"(?:base|global|pg_[a-z]+)[/\\w.]*"', "file_missing",
            "a file of the backup is missing or cannot be read"),
-    _known("could not access status of transaction|invalid page in block|could not read blocks? ", "files_damaged",
+    _known("could not access status of transaction|invalid page in block|could not read blocks? |"
+           "relation mapping file .* contains (invalid data|incorrect checksum)", "files_damaged",
            "files of the backup are damaged"),
 )  # fmt: skip
 

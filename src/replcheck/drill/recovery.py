@@ -398,7 +398,7 @@ class Recovery:
         return (found.missing, found.later) if found.later is not None else None
 
     def _damaged(self, log: LogFacts) -> str | None:
-        """Return the archived file in which recovery ended although it is whole by its name.
+        """Return the file, archived or of the backup itself, in which recovery ended although it is whole by its name.
 
         The last record of a whole file sends the server to the next one, also where the rest of it was left empty by
         a switch of segments. Where it never asked for that one, it found no valid record before.
@@ -410,19 +410,20 @@ class Recovery:
         size, feed = self._control.segment_bytes, self._feeder.feed
         number = segment_number(position, size)
         asked = {segment.number for name in feed.asked if (segment := Segment.parse(name, size))}
-        served = [name for name in feed.served if (s := Segment.parse(name, size)) and s.number == number]
+        read = (*sorted(self._own_wal), *feed.served)
+        served = [name for name in read if (s := Segment.parse(name, size)) and s.number == number]
         if not served or number + 1 in asked or not self._goes_on(number):
             return None
         return served[-1]
 
     def _goes_on(self, number: int) -> bool:
-        """Return whether the archive has a segment after one: the last of all may have been copied half-written."""
+        """Return whether there is a segment after one: the last of all may have been copied half-written."""
         timeline, history = self._line()
         size, names = self._control.segment_bytes, self._archive.names()
         if names is None:
             following = needed_segment(number + 1, timeline, history, segment_bytes=size)
-            return self._has(following.name(size))
-        found = reach(names, Lsn(number * size), timeline, history, segment_bytes=size)
+            return following.name(size) in self._own_wal or self._has(following.name(size))
+        found = reach(names | self._own_wal, Lsn(number * size), timeline, history, segment_bytes=size)
         return found.files > 1 or found.later is not None
 
     def _has(self, name: str) -> bool:
