@@ -402,7 +402,7 @@ def test_a_period_says_which_runs_have_no_record_to_be_compared_with(audited, tm
         connection.commit()
     told = json.loads(audited(*PERIOD, "--format", "json").out)
     assert told["record"]["without_record"] == 1
-    assert "1 run has no record here, and nothing vouches for that" in " ".join(audited(*PERIOD).out.split())
+    assert "1 run has no record here, and nothing here vouches for that" in " ".join(audited(*PERIOD).out.split())
 
 
 # --- disks that are full, and histories that may only be read ---
@@ -535,7 +535,9 @@ def test_an_archive_leaves_a_checkpoint_and_can_be_brought_back(audited, tmp_pat
     assert ended.status == 0
     assert "2 records of clinic, 6 to 7" in ended.out
     assert "records 1 to 5, under a signed checkpoint" in ended.out
-    assert "no record here, while 5 records of the chain lie in archives" in " ".join(audited(*PERIOD).out.split())
+    assert "nothing here vouches for that (5 records of the chain in archives)" in " ".join(
+        audited(*PERIOD).out.split()
+    )
     after = {run["run_id"]: run["evidence"] for run in json.loads(audited("history", "--format", "json").out)["runs"]}
     assert after.items() >= before.items()
     exported(audited, tmp_path)

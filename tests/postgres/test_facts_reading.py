@@ -58,6 +58,7 @@ _EFFECTS = re.compile(
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _REPORTING = {
     "pg_backend_pid",
+    "pg_blocking_pids",
     "pg_collation_actual_version",
     "pg_control_checkpoint",
     "pg_control_system",

@@ -22,7 +22,7 @@ from replcheck.audit.parity import compare_nodes
 from replcheck.audit.plan import shared_in_scope
 from replcheck.audit.preflight import connect_nodes, node_report
 from replcheck.audit.restarts import MOST_REPEATS, DatabaseRun, heard_by, starts_of, still_resting
-from replcheck.audit.result import RunFacts, result_of, rows_compared
+from replcheck.audit.result import RunFacts, result_of, rows_read
 from replcheck.audit.scope import check_filters, check_tables, databases_in_scope
 from replcheck.audit.shortfalls import DROPPED, NOTHING_COMPARED, RESTARTED, UNSHARED, Shortfall
 from replcheck.audit.verdicts import not_checked, relation_divergences
@@ -177,17 +177,26 @@ class _Audit:
         what = f"nothing of an earlier run is built upon: {why}"
         self._teller.find(Finding(code="resume", node=None, what=what, outcome=Outcome.PROVEN), self._gathered)
 
+    def _saw_everything(self) -> bool:
+        """Return whether every database was listed, on servers that stayed the same to an end of its own."""
+        restarted = any(node.restarts for node in self._cluster.nodes)
+        unlisted = any(note.relation is None and not note.by_design for note in self._gathered.not_checked)
+        return not (self._halt.called or restarted or unlisted)
+
+    def _took_over(self) -> bool:
+        return any(relation.proven_since is not None for relation in self._gathered.relations)
+
     def _tell_beside(self) -> None:
         """Tell what is known when all was read: what was taken over, which nodes were restarted, what was streamed."""
-        if self._taken.run and all(relation.proven_since is None for relation in self._gathered.relations):
-            self._build_anew("every relation of which it had proven something was changed or left out since")
+        if self._taken.run and self._saw_everything() and not self._took_over():
+            self._build_anew("every relation of which it had proven something was changed, left out or filtered since")
         for node in self._cluster.nodes:
             if node.restarts:
                 times = f" {node.restarts} times" if node.restarts > 1 else ""
                 what = f"it was restarted{times} while the audit ran"
                 finding = Finding(code="restarted", node=node.name, what=what, outcome=Outcome.PROVEN)
                 self._teller.find(finding, self._gathered)
-        shortfall = shortfall_of(self._cluster.sampler, rows=rows_compared(self._gathered))
+        shortfall = shortfall_of(self._cluster.sampler, rows=rows_read(self._gathered))
         if shortfall is not None:
             self._teller.find(shortfall, self._gathered)
 

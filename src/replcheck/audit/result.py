@@ -36,9 +36,9 @@ class RunFacts:
     """The run whose proofs it could take over."""
 
 
-def rows_compared(gathered: Gathered) -> int:
-    """Return how many rows of relations were read; the values of sequences are not counted."""
-    return sum(relation.rows or 0 for relation in _with_rows(gathered))
+def rows_read(gathered: Gathered) -> int:
+    """Return how many rows the relations have of which something was read, and not all taken over from another run."""
+    return sum(relation.rows or 0 for relation in _with_rows(gathered) if relation.chunks)
 
 
 def result_of(cluster: Cluster, gathered: Gathered, run: RunFacts) -> AuditResult:
@@ -67,7 +67,7 @@ def result_of(cluster: Cluster, gathered: Gathered, run: RunFacts) -> AuditResul
         resumed=_resumption(run.resumed, gathered.relations),
         cross_check=report_of(cluster.sampler, gathered.divergences),
         held_s=round(sum(cluster.gate.held.values()), 3),
-        rows=rows_compared(gathered),
+        rows=sum(relation.rows or 0 for relation in _with_rows(gathered)),
         size_bytes=sum(relation.size_bytes for relation in _with_rows(gathered) if relation.rows is not None),
         indexes=tuple(gathered.indexes),
     )

@@ -414,7 +414,8 @@ class Recovery:
         served = [name for name in read if (s := Segment.parse(name, size)) and s.number == number]
         if not served or number + 1 in asked or not self._goes_on(number):
             return None
-        return served[-1]
+        # For its own files a server asks nobody: that it went on to the next one shows only where it says it ended.
+        return served[-1] if log.bad_record is not None or served[-1] in feed.served else None
 
     def _goes_on(self, number: int) -> bool:
         """Return whether there is a segment after one: the last of all may have been copied half-written."""

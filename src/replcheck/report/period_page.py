@@ -34,7 +34,7 @@ def print_period(
     _print_gaps(period, console, style, verbose=verbose)
     if period.replicas:
         heading(console, "Replicas: verdicts of the audits")
-        _print_proofs(period.replicas, console, style)
+        _print_proofs(period.replicas, console, style, clusters=len(period.clusters))
     _print_relations(period, console, style, verbose=verbose)
     if period.unread:
         heading(console, "Not counted above: reports that cannot be read or believed")
@@ -88,16 +88,17 @@ def _print_relations(period: Period, console: Console, style: Style, *, verbose:
     if not period.relations:
         return
     heading(console, "Relations: verdicts of the audits")
-    lacking = sorted((proofs for proofs in period.relations if not _always_consistent(proofs)), key=_standing)
+    worst_first = sorted(period.relations, key=_standing)
+    lacking = [proofs for proofs in worst_first if not _always_consistent(proofs)]
     rest = len(period.relations) - len(lacking)
     if verbose:
-        _print_proofs(period.relations, console, style)
+        _print_proofs(worst_first, console, style, clusters=len(period.clusters))
         return
     if rest:
         noun = counted(rest, "relation on a replica was", "relations on replicas were")
         line(console, f"{noun} consistent in every audit that looked at {'it' if rest == 1 else 'them'}")
     if lacking:
-        _print_proofs(lacking[:_RELATIONS_SHOWN], console, style)
+        _print_proofs(lacking[:_RELATIONS_SHOWN], console, style, clusters=len(period.clusters))
     if len(lacking) > _RELATIONS_SHOWN:
         line(console, f"{len(lacking) - _RELATIONS_SHOWN:,} more, of which none stands worse: --verbose lists them")
 
@@ -112,15 +113,14 @@ def _always_consistent(proofs: Proofs) -> bool:
     return not (proofs.inconclusive or proofs.diverged or proofs.unchecked)
 
 
-def _print_proofs(shown: Sequence[Proofs], console: Console, style: Style) -> None:
-    clusters = len({proofs.cluster for proofs in shown}) > 1
+def _print_proofs(shown: Sequence[Proofs], console: Console, style: Style, *, clusters: int) -> None:
     of_relations = shown[0].relation is not None
     table = plain_table(
-        *(["cluster"] if clusters else []), *(["relation"] if of_relations else []), "replica", "verdicts", "last"
+        *(["cluster"] if clusters > 1 else []), *(["relation"] if of_relations else []), "replica", "verdicts", "last"
     )
     for proofs in shown:
         table.add_row(
-            *([cell(proofs.cluster)] if clusters else []),
+            *([cell(proofs.cluster)] if clusters > 1 else []),
             *([cell(f"{proofs.database}.{proofs.relation}")] if of_relations else []),
             cell(proofs.node),
             cell(_counts(proofs)),

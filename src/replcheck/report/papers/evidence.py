@@ -64,9 +64,8 @@ def compared_words(facts: PeriodFacts) -> str:
         return told
     rest = counted(facts.without_record, "run has", "runs have")
     away = _archived(facts.evidence)
-    if not away:
-        return f"{told}; {rest} no record here, and nothing vouches for that"
-    return f"{told}; {rest} no record here, while {counted(away, 'record')} of the chain lie in archives"
+    told = f"{told}; {rest} no record here, and nothing here vouches for that"
+    return f"{told} ({counted(away, 'record')} of the chain in archives)" if away else told
 
 
 def _archived(state: EvidenceState | None) -> int:

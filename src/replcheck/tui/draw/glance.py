@@ -96,7 +96,8 @@ def _proven(model: Model, look: Look) -> Tile:
     value = f"{proven} of {of}"
     if asked is not None and proven < asked:
         # What is merely not proven any more may be as good as ever: that is not known, and no breach.
-        possible = model.view.running_copies - len(diverged_copies(model))
+        there = sum(node.state.is_running_copy or node.state is NodeState.UNSURE for node in model.view.nodes)
+        possible = there - len(diverged_copies(model))
         outcome = Outcome.UNCHECKED if possible >= asked else Outcome.REFUTED
         return Tile(title=title, value=value, outcome=outcome, note=f"{asked} are asked for")
     if proven == 0:
