@@ -20,6 +20,7 @@ from replcheck.lab.backups import ARCHIVING, archive_all, base_backup, begin_arc
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.model.run import short_id
 from replcheck.postgres import processes
+from replcheck.postgres.programs import run_program
 from replcheck.report.published import events_schema, schema_text
 from tests.cli.test_canary import CANARY, assert_unseen
 from tests.commands import Ended, assert_one_line, run_command, run_here, started, wait_for
@@ -66,6 +67,12 @@ def clinic(clusters_root: Path, newest_major: int, tmp_path_factory: pytest.Temp
         cluster.primary.execute("delete from visit where id < 100")
         archive_all(cluster, archive)
         yield Clinic(cluster=cluster, archive=archive, backup=backup, state=home / ".local")
+
+
+@pytest.fixture(scope="module")
+def damaged(clinic: Clinic) -> tuple[Path, str, int]:
+    """A copy of the backup, beside it, with one bit of a row flipped; and the file and the block of that."""
+    return damaged_copy(clinic.cluster, clinic.backup, "chart")
 
 
 @pytest.fixture
@@ -115,11 +122,13 @@ def test_a_backup_is_proven_by_its_seal_and_nothing_of_it_is_left_or_shown(clini
     assert document["scratch"]["removed"]
 
 
-def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(clinic, home, scratch, monkeypatch, capfd):
-    damaged, file, block = damaged_copy(clinic.cluster, clinic.backup, "chart")
+def test_a_damaged_backup_is_refuted_by_name_and_its_rows_stay_unseen(
+    clinic, damaged, home, scratch, monkeypatch, capfd
+):
+    copy, file, block = damaged
     primary = f"{clinic.cluster.primary.address} dbname=postgres user={AUDIT_ROLE} password={CANARY}"
     options = ("--target", "seal:latest", "--verbose", "--debug", "--events", "events.jsonl", "--format", "json")
-    ended = drill(clinic, home, scratch, *options, "--primary", primary, backup=damaged)
+    ended = drill(clinic, home, scratch, *options, "--primary", primary, backup=copy)
     assert ended.status == 2, ended
     layers = {layer["name"]: layer for layer in json.loads(ended.out)["layers"]}
     assert file in layers["backup manifest"]["problems"][0]["what"]
@@ -287,6 +296,72 @@ def test_bad_input_ends_in_one_line_or_a_report_and_status_3(tmp_path, monkeypat
         assert "Traceback" not in ended.out + ended.err
     else:
         assert told in assert_one_line(ended)
+
+
+def configured(home: Path, scratch: Path, backup: str, drill_keys: str = "") -> tuple[str, ...]:
+    """Write a configuration with one backup and return the words of its drill; the seals of the home are its own."""
+    (home / "clinic.toml").write_text(
+        f'cluster = "unnamed"\n[nodes]\ndb1 = {{ dsn = "host=/nonexistent/1" }}\n[backups.nightly]\n{backup}\n'
+        f'[drill]\nscratch = "{scratch}"\n{drill_keys}\n'
+    )
+    return ("drill", "nightly", "--config", "clinic.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("max_age", "the newest recovered commit was as old as"),
+        ("max_time", "the recovery took"),
+    ],
+)
+def test_a_sound_backup_that_exceeds_a_limit_is_refuted_with_the_limit(clinic, home, scratch, key, told):
+    # Recovery asks at its end for a later timeline, and that alone takes longer than is allowed in all.
+    slow = "case %f in 00000002.history) sleep 1.1;; esac; " if key == "max_time" else ""
+    fetch = f"{slow}cp '{clinic.archive}/%f' %p"
+    keys = f'kind = "base"\npath = "{clinic.backup}"\nrestore_command = "{fetch}"'
+    words = configured(home, scratch, keys, f'layers = ["checksums"]\n{key} = "1s"')
+    ended = run_command(*words, home=home)
+    assert ended.status == 2, ended
+    said = " ".join(ended.out.split())
+    assert told in said
+    assert f"drill.{key} allows 1s" in said
+    assert ("drill.max_age" in said) is (key == "max_age")
+
+
+def test_each_of_several_copies_is_drilled_and_the_worst_decides(clinic, damaged, home, scratch):
+    keys = f'kind = "base"\npath = "{clinic.backup.parent}"\nwal = "{clinic.archive}"'
+    words = configured(home, scratch, keys, 'layers = ["seal"]')
+    ended = run_command(*words, "--all", "--target", "seal:latest", "--format", "json", home=home)
+    assert ended.status == 2, ended
+    drills = json.loads(ended.out)["drills"]
+    assert {drill["copy"]["label"].rpartition("/")[2]: drill["verdict"] for drill in drills} == {
+        "monday": "restored",
+        "monday-damaged": "failed",
+    }
+
+
+@pytest.mark.parametrize("form", ["custom", pytest.param("directory", marks=pytest.mark.long)])
+def test_the_jobs_of_a_dump_reach_pg_restore(clinic, home, scratch, form):
+    primary = clinic.cluster.primary
+    folder = clinic.cluster.directory / f"programs-{form}"
+    folder.mkdir(mode=0o755)
+    for program in primary.programs.bindir.iterdir():
+        (folder / program.name).symlink_to(program)
+    (folder / "pg_restore").unlink()
+    (folder / "pg_restore").write_text(
+        f"#!/bin/sh\necho \"$@\" >> '{home}/said'\nexec '{primary.programs.path('pg_restore')}' \"$@\"\n"
+    )
+    (folder / "pg_restore").chmod(0o755)
+    dump = home / "dump"
+    run_program(primary.programs, "pg_dump", ["--format", form, "--file", str(dump), "--dbname", primary.dsn()])
+    keys = f'layers = ["completeness"]\nprograms = {{ "{primary.programs.major}" = "{folder}" }}'
+    words = configured(home, scratch, f'kind = "dump"\npath = "{dump}"\njobs = 3', keys)
+    ended = run_command(*words, home=home)
+    assert ended.status == 1, ended.out
+    said = (home / "said").read_text().splitlines()
+    restores = [line for line in said if "--dbname" in line]
+    assert restores
+    assert all("--jobs=3" in line.split() for line in restores), said
 
 
 def _latest(home: Path) -> str:
