@@ -25,6 +25,7 @@ from replcheck.report.published import events_schema, schema_text
 from tests.cli.test_canary import CANARY, assert_unseen
 from tests.commands import Ended, assert_one_line, run_command, run_here, started, wait_for
 from tests.drill.physicals import contents
+from tests.drill.provided_servers import provided, write_commands
 
 _SCHEMA = f"""
 create table visit (id int primary key, note text);
@@ -305,6 +306,24 @@ def configured(home: Path, scratch: Path, backup: str, drill_keys: str = "") -> 
         f'[drill]\nscratch = "{scratch}"\n{drill_keys}\n'
     )
     return ("drill", "nightly", "--config", "clinic.toml")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sound", [True, False], ids=["right rows", "wrong rows"])
+def test_a_server_that_commands_provide_is_held_against_the_seal_and_destroyed(clinic, damaged, home, scratch, sound):
+    sealed = find_seal("latest", home / ".local/state/replcheck/unnamed.seals").manifest
+    backup = clinic.backup if sound else damaged[0]
+    commands = write_commands(home, clinic.cluster, backup, clinic.archive, sealed.restore_point.name)
+    backup_keys = 'kind = "command"\nprovision = ["{}"]\ndestroy = ["{}"]'.format(*commands)
+    words = configured(home, scratch, backup_keys, 'layers = ["seal"]')
+    ended = run_command(*words, "--target", "seal:latest", "--format", "json", home=home)
+    assert ended.status == (0 if sound else 2), json.loads(ended.out)["problems"]
+    [layer] = [layer for layer in json.loads(ended.out)["layers"] if layer["name"] == "rows against a seal"]
+    assert layer["state"] == ("passed" if sound else "failed")
+    assert [found["relation"] for found in layer["differences"]] == ([] if sound else ["public.chart"])
+    assert not provided(clinic.cluster).exists(), "it was not destroyed"
+    assert _servers_below(provided(clinic.cluster)) == []
+    assert_unseen(home, ended)
 
 
 @pytest.mark.parametrize(
