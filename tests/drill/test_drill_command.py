@@ -317,12 +317,14 @@ def test_a_server_that_commands_provide_is_held_against_the_seal_and_destroyed(c
     backup_keys = 'kind = "command"\nprovision = ["{}"]\ndestroy = ["{}"]'.format(*commands)
     words = configured(home, scratch, backup_keys, 'layers = ["seal"]')
     ended = run_command(*words, "--target", "seal:latest", "--format", "json", home=home)
+    left = _servers_below(provided(clinic.cluster))
+    processes.kill_all_in(provided(clinic.cluster) / "data")
     assert ended.status == (0 if sound else 2), json.loads(ended.out)["problems"]
     [layer] = [layer for layer in json.loads(ended.out)["layers"] if layer["name"] == "rows against a seal"]
     assert layer["state"] == ("passed" if sound else "failed")
     assert [found["relation"] for found in layer["differences"]] == ([] if sound else ["public.chart"])
     assert not provided(clinic.cluster).exists(), "it was not destroyed"
-    assert _servers_below(provided(clinic.cluster)) == []
+    assert left == []
     assert_unseen(home, ended)
 
 
