@@ -57,11 +57,15 @@ class RepositoryBackup:
 
 
 class StanzaProblem(Exception):
-    """A stanza has no backups to offer; `code` is that of pgBackRest's info."""
+    """A stanza has no backups to offer; `code` is that of pgBackRest's info.
 
-    def __init__(self, code: int) -> None:
+    `damaged` is the file of the repository that is missing or cannot be understood, None for any other reason.
+    """
+
+    def __init__(self, code: int, damaged: str | None = None) -> None:
         super().__init__(f"status {code}")
         self.code = code
+        self.damaged = damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ class PgBackRest:
             raise StanzaProblem(_NO_STANZA)
         status = int(stanzas[0]["status"]["code"])
         if status not in (0, _NO_BACKUPS):
-            raise StanzaProblem(status)
+            raise StanzaProblem(status, _damaged_info(stanzas[0]))
         stanza: dict[str, Any] = stanzas[0]
         return stanza
 
@@ -179,7 +183,19 @@ _DAMAGE = (
     "compressed data",
     "incorrect header check",
     "unable to load info file",
+    "unable to load backup manifest file",
+    "zlib threw error: [-3]",
 )
+_DAMAGED_INFO = re.compile(r"\[(FileMissing|Format|Checksum)Error\] unable to load info file '(?P<file>/[\w./@+-]+)'")
+"""How a repository's message about its own records begins where they are damaged in both copies. A passphrase that is
+not theirs is a CryptoError."""
+
+
+def _damaged_info(stanza: dict[str, Any]) -> str | None:
+    """Return the record that info could not read in any repository of a stanza."""
+    messages = [str(one["status"].get("message", "")) for one in stanza.get("repo", [])]
+    found = [match["file"] for message in messages if (match := _DAMAGED_INFO.match(message))]
+    return found[0] if found and len(found) == len(messages) else None
 
 
 @contextmanager

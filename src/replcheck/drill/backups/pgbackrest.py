@@ -121,6 +121,12 @@ class PgBackRestSource(PhysicalSource):
                     code="no_stanza",
                     hint="Check `stanza`, and `config` where the repository is not pgBackRest's default.",
                 ) from exc
+            if exc.damaged is not None:
+                raise BackupRefuted(
+                    f"no backup of the repository can be restored: {exc.damaged} is missing or damaged, with its copy",
+                    code="repository_damaged",
+                    hint="Check the repository with: pgbackrest verify",
+                ) from exc
             raise DrillBlocked(
                 f'pgbackrest info reports status {exc.code} for stanza "{stanza}"',
                 code="repository_unreadable",
