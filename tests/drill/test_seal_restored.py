@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from replcheck.drill.layers.seal import SealLayer
 from replcheck.lab import pages
 from replcheck.model.drill import LayerState, TargetKind
@@ -116,3 +118,23 @@ def test_a_copy_that_stands_elsewhere_or_is_another_is_not_compared(
         assert "blocks of 8192 bytes" in run_layer(SealLayer(other), copy).reason
     assert run_layer(SealLayer(None), copy).by_design
     assert run_layer(SealLayer(manifest), copy).state is LayerState.NOT_RUN
+
+
+@pytest.mark.long
+def test_rows_that_a_copy_has_too_many_are_counted_and_placed(make_cluster: MakeCluster, newest_major: int) -> None:
+    cluster = archiving_cluster(make_cluster, newest_major)
+    for statement in TABLES.strip().split(";\n"):
+        cluster.primary.execute(statement)
+    backup = base_backup(cluster)
+    manifest = seal(cluster)
+    archive_all(cluster)
+    with restored(cluster, backup, to_seal(manifest), action="promote") as (server, copy):
+        last = int(value(server, "select max((ctid::text::point)[0])::int from visit"))
+        server.execute("insert into visit select g, 'planted' from generate_series(900001, 900900) g")
+        report = run_layer(SealLayer(manifest), copy)
+        assert report.state is LayerState.FAILED
+        extra = difference_of(report, "public.visit")
+        assert (extra.kind, extra.count) == ("extra", 900)
+        assert extra.last_block is not None
+        assert extra.last_block > last
+        assert {found.relation for found in report.differences} == {"public.visit"}
