@@ -23,7 +23,7 @@ def main(directory: str, files: str) -> None:
             time.sleep(60)
         unlink(*arguments, **options)  # type: ignore[arg-type]
 
-    os.unlink = stand_still  # type: ignore[assignment]
+    os.unlink = stand_still
     remove_scratch(Scratch(directory=Path(directory), account=server_account(), run_id="killed"))
 
 
