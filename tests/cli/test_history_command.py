@@ -148,7 +148,7 @@ def test_a_period_is_summed_up(run, store):
     assert "4 audits: 1 consistent, 1 diverged, 1 unchecked, 1 did not end" in ended.out
     assert "Longest times without a new proof of everything" in ended.out
     relation = next(line for line in ended.out.splitlines() if line.startswith("clinic.public.visit"))
-    assert relation.split() == ["clinic.public.visit", "db3", "1", "0", "1", "0", "✘", "diverged"]
+    assert relation.split() == ["clinic.public.visit", "db3", "1", "consistent,", "1", "diverged", "✘", "diverged"]
     verbose = run("report", "--since", "10d", "--store", str(store), "--verbose").out
     assert "clinic.public.patient" in verbose
     assert "clinic.public.patient" not in ended.out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from replcheck.cli.live_board import Board
 from replcheck.cli.live_claims import ClaimsFeed
-from replcheck.cli.watch_run import SourceNotes
+from replcheck.cli.watch_run import SourceNotes, keep_of
 from replcheck.config import load
 from replcheck.config.model import Configuration
 from replcheck.model.control import Standing
@@ -16,6 +16,7 @@ from replcheck.runs.following import Source
 from replcheck.runs.live import LiveUpdate
 from replcheck.runs.own_audits import OwnAudits, read_back
 from replcheck.runs.scrub import ScrubState, Waiting
+from replcheck.store.thinning import Keep
 from replcheck.tui.feed import AuditsTold, ClaimsTaken, Noted, Update
 from tests.commands import wait_for
 from tests.core.lives import view
@@ -96,3 +97,14 @@ def test_lines_beside_a_recorder_that_is_stuck_say_so_once_and_what_follows_is_n
 def test_lines_of_a_recording_do_not_say_that_no_copy_is_proven():
     assert "proofs unknown" in summary_line(view(0, proven_copies=None), {}, Style())
     assert ", 0 proven," in summary_line(view(0, proven_copies=0), {}, Style())
+
+
+def test_each_kind_of_thing_is_kept_as_long_as_the_configuration_says(tmp_path: Path):
+    file = tmp_path / "replcheck.toml"
+    file.write_text(
+        'cluster = "clinic"\n[nodes]\na = { dsn = "host=a" }\n'
+        '[history]\nkeep_samples = "2d"\nkeep_events = "3d"\nkeep_details = "4d"\n'
+    )
+    days = 86_400.0
+    assert keep_of(load(file)) == Keep(samples_s=2 * days, events_s=3 * days, parts_s=4 * days)
+    assert keep_of(None) == Keep(samples_s=400 * days, events_s=2200 * days, parts_s=400 * days)

@@ -700,7 +700,12 @@ def test_a_monitor_hears_of_the_start_and_of_success(place, monitor):
     finished = pinged(place, monitor)
     assert [path for path, *_ in monitor.heard] == ["/zqsecret-uuid/start", "/zqsecret-uuid"]
     body = monitor.heard[1][1]
-    assert body.splitlines()[:2] == [finished.record.summary, f"run {finished.record.run_id}"]
+    assert finished.evidence is not None
+    assert body.splitlines() == [
+        finished.record.summary,
+        f"run {finished.record.run_id}",
+        f"evidence head {finished.evidence.sha256}",
+    ]
     assert re.fullmatch(r"replcheck/\S+", monitor.heard[0][2])
     assert place.told == []
 

@@ -32,6 +32,7 @@ from replcheck.tui.options import Options
 from replcheck.tui.screens.audit import AuditScreen
 from replcheck.tui.screens.facts import FactsScreen
 from replcheck.tui.screens.overview import OverviewScreen
+from replcheck.tui.widgets.rows import RowList
 from tests.tui import stories
 from tests.tui.feeds import Asked, ListFeed
 
@@ -152,6 +153,20 @@ async def test_the_names_of_the_screens_can_be_clicked():
         at = page(app).splitlines()[0].index("4 History")
         await pilot.click(offset=(at + 2, 0))
         await until(pilot, lambda: "TREND" in page(app))
+
+
+async def test_a_click_chooses_a_row_and_one_on_the_chosen_row_opens_it():
+    async with shown([*stories.healthy(), *stories.audit(share=1.0)]) as (app, pilot, _):
+        await pilot.press("2")
+        await until(pilot, lambda: "✘ diverged" in page(app))
+        rows = app.screen.query(RowList).first()
+        await pilot.click(rows, offset=(3, 2))
+        await until(pilot, lambda: rows.cursor == 1)
+        assert "blocks diverged" not in page(app)
+        await pilot.click(rows, offset=(3, 1))
+        await until(pilot, lambda: rows.cursor == 0)
+        await pilot.click(rows, offset=(3, 1))
+        await until(pilot, lambda: "blocks diverged" in page(app))
 
 
 async def test_keys_can_be_clicked_where_they_are_named():
