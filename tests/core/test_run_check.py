@@ -37,6 +37,7 @@ from replcheck.runs.check_due import Work
 from replcheck.runs.check_facts import Looked
 from replcheck.runs.check_request import CheckFlags, CheckRequest, check_request
 from replcheck.runs.drill import FinishedDrill
+from replcheck.runs.evidence import evidence_head
 from replcheck.runs.lock import lock_file
 from replcheck.runs.ping import Patience, Ping, ping_address
 from replcheck.store import open_check_reader, open_history
@@ -704,10 +705,27 @@ def test_a_monitor_hears_of_the_start_and_of_success(place, monitor):
     assert body.splitlines() == [
         finished.record.summary,
         f"run {finished.record.run_id}",
-        f"evidence head {finished.evidence.sha256}",
+        f"evidence head {finished.evidence.sha256}, record {finished.evidence.sequence}",
     ]
     assert re.fullmatch(r"replcheck/\S+", monitor.heard[0][2])
     assert place.told == []
+
+
+def test_a_monitor_keeps_the_signed_head_of_the_chain_and_hears_no_secret(place, key, monitor):
+    place.watched()
+    place.text = CONFIG.replace("/nowhere1", "/nowhere1 password=zqsecret") + key
+    for _ in range(3):
+        place.check()
+    finished = pinged(place, monitor)
+    assert finished.record.exit_status == 0
+    head = evidence_head(place.store, "clinic")
+    assert head is not None
+    assert (head.signed, finished.evidence) == (True, head)
+    started, told = (body for _, body, _ in monitor.heard)
+    assert told.splitlines()[2:] == [f"evidence head {head.sha256}, record {head.sequence}"]
+    private = (place.folder / "clinic.key").read_text()
+    hidden = ["zqsecret", "/nowhere", str(place.folder), *(line for line in private.splitlines() if line)]
+    assert [word for word in hidden if word in started + told] == []
 
 
 @pytest.mark.parametrize("standing", ["breached", "unchecked", "at risk"])

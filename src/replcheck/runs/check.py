@@ -181,7 +181,7 @@ def _notes(request: CheckRequest) -> tuple[str, ...]:
 def _ping_end(ping: Ping, finished: FinishedCheck) -> None:
     lines = [finished.record.summary, f"run {finished.record.run_id}"]
     if finished.evidence is not None:
-        lines.append(f"evidence head {finished.evidence.sha256}")
+        lines.append(f"evidence head {finished.evidence.sha256}, record {finished.evidence.sequence}")
     body = "\n".join(lines)
     proven = finished.result is not None and finished.record.exit_status == 0
     ping.success(body) if proven else ping.failure(body)
