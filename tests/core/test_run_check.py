@@ -40,7 +40,7 @@ from replcheck.runs.drill import FinishedDrill
 from replcheck.runs.evidence import evidence_head
 from replcheck.runs.lock import lock_file
 from replcheck.runs.ping import Patience, Ping, ping_address
-from replcheck.store import open_check_reader, open_history
+from replcheck.store import open_check_reader, open_evidence, open_history
 from replcheck.store.live_rows import event_values
 from tests.core.checks import CLUSTER, DAY, HOUR, NOW, ago, event, node, proof, span, view, watch
 from tests.core.test_check_reader import insert, keep, keep_proofs, record
@@ -426,6 +426,18 @@ def test_a_check_that_is_ended_records_why(place):
     assert process.stdout.readline() == "looking\n"
     process.terminate()
     process.communicate(timeout=60)
+    [run] = open_check_reader(place.store).runs_of("clinic", "check", 5)
+    assert isinstance(run, RunRecord)
+    assert (run.outcome, run.summary) == (Outcome.UNCHECKED, "the check was ended by SIGTERM")
+
+
+def test_a_check_that_is_ended_while_a_slow_monitor_is_told_of_its_start_is_recorded(place, monkeypatch):
+    def ended(_: Ping) -> None:
+        assert open_evidence(place.store).unended("clinic"), "who is killed now would leave no trace"
+        raise Interrupted("the check was ended by SIGTERM")
+
+    monkeypatch.setattr(Ping, "start", ended)
+    assert isinstance(place.check().error, Interrupted)
     [run] = open_check_reader(place.store).runs_of("clinic", "check", 5)
     assert isinstance(run, RunRecord)
     assert (run.outcome, run.summary) == (Outcome.UNCHECKED, "the check was ended by SIGTERM")

@@ -103,10 +103,10 @@ def run_check(
     turn = turn_of(start, _lock(request, store), store=kept, signing=signing, unchecked=unchecked)
     with turn, _ending_as_errors():
         ping = Ping(request.ping, tell, parts.patience)
-        ping.start()
         recorder = Recorder(kept, signing)
-        recorder.begin(start)
+        recorder.begin(start)  # first: whoever ends the check while a monitor is slow finds it in the history
         try:
+            ping.start()
             finished = _succeeded(start, _checked(request, start, store, parts, tell), parts.clock)
         except ReplcheckError as error:
             finished = _failed(start, error, parts.clock)
