@@ -1,4 +1,4 @@
-"""`--where` and `--cross-check` on the command line: what is wrong is told in a line, before anything connects."""
+"""`--where`, `--cross-check`, `--pause-if` on the command line: what is wrong is one line, before anything connects."""
 
 from pathlib import Path
 
@@ -27,6 +27,25 @@ def test_a_share_is_a_percentage(
 ) -> None:
     ended = run_here("audit", *NODES, f"--cross-check={share}", home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
     assert "--cross-check must be a percentage such as 5%" in assert_one_line(ended)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("nonsense", '--pause-if "nonsense" names no limit'),
+        ("lag", '--pause-if "lag" names no limit'),
+        ("lag=64", "--pause-if lag has no usable value"),
+        ("active_clients=some", "--pause-if active_clients must be a number"),
+        ("active_clients=0", "--pause-if active_clients has no usable value"),
+        ("xmin_age=1.5", "--pause-if xmin_age has no usable value"),
+        ("checkpoints_requested=inf", "--pause-if checkpoints_requested has no usable value"),
+    ],
+)
+def test_a_limit_that_could_never_hold_or_is_none_is_refused_in_one_line(
+    limit: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended = run_here("audit", *NODES, "--pause-if", limit, home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+    assert assert_one_line(ended).splitlines()[0] == f"replcheck: error: {said}"
 
 
 @pytest.mark.parametrize(

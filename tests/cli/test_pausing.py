@@ -1,4 +1,4 @@
-"""The command is paused and goes on by signal, by file and by key, and goes on where a killed one ended."""
+"""The command is paused by signal, file, key and limit, ends early where it is told to, and goes on where one ended."""
 
 import json
 import os
@@ -7,14 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.faults import apply_fault
 from tests.commands import COMMAND, environment, finished, run_command, started, wait_for
-from tests.staged import newest_only, session_on
+from tests.conftest import MakeCluster
+from tests.staged import newest_only, paused, session_on
 
 pytestmark = newest_only
 MANY = 500
@@ -111,6 +113,68 @@ class _Reader:
         with suppress(BlockingIOError):
             os.read(self._descriptor, 65536)
         return False
+
+
+def test_a_limit_of_the_command_line_holds_it_still_until_the_servers_are_within(
+    cluster: LabCluster, clinic: str, tmp_path: Path
+) -> None:
+    events = tmp_path / "events.jsonl"
+    limits = ("--pause-if", "lag=1MB", "--pause-if", "active_clients=1000")
+    with ExitStack() as commands:
+        with paused(cluster.nodes["standby1"]):
+            cluster.primary.execute("select pg_logical_emit_message(false, 'test', repeat('x', 2097152))")
+            process = commands.enter_context(
+                started("audit", *limits, "--events", str(events), "--format", "json", home=tmp_path)
+            )
+            wait_for(lambda: bool(told(events, "held_still")) or process.poll() is not None)
+            [held] = told(events, "held_still")
+            assert held["reason"].startswith("standby1 is 2")
+            assert held["reason"].endswith("of WAL behind (limit 1MB)")
+        ended = finished(process)
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out)["held_s"] > 0
+
+
+def test_a_diverged_cluster_ends_it_early_where_that_is_asked(
+    make_cluster: MakeCluster, major: int, tmp_path: Path
+) -> None:
+    cluster = make_cluster(major=major, standbys=1)
+    for database in ("postgres", cluster.create_database("read_later")):
+        cluster.primary.execute("create table visit as select g as id from generate_series(1, 50) g", dbname=database)
+    cluster.catch_up()
+    apply_fault(cluster, "flip-row-bytes", node="standby1", database="postgres", relation="public.visit")
+    events = tmp_path / "events.jsonl"
+    nodes = ("--primary", cluster.audit_dsn("primary"), "--replica", cluster.audit_dsn("standby1"))
+    scope = ("--table", "public.*", "--jobs", "1")
+    ended = run_command("audit", *nodes, *scope, "--fail-fast", "--events", str(events), home=tmp_path)
+    assert ended.status == 2, ended.err
+    said = " ".join(ended.out.split())
+    assert "replica1 is not a copy of primary: 1 row differs in 1 relation" in said
+    assert "the whole database: the audit ended at the first divergence (2): read_later on replica1, template1" in said
+    assert "Audit without --fail-fast to see everything that differs." in said
+    assert {event["database"] for event in told(events, "chunk_compared")} == {"postgres"}
+
+
+@pytest.mark.long
+def test_out_of_its_time_it_tells_how_to_go_on_and_that_proves_the_rest(
+    cluster: LabCluster, clinic: str, tmp_path: Path
+) -> None:
+    with session_on(cluster.primary, clinic) as somebody:
+        somebody.execute("lock table t0 in access exclusive mode")
+        first = run_command("audit", "--time-budget", "3s", home=tmp_path)
+    said = " ".join(first.out.split())
+    assert first.status == 1, first.err
+    assert "its time budget of 3s was over" in said
+    assert "Go on where this run ended with --resume." in said
+    kept, again = _kept(tmp_path), tmp_path / "again.jsonl"
+    assert 0 < kept < 60
+    cluster.catch_up()
+    second = run_command("audit", "--resume", "--events", str(again), "--format", "json", home=tmp_path)
+    document = json.loads(second.out)
+    assert (second.status, document["verdict"], document["resumed"]["relations"]) == (0, "consistent", kept)
+    compared = {event["relation"] for event in told(again, "chunk_compared")}
+    assert "public.t0" in compared
+    assert len(compared) == 60 - kept
 
 
 @pytest.mark.long

@@ -79,7 +79,7 @@ class PauseIf(Section):
     """Client backends that are active on any node."""
     xmin_age: int | None = Field(default=None, ge=1, examples=[50_000_000])
     """Transactions that the oldest snapshot of the primary holds back from vacuum."""
-    checkpoints_requested: float | None = Field(default=None, gt=0, examples=[6.0])
+    checkpoints_requested: float | None = Field(default=None, gt=0, allow_inf_nan=False, examples=[6.0])
     """Checkpoints forced by WAL volume, per minute."""
 
 
