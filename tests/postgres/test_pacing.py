@@ -1,7 +1,10 @@
 """An audit yields: it holds still and leaves nothing behind meanwhile, ends in its time, and goes on where it ended."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +13,8 @@ import pytest
 from replcheck.audit.gate import USER, Gate
 from replcheck.audit.options import Level, Pacing
 from replcheck.audit.pressure import PauseLimits
-from replcheck.errors import NodeUnfit
-from replcheck.events import BlocksProven, ChunkCompared, Event, HeldStill, ProvingBegan
+from replcheck.errors import NodeLost, NodeUnfit, StatementFailed
+from replcheck.events import BlocksProven, ChunkCompared, Event, HeldStill, ProvingBegan, Waited
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.model.audit import AuditResult, StopCode
@@ -19,10 +22,11 @@ from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import Progress
 from replcheck.postgres.filters import row_filter
+from replcheck.postgres.server import LocalServer
 from tests.auditing import Controls, audit_of, relation_of, targets_of
 from tests.commands import left_behind
 from tests.conftest import MakeCluster
-from tests.staged import newest_only, session_on
+from tests.staged import Background, newest_only, session_on, until, value
 
 TABLES = [f"t{number}" for number in range(12)]
 
@@ -187,11 +191,141 @@ async def test_a_limit_holds_it_until_the_servers_are_within(cluster: LabCluster
     assert result.verdict is Verdict.CONSISTENT
 
 
-async def test_clients_snapshots_and_checkpoints_can_be_watched(cluster: LabCluster, tables: str) -> None:
+async def test_limits_that_are_far_away_hold_nothing(cluster: LabCluster, tables: str) -> None:
     limits = PauseLimits(active_clients=1000, xmin_age=10**9, checkpoints_per_min=1000.0)
     result, events = await audit_of(cluster, pause_if=limits, **only(tables))
     assert result.verdict is Verdict.CONSISTENT
     assert not [event for event in events if isinstance(event, HeldStill)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAudit:
+    """An audit that a limit held still before it had read anything, until the reason was taken away."""
+
+    result: AuditResult
+    events: list[Event]
+    why: str
+    compared_before: set[str]
+    """What was compared while the reason stood."""
+
+    def assert_held_and_then_proven(self) -> None:
+        """Check that it waited for that very reason, and proved everything when it was gone."""
+        assert self.compared_before == set()
+        assert self.why in [event.reason for event in self.events if isinstance(event, Waited)]
+        assert self.result.held_s > 0
+        assert self.result.verdict is Verdict.CONSISTENT
+        assert compared(self.events) == {f"public.{name}" for name in TABLES}
+
+
+async def held_audit(
+    cluster: LabCluster,
+    database: str,
+    limits: PauseLimits,
+    *,
+    lift: Callable[[], object],
+    press: Callable[[], object] = lambda: None,
+) -> HeldAudit:
+    """Audit with `limits`, `press` until one is exceeded, and `lift` what exceeds it a while later.
+
+    The test holds the audit too until the limit does, so that it is held from its beginning, however quick it is.
+    """
+    gate, exceeded, events = Gate(), asyncio.Event(), list[Event]()
+    gate.close("test", "staged")
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, HeldStill) and "(limit " in event.reason:
+            exceeded.set()
+
+    async def stage() -> tuple[str, set[str]]:
+        while not exceeded.is_set():
+            await asyncio.to_thread(press)
+            await asyncio.sleep(0.1)
+        gate.open("test")
+        why = gate.why
+        await asyncio.sleep(1.2)  # for longer than the watch takes from one look to the next
+        seen = compared(events)
+        await asyncio.to_thread(lift)
+        return why, seen
+
+    staging = asyncio.create_task(stage())
+    try:
+        # With a budget, so that one which nothing lets go on fails instead of hanging.
+        controls = Controls(gate=gate, on_event=on_event)
+        result, _ = await audit_of(cluster, controls=controls, pause_if=limits, time_budget_s=30.0, **only(database))
+        assert exceeded.is_set(), "no limit held it"
+        why, seen = await asyncio.wait_for(staging, timeout=10)
+    finally:
+        staging.cancel()
+    return HeldAudit(result=result, events=events, why=why, compared_before=seen)
+
+
+@contextmanager
+def busy_clients(server: LocalServer, count: int) -> Iterator[Callable[[], None]]:
+    """Keep so many clients of a server active; what is given ends them."""
+    name = "somebody's clients"
+
+    def work() -> None:
+        with suppress(NodeLost, StatementFailed), session_on(server, "postgres", autocommit=True) as client:
+            client.execute("select set_config('application_name', %s, false)", [name])
+            client.execute("select pg_sleep(600)")
+
+    def end() -> None:
+        server.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", [name])
+
+    active = "select count(*) from pg_stat_activity where application_name = %s and wait_event = 'PgSleep'"
+    clients = [Background(work) for _ in range(count)]
+    try:
+        until(lambda: value(server, active, name) == count, "clients are active")
+        yield end
+    finally:
+        end()
+        for client in clients:
+            client.join()
+
+
+@newest_only
+@pytest.mark.parametrize("node", ["primary", "standby2"])
+async def test_active_clients_of_any_node_hold_it_until_they_are_fewer(
+    cluster: LabCluster, tables: str, node: str
+) -> None:
+    with busy_clients(cluster.nodes[node], 3) as end:
+        held = await held_audit(cluster, tables, PauseLimits(active_clients=2), lift=end)
+    assert held.why == f"3 clients are active on {node} (limit 2)"
+    held.assert_held_and_then_proven()
+
+
+@newest_only
+@pytest.mark.parametrize("node", ["primary", "standby1"])
+async def test_an_old_snapshot_holds_it_until_that_is_gone(cluster: LabCluster, tables: str, node: str) -> None:
+    """One of a standby counts too: by its feedback, the slot on the primary holds back vacuum for it."""
+    primary = cluster.primary
+    spend = "do $$ begin for number in 1..3000 loop perform pg_current_xact_id(); commit; end loop; end $$"
+    old_slots = "select array_agg(slot_name::text) from pg_replication_slots where age(xmin) > 2000"
+    with session_on(cluster.nodes[node], tables) as reader:
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select count(*) from t0")
+        primary.execute(spend)
+        # Feedback comes late: until then the slots look as if every standby had an old snapshot.
+        until(lambda: value(primary, old_slots) == ([node] if node != "primary" else None), "feedback has come")
+        held = await held_audit(cluster, tables, PauseLimits(xmin_age=2000), lift=reader.rollback)
+    assert re.fullmatch(r"a snapshot of the primary is \d,\d{3} transactions old \(limit 2,000\)", held.why)
+    held.assert_held_and_then_proven()
+
+
+async def test_requested_checkpoints_hold_it_until_nobody_counts_them(cluster: LabCluster, tables: str) -> None:
+    """Without the counts of a minute ago, as after a reset of the statistics, the minute need not be waited for."""
+    primary = cluster.primary
+    counted = "checkpointer" if primary.programs.major >= 17 else "bgwriter"
+    held = await held_audit(
+        cluster,
+        tables,
+        PauseLimits(checkpoints_per_min=2.0),
+        press=lambda: primary.execute("checkpoint"),
+        lift=lambda: primary.execute("select pg_stat_reset_shared(%s)", [counted]),
+    )
+    assert re.fullmatch(r"\d+ checkpoints were requested within a minute \(limit 2\)", held.why)
+    held.assert_held_and_then_proven()
 
 
 @newest_only
