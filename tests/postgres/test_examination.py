@@ -13,6 +13,7 @@ from replcheck.postgres.examination import Administrators, Platform, read_rights
 from replcheck.postgres.local import sql as psql
 from replcheck.postgres.session import Limits, Session, open_session
 from replcheck.runs.doctor import examine
+from tests.staged import session_on
 
 POOR = 'po\\or "role"\nwith no rights'
 """A role with a line break, quotes and a backslash in its name, to which nothing was granted."""
@@ -150,6 +151,73 @@ async def test_who_may_grant_and_whose_server_it_is_are_seen(cluster: LabCluster
     finally:
         for name in names:
             cluster.primary.execute(psql.SQL("drop role {}").format(psql.Identifier(name)))
+
+
+@pytest.mark.parametrize(
+    ("role", "platform"), [("azure_pg_admin", Platform.AZURE), ("cloudsqlsuperuser", Platform.CLOUD_SQL)]
+)
+async def test_the_administrators_role_of_a_service_tells_whose_server_it_is(
+    cluster: LabCluster, poor: Session, role: str, platform: Platform
+) -> None:
+    name = psql.Identifier(role)
+    cluster.primary.execute(psql.SQL("create role {} createrole").format(name))
+    try:
+        rights = await read_rights(poor)
+    finally:
+        cluster.primary.execute(psql.SQL("drop role {}").format(name))
+    assert (rights.platform, rights.administrators.of_roles) == (platform, (role,))
+
+
+@pytest.mark.parametrize(
+    ("setting", "platform"),
+    [
+        ("rds.extensions", Platform.RDS),
+        ("azure.extensions", Platform.AZURE),
+        ("cloudsql.iam_authentication", Platform.CLOUD_SQL),
+        ("rdsx.extensions", Platform.OWN),
+    ],
+)
+async def test_the_settings_of_a_service_tell_whose_server_it_is(
+    cluster: LabCluster, database: str, setting: str, platform: Platform
+) -> None:
+    add_setting(cluster, database, setting)
+    assert await platform_in(cluster, database) is platform
+
+
+async def test_settings_tell_more_than_a_role_that_anybody_may_have_made(cluster: LabCluster, database: str) -> None:
+    add_setting(cluster, database, "cloudsql.iam_authentication")
+    cluster.primary.execute("create role rds_superuser")
+    try:
+        assert await platform_in(cluster, database) is Platform.CLOUD_SQL
+    finally:
+        cluster.primary.execute("drop role rds_superuser")
+
+
+def add_setting(cluster: LabCluster, database: str, setting: str) -> None:
+    """Have a database list one more setting, as a library of a managed service brings it.
+
+    Only a library can define one that is listed: what is set under any other name stays hidden (PostgreSQL manual,
+    pg_settings).
+    """
+    with session_on(cluster.primary, database, autocommit=True) as connection:
+        [(listed,)] = connection.execute("select rtrim(pg_get_viewdef('pg_settings'::regclass), ';')").fetchall()
+        [(one_more,)] = connection.execute(
+            r"select regexp_replace(%s, 'SELECT (a\.)?name,', format('SELECT %%L,', %s::text))", [listed, setting]
+        ).fetchall()
+        connection.execute("set allow_system_table_mods = on")
+        connection.execute(
+            f"create or replace view pg_catalog.pg_settings as {listed} union all {one_more} where name = 'port'"
+        )
+
+
+async def platform_in(cluster: LabCluster, database: str) -> Platform:
+    """Return whose server it seems to be to a session in a database."""
+    here = NodeTarget(name="primary", dsn=cluster.audit_dsn("primary", database))
+    session = await open_session(here, purpose="test", limits=Limits())
+    try:
+        return (await read_rights(session)).platform
+    finally:
+        await session.close()
 
 
 async def test_a_revoked_function_is_named_though_it_ends_the_examination(cluster: LabCluster, furnished: str) -> None:
