@@ -1,7 +1,8 @@
 """The screens under a pilot: keys, states, sizes; and nothing that comes in ends the app."""
 
 import asyncio
-from contextlib import asynccontextmanager
+import signal
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC
 from functools import partialmethod
@@ -458,8 +459,39 @@ async def test_the_first_picture_waits_for_no_feed():
         assert "waiting for the first sample" in feed.seen
 
 
-def test_a_defect_is_handed_to_the_caller_and_nothing_of_it_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr(WatchApp, "run", partialmethod(WatchApp.run, headless=True))
+@pytest.fixture
+def without_terminal(monkeypatch):
+    monkeypatch.setattr(WatchApp, "run_async", partialmethod(WatchApp.run_async, headless=True))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["on_load", "on_mount", "on_ready"])
+def test_a_signal_while_the_app_begins_ends_it(moment, number, without_terminal, monkeypatch):
+    then = getattr(WatchApp, moment, lambda _: None)
+
+    def asked(app):
+        signal.raise_signal(number)
+        return then(app)
+
+    monkeypatch.setattr(WatchApp, moment, asked, raising=False)
+    before = signal.getsignal(number)
+    assert run_app(ListFeed(), Asked(), Options(cluster="clinic")) == 0
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_the_key_does_even_where_no_exception_would_get_through(number, without_terminal):
+    class Deaf(ListFeed):
+        def subscribe(self, take):
+            super().subscribe(take)
+            with suppress(BaseException):
+                signal.raise_signal(number)
+
+    assert run_app(Deaf(stories.healthy()), Asked(), Options(cluster="clinic")) == 0
+
+
+def test_a_defect_is_handed_to_the_caller_and_nothing_of_it_is_printed(without_terminal, capsys):
     broken = ViewTaken(at=stories.NOW, view="secret")  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         run_app(ListFeed([broken]), Asked(), Options(cluster="clinic"))

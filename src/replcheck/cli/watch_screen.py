@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from replcheck.cli.arguments import WatchArguments
@@ -36,14 +35,11 @@ def show(arguments: WatchArguments) -> ExitStatus:
         ascii_only=is_plain_ascii(os.environ) or not sys.stdout.encoding.startswith("utf"),
         light=is_light(os.environ),
     )
-    status = ExitStatus.PROVEN
     try:
-        with _leaving_on_signals():
-            status = ExitStatus(run_app(background, background, options))
-    except _Left:
-        pass
+        status = ExitStatus(run_app(background, background, options))
     finally:
-        background.close()
+        with _deaf_to_signals():
+            background.close()
     if background.error is not None:
         raise background.error
     return status
@@ -128,22 +124,12 @@ class Background:
         self._commands.print_report(run_id, console, style)
 
 
-class _Left(SystemExit):
-    """A signal asked the screen to end; a loop lets no other exception but SystemExit through at once."""
-
-
 @contextmanager
-def _leaving_on_signals() -> Iterator[None]:
-    """End the screen in order at SIGTERM and SIGHUP, so that the terminal and the history are left as at the key q."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Left(number)
-
+def _deaf_to_signals() -> Iterator[None]:
+    """Let what was begun end in order, so that the history tells of it: a closed terminal may send several of them."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number in before:
-        signal.signal(number, leave)
+        signal.signal(number, signal.SIG_IGN)
     try:
         yield
     finally:

@@ -1,8 +1,11 @@
 """The app: takes updates from a feed, folds them some twenty times a second, and has the screen in front drawn anew."""
 
+import asyncio
 import gc
+import signal
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -36,7 +39,7 @@ _TOAST = {Severity.INFO: "information", Severity.WARNING: "warning", Severity.CR
 
 
 def run_app(feed: Feed, commands: Commands, options: Options) -> int:
-    """Show what the feed tells until the user leaves; return the exit status.
+    """Show what the feed tells until the user leaves, or SIGTERM or SIGHUP comes; return the exit status.
 
     Must be called by the main thread, outside of any event loop. Ending the feed is the caller's part. A defect of the
     screen is raised once the terminal is what it was before.
@@ -45,12 +48,32 @@ def run_app(feed: Feed, commands: Commands, options: Options) -> int:
     gc.disable()
     try:
         app = WatchApp(feed, commands, options)
-        app.run()
+        asyncio.run(_shown(app))
     finally:
         gc.enable()
     if app.defect is not None:
         raise app.defect
     return app.return_code or int(ExitStatus.PROVEN)
+
+
+async def _shown(app: "WatchApp") -> None:
+    with _left_at_signals(app.leave):
+        await app.run_async()
+
+
+@contextmanager
+def _left_at_signals(leave: Callable[[], None]) -> Iterator[None]:
+    """Leave as at the key q, wherever the app is: an exception out of a handler can be lost, or leave a task behind."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        loop.add_signal_handler(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _audit_screen() -> AppScreen:
@@ -115,6 +138,8 @@ class WatchApp(App[None]):
         self._inbox: deque[Update] = deque()
         self._drawn_second = 0
         self._told = 0
+        self._is_drawn = False
+        self._leaves = False
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -127,6 +152,10 @@ class WatchApp(App[None]):
 
     def on_ready(self) -> None:
         """Begin to listen: the first picture waits for nobody. From now on garbage is collected again."""
+        self._is_drawn = True
+        if self._leaves:
+            self.exit()
+            return
         self._feed.subscribe(self._inbox.append)
         if not gc.isenabled():
             gc.freeze()
@@ -208,6 +237,12 @@ class WatchApp(App[None]):
         screen = self.screen
         if isinstance(screen, AppScreen):
             self.push_screen(FactsScreen(f"Help: {screen.NAME}", lambda width: help_lines(screen, self, width)))
+
+    def leave(self) -> None:
+        """Leave without a question, but not before the first picture: half mounted, Textual fails to end."""
+        self._leaves = True
+        if self._is_drawn:
+            self.exit()
 
     async def action_quit(self) -> None:
         """Leave; ask first where something runs that would end with it."""
