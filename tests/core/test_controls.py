@@ -181,6 +181,27 @@ def test_consistency_rests_on_the_last_proof_of_every_replica(proofs, standing, 
     check(ControlName.CONSISTENCY, facts(proofs=tuple(proofs)), standing, told)
 
 
+@pytest.mark.parametrize(
+    ("proofs", "measured"),
+    [
+        (YOUNG, "db2 and db3 proven consistent, the oldest proof is 1h old"),
+        (
+            [*YOUNG, proof("db3", MINUTE, Verdict.DIVERGED, took=1)],
+            "db2 proven consistent, the oldest proof is 1h old; db3 found diverged 59s ago, last proven 1h ago",
+        ),
+        (
+            [proof("db2", HOUR, Verdict.DIVERGED, took=0), proof("db3", HOUR)],
+            "db3 proven consistent, the oldest proof is 1h old; db2 found diverged 1h ago, never proven",
+        ),
+        ([proof("db2", HOUR)], "db2 proven consistent, the oldest proof is 1h old; none of db3"),
+        ([proof("db2", HOUR, Verdict.DIVERGED, took=0)], "db2 found diverged 1h ago, never proven; none of db3"),
+        ([], "no proof"),
+    ],
+)
+def test_a_replica_that_was_found_diverged_since_is_not_told_to_be_proven(proofs, measured):
+    assert result(ControlName.CONSISTENCY, facts(proofs=tuple(proofs))).measured == measured
+
+
 def test_consistency_asks_for_proofs_of_whatever_is_not_the_primary():
     swapped = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
     known = facts(view=swapped, proofs=YOUNG)

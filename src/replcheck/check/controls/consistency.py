@@ -9,7 +9,7 @@ from replcheck.model.control import Measure, Unit
 from replcheck.model.copies import AuditProof
 from replcheck.model.live import NodeState
 from replcheck.model.outcome import Verdict
-from replcheck.model.units import format_age, format_duration
+from replcheck.model.units import format_age, format_ago, format_duration
 
 _NOT_PROVEN = (
     "that copies are equal at this moment: a proof is of the time at which its audit read the rows",
@@ -26,7 +26,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
     faults = [fault for node in replicas for fault in _faults(node, proofs.get(node), asked, facts)]
     if not replicas:
         faults = [unchecked("no replica is known that could be audited")]
-    against = [proof.run_id for proof in facts.proofs if proof.node in replicas and _speaks_against(proof, proofs)]
+    against = [proof.run_id for node in replicas for proof in _all_against(node, proofs, facts)]
     return Found(
         measured=_measured(replicas, proofs, facts),
         limit=_limit(asked),
@@ -72,7 +72,7 @@ def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts
         # Its date is wrong, so it may be of before the proof or of after it.
         yield unchecked(f"{node} was found diverged by an audit that is {_dated(diverged, facts)}")
     elif diverged:
-        yield breached(f"{node} was found diverged")
+        yield breached(f"{node} was found diverged {_ago(diverged, facts)}")
     elif doubtful := next((one for one in later if one.whole and one.verdict is not Verdict.CONSISTENT), None):
         yield at_risk(f"{node} was found {doubtful.verdict.value} since its last proof")
     if is_unread(node, proof, facts):
@@ -109,6 +109,10 @@ def _dated(proofs: Sequence[AuditProof], facts: Facts) -> str:
     return format_age(min(facts.age_s(one.finished_at) for one in proofs))
 
 
+def _ago(proofs: Sequence[AuditProof], facts: Facts) -> str:
+    return format_ago(min(facts.age_s(one.finished_at) for one in proofs))
+
+
 def _is_later(one: AuditProof, proof: AuditProof | None) -> bool:
     return proof is None or one.finished_at > proof.finished_at
 
@@ -118,12 +122,21 @@ def _speaks_against(one: AuditProof, proofs: dict[str, AuditProof]) -> bool:
 
 
 def _measured(replicas: list[str], proofs: dict[str, AuditProof], facts: Facts) -> str:
-    if not proofs:
-        return "no proof"
-    age_s = max(facts.age_s(proof.proven_at) for proof in proofs.values())
-    lacking = [node for node in replicas if node not in proofs]
-    told = f"{listed(list(proofs))} proven consistent, the oldest proof is {format_duration(age_s)} old"
-    return f"{told}; none of {listed(lacking)}" if lacking else told
+    against = {node: found for node in replicas if (found := _all_against(node, proofs, facts))}
+    sound = [node for node in proofs if node not in against]
+    told: list[str] = []
+    if sound:
+        age_s = max(facts.age_s(proofs[node].proven_at) for node in sound)
+        told.append(f"{listed(sound)} proven consistent, the oldest proof is {format_duration(age_s)} old")
+    for node, found in against.items():
+        before = f"last proven {format_ago(facts.age_s(proofs[node].proven_at))}" if node in proofs else "never proven"
+        told.append(f"{node} found diverged {_ago(found, facts)}, {before}")
+    lacking = [node for node in replicas if node not in proofs and node not in against]
+    return "; ".join([*told, f"none of {listed(lacking)}"] if told and lacking else told) or "no proof"
+
+
+def _all_against(node: str, proofs: dict[str, AuditProof], facts: Facts) -> list[AuditProof]:
+    return [one for one in facts.proofs if one.node == node and _speaks_against(one, proofs)]
 
 
 def _limit(asked: AgeControl) -> str:
