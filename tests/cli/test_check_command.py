@@ -1,12 +1,13 @@
 """`replcheck check` as cron and monitoring systems run it: silent, one line, or a file, and always one status."""
 
 import json
-import os
+import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -248,10 +249,11 @@ _AS_NOBODY = """
 import contextlib, os, sys
 from replcheck.cli.main import main
 with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-    # Loads all that somebody without rights may not read, and writes nothing.
+    # Loads all that somebody without rights may not read, in a copy: whoever reads a history leaves files beside it.
     words = ["evidence", "verify"] if "note" in sys.argv else sys.argv[1:]
     main([*words, "--no-store"] if "check" in words else words)
     import replcheck.cli.display, replcheck.evidence.notary
+os.chdir("../closed")
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)
 assert not os.access("clinic.db", os.W_OK) and not os.access(".", os.W_OK)
@@ -260,26 +262,23 @@ sys.exit(main(sys.argv[1:]))
 
 
 def as_nobody(home: Path, *words: str) -> Ended:
-    """Run a command as somebody who may read the folder and write nothing in it."""
-    for folder in (home, *home.parents):
-        if folder == Path("/tmp"):
-            break
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    for file in home.iterdir():
-        file.chmod(0o444)
-    home.chmod(0o555)
-    try:
+    """Run a command as somebody who may read a copy of the folder and write nothing in it."""
+    # Not among the folders of pytest: each of its processes that begins closes them all to others.
+    with TemporaryDirectory(dir="/tmp") as place:
+        rehearsal, closed = (Path(shutil.copytree(home, Path(place, name))) for name in ("rehearsal", "closed"))
+        for file in closed.iterdir():
+            file.chmod(0o444)
+        closed.chmod(0o555)
+        Path(place).chmod(0o755)
         done = subprocess.run(
             [sys.executable, "-c", _AS_NOBODY, *words],
             capture_output=True,
             text=True,
-            cwd=home,
+            cwd=rehearsal,
             env=environment(home) | {"PYTHONPATH": f"{SOURCE}:{ROOT}"},
             check=False,
         )
-    finally:
-        home.chmod(0o755)
+        closed.chmod(0o755)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

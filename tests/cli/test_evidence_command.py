@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -451,9 +451,45 @@ def test_who_may_only_read_a_history_can_verify_show_and_report_it(audited, tmp_
     (tmp_path / "clinic.key").unlink()
     for words in (("evidence", "verify", "--reports"), ("history", "show", "latest"), ("report", "--since", "1d")):
         ended = as_nobody(tmp_path, *words)
-        assert (ended.status, ended.err) == (0, ""), words
+        assert (ended.status, ended.err) == (0, ""), ended
     message = assert_one_line(as_nobody(tmp_path, *PERIOD, "--format", "html", "--output", "x.html"))
     assert "cannot write the report to x.html" in message
+
+
+@contextmanager
+def killed_writer(history):
+    """Have a history's newest part in its write-ahead file, as a writer leaves it that is killed."""
+    with closing(sqlite3.connect(history)) as connection:
+        connection.execute("UPDATE run_records SET verdict = 'unheard of'")
+        connection.commit()
+        assert (history.parent / f"{history.name}-wal").stat().st_size > 0
+        yield
+
+
+def test_who_may_only_read_a_history_can_read_what_a_killed_writer_left(audited, tmp_path):
+    with killed_writer(tmp_path / "clinic.db"):
+        ended = as_nobody(tmp_path, "history")
+    assert (ended.status, ended.err) == (0, ""), ended
+    assert "unheard of" in ended.out
+
+
+def test_who_may_only_read_a_history_is_told_what_its_copy_lacks(audited, tmp_path):
+    copy = tmp_path / "copy"
+    with killed_writer(tmp_path / "clinic.db"):
+        shutil.copytree(tmp_path, copy)
+    (copy / "clinic.db-shm").unlink()
+    message = assert_one_line(as_nobody(copy, "history", "show", "latest"))
+    assert message == (
+        "replcheck: error: history clinic.db: its newest part lies in clinic.db-wal, which only who may write in their"
+        " folder can read without clinic.db-shm\n"
+        "hint: Copy all files whose names begin with clinic.db, or have somebody who may write there read it once.\n"
+    )
+
+
+def test_an_empty_file_beside_a_history_that_may_only_be_read_hides_nothing(audited, tmp_path):
+    (tmp_path / "clinic.db-wal").touch()
+    ended = as_nobody(tmp_path, "history", "show", "latest")
+    assert (ended.status, ended.err) == (0, ""), ended
 
 
 def test_a_note_in_a_history_that_may_only_be_read_is_one_line(audited, tmp_path):

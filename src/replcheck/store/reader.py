@@ -180,6 +180,8 @@ class HistoryReader:
             with connection:
                 yield connection
         except DBAPIError as error:
+            if _is_unfinished(self.path):
+                raise _unfinished(self.path) from error
             raise StoreError(f"history {self.path}: {str(error.orig).lower()}", hint=_HINT) from error
         except (SQLAlchemyError, ValueError) as error:
             raise StoreError(f"history {self.path} cannot be read", hint=_HINT) from error
@@ -235,13 +237,46 @@ def _address(path: Path) -> str:
 
     Readers of a file in WAL mode share a little memory with its writers, in a file beside it (SQLite manual,
     Write-Ahead Logging, section 5). Who may not create that file reads the bare one, as long as no writer is at work.
+    Nothing is lost so: there is no write-ahead file then, or one that is empty.
     """
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     return f"{address}&immutable=1" if _read_alone(path) else address
 
 
 def _read_alone(path: Path) -> bool:
-    return not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    wal, memory = _beside(path)
+    return not os.access(path.parent, os.W_OK) and (wal is None or (wal, memory) == (0, None))
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Return whether a history lacks the memory that its write-ahead file needs, and nobody may make it here.
+
+    A writer that ends takes both away, and one that is killed leaves both: so it is with a copy that lacks one of them.
+    """
+    wal, memory = _beside(path)
+    return not os.access(path.parent, os.W_OK) and bool(wal) and memory is None
+
+
+def _unfinished(path: Path) -> StoreError:
+    name = path.name
+    return StoreError(
+        f"history {path}: its newest part lies in {name}-wal, which only who may write in their folder can read"
+        f" without {name}-shm",
+        hint=f"Copy all files whose names begin with {name}, or have somebody who may write there read it once.",
+    )
+
+
+def _beside(path: Path) -> tuple[int | None, int | None]:
+    """Return the sizes of a history's write-ahead file and of the memory that is shared for it, in bytes."""
+    wal, memory = (path.with_name(f"{path.name}-{name}") for name in ("wal", "shm"))
+    return _size(wal), _size(memory)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None  # a writer that leaves takes it away at any moment
 
 
 def _runs(wanted: RunFilter, *more: Any) -> Select[Any]:
