@@ -1,10 +1,13 @@
 """The screens over a watch of real servers: what happens to them is seen, and what is asked for is done."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
+
+import pytest
 
 from replcheck.cli.live_board import Board
 from replcheck.cli.live_claims import ClaimsFeed
@@ -12,15 +15,20 @@ from replcheck.cli.live_commands import LiveCommands
 from replcheck.cli.live_feed import WatchFeed
 from replcheck.config import load
 from replcheck.lab.cluster import LabCluster
+from replcheck.model.audit import AuditResult, StopCode
 from replcheck.model.live import NodeState
+from replcheck.model.outcome import Verdict
 from replcheck.postgres.programs import run_program
+from replcheck.runs.history import list_runs, read_report
 from replcheck.runs.live import LiveSettings
 from replcheck.runs.live_config import LiveFlags, live_request
 from replcheck.runs.own_cluster import scratch_root
-from replcheck.store import KEEP_FOR_EVER
+from replcheck.store import KEEP_FOR_EVER, RunFilter
 from replcheck.tui.app import WatchApp
+from replcheck.tui.audit_state import Phase
 from replcheck.tui.options import Options
-from tests.staged import newest_only
+from tests.commands import assert_nothing_left
+from tests.staged import make_slow_tables, newest_only
 from tests.tui.test_screens import page, until
 
 
@@ -86,6 +94,110 @@ async def test_an_audit_by_key_proves_the_copies_before_your_eyes(cluster, datab
             await until(pilot, lambda: "audit" in page(app) and "✔ consistent" in page(app))
             await pilot.press("enter")
             await until(pilot, lambda: "replcheck audit of clinic" in page(app))
+
+
+def phase_of(app: WatchApp) -> Phase | None:
+    return app.model.audit.phase if app.model.audit else None
+
+
+def chunks_of(app: WatchApp) -> int:
+    return app.model.audit.chunks if app.model.audit else 0
+
+
+def at_work(cluster: LabCluster) -> list[str]:
+    """Return the sessions of an audit that read or keep a snapshot, on all nodes together."""
+    return [session for session, busy in sessions_of_audit(cluster) if busy]
+
+
+def sessions_of_audit(cluster: LabCluster) -> list[tuple[str, bool]]:
+    """Return every session of an audit on any node, and whether it reads or keeps a snapshot."""
+    return [session for server in cluster.nodes.values() for session in server.execute(_SESSIONS)]
+
+
+_SESSIONS = """
+    select application_name, state <> 'idle' or backend_xmin is not null from pg_stat_activity
+    where application_name like 'replcheck %' and application_name not in ('replcheck lab', 'replcheck watch')
+"""
+
+
+@pytest.fixture
+def slow(cluster: LabCluster, database: str) -> str:
+    """What to configure for an audit that takes some seconds, table after table."""
+    make_slow_tables(cluster.primary, database, [f"slow{number}" for number in range(12)], seconds=0.3)
+    cluster.catch_up()
+    return f'[audit]\ndatabases = ["{database}"]\ncatalogs = false\njobs = 1\n'
+
+
+async def begin_audit(app: WatchApp, pilot, cluster: LabCluster) -> None:
+    """Start an audit by its key, and wait until it has read something."""
+    await until(pilot, lambda: app.commands.offers().audit is not None)
+    await pilot.press("2", "a")
+    await until(pilot, lambda: "Audit now" in page(app))
+    await pilot.press("y")
+    await until(pilot, lambda: phase_of(app) is Phase.READING and chunks_of(app) > 0 and bool(at_work(cluster)))
+
+
+@newest_only
+async def test_an_audit_that_is_held_by_key_reads_nothing_until_it_is_let_go(cluster, slow, tmp_path):
+    with watched(cluster, tmp_path, slow) as app:
+        async with app.run_test(size=(100, 40)) as pilot:
+            await begin_audit(app, pilot, cluster)
+            await pilot.press("space")
+            await until(pilot, lambda: phase_of(app) is Phase.HELD)
+            before = chunks_of(app)
+            await until(pilot, lambda: "holding still: paused" in page(app) and not at_work(cluster))
+            await pilot.pause(0.3)
+            read, began = chunks_of(app), time.monotonic()
+            assert read - before <= 2, "more was read than had been asked for"
+            while time.monotonic() - began < 1.5:
+                await pilot.pause(0.1)
+                assert (phase_of(app), chunks_of(app), at_work(cluster)) == (Phase.HELD, read, [])
+            await pilot.press("space")
+            await until(pilot, lambda: phase_of(app) is Phase.ENDED and chunks_of(app) > read)
+            await until(pilot, lambda: "✔ proven" in page(app))
+    result = only_audit(tmp_path)
+    assert (result.verdict, result.held_s >= 1.5) == (Verdict.CONSISTENT, True)
+
+
+@newest_only
+async def test_an_audit_that_is_cancelled_by_key_ends_as_interrupted_and_leaves_nothing(cluster, slow, tmp_path):
+    with watched(cluster, tmp_path, slow) as app:
+        async with app.run_test(size=(100, 40)) as pilot:
+            await begin_audit(app, pilot, cluster)
+            await pilot.press("x")
+            await until(pilot, lambda: "End the audit?" in page(app))
+            await pilot.press("y")
+            await until(pilot, lambda: phase_of(app) is Phase.ENDED and "? unchecked" in page(app))
+            # The watch goes on beside it, so only what is the audit's own must be gone.
+            await until(pilot, lambda: not sessions_of_audit(cluster))
+            await pilot.press("4")
+            await until(pilot, lambda: "RUNS" in page(app) and "? unchecked" in page(app))
+            await pilot.press("enter")
+            await until(pilot, lambda: "audit of clinic: unchecked" in page(app))
+    assert only_audit(tmp_path).stop_code is StopCode.INTERRUPTED
+    assert_nothing_left(cluster)
+
+
+@newest_only
+async def test_an_audit_that_is_cancelled_while_it_is_held_ends_too(cluster, slow, tmp_path):
+    with watched(cluster, tmp_path, slow) as app:
+        async with app.run_test(size=(100, 40)) as pilot:
+            await begin_audit(app, pilot, cluster)
+            await pilot.press("space")
+            await until(pilot, lambda: "holding still: paused" in page(app))
+            await pilot.press("x")
+            await until(pilot, lambda: "End the audit?" in page(app))
+            await pilot.press("y")
+            await until(pilot, lambda: phase_of(app) is Phase.ENDED and not sessions_of_audit(cluster))
+    assert only_audit(tmp_path).stop_code is StopCode.INTERRUPTED
+
+
+def only_audit(folder: Path) -> AuditResult:
+    """Return the result of the one run in the history."""
+    [past] = list_runs(folder / "clinic.db", RunFilter(), limit=None).runs
+    result = read_report(folder / "clinic.db", past.run.run_id).result
+    assert isinstance(result, AuditResult)
+    return result
 
 
 @newest_only
