@@ -2,7 +2,7 @@
 
 from textual.content import Content
 
-from replcheck.model.drill import RECOVERY_STAGES, LayerName, LayerReport, LayerState, Stage
+from replcheck.model.drill import RECOVERY_STAGES, LayerName, LayerReport, LayerState, Problem, Stage
 from replcheck.model.names import printable
 from replcheck.model.units import format_duration, format_size
 from replcheck.tui.draw.audit import ended, shortened
@@ -133,16 +133,18 @@ def layer_row(layout: Layout, name: LayerName, layer: LayerReport | None, drill:
 
 
 def layer_details(name: LayerName, drill: DrillModel) -> list[Content]:
-    """Return all that one layer found."""
+    """Return all that one layer found; of one that the drill did not come to, what kept it from there."""
     layer = drill.layers.get(name)
     if layer is None:
-        return [Content("This layer did not run yet.")]
+        when = " yet" if drill.running else ""
+        return [Content(f"This layer did not run{when}."), *_obstacles(drill)]
     outcome = layer.state.outcome
     lines = [Content.styled(f"{SIGN[outcome]} {layer.state.value}", f"bold {COLOUR[outcome]}")]
     lines += [Content(printable(text)) for text in (layer.checked, layer.reason) if text]
+    if layer.state is LayerState.NOT_RUN and not layer.by_design:
+        lines += _obstacles(drill)
     for problem in layer.problems:
-        lines += [Content(""), Content.styled(printable(problem.what), BAD), Content.styled(problem.code, QUIET)]
-        lines += [Content(printable(problem.hint))] if problem.hint else []
+        lines += _told(problem)
     for found in layer.differences:
         where = ""
         if found.first_block is not None:
@@ -152,10 +154,20 @@ def layer_details(name: LayerName, drill: DrillModel) -> list[Content]:
     return lines
 
 
+def _obstacles(drill: DrillModel) -> list[Content]:
+    return [line for problem in drill.problems for line in _told(problem)]
+
+
+def _told(problem: Problem) -> list[Content]:
+    lines = [Content(""), Content.styled(printable(problem.what), BAD), Content.styled(problem.code, QUIET)]
+    return [*lines, Content(printable(problem.hint))] if problem.hint else lines
+
+
 def problem_lines(drill: DrillModel, width: int) -> list[Content]:
-    """Return what is wrong beside the layers."""
+    """Return what is wrong beside the layers, and what helps; what the headline says already is not said again."""
     lines = []
     for problem in drill.problems:
-        lines += Content.assemble((f"✘ {printable(problem.what)}", BAD)).wrap(width)
+        if problem.what not in drill.summary:
+            lines += Content.assemble((f"✘ {printable(problem.what)}", BAD)).wrap(width)
         lines += Content.styled(printable(problem.hint), QUIET).wrap(width) if problem.hint else []
     return lines

@@ -64,7 +64,7 @@ class DrillScreen(AppScreen):
             return
         self.query_one("#headline", Canvas).show(lambda width, _: drill_headline(drill, look, width), (drill, look))
         self.query_one("#stages", Canvas).show(lambda width, _: stage_lines(drill, look, width), (drill, look))
-        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width), (drill.problems,))
+        self.query_one("#problems", Canvas).show(lambda width, _: problem_lines(drill, width), (drill,))
         rows.show(
             _NAMES,
             lambda width: layer_layout(width).header(),

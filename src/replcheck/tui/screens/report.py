@@ -22,6 +22,9 @@ from replcheck.tui.widgets.keybar import KeyBar
 if TYPE_CHECKING:
     from replcheck.tui.app import WatchApp
 
+_BESIDE = 5
+"""Columns beside the text: two on each side, and the bar that scrolls it."""
+
 
 class ReportScreen(Screen[None]):
     """Reads and prints the report in a thread of its own, since it may be long."""
@@ -55,9 +58,8 @@ class ReportScreen(Screen[None]):
     def _read(self) -> None:
         app = cast("WatchApp", self.app)
         page = StringIO()
-        console = Console(
-            file=page, width=max(40, self.size.width - 4), force_terminal=True, color_system="standard", highlight=False
-        )
+        width = max(40, self.size.width - _BESIDE)
+        console = Console(file=page, width=width, force_terminal=True, color_system="standard", highlight=False)
         try:
             app.commands.print_report(self._run_id, console, Style(zone=app.look().zone))
         except ReplcheckError as error:
