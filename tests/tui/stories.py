@@ -15,9 +15,11 @@ from replcheck.events import (
     DatabasePlanned,
     DivergenceFound,
     Event,
+    HeldStill,
     LayerFinished,
     ListedRelation,
     NodeObserved,
+    ProblemFound,
     RelationFinished,
     RelationStarted,
     RowsDiffer,
@@ -30,7 +32,7 @@ from replcheck.events import (
 from replcheck.model.audit import CtidRange, DifferenceKind, Divergence, RelationKind, RelationReplica, RelationReport
 from replcheck.model.control import Standing
 from replcheck.model.copies import AuditProof, CopyStanding
-from replcheck.model.drill import BackupKind, CopyFacts, LayerName, LayerReport, LayerState, Stage
+from replcheck.model.drill import BackupKind, Blame, CopyFacts, LayerName, LayerReport, LayerState, Problem, Stage
 from replcheck.model.live import (
     Archiver,
     ClusterEvent,
@@ -416,6 +418,12 @@ def audit(
     return [RunTold(at=event.at, kind="audit", event=event) for event in audit_events(began, share, broken, count)]
 
 
+def held_audit() -> list[Update]:
+    """Return what an audit tells until it is paused in the middle of its work."""
+    held = HeldStill(at=NOW - seconds(8), reason="paused")
+    return [*audit(), RunTold(at=held.at, kind="audit", event=held)]
+
+
 def observed(name: str, role: NodeRole) -> NodeReport:
     return NodeReport(
         name=name,
@@ -591,6 +599,51 @@ def drill_events(until: Stage | None) -> Iterator[Event]:
         summary="backup nightly was restored, and every row of 154 relations (48,311,204 rows) matches the seal;"
         " backup manifest, page checksums and amcheck passed; it could be used after 8min 51s",
     )  # fmt: skip
+
+
+def failed_drill() -> list[Update]:
+    """Return what a drill tells whose recovery ends at a WAL file that is missing from the archive."""
+    missing = Problem(
+        code="wal_missing",
+        what="WAL file 000000030000005C00000091 is missing, while 000000030000005C00000092 is there",
+        blame=Blame.BACKUP,
+        hint="Look for it in a second archive, or on the primary; restores end before it.",
+    )
+    asked = {LayerName.SEAL, LayerName.CHECKSUMS, LayerName.AMCHECK}
+    told = [
+        LayerReport(
+            name=name,
+            state=LayerState.NOT_RUN,
+            reason="the drill did not come so far" if name in asked else "not asked for",
+            by_design=name not in asked,
+        )
+        for name in LayerName
+    ]
+    at = NOW - seconds(200)
+    ended = [
+        StageEnded(at=at, stage=Stage.RECOVER, elapsed_s=74.0, size_bytes=None, ok=False),
+        ProblemFound(at=at, problem=missing),
+        StageBegan(at=at, stage=Stage.REMOVE, total_bytes=None),
+        StageEnded(at=at, stage=Stage.REMOVE, elapsed_s=3.1, size_bytes=None, ok=True),
+        *(LayerFinished(at=at, layer=layer) for layer in told),
+        RunFinished(
+            at=at, run_id=run_id(NOW - seconds(611)), outcome=Outcome.REFUTED,
+            summary=f"backup 20260314-010003F of nightly failed its drill: {missing.what}",
+        ),
+    ]  # fmt: skip
+    return [*drill(), *(RunTold(at=event.at, kind="drill", event=event) for event in ended)]
+
+
+def replay_over() -> list[Update]:
+    """Return what a recording of two hours ago tells that has come to its end."""
+    name, end = "night.jsonl", NOW - timedelta(hours=2)
+    return [
+        LinkChanged(at=end - seconds(300), link=Link.REPLAY, what=name),
+        RunsRead(at=end - seconds(300), runs=(), problem="a recording has no history"),
+        *quiet_minutes(end),
+        EventsTaken(at=end, events=events()[2:6]),
+        LinkChanged(at=end, link=Link.ENDED, what=name),
+    ]
 
 
 def layers() -> tuple[LayerReport, ...]:
