@@ -17,6 +17,7 @@ from replcheck.postgres.sampling import open_sampling_session, sample_node
 from replcheck.postgres.session import Session
 from replcheck.watch.sampler import steady_clock
 from tests.conftest import MakeCluster
+from tests.staged import Background, until, value
 
 
 @asynccontextmanager
@@ -232,3 +233,76 @@ _END = (
 async def test_the_slot_of_a_standby_is_no_temporary_one(cluster: LabCluster) -> None:
     answer = await asked(cluster, "primary")
     assert {sender.temporary_slot for sender in answer.senders} == {False}
+
+
+def sync_states(answer: NodeAnswer) -> dict[str, str | None]:
+    return {sender.application: sender.sync_state for sender in answer.senders}
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("FIRST 1 (standby2, standby1)", {"standby1": "potential", "standby2": "sync"}),
+        ("ANY 1 (standby1)", {"standby1": "quorum", "standby2": "async"}),
+    ],
+)
+async def test_which_standby_the_commits_wait_for_is_told(cluster: LabCluster, names: str, wanted: object) -> None:
+    primary, told = cluster.primary, None
+    try:
+        primary.configure(synchronous_standby_names=names)
+        primary.reload()
+        for _ in range(600):
+            told = sync_states(await asked(cluster, "primary"))
+            if told == wanted:
+                break
+            await asyncio.sleep(0.05)
+        assert told == wanted
+    finally:
+        primary.configure(synchronous_standby_names=None)
+        primary.reload()
+
+
+async def test_a_slot_that_nobody_reads_retains_each_byte_that_is_written(cluster: LabCluster) -> None:
+    cluster.primary.execute("select pg_create_physical_replication_slot('unread', true)")
+    try:
+        before = await asked(cluster, "primary")
+        cluster.primary.execute("select pg_logical_emit_message(false, 'filler', repeat('x', 3000000))")
+        after = await asked(cluster, "primary")
+    finally:
+        cluster.primary.execute("select pg_drop_replication_slot('unread')")
+    kept = [next(slot for slot in answer.slots if slot.name == "unread") for answer in (before, after)]
+    assert [(slot.active, slot.logical, slot.wal_status) for slot in kept] == [(False, False, "reserved")] * 2
+    assert before.insert_lsn is not None
+    assert after.insert_lsn is not None
+    assert kept[0].retained_bytes is not None
+    assert kept[1].retained_bytes is not None
+    written = after.insert_lsn - before.insert_lsn
+    assert written >= 3_000_000
+    assert kept[1].retained_bytes - kept[0].retained_bytes == written
+
+
+async def test_a_read_that_replay_ended_is_counted_as_a_conflict(cluster: LabCluster, database: str) -> None:
+    standby = cluster.node("standby1")
+    cluster.primary.execute("create table held as select 1 as id", dbname=database)
+    cluster.catch_up()
+    before = await asked(cluster, "standby1")
+    standby.configure(max_standby_streaming_delay="0")
+    standby.reload()
+    try:
+        until(lambda: value(standby, "show max_standby_streaming_delay") == "0", "the limit is in force")
+        reading = Background(lambda: standby.execute("select pg_sleep(60) from held", dbname=database))
+        until(lambda: value(standby, _READ) == 1, "the table is being read")
+        cluster.primary.execute("drop table held", dbname=database)
+        with pytest.raises(ReplcheckError, match="SQLSTATE 40001"):
+            reading.join()
+        until(lambda: value(standby, _CONFLICTS) > before.conflicts, "a recovery conflict")
+        after = await asked(cluster, "standby1")
+    finally:
+        standby.configure(max_standby_streaming_delay=None)
+        standby.reload()
+    assert after.conflicts == value(standby, _CONFLICTS)
+    assert (await asked(cluster, "primary")).conflicts == 0
+
+
+_READ = "select count(*) from pg_stat_activity where query like '%from held' and wait_event = 'PgSleep'"
+_CONFLICTS = "select sum(conflicts)::int from pg_stat_database"
