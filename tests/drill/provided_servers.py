@@ -55,7 +55,7 @@ def provide(
     restore_point: str,
     kept: dict[str, str],
 ) -> None:
-    """Restore a backup, recover it to a restore point, and print how to connect."""
+    """Restore a backup, recover it to a restore point or else to the end of its WAL, and print how to connect."""
     server = _server(directory, bindir, socket_dir, port)
     settings = kept | {
         "autovacuum": "off",
@@ -65,9 +65,9 @@ def provide(
         # A page that was changed behind the server's back is read all the same.
         "ignore_checksum_failure": "on",
         "restore_command": f"cp '{archive}/%f' %p",
-        "recovery_target_name": restore_point,
-        "recovery_target_action": "pause",
     }
+    if restore_point:
+        settings |= {"recovery_target_name": restore_point, "recovery_target_action": "pause"}
     server.prepare(settings=settings, access=ACCESS)
     shutil.copytree(backup, server.data_dir, symlinks=True)
     (server.data_dir / "recovery.signal").touch(mode=0o600)
@@ -76,7 +76,11 @@ def provide(
         for path in (server.data_dir, *server.data_dir.rglob("*")):
             shutil.chown(path, account.uid, account.gid)
     server.start()
-    until(lambda: value(server, "select pg_get_wal_replay_pause_state() = 'paused'"), "it stands at its target")
+    there = "pg_get_wal_replay_pause_state() = 'paused'" if restore_point else "not pg_is_in_recovery()"
+    until(lambda: value(server, f"select {there}"), "it stands at its target")
+    if not restore_point:
+        # Until then its control file tells an earlier end.
+        server.execute("checkpoint")
     sys.stdout.write(f"{server.dsn()}\n")
 
 
