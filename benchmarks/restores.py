@@ -60,7 +60,7 @@ class Restorable:
         return _said(words, "proven")
 
     def by_hand(self) -> None:
-        """Copy, recover and pg_amcheck the same backup as one would by hand, and remove the copy."""
+        """Copy, recover and pg_amcheck by hand what a drill checks, in the same databases, and remove the copy."""
         primary = self.cluster.primary
         server = replace(primary, name="hand", directory=self.cluster.directory / "hand", port=primary.port + 1)
         needed = {name: primary.execute(f"show {name}")[0][0] for name in _NEEDED}
@@ -78,7 +78,7 @@ class Restorable:
             server.start(timeout_s=_PATIENCE_S)
             _wait(server, "select pg_is_wal_replay_paused()")
             arguments = ["--host", str(server.socket_dir), "--port", str(server.port), "--username", "postgres"]
-            arguments += ["--heapallindexed", "--database", subjects.DATABASE]
+            arguments += ["--heapallindexed", "--database", subjects.DATABASE, "--database", "postgres"]
             run_program(server.programs, "pg_amcheck", arguments, account=server.account, timeout_s=_PATIENCE_S)
         finally:
             server.stop()
