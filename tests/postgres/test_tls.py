@@ -125,6 +125,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     [
         ("disable", False, "warning", "the connection is not encrypted, and anybody on the way could answer"),
         ("require", False, "warning", "but the server need not prove who it is (sslmode=require)"),
+        ("require", True, "warning", "its certificate is verified, but not its name (sslmode=verify-ca)"),
         ("verify-ca", True, "warning", "its certificate is verified, but not its name (sslmode=verify-ca)"),
         ("verify-full", True, "ok", "and the server's name verified"),
     ],

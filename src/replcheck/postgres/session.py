@@ -7,9 +7,11 @@ that no client encoding can reach a digest; names therefore travel as raw bytes.
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, LiteralString, Protocol
 
 import psycopg
@@ -136,9 +138,15 @@ class Session:
 
     @property
     def sslmode(self) -> str:
-        """Return what the client insists on, in libpq's word, wherever it was said (DSN, service file, environment)."""
+        """Return what the client insists on, in libpq's word, wherever it was said (DSN, service file, environment).
+
+        Where it has a root certificate, `require` is `verify-ca` (manual, libpq, SSL Support).
+        """
         options = {option.keyword: option.val for option in self._connection.pgconn.info}
-        return (options.get(b"sslmode") or b"prefer").decode()
+        mode = (options.get(b"sslmode") or b"prefer").decode()
+        root = options.get(b"sslrootcert")
+        known = Path(os.fsdecode(root)) if root else Path("~/.postgresql/root.crt").expanduser()
+        return "verify-ca" if mode == "require" and known.is_file() else mode
 
     @property
     def peer_address(self) -> str:
