@@ -10,10 +10,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replcheck.errors import AlreadyRunning, ConfigurationError, Interrupted, NodeUnreachable, StoreError
+from replcheck.evidence import findings
 from replcheck.evidence.in_history import verify_history
 from replcheck.evidence.keys import create_keys, load_public_key
 from replcheck.evidence.notary import Notary
@@ -289,6 +291,7 @@ def test_two_writers_at_once_make_one_chain(path):
 _DIE_IN_THE_MIDDLE = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from replcheck.evidence.notary import Notary
 from replcheck.store import open_history
 from tests.evidences import killed, run
@@ -305,6 +308,7 @@ history.finish(run(9), evidence=dying)
 _WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
+from typing import Any
 from tests.core.test_evidence_store import _write_runs
 _write_runs(Path(sys.argv[1]), 100_000)
 """
@@ -505,6 +509,72 @@ def test_with_reports_what_is_kept_of_an_audit_is_compared_with_its_report(path,
     assert verify_store(open_evidence(path), "clinic", (), reports=True).problem == ""
     tampered(path, f"UPDATE audit_nodes SET {change} WHERE rowid = 1")
     assert verify_store(open_evidence(path), "clinic", (), reports=True).problem.startswith("record 2 is belied")
+
+
+def audited(path):
+    """Record an audit as it is really recorded, with its alignments: two with each of two replicas."""
+    run_audit(REQUEST, store=path, auditor=returning(consistent()))
+    report = verify_store(open_evidence(path), "clinic", ())
+    assert (report.problem, report.records) == ("", 2)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT node, count(*) FROM alignments GROUP BY node").fetchall() == [
+            ("db2", 2),
+            ("db3", 2),
+        ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(
+            f"UPDATE alignments SET {change} WHERE rowid = 2"
+            for change in (
+                "lsn = '0/1'",
+                "taken_at = '2025-01-01T00:00:00.000Z'",
+                "node = 'db3'",
+                "node = 'db9'",
+                "lane = 7",
+                "database = 'x'",
+                "attempts = 1",
+                "elapsed_s = 0.5",
+                "unsettled = x'00'",
+                "chunks = 'x'",
+            )
+        ),
+        "DELETE FROM alignments WHERE rowid = 2",
+        "DELETE FROM alignments WHERE node = 'db2'",
+        *(
+            f"INSERT INTO alignments SELECT 9, run_id, {node}, 1, '', taken_at, lsn, 1, 1, 0, 1 FROM alignments LIMIT 1"
+            for node in ("node", "'db9'")
+        ),
+    ],
+)
+def test_what_an_audit_said_of_its_alignments_is_compared_with_its_record(path, statement):
+    audited(path)
+    tampered(path, statement)
+    problem = verify_store(open_evidence(path), "clinic", ()).problem
+    assert problem.startswith("record 2 is belied by the history: what run ")
+    assert problem.endswith(" said of its alignments was changed")
+
+
+def test_alignments_that_were_dropped_for_their_age_belie_nothing(path):
+    audited(path)
+    tampered(path, "DELETE FROM alignments", "DELETE FROM relation_verdicts")
+    assert verify_store(open_evidence(path), "clinic", ()).problem == ""
+
+
+def test_of_alignments_before_records_told_them_nothing_is_compared(path, monkeypatch):
+    told = findings._replica
+
+    def earlier(replica):
+        found: Any = told(replica)
+        del found["alignments"]["sha256"]
+        return found
+
+    monkeypatch.setattr(findings, "_replica", earlier)
+    audited(path)
+    tampered(path, "UPDATE alignments SET lsn = '0/1' WHERE rowid = 2")
+    assert verify_store(open_evidence(path), "clinic", ()).problem == ""
 
 
 def test_a_cut_off_chain_with_its_runs_needs_the_head_that_was_kept(path):

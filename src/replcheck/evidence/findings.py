@@ -4,10 +4,12 @@ Read from the result's JSON, which holds no row and no secret. What an unknown k
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from replcheck.model.canonical import canonical_digest
 from replcheck.model.plain import Plain
+from replcheck.store.proof_rows import ALIGNMENT_KEYS
 
 Object = dict[str, Plain]
 _SERVER = ("name", "role", "server_version", "system_identifier", "timeline", "address")
@@ -48,6 +50,24 @@ def replicas_told(found: Any) -> tuple[tuple[Any, ...], ...] | None:
         return None
 
 
+def alignments_told(found: Any) -> tuple[tuple[str, str], ...] | None:
+    """Return the SHA-256 over an audit's alignments with each replica, as `alignments_digest` makes it, by its name.
+
+    None where that is not told: for other runs, and in a record of before it was.
+    """
+    if not isinstance(found, dict) or "replicas" not in found:
+        return None
+    try:
+        return tuple((one["name"], one["alignments"]["sha256"]) for one in found["replicas"])
+    except (KeyError, TypeError):
+        return None
+
+
+def alignments_digest(alignments: Iterable[Sequence[Any]]) -> str:
+    """Return the SHA-256 over alignments as a history keeps them, whatever it holds in their place."""
+    return canonical_digest([[str(value) for value in alignment] for alignment in alignments])
+
+
 def _audit(document: Object) -> Object:
     relations = _objects(document.get("relations"))
     differences = _objects(document.get("divergences"))
@@ -80,7 +100,8 @@ def _nodes(document: Object) -> list[Object]:
 
 
 def _replica(replica: Object) -> Object:
-    taken = sorted(_objects(replica.get("alignments")), key=lambda each: str(each.get("taken_at")))
+    alignments = _objects(replica.get("alignments"))
+    taken = sorted(alignments, key=lambda each: str(each.get("taken_at")))
     return {
         **_taken(replica, "name", "verdict", "lsn", "lag_bytes", "upstream"),
         "alignments": {
@@ -90,6 +111,7 @@ def _replica(replica: Object) -> Object:
             "most_attempts": max((_number(each.get("attempts")) for each in taken), default=0),
             "first": _taken(taken[0], "taken_at", "lsn") if taken else None,
             "last": _taken(taken[-1], "taken_at", "lsn") if taken else None,
+            "sha256": alignments_digest([each.get(key) for key in ALIGNMENT_KEYS] for each in alignments),
         },
     }
 

@@ -17,7 +17,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from replcheck.evidence.findings import replicas_told
+from replcheck.evidence.findings import alignments_told, replicas_told
 from replcheck.evidence.statement import CLOSING_TYPE, MARK_TYPE, PAYLOAD_TYPE, STATEMENT_TYPE
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Opened(NamedTuple):
     """Whether it is about a run that had a report."""
     replicas: tuple[tuple[Any, ...], ...] | None
     """What an audit said of each replica, as a history keeps it beside; None where that is not told."""
+    alignments: tuple[tuple[str, str], ...] | None
+    """SHA-256 over an audit's alignments, by the names of replicas; None where that is not told."""
 
     @property
     def attests(self) -> bool:
@@ -209,6 +211,7 @@ def _opened(line: bytes, statement: Mapping[str, Any], key_id: str) -> Opened:
         told_before=_text(place.get("previous_signature") or ""),
         has_result=predicate.get("result") is not None,
         replicas=replicas_told(predicate.get("result")),
+        alignments=alignments_told(predicate.get("result")),
     )
 
 

@@ -1,27 +1,36 @@
 """Compares the runs of a history with what the records of its chain tell of them: others read the runs, not the chain.
 
 Whoever can write to a history can change, remove or put in what checks and reports read of runs. A record tells the end
-of its run, the SHA-256 of its report, and of an audit what was said of each replica. Of samples and events no record
-tells.
+of its run, the SHA-256 of its report, and of an audit what was said of each replica and its alignments. Of samples and
+events no record tells.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from replcheck.errors import StoreError
+from replcheck.evidence.findings import alignments_digest
 from replcheck.evidence.opening import Opened
 from replcheck.evidence.statement import ABORTED, document_digest, run_told
 from replcheck.model.evidence import EvidenceRecord, Places
 from replcheck.model.plain import Plain
 from replcheck.model.run import RunRecord, RunStart
 from replcheck.store import EvidenceReader
-from replcheck.store.proof_rows import ProofRow
+from replcheck.store.proof_rows import Alignments, ProofRow
 
 _AT_A_TIME = 400
 _ALWAYS = frozenset({"drill"})
 """Kinds of runs whose reports checks read."""
 Rows = Callable[[Plain], list[ProofRow]]
 """Returns the rows that are kept of an audit's report; raises ValueError where it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a history keeps of an audit beside its report."""
+
+    rows: list[ProofRow]
+    alignments: Alignments
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,8 +65,11 @@ class RunsTold:
         """Compare what was taken; return whether nothing is belied so far."""
         wanted = [row.run_id or "" for row, _ in self._waiting]
         runs, rows = self.reader.runs_of(wanted), self.reader.proof_rows(wanted)
+        alignments = self.reader.alignments(wanted)
         for row, line in self._waiting:
-            lie = self._lie(row, line, runs.get(row.run_id or ""), rows.get(row.run_id or "", []))
+            run_id = row.run_id or ""
+            parts = _Parts(rows.get(run_id, []), alignments.get(run_id, {}))
+            lie = self._lie(row, line, runs.get(run_id), parts)
             if lie and self.lie is None:
                 self.lie = (row.sequence, lie)
         self._waiting.clear()
@@ -69,7 +81,7 @@ class RunsTold:
             run_id, sequence = next(iter(self._killed.items()))
             self.lie = (sequence, f"run {run_id} has an end, and no record tells it")
 
-    def _lie(self, row: EvidenceRecord, line: Opened | None, run: RunStart | None, rows: list[ProofRow]) -> str:
+    def _lie(self, row: EvidenceRecord, line: Opened | None, run: RunStart | None, parts: "_Parts") -> str:
         if run is None:
             return self._lie_of_absence(row)
         self.held += 1
@@ -83,7 +95,7 @@ class RunsTold:
         self._killed.pop(run.run_id, None)
         if run_told(run) != line.held:
             return f"it tells another end of run {run.run_id}"
-        return next(self._lies_of_parts(line, run, rows), "")
+        return next(self._lies_of_parts(line, run, parts), "")
 
     def _lie_of_absence(self, row: EvidenceRecord) -> str:
         if not any(first <= row.sequence <= last for first, last in self.imported):
@@ -91,11 +103,13 @@ class RunsTold:
         self.absent.append(row.sequence)
         return ""
 
-    def _lies_of_parts(self, line: Opened, run: RunStart, rows: list[ProofRow]) -> Iterator[str]:
-        if not _told_alike(line, rows):
+    def _lies_of_parts(self, line: Opened, run: RunStart, parts: "_Parts") -> Iterator[str]:
+        if not _told_alike(line, parts.rows):
             yield f"what run {run.run_id} said of the replicas was changed"
+        if not _aligned_alike(line, parts.alignments):
+            yield f"what run {run.run_id} said of its alignments was changed"
         if self.reports or run.kind in _ALWAYS or run.run_id in self.newest:
-            yield from self._lies_of_report(line, run.run_id, rows)
+            yield from self._lies_of_report(line, run.run_id, parts.rows)
 
     def _lies_of_report(self, line: Opened, run_id: str, rows: list[ProofRow]) -> Iterator[str]:
         try:
@@ -121,6 +135,16 @@ class RunsTold:
 def _told_alike(line: Opened, rows: list[ProofRow]) -> bool:
     """Return whether rows say of the replicas what the record says."""
     return line.replicas is None or {row.told for row in rows} == set(line.replicas)
+
+
+def _aligned_alike(line: Opened, alignments: Alignments) -> bool:
+    """Return whether the alignments are those of the record; a history drops all of an audit's at some age."""
+    if line.alignments is None or not alignments:
+        return True
+    told = dict(line.alignments)
+    return alignments.keys() <= told.keys() and all(
+        alignments_digest(alignments.get(node, ())) == digest for node, digest in told.items()
+    )
 
 
 def imported_sentence(told: RunsTold) -> str:

@@ -9,8 +9,8 @@ from replcheck.model.evidence import EarlierRuns, EvidenceRecord, Places, Record
 from replcheck.model.run import RunStart
 from replcheck.store.evidence import EVIDENCE, MARKS, head, imported, stored_record, unrecorded_ends
 from replcheck.store.history import stored_start
-from replcheck.store.live_tables import AUDIT_NODES, LIVE_STATES
-from replcheck.store.proof_rows import ProofRow, rows_of
+from replcheck.store.live_tables import ALIGNMENTS, AUDIT_NODES, LIVE_STATES
+from replcheck.store.proof_rows import Alignments, ProofRow, alignments_of, rows_of
 from replcheck.store.reader import HistoryReader, RunFilter, open_reader
 from replcheck.store.tables import RECORDS, RESULTS, RUNS
 
@@ -82,6 +82,11 @@ class EvidenceReader(HistoryReader):
         """Return what is kept of what audits said of each replica; not for more than a few hundred runs."""
         with self._connected() as connection:
             return rows_of(connection, run_ids) if inspect(connection).has_table(AUDIT_NODES.name) else {}
+
+    def alignments(self, run_ids: Sequence[str]) -> Mapping[str, Alignments]:
+        """Return what is kept of the alignments of audits; not for more than a few hundred runs."""
+        with self._connected() as connection:
+            return alignments_of(connection, run_ids) if inspect(connection).has_table(ALIGNMENTS.name) else {}
 
     def imported(self, cluster: str) -> Places:
         """Return which records of a chain came from another history, as this one says."""

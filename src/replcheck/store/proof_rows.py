@@ -1,4 +1,7 @@
-"""What a history keeps of what an audit said of each replica, as it stands there: to be compared, not to be used."""
+"""What a history keeps of what an audit said of each replica, and of its alignments with them, as it stands there.
+
+To be compared, not to be used.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,12 +10,17 @@ from sqlalchemy import Connection, select
 
 from replcheck.model.copies import AuditProof
 from replcheck.store.live_rows import proof_values
-from replcheck.store.live_tables import AUDIT_NODES
+from replcheck.store.live_tables import ALIGNMENTS, AUDIT_NODES
 
 _COLUMNS = (
     *(AUDIT_NODES.c[name] for name in ("node", "verdict", "whole", "system_identifier", "timeline", "primary_node")),
     *(AUDIT_NODES.c[name] for name in ("level", "proven_at", "finished_at", "outcome_summary", "scope_digest")),
 )
+ALIGNMENT_KEYS = ("lane", "database", "taken_at", "lsn", "attempts", "elapsed_s", "unsettled", "chunks")
+"""What is kept of an alignment, by the names that it has in an audit's report too."""
+_ALIGNMENT = tuple(ALIGNMENTS.c[name] for name in ALIGNMENT_KEYS)
+Alignments = Mapping[str, Sequence[Sequence[Any]]]
+"""By the names of replicas, in the order of the report."""
 Told = tuple[Any, ...]
 """As `replicas_told` of evidence tells it, in that order."""
 
@@ -32,6 +40,15 @@ def rows_of(connection: Connection, run_ids: Sequence[str]) -> Mapping[str, list
     found: dict[str, list[ProofRow]] = {}
     for run_id, *values in connection.execute(statement):
         found.setdefault(run_id, []).append(_row(values))
+    return found
+
+
+def alignments_of(connection: Connection, run_ids: Sequence[str]) -> Mapping[str, Alignments]:
+    """Return those of each run that has any; not for more than a few hundred runs."""
+    statement = select(ALIGNMENTS.c.run_id, ALIGNMENTS.c.node, *_ALIGNMENT).where(ALIGNMENTS.c.run_id.in_(run_ids))
+    found: dict[str, dict[str, list[Sequence[Any]]]] = {}
+    for run_id, node, *values in connection.execute(statement.order_by(ALIGNMENTS.c.alignment_id)):
+        found.setdefault(run_id, {}).setdefault(node, []).append(values)
     return found
 
 
