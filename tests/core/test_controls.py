@@ -287,7 +287,11 @@ TWO_BACKUPS = (ConfiguredBackup(name="nightly"), ConfiguredBackup(name="dump"))
             "the last drill of nightly ended as restored,",
         ),
         ([drill(2 * DAY), drill(DAY, DrillVerdict.NOT_TRIED)], AT_RISK, "ended as not tried: WAL is missing"),
-        ([drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)], BREACHED, "nightly did not restore 1d ago: WAL is missing"),
+        (
+            [drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)],
+            BREACHED,
+            "nightly did not restore in the drill 1d ago: WAL is missing",
+        ),
         ([drill(2 * DAY, DrillVerdict.FAILED), drill(DAY)], MET, ""),
         ([drill(2 * DAY, DrillVerdict.FAILED, copy="new", taken_at=ago(DAY)), drill(DAY)], BREACHED, "did not restore"),
         ([drill(2 * DAY, DrillVerdict.FAILED, copy="old", taken_at=ago(9 * DAY)), drill(DAY)], MET, ""),
@@ -296,6 +300,22 @@ TWO_BACKUPS = (ConfiguredBackup(name="nightly"), ConfiguredBackup(name="dump"))
 )
 def test_every_backup_is_restored_recently_and_in_time(drills, standing, told):
     check(ControlName.RESTORE, facts(drills=tuple(drills)), standing, told)
+
+
+@pytest.mark.parametrize(
+    ("drills", "measured"),
+    [
+        ([drill(2 * DAY), drill(DAY)], "nightly restored 1d ago in 1min 20s"),
+        (
+            [drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)],
+            "nightly last restored 2d ago in 1min 20s, not in the drill 1d ago",
+        ),
+        ([drill(2 * DAY, DrillVerdict.FAILED), drill(DAY)], "nightly restored 1d ago in 1min 20s"),
+        ([drill(DAY, DrillVerdict.FAILED)], "nightly never restored"),
+    ],
+)
+def test_a_backup_that_failed_to_restore_since_is_told_to_have_failed(drills, measured):
+    assert result(ControlName.RESTORE, facts(drills=tuple(drills))).measured == measured
 
 
 def test_each_configured_backup_counts():

@@ -5,6 +5,7 @@ When the check was made is one of them, since a file that nobody writes any more
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from replcheck.model.control import CheckResult, Measure, Standing, Unit
@@ -68,12 +69,21 @@ def _of_controls(result: CheckResult) -> Iterator["GaugeMetricFamily"]:
     for name, told, chosen in _MEASURES:
         for unit in Unit:
             samples = [
-                (labels, value / 100 if unit is Unit.PERCENT else value)
+                (labels, _ratio(value) if unit is Unit.PERCENT else value)
                 for labels, measure in _measures(result)
                 if measure.unit is unit and (value := chosen(measure)) is not None
             ]
             if samples:
                 yield _gauge(f"control_{name}", told, samples, unit)
+
+
+def _ratio(percent: float) -> float:
+    """Return a percentage as a ratio, of the same digits.
+
+    >>> _ratio(99.9)
+    0.999
+    """
+    return float(Decimal(str(percent)) / 100)
 
 
 def _measures(result: CheckResult) -> Iterator[tuple[dict[str, str], Measure]]:

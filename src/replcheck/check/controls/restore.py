@@ -1,13 +1,13 @@
 """The control `restore`: a trial restore of each backup succeeded recently, within its time objective."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from replcheck.check.facts import DrillFact, Facts, Untold, UntoldDrill
 from replcheck.check.found import Fault, Found, at_risk, beyond, breached, oldest, unchecked
 from replcheck.config.model import Policy, RestoreControl
 from replcheck.model.control import Measure, Unit
 from replcheck.model.drill import DrillVerdict
-from replcheck.model.units import format_age, format_duration
+from replcheck.model.units import format_age, format_ago, format_duration
 
 _NOT_PROVEN = (
     "that a copy of the backup at another place restores: a drill reads the one that its configuration names",
@@ -28,7 +28,7 @@ def find_restore(_policy: Policy, asked: RestoreControl, facts: Facts) -> Found:
     refuting = [drill.run_id for name in names for drill in _failures(name, facts.drills, newest[name])]
     refuting += [drill.run_id for name in names for drill in _untold(name, newest[name], facts)]
     return Found(
-        measured=_measured(proven, names, facts),
+        measured=_measured(newest, facts),
         limit=_limit(asked),
         faults=tuple(faults),
         measures=tuple(measure for name in names for measure in _measures(name, newest[name], asked, facts)),
@@ -109,7 +109,7 @@ def _failed(name: str, failed: DrillFact, restored: DrillFact | None, facts: Fac
     because = f": {failed.problem}" if failed.problem else ""
     age_s = facts.age_s(failed.started_at)
     if age_s >= 0:
-        return breached(f"{name} did not restore {format_duration(age_s)} ago{because}")
+        return breached(f"{name} did not restore in the drill {format_duration(age_s)} ago{because}")
     told = f"{name} did not restore in a drill that is {format_age(age_s)}{because}"
     # Its date is wrong, so it may be of before the success or of after it.
     return breached(told) if restored is None else unchecked(told)
@@ -140,13 +140,19 @@ def _since_faults(name: str, facts: Facts) -> Iterator[Fault]:
     yield at_risk(f"the last drill of {name} ended as {last.verdict.value}{because}")
 
 
-def _measured(proven: Sequence[DrillFact], names: Sequence[str], facts: Facts) -> str:
-    told = []
-    for drill in proven:
-        took = f" in {format_duration(drill.recovery_time_s)}" if drill.recovery_time_s is not None else ""
-        told.append(f"{drill.backup} restored {format_duration(facts.age_s(drill.started_at))} ago{took}")
-    told += [f"{name} never restored" for name in names if name not in {drill.backup for drill in proven}]
+def _measured(newest: Mapping[str, DrillFact | None], facts: Facts) -> str:
+    told = [_restores(name, drill, facts) for name, drill in newest.items() if drill is not None]
+    told += [f"{name} never restored" for name, drill in newest.items() if drill is None]
     return "; ".join(told) or "nothing"
+
+
+def _restores(name: str, restored: DrillFact, facts: Facts) -> str:
+    took = f" in {format_duration(restored.recovery_time_s)}" if restored.recovery_time_s is not None else ""
+    when = f"restored {format_ago(facts.age_s(restored.started_at))}{took}"
+    failed = max((one.started_at for one in _failures(name, facts.drills, restored)), default=None)
+    if failed is None:
+        return f"{name} {when}"
+    return f"{name} last {when}, not in the drill {format_ago(facts.age_s(failed))}"
 
 
 def _limit(asked: RestoreControl) -> str:
