@@ -58,8 +58,11 @@ class Repository(Place):
 
 
 @contextmanager
-def repository_of(clusters_root: Path, backups_root: Path, name: str) -> Iterator[Repository]:
-    """Make a cluster and a stanza for it, without any backup yet; both go with the block."""
+def repository_of(clusters_root: Path, backups_root: Path, name: str, stored: str = "") -> Iterator[Repository]:
+    """Make a cluster and a stanza for it, without any backup yet; both go with the block.
+
+    `stored` are lines of the configuration that say how the repository stores.
+    """
     # New each time: a worker that takes over tests of another comes back to what it had left.
     folder = Path(tempfile.mkdtemp(prefix="pgbackrest", dir=backups_root))
     folder.chmod(0o755)
@@ -76,7 +79,7 @@ def repository_of(clusters_root: Path, backups_root: Path, name: str) -> Iterato
         primary = made.primary
         config.write_text(
             f"[global]\nrepo1-path={made.repository}\nlog-level-file=off\nlock-path={folder}/locks\n"
-            f"spool-path={folder}/spool\nstart-fast=y\njob-retry=0\n"
+            f"spool-path={folder}/spool\nstart-fast=y\njob-retry=0\n{stored}"
             f"[clinic]\npg1-path={primary.data_dir}\npg1-socket-path={primary.socket_dir}\npg1-port={primary.port}\n"
             "pg1-user=postgres\n"
         )

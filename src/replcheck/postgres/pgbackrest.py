@@ -159,7 +159,7 @@ class PgBackRest:
         if ended.status in _OUT_OF_REACH:
             return None
         for line in ended.err.splitlines():
-            if any(words in line for words in _DAMAGE):
+            if any(words in line for words in _DAMAGE) or _UNREADABLE.search(line):
                 match = _NAMED.search(line)
                 return match["file"] if match else ""
         return None
@@ -186,6 +186,13 @@ _DAMAGE = (
     "unable to load backup manifest file",
     "zlib threw error: [-3]",
 )
+_UNREADABLE = re.compile(
+    r"zst error: \[-(?!64\])|lz4 error: \[-(?!9\])|bz2 error: \[-[45]\]"
+    r"|(?<!CryptoError: )(?:unable to flush|cipher header (?:invalid|missing))"
+)
+"""How it tells content that cannot be uncompressed or decrypted; a number that is left out stands for too little
+memory. A record of the repository's that cannot be decrypted is a CryptoError: its passphrase may be another. Source:
+pgBackRest's common/compress and common/crypto/cipherBlock.c, ZSTD_ErrorCode, LZ4F_errorCodes, bzlib.h."""
 _DAMAGED_INFO = re.compile(r"\[(FileMissing|Format|Checksum)Error\] unable to load info file '(?P<file>/[\w./@+-]+)'")
 """How a repository's message about its own records begins where they are damaged in both copies. A passphrase that is
 not theirs is a CryptoError."""
