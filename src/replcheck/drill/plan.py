@@ -118,6 +118,7 @@ def sealed_target(target: Target, seal: SealManifest) -> Target:
             made_at=seal.restore_point.created_at,
             timeline=seal.restore_point.timeline,
             segment_bytes=seal.server.segment_bytes,
+            lc_monetary=seal.monetary_locale,
         ),
     )
 

@@ -67,13 +67,15 @@ class Surroundings:
     lacking: bool = False
     """Whether something was not restored that this machine does not have, or does not allow."""
     other_locale: bool = False
+    other_money: bool = False
+    """Whether values of type money are read here by another locale than the one by which they were written."""
 
-    def excuse(self, kind: str, *, empty: bool, computed: bool) -> str:
+    def excuse(self, kind: str, *, empty: bool, computed: bool, moneyed: bool = False) -> str:
         """Return why a difference of a relation does not accuse the dump; empty where it does.
 
         `empty` says that the copy has no row of it: rows come by one statement, so that all are refused or none.
         `computed` says that it has a stored generated column, or is a partition, whose bounds depend on the order of
-        texts.
+        texts; `moneyed` that it holds values of type money: those that are misread leave their number as it is.
 
         >>> Surroundings().excuse("changed", empty=False, computed=True)
         ''
@@ -83,6 +85,8 @@ class Surroundings:
             return "it did not come back, and neither did something that this machine lacks"
         if self.other_locale and (gone or computed):
             return "the database has another locale here, which its rows may depend on"
+        if self.other_money and moneyed and (gone or kind == "changed"):
+            return "values of type money are read by another lc_monetary here than they were written by"
         return ""
 
 

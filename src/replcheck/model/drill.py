@@ -231,6 +231,8 @@ class SealedPoint:
     timeline: int
     segment_bytes: int
     """Size of a WAL file of the cluster."""
+    lc_monetary: str | None = None
+    """The locale by which the seal's dump has written values of type money; None without a dump, or where unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

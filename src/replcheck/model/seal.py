@@ -203,6 +203,8 @@ class DatabaseFacts:
     invalid_indexes: tuple[str, ...]
     unpopulated_views: tuple[str, ...]
     """Materialized views that hold nothing."""
+    lc_monetary: str | None = None
+    """The locale by which a dump has written values of type money, which it does not tell; None in older seals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +264,12 @@ class SealManifest:
     def database(self, name: str) -> SealedDatabase | None:
         """Return one database, None where it was not sealed."""
         return next((database for database in self.databases if database.name == name), None)
+
+    @property
+    def monetary_locale(self) -> str | None:
+        """Return the locale by which its dump has written values of type money; None without a dump, or not known."""
+        facts = self.facts.database(self.dump.database) if self.dump is not None else None
+        return facts.lc_monetary if facts is not None else None
 
     @property
     def verdict(self) -> SealVerdict:

@@ -65,10 +65,13 @@ def shape_of(statements: str, *, encoding: str) -> Shape:
     return Shape(encoding=found.get("ENCODING", encoding), dbname=dbname, options=options)
 
 
-def create_database(dsn: str, name: str, shape: Shape, *, mark: str | None = None) -> str:
+def create_database(
+    dsn: str, name: str, shape: Shape, *, mark: str | None = None, lc_monetary: str | None = None
+) -> str:
     """Create a database and return the locale that took the place of one that is missing here, "" where none did.
 
-    With `mark` it is marked as ours, and nobody else may connect. Raises DrillBlocked.
+    With `mark` it is marked as ours, and nobody else may connect. `lc_monetary` is the locale by which values of type
+    money were written; one that is missing here is left alone. Raises DrillBlocked.
     """
     with _connected(dsn) as connection:
         if connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [name]).fetchone():
@@ -76,6 +79,8 @@ def create_database(dsn: str, name: str, shape: Shape, *, mark: str | None = Non
                 f'there is a database "{name}" already, which this drill did not create', code="not_empty"
             )
         replaced = _create(connection, name, shape)
+        if lc_monetary is not None:
+            _set_monetary(connection, name, lc_monetary)
         if mark is not None:
             statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
             connection.execute(statement.format(sql.Identifier(name), sql.Literal(mark)))
@@ -249,6 +254,16 @@ def _create(connection: LocalConnection, name: str, shape: Shape) -> str:
             continue
         return f"{options['LOCALE']} in place of {said or 'the locale of the dump'}" if number and wanted else ""
     raise AssertionError
+
+
+def _set_monetary(connection: LocalConnection, name: str, locale: str) -> None:
+    statement = sql.SQL("ALTER DATABASE {} SET lc_monetary = {}")
+    try:
+        with local.translated("scratch"):
+            connection.execute(statement.format(sql.Identifier(name), sql.Literal(locale)))
+    except StatementFailed as error:
+        if error.sqlstate != "22023":
+            raise
 
 
 def _creation(name: str, encoding: str, options: dict[str, str]) -> sql.Composed:

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from replcheck.postgres.catalog import Column, Form
 from replcheck.postgres.digests import hashes_bytes, record_hash, value_of
+from replcheck.postgres.nodes import text
 from replcheck.postgres.session import Session, Statement
 
 # Purpose: the columns that a dump carries, by name, and whether their bytes are portable. PostgreSQL 14+, no privilege.
@@ -71,6 +72,30 @@ _COMPUTED: Statement = """
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'
     ))
 """
+
+
+# Purpose: relations with a value of type money, also inside an array, a range, a domain or a composite: a dump holds
+# its text, which lc_monetary decides. PostgreSQL 14+, no privilege.
+_MONEYED: Statement = """
+    WITH RECURSIVE part (relation, type) AS (
+        SELECT a.attrelid, a.atttypid FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = ANY (%s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+        UNION
+        SELECT p.relation, inner_type.oid FROM part AS p JOIN pg_catalog.pg_type AS t ON t.oid = p.type
+        CROSS JOIN LATERAL (
+            SELECT t.typelem UNION ALL SELECT t.typbasetype
+            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+        ) AS inner_type (oid)
+        WHERE inner_type.oid <> 0
+    )
+    SELECT DISTINCT relation::bigint FROM part WHERE type = 'pg_catalog.money'::regtype
+"""
+
+# Purpose: the locale by which pg_dump and pg_restore print and read values of type money, connected as this session is:
+# the session itself is pinned to another, and a reset would bring theirs back. PostgreSQL 14+, no privilege.
+_MONETARY: Statement = "SELECT pg_catalog.textsend(reset_val) FROM pg_catalog.pg_settings WHERE name = 'lc_monetary'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +161,17 @@ async def read_extension_members(session: Session, oids: Sequence[int]) -> Mappi
 async def read_computed(session: Session, oids: Sequence[int]) -> frozenset[int]:
     """Return those relations (by oid) whose rows depend on the locale that they are restored in."""
     return frozenset(oid for (oid,) in await session.read(_COMPUTED, [list(oids)]))
+
+
+async def read_moneyed(session: Session, oids: Sequence[int]) -> frozenset[int]:
+    """Return those relations (by oid) that hold values of type money."""
+    return frozenset(oid for (oid,) in await session.read(_MONEYED, [list(oids)]))
+
+
+async def read_monetary_locale(session: Session) -> str:
+    """Return the locale by which a dump's values of type money are written or read here."""
+    ((locale,),) = await session.read(_MONETARY)
+    return text(locale)
 
 
 async def digest_large_objects(session: Session, seeds: Sequence[int], *, block_size: int) -> LargeObjects:

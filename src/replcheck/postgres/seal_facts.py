@@ -4,6 +4,7 @@ from replcheck.model.names import qualified
 from replcheck.model.seal import DatabaseFacts
 from replcheck.postgres.catalog import FIRST_USER_OID
 from replcheck.postgres.nodes import text
+from replcheck.postgres.portable import read_monetary_locale
 from replcheck.postgres.session import Session, Statement
 from replcheck.postgres.software import read_software
 
@@ -64,6 +65,7 @@ async def read_database_facts(session: Session) -> DatabaseFacts:
         encoding=text(encoding),
         collate=text(collate),
         ctype=text(ctype),
+        lc_monetary=await read_monetary_locale(session),
         extensions={text(name): text(version) for name, version in await session.read(_EXTENSIONS)},
         collation_versions=dict(software.collations),
         large_objects=objects,

@@ -107,12 +107,12 @@ class DumpSource:
     def reaches(self, segment: Segment, segment_bytes: int) -> None:
         """Tell nothing: WAL means nothing to a dump."""
 
-    def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:  # noqa: ARG002
+    def restore(self, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         """Read a dump through, restore it and open the copy; stages FETCH, RESTORE and OPEN."""
         with self._unless_written(copy):
-            return self._restored(self._dump(copy), copy, scratch, stages)
+            return self._restored(self._dump(copy), copy, target, scratch, stages)
 
-    def _restored(self, dump: Dump, copy: CopyFacts, scratch: Scratch, stages: Stages) -> Restored:
+    def _restored(self, dump: Dump, copy: CopyFacts, target: Target, scratch: Scratch, stages: Stages) -> Restored:
         programs = self._programs(dump)
         with stages.enter(Stage.FETCH, dump.size_bytes):
             contents = _contents(programs, dump) if dump.format.archive else None
@@ -125,7 +125,7 @@ class DumpSource:
                 raise DrillBlocked(f"{copy.label} cannot be read: {exc.strerror}", code="backup_unreadable") from exc
         with stages.enter(Stage.RESTORE, dump.size_bytes if contents is None else None):
             with _blocked_by_programs():
-                place = self._place(dump, programs, scratch)
+                place = self._place(dump, programs, scratch, target)
             try:
                 outcome = self._load(dump, contents, place, stages)
             except BaseException:
@@ -203,12 +203,13 @@ class DumpSource:
             )
         return usable_programs(self.programs, dump.major, server_account())
 
-    def _place(self, dump: Dump, programs: Programs, scratch: Scratch) -> DumpTarget:
+    def _place(self, dump: Dump, programs: Programs, scratch: Scratch, target: Target) -> DumpTarget:
         """Make the server, or the database on the user's, into which a dump is restored."""
         statements = _statements(programs, dump)
         shape = shape_of(statements, encoding=dump.encoding)
+        monetary = target.sealed.lc_monetary if target.sealed is not None else None
         if self.scratch_dsn is not None:
-            return self._place_on_users(programs, scratch, statements)
+            return self._place_on_users(programs, scratch, statements, monetary)
         server = scratch_server(scratch, programs)
         server.configure(**_SETTINGS)
         server.initialize(checksums=False)
@@ -216,7 +217,7 @@ class DumpSource:
             server.start()
             known = dump.dbname or shape.dbname
             name = _RESTORED if known in _TAKEN_NAMES else known
-            replaced = create_database(server.dsn(), name, shape)
+            replaced = create_database(server.dsn(), name, shape, lc_monetary=monetary)
         except BaseException:
             _stop(server)
             raise
@@ -231,7 +232,9 @@ class DumpSource:
             statements=statements,
         )
 
-    def _place_on_users(self, programs: Programs, scratch: Scratch, statements: str) -> DumpTarget:
+    def _place_on_users(
+        self, programs: Programs, scratch: Scratch, statements: str, monetary: str | None
+    ) -> DumpTarget:
         dsn = self.scratch_dsn or ""
         name = PREFIX + scratch.run_id.replace("-", "")
         found = _opened(dsn)
@@ -246,7 +249,7 @@ class DumpSource:
             drop_abandoned(dsn)
         shape = shape_of(statements, encoding="")
         self._created = (name, scratch.run_id)
-        replaced = create_database(dsn, name, shape, mark=mark_of(scratch.run_id))
+        replaced = create_database(dsn, name, shape, mark=mark_of(scratch.run_id), lc_monetary=monetary)
         return DumpTarget(
             dsn=connection_strings.merge(dsn, dbname=name),
             admin_dsn=dsn,

@@ -1,6 +1,7 @@
 """A restored dump against its seal: positions and ids are others, so each relation as a whole multiset of rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from replcheck.audit.options import AuditOptions
 from replcheck.audit.plan import Plan, plan_relations
@@ -18,7 +19,13 @@ from replcheck.model.drill import Blame, RowDifference
 from replcheck.model.names import qualified
 from replcheck.model.seal import PortableDigest, SealedDatabase, SealedRelation, SealManifest
 from replcheck.postgres.catalog import Column, Relation, read_relations
-from replcheck.postgres.portable import digest_large_objects, read_computed, read_extension_members
+from replcheck.postgres.portable import (
+    digest_large_objects,
+    read_computed,
+    read_extension_members,
+    read_monetary_locale,
+    read_moneyed,
+)
 from replcheck.postgres.session import Session
 
 _LARGE_OBJECTS = "large objects"
@@ -61,6 +68,7 @@ class _Comparison:
         self._findings = findings
         self._surroundings = surroundings
         self._computed: frozenset[int] = frozenset()
+        self._moneyed: frozenset[int] = frozenset()
         self._seeds = tuple(map(int, seal.seeds))
         self._done_bytes = 0
 
@@ -72,6 +80,8 @@ class _Comparison:
                     f"the copy is encoded in {session.server_encoding}, the sealed database in {self._sealed.encoding}"
                 )
                 return
+            other = await read_monetary_locale(session) != self._seal.monetary_locale
+            self._surroundings = replace(self._surroundings, other_money=other)
             gatherings = await self._gatherings(session)
             await self._large_objects(session)
         finally:
@@ -110,6 +120,7 @@ class _Comparison:
         await self._sequences(plan)
         portable = await portable_relations(session, plan.digested)
         self._computed = await read_computed(session, list(portable.columns))
+        self._moneyed = await read_moneyed(session, list(portable.columns))
         columns, members = portable.columns, portable.of_extensions
         copies = {(relation.schema, relation.name): relation for relation in plan.digested if relation.oid in columns}
         uncarried = {(relation.schema, relation.name) for relation in plan.digested if relation.oid not in columns}
@@ -162,11 +173,10 @@ class _Comparison:
             self._findings.doubts.append(f"{label}: {reason}")
             return
         self._findings.relations += 1
-        computed = gathering.relation.oid in self._computed
-        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)), computed=computed)
+        self._compare(sealed, label, gathering.rows, tuple(map(str, gathering.sums)), oid=gathering.relation.oid)
 
     def _compare(
-        self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...], *, computed: bool = False
+        self, sealed: PortableDigest, label: str, rows: int, sums: tuple[str, ...], *, oid: int | None = None
     ) -> None:
         if (rows, sums) == (sealed.rows, sealed.sums):
             self._findings.rows += rows
@@ -178,7 +188,9 @@ class _Comparison:
         more = rows - sealed.rows
         kind = "extra" if more > 0 else "missing" if more < 0 else "changed"
         found = RowDifference(database=self._sealed.name, relation=label, kind=kind, count=abs(more) or 1)
-        self._differs_unless_excused(found, empty=rows == 0, computed=computed)
+        self._differs_unless_excused(
+            found, empty=rows == 0, computed=oid in self._computed, moneyed=oid in self._moneyed
+        )
 
     async def _large_objects(self, session: Session) -> None:
         sealed = self._sealed.large_objects
@@ -221,10 +233,10 @@ class _Comparison:
                         pass
 
     def _differs_unless_excused(
-        self, difference: RowDifference, *, empty: bool = False, computed: bool = False
+        self, difference: RowDifference, *, empty: bool = False, computed: bool = False, moneyed: bool = False
     ) -> None:
         """Hold a difference against the dump, unless this machine may be why."""
-        excuse = self._surroundings.excuse(difference.kind, empty=empty, computed=computed)
+        excuse = self._surroundings.excuse(difference.kind, empty=empty, computed=computed, moneyed=moneyed)
         if excuse:
             self._findings.doubts.append(f"{difference.relation}: {excuse}")
         else:
