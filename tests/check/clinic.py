@@ -81,9 +81,9 @@ class Clinic:
             encoding="utf-8",
         )
 
-    def run(self, *words: str) -> Ended:
+    def run(self, *words: str, **variables: str) -> Ended:
         # Wide, so that no line breaks at another place where a number is longer.
-        return run_command(*words, home=self.home, COLUMNS="400")
+        return run_command(*words, home=self.home, COLUMNS="400", **variables)
 
     def check(self, *words: str) -> dict[str, Any]:
         """Check, and return the report; fail where there is none or its status is another than it says."""
