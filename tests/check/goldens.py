@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def golden(name: str, text: str, suffix: str = "txt") -> None:
     path = DATA / f"check-real-{name}.{suffix}"
     if os.environ.get("UPDATE_GOLDENS"):
         path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    agreed = path.read_text(encoding="utf-8")
+    assert text == agreed, "".join(unified_diff(agreed.splitlines(True), text.splitlines(True), path.name, "found"))
 
 
 def every_golden(name: str, place: Clinic, metrics: Path, *, status: int, people: Sequence[str] = ()) -> None:

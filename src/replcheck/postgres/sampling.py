@@ -59,12 +59,14 @@ _PREPARE: Statement = """
         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                 a.application_name, host(a.client_addr), s.state, s.sync_state,
                 (s.sent_lsn - '0/0'::pg_lsn)::bigint, (s.flush_lsn - '0/0'::pg_lsn)::bigint,
-                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical', k.temporary))
+                (s.replay_lsn - '0/0'::pg_lsn)::bigint, k.slot_type = 'logical', k.temporary)
+                ORDER BY a.application_name, s.pid)
          FROM pg_catalog.pg_stat_get_wal_senders() AS s
               LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(s.pid) AS a ON true
               LEFT JOIN pg_catalog.pg_get_replication_slots() AS k ON k.active_pid = s.pid),
         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
-                k.slot_name, k.slot_type = 'logical', k.active, (p.here - k.restart_lsn)::bigint, k.wal_status))
+                k.slot_name, k.slot_type = 'logical', k.active, (p.here - k.restart_lsn)::bigint, k.wal_status)
+                ORDER BY k.slot_name)
          FROM pg_catalog.pg_get_replication_slots() AS k WHERE NOT k.temporary),
         pg_catalog.current_setting('archive_mode'),
         (SELECT pg_catalog.json_build_array(
