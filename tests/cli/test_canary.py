@@ -11,20 +11,22 @@ import sqlite3
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from replcheck.errors import StatementFailed
+from replcheck.errors import StatementFailed, StoreError
 from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.lab.faults import apply_fault
 from replcheck.postgres.local import connect, sql
-from replcheck.postgres.server import libpq_quoted
+from replcheck.postgres.programs import run_program
+from replcheck.postgres.server import libpq_quoted, make_private_folder
 from replcheck.report.published import events_schema
-from tests.commands import Ended, run_command, run_here
+from replcheck.store import open_live_reader
+from tests.commands import Ended, finished, run_command, run_here, started, wait_for
 
 CANARY = "zqcanary"
 NUMBER = 7_310_964_258_317
@@ -186,12 +188,16 @@ def assert_unseen(home: Path, ended: Ended) -> None:
             assert at < 0, f"{where} holds {sign}: {text[max(0, at - 200) : at + 100]}"
 
 
+_KEPT = "select envelope from evidence_records where envelope is not null"
+"""Of records that were moved into an archive, a history keeps the places alone."""
+
+
 def said_in_records(path: Path) -> str:
     """Return the statements in a history or in an exported file, whose records hold them as base64."""
     lines = [line.decode("latin-1") for line in path.read_bytes().splitlines() if line.startswith(b'{"payload":')]
     if path.suffix == ".db":
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            lines += [envelope for (envelope,) in connection.execute("select envelope from evidence_records")]
+            lines += [envelope for (envelope,) in connection.execute(_KEPT)]
     return "\n".join(b64decode(json.loads(line)["payload"]).decode() for line in lines)
 
 
@@ -283,11 +289,16 @@ def test_evidence_tells_who_found_what_and_no_row_of_it(secretive: LabCluster, t
         (("evidence", "verify", "--format", "json"), 0),
         (("evidence", "export", "--output", "clinic.jsonl"), 0),
         (("history", "show", "latest"), 0),
+        (("evidence", "export", "--archive", "--until", "0s", "--output", "archive.jsonl"), 0),
+        (("evidence", "import", "archive.jsonl"), 0),
+        (("evidence", "import", "clinic.jsonl", "--store", "copy.db", "--public-key", "clinic.key.pub"), 0),
     )
     for command, status in runs:
         ended = run_command(*command, "--config", str(path), home=tmp_path)
         assert ended.status == status, ended
         assert_unseen(tmp_path, ended)
+    for moved in ("archive.jsonl", "copy.db"):
+        assert "public.torn" in said_in_records(tmp_path / moved), "nothing of what could be told was searched"
     said = said_in_records(tmp_path / "clinic.jsonl")
     begin, found, failed, note, closed = (json.loads(line)["predicate"] for line in said.splitlines())
     assert begin["begin"]["earlier_runs"] == 0
@@ -512,7 +523,10 @@ def test_a_check_tells_controls_and_neither_rows_nor_secrets(
         assert_unseen(tmp_path, ended)
     for again in (
         *(("report", "latest", "--format", form) for form in ("human", "json", "html", "markdown", "junit")),
-        *(("report", "--since", "1d", "--format", form) for form in ("human", "html", "json", "junit", "claims")),
+        *(
+            ("report", "--since", "1d", "--format", form)
+            for form in ("human", "html", "markdown", "json", "junit", "claims")
+        ),
         ("evidence", "verify", "--reports"),
         ("evidence", "export", "--output", "clinic.jsonl"),
     ):
@@ -525,3 +539,97 @@ def test_a_check_tells_controls_and_neither_rows_nor_secrets(
     assert "breached" in heard
     assert "consistency" in (tmp_path / "clinic.prom").read_text(encoding="utf-8")
     assert "standby1 was found diverged" in (tmp_path / "check.json").read_text(encoding="utf-8")
+
+
+def test_a_drill_that_a_check_makes_first_tells_no_row_of_what_it_restores(
+    secretive: LabCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor of what it cannot restore: the program that restores quotes the value that it stumbles over."""
+    sound, garbled = dumps(secretive)
+    path = configuration(secretive, tmp_path, 'signing_key = "clinic.key"', 'store = "c.db"')
+    backups = "".join(f'[backups.{file.stem}]\nkind = "dump"\npath = "{file}"\n' for file in (sound, garbled))
+    more = f'{backups}[drill]\nscratch = "{secretive.directory / "scratch"}"\n[policy.restore]\nevery = "7d"\n'
+    path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
+    words = ("--run", "drill", "--verbose", "--debug", "--format", "json", "--metrics", "clinic.prom")
+    assert run_command("evidence", "keys", "--config", str(path), home=tmp_path).status == 0
+    ended = run_command("check", *words, "--config", str(path), home=tmp_path)
+    assert ended.status == 2, ended
+    assert_unseen(tmp_path, ended)
+    done = {each["subject"]: each for each in json.loads(ended.out)["due"]}
+    assert {name: each["outcome"] for name, each in done.items()} == {"sound": "partial", "garbled": "refuted"}
+    for again in (
+        *(("report", done[name]["run_id"], "--format", form) for name in done for form in ("human", "json", "html")),
+        *(("report", "--since", "1d", "--format", form) for form in ("markdown", "json")),
+        ("history", "show", done["garbled"]["run_id"]),
+        ("evidence", "verify", "--reports"),
+    ):
+        ended = run_here(*again, "--config", str(path), "--debug", home=tmp_path, monkeypatch=monkeypatch, capfd=capfd)
+        assert (ended.status, ended.err) == (0, ""), again
+        assert_unseen(tmp_path, ended)
+
+
+def dumps(cluster: LabCluster) -> tuple[Path, Path]:
+    """Dump the rows, and once more with a word where a number has to stand; return both files."""
+    primary, shelf = cluster.primary, cluster.directory / "dumps"
+    make_private_folder(shelf, primary.account)
+    sound, garbled = shelf / "sound.sql", shelf / "garbled.sql"
+    arguments = ["--file", str(sound), "--dbname", primary.dsn()]
+    run_program(primary.programs, "pg_dump", arguments, account=primary.account, timeout_s=120)
+    shutil.copy(sound, garbled)
+    text = sound.read_text(encoding="utf-8")
+    assert f"\t{NUMBER}\t" in text
+    garbled.write_text(text.replace(f"\t{NUMBER}\t", f"\t{CANARY}\t", 1), encoding="utf-8")
+    return sound, garbled
+
+
+@contextmanager
+def named(cluster: LabCluster, node: str) -> Iterator[None]:
+    """Have a standby tell its own name to the primary: that is no secret, and a watch calls standbys by it."""
+    standby = cluster.nodes[node]
+    before = standby.settings()["primary_conninfo"]
+    standby.configure(primary_conninfo=before.replace(f"application_name={CANARY}", f"application_name={node}"))
+    standby.reload()
+    # It goes on under its old name for a moment.
+    wait_for(lambda: (node,) in cluster.primary.execute("select application_name from pg_stat_replication"))
+    try:
+        yield
+    finally:
+        standby.configure(primary_conninfo=before)
+        standby.reload()
+        cluster.wait_streaming()
+
+
+@pytest.mark.parametrize("shown", ["--plain", pytest.param("--headless", marks=pytest.mark.long)])
+def test_a_watch_tells_nodes_and_proofs_and_neither_rows_nor_secrets(
+    secretive: LabCluster, tmp_path: Path, shown: str
+) -> None:
+    """Its lines, events, samples and history, while it reads every row over and over and finds broken ones."""
+    path = configuration(secretive, tmp_path, 'store = "c.db"')
+    text = path.read_text(encoding="utf-8").replace("[audit]\n", '[audit]\ndatabases = ["postgres"]\n')
+    text = text.replace("[nodes]\n", f'[nodes]\ngone = {{ dsn = "host=/nonexistent password={CANARY}" }}\n')
+    path.write_text(text, encoding="utf-8")
+    words = (shown, "--interval", "0.3s", "--scrub", "60s", "--record", "samples.jsonl", "--events", "events.jsonl")
+    with named(secretive, "standby2"), started("watch", *words, "--config", str(path), home=tmp_path) as process:
+        wait_for(lambda: process.poll() is not None or "diverged" in proofs_in(tmp_path / "c.db"), within_s=150)
+        assert process.poll() is None, process.communicate()
+        process.terminate()
+        ended = finished(process)
+    assert ended.status == 0, ended
+    assert_unseen(tmp_path, ended)
+    assert "standby1" in ended.out
+    told = {json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()}
+    assert "cluster_event" in told
+    samples = (tmp_path / "samples.jsonl").read_text().splitlines()
+    assert len(samples) > 4
+    again = run_command("watch", "--replay", "samples.jsonl", "--plain", home=tmp_path)
+    assert again.status == 0, again
+    assert "3 of 4 copies run" in again.out
+    assert_unseen(tmp_path, again)
+
+
+def proofs_in(store: Path) -> set[str]:
+    """Return the verdicts of the proofs that a history holds; none while it is being made."""
+    try:
+        return {proof.verdict.value for proof in open_live_reader(store).proofs("clinic")}
+    except StoreError:
+        return set()
