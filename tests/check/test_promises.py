@@ -111,6 +111,16 @@ def test_a_diverged_copy_breaks_the_promise_of_consistency(place):
     place.audit()
 
 
+def test_no_consistent_copy_breaks_the_promise_of_two_of_them_at_any_moment(place):
+    for standby in place.cluster.standbys:
+        apply_fault(place.cluster, "lose-row", node=standby.name, relation="public.visit")
+    place.audit(status=2)
+    red(place, "copies", consistency="breached")  # no copy can be found diverged without that
+    heal(place.cluster)
+    place.cluster.catch_up()
+    place.audit()
+
+
 def test_a_broken_archive_breaks_the_promise_of_five_minutes(place):
     limit_s = max(10, 2 + measured_s(place, "recovery-point", "age", "worst_age", "drilled_age"))
     tight = {
