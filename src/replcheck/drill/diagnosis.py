@@ -20,6 +20,7 @@ _REDO_DONE = re.compile(rf"redo done at {_LSN}\b")
 _CONSISTENT = re.compile(rf"consistent recovery state reached at {_LSN}")
 _LAST_COMMIT = re.compile(r"last completed transaction was at log time (?P<time>[-0-9: .+]+)$")
 _STOPPING = re.compile(r"recovery stopping (?P<how>before|after|at) ")
+_ZEROED = re.compile(r'file "(?P<file>pg_(?:xact|multixact/\w+)/[0-9A-F]+)" doesn\'t exist, reading as zeroes')
 _STOPPED_AT_NAME = re.compile(r'recovery stopping at restore point "(?P<name>.*)", time [-0-9: .+]+$')
 _TOO_LOW = re.compile(
     r"(?P<name>max_\w+) = \d+ is a lower setting than on the primary server, where its value was (?P<value>\d+)\."
@@ -52,8 +53,12 @@ class LogFacts:
     """Settings that the primary had more of, with its value."""
     fatal: str = ""
     """The text of the last FATAL or PANIC of the server itself; not for people."""
+    fatal_detail: str = ""
+    """What it said behind that; not for people either."""
     refusal: str = ""
     """That of the last one that a client was sent away with."""
+    zeroed: tuple[str, ...] = ()
+    """Files of transaction states that were missing, and read as zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,23 +123,31 @@ def read_log(text: str) -> LogFacts:
     """Read what a server's log tells of its last recovery."""
     facts: dict[str, object] = {}
     too_low: dict[str, int] = {}
+    zeroed: dict[str, None] = {}
+    ended = False
     for line in text.splitlines():
         parsed = _LINE.match(line)
         if parsed is None:
             continue
         said = parsed["text"]
-        if parsed["level"] in ("FATAL", "PANIC"):
-            facts["fatal" if parsed["who"] in _SERVER else "refusal"] = said
+        behind, ended = ended and parsed["level"] == "DETAIL", False
+        if behind:
+            facts["fatal_detail"] = said
+        elif parsed["level"] in ("FATAL", "PANIC"):
+            ended = parsed["who"] in _SERVER
+            facts |= {"fatal": said, "fatal_detail": ""} if ended else {"refusal": said}
+        elif match := _ZEROED.search(said):
+            zeroed[match["file"]] = None
         elif match := _TOO_LOW.search(said):
             too_low[match["name"]] = int(match["value"])
         else:
             facts |= _facts_of(said)
-    return LogFacts(too_low=tuple(too_low.items()), **facts)  # type: ignore[arg-type]
+    return LogFacts(too_low=tuple(too_low.items()), zeroed=tuple(zeroed), **facts)  # type: ignore[arg-type]
 
 
 def refusal(facts: LogFacts) -> DrillError:
     """Return why a server that is ready sends everybody away."""
-    found = failure(replace(facts, fatal=facts.refusal))
+    found = failure(replace(facts, fatal=facts.refusal, fatal_detail=""))
     if found.code != "recovery_failed":
         return found
     return DrillBlocked(
@@ -149,7 +162,8 @@ def failure(facts: LogFacts, progress: str = "") -> DrillError:
 
     What is not known to be the backup's fault leaves it unchecked.
     """
-    known = next((known for known in _KNOWN if known.pattern.search(facts.fatal)), None)
+    said = f"{facts.fatal}\n{facts.fatal_detail}"
+    known = next((known for known in _KNOWN if known.pattern.search(said)), None)
     if known is None:
         return DrillBlocked(
             f"the scratch server ended while it recovered{progress}",
@@ -164,7 +178,7 @@ _NAMED_FILE = re.compile(r'"((?:base|global|pg_(?:tblspc|xact|multixact|subtrans
 
 
 def _file_of(facts: LogFacts, known: _Known) -> str:
-    named = _NAMED_FILE.search(facts.fatal)
+    named = _NAMED_FILE.search(facts.fatal) or _NAMED_FILE.search(facts.fatal_detail)
     return f": {named[1]}" if named and known.code in ("file_missing", "files_damaged") else ""
 
 

@@ -196,6 +196,11 @@ class Recovery:
         """Return a database that can be connected to."""
         return self._database
 
+    @property
+    def zeroed(self) -> tuple[str, ...]:
+        """Return the files of transaction states that were missing, and that the server made anew."""
+        return self._log().zeroed
+
     def _crash_only(self) -> bool:
         """Return whether only what a crashed server does can be done: such WAL is refused by any other recovery."""
         label = self.server.data_dir / "backup_label"

@@ -39,6 +39,13 @@ class ControlFacts:
     wal_level: str
     checksums: bool
     standby_settings: dict[str, int]
+    block_bytes: int
+    next_xid: int
+    """The lower 32 bits of the transaction id that comes next, as of the latest checkpoint; likewise the others."""
+    oldest_multixact: int
+    next_multixact: int
+    next_member: int
+    """The number that the next member of a multixact gets."""
     damaged: bool
     """Whether its own checksum does not match."""
 
@@ -63,6 +70,11 @@ def read_control(programs: Programs, data_dir: Path, *, account: Account | None)
             wal_level=fields["wal_level setting"],
             checksums=fields["Data page checksum version"] != "0",
             standby_settings={name: int(fields[f"{name} setting"]) for name in STANDBY_SETTINGS},
+            block_bytes=int(fields["Database block size"]),
+            next_xid=int(fields["Latest checkpoint's NextXID"].rpartition(":")[2]),
+            oldest_multixact=int(fields["Latest checkpoint's oldestMultiXid"]),
+            next_multixact=int(fields["Latest checkpoint's NextMultiXactId"]),
+            next_member=int(fields["Latest checkpoint's NextMultiOffset"]),
             damaged="CRC checksum does not match" in said,
         )
     except (KeyError, ValueError) as exc:

@@ -11,6 +11,7 @@ from replcheck.drill.recovery import Recovery, Start
 from replcheck.drill.scratch import Scratch
 from replcheck.drill.software import ProgramsFor, usable_programs
 from replcheck.drill.stages import Stages
+from replcheck.drill.state_files import lost_files, oldest_files, require_any
 from replcheck.drill.wal import is_wal_name
 from replcheck.errors import BackupRefuted, DrillBlocked, DrillError, ProgramError
 from replcheck.model.drill import BackupKind, CopyFacts, Stage, Target, TargetKind
@@ -71,13 +72,17 @@ class PhysicalRestore:
         require_whole(self._server.data_dir)
         self._require_contained()
         self._require_wal()
+        data_dir, major = self._server.data_dir, self._server.programs.major
         with stages.enter(Stage.RECOVER):
+            control = self._control()
+            require_any(data_dir, control, major)
+            oldest = oldest_files(data_dir, control, major)
             self._recovery = Recovery(
                 self._server,
                 self._scratch,
                 target=target,
                 archive=self._archive,
-                control=(control := self._control()),
+                control=control,
                 start=self._start(control),
                 stages=stages,
             )
@@ -85,6 +90,8 @@ class PhysicalRestore:
         with stages.enter(Stage.OPEN):
             server, database = self._recovery.server, self._recovery.database
             databases = recovery_state.connectable_databases(server, database)
+            zeroed = self._recovery.zeroed
+            lost = lost_files(data_dir, self._control(), major, zeroed=zeroed, oldest=oldest)
         return Restored(
             kind=self._kind,
             dsn=server.dsn(database if database in databases else databases[0]),
@@ -92,6 +99,7 @@ class PhysicalRestore:
             programs=server.programs,
             databases=None,
             recovery=facts,
+            problems=lost,
         )
 
     def close(self) -> None:
