@@ -13,6 +13,7 @@ from replcheck.postgres import processes
 from replcheck.postgres.local import execute
 from replcheck.postgres.server import LocalServer
 from tests.drill.physicals import Place, base_source, contents, copied, own, rows_in, trial
+from tests.staged import until
 
 HOSTILE = """
 listen_addresses = '*'
@@ -106,6 +107,43 @@ def test_a_subscription_does_not_start_and_settings_of_databases_load_nothing(pl
         assert server is not None
         workers = "select count(*) from pg_stat_activity where backend_type like 'logical replication%'"
         assert server.execute(workers) == [(0,)]
+
+
+def test_settings_of_roles_and_databases_that_came_with_a_backup_decide_nothing(lone_place: Place, scratch_root: Path):
+    lone_place.write(rows=10)
+    primary = lone_place.primary
+    primary.execute("create role nobody")
+    for setting in (
+        "datestyle = 'German'",
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+        "idle_session_timeout = '1ms'",
+        "role = nobody",
+        "search_path = nowhere",
+        "statement_timeout = '1ms'",
+    ):
+        for whose in ("role all", "role postgres", "database postgres"):
+            if not (setting.startswith("role") and whose == "role all"):
+                execute(f"{primary.dsn()} options='{_UNDECIDED}'", f"alter {whose} set {setting}", node="primary")
+    backup = lone_place.folder / "decided"
+    dsn = f"{primary.dsn()} options='{_UNDECIDED}'"
+    lone_place.run("pg_basebackup", "--pgdata", str(backup), "--dbname", dsn, "--checkpoint", "fast", "-X", "fetch")
+    execute(dsn, "select pg_create_restore_point('decided')", node="primary")
+    [(last,)] = execute(dsn, "select pg_walfile_name(pg_switch_wal())", node="primary")
+    until((lone_place.wal / last).is_file, "the WAL is archived")
+    for target in ("latest", "decided"):
+        with trial(base_source(backup, lone_place.wal), scratch_root) as made:
+            restored = made.run(target)
+            assert restored.server is not None
+            asked = "select count(*), left(current_setting('datestyle'), 3) from public.visit"
+            assert restored.server.execute(asked) == [(10, "ISO")]
+
+
+_UNDECIDED = (
+    "-c statement_timeout=0 -c role=none -c default_transaction_read_only=off -c idle_session_timeout=0"
+    " -c datestyle=ISO"
+)
+"""What undoes the settings for a session of the test's own."""
 
 
 @pytest.mark.long

@@ -78,6 +78,20 @@ _SINCE: Mapping[int, Mapping[str, str]] = MappingProxyType(
         18: {"max_active_replication_origins": "1000"},
     }
 )
+_PINNED = (
+    "datestyle=ISO",
+    # No session of a hot standby may be serializable.
+    r"default_transaction_isolation=read\ committed",
+    "default_transaction_read_only=off",
+    "idle_in_transaction_session_timeout=0",
+    "idle_session_timeout=0",
+    "local_preload_libraries=",
+    "lock_timeout=0",
+    "role=none",
+    "session_preload_libraries=",
+    "statement_timeout=0",
+)
+"""What the settings of roles and databases, which came with the backup, decide in no session of ours."""
 _NAMES = {"max_prepared_xacts": "max_prepared_transactions", "max_locks_per_xact": "max_locks_per_transaction"}
 _LEAST_CONNECTIONS = 30
 _NEVER_TAKEN_OVER = (
@@ -113,8 +127,8 @@ class Start:
 
 def scratch_server(scratch: Scratch, programs: Programs) -> LocalServer:
     """Return the server of a scratch directory, with its folder and configuration; its data are still to come."""
-    options = ["-c session_preload_libraries=", "-c local_preload_libraries="]
-    options += ["-c event_triggers=off"] if programs.major >= 17 else []
+    options = [f"-c {setting}" for setting in _PINNED]
+    options += ["-c event_triggers=off", "-c transaction_timeout=0"] if programs.major >= 17 else []
     server = LocalServer(
         name="scratch",
         programs=programs,
