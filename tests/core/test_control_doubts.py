@@ -125,6 +125,21 @@ def test_of_a_node_that_is_unseen_nothing_is_met_that_asks_for_it(known, silent_
             "db3 was found diverged by an audit that is dated",
         ),
         ([proof("db2", HOUR), proof("db3", -YEAR, Verdict.DIVERGED)], BREACHED, "db3 was found diverged"),
+        (
+            [proof("db2", HOUR), proof("db3", -HOUR, Verdict.DIVERGED), proof("db3", -2 * HOUR)],
+            UNCHECKED,
+            "db3 was found diverged 1h 1min ahead of the clock, and its proof of after that is dated",
+        ),
+        (
+            [proof("db2", HOUR), proof("db3", HOUR, Verdict.DIVERGED), proof("db3", -2 * HOUR)],
+            UNCHECKED,
+            "db3 was found diverged 59min ago, and its proof of after that is dated",
+        ),
+        (
+            [proof("db2", HOUR), proof("db3", -HOUR), proof("db3", -2 * HOUR, Verdict.DIVERGED)],
+            BREACHED,
+            "db3 was found diverged",
+        ),
     ],
 )
 def test_a_proof_that_is_dated_ahead_of_the_clock_does_not_stay_young(proofs, standing, told):
@@ -176,6 +191,13 @@ def test_what_is_dated_ahead_of_the_clock_is_due():
     assert (found[AUDIT].due, found[DRILL].due) == (True, True)
     assert "ahead of the clock" in found[AUDIT].reason
     assert "ahead of the clock" in found[DRILL].reason
+
+
+def test_what_was_proven_against_another_primary_than_that_of_now_is_due():
+    swapped = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
+    known = facts(view=swapped, proofs=(proof("db1", HOUR, primary="db2"), proof("db3", HOUR)))
+    [found] = due_runs((AUDIT,), policy(copies=None), known, {})
+    assert (found.due, found.reason) == (True, "db3 was never proven against db2, the primary of now")
 
 
 @given(any_facts(), st.floats(10, YEAR))

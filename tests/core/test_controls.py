@@ -211,6 +211,28 @@ def test_consistency_asks_for_proofs_of_whatever_is_not_the_primary():
     check(ControlName.CONSISTENCY, facts(view=both, proofs=YOUNG), UNCHECKED, "db1 was never proven")
 
 
+@pytest.mark.parametrize("state", [NodeState.STRAYED, NodeState.FOREIGN])
+def test_a_proof_of_what_was_a_copy_once_tells_nothing_of_a_node_that_left_the_history(state):
+    known = facts(view=view(node("db3", state)), proofs=YOUNG)
+    found = check(ControlName.CONSISTENCY, known, UNCHECKED, f"db3 is {state.value}, and was proven before that")
+    assert found.measured.startswith("db2 proven consistent, the oldest proof is 1h old; db3 is ")
+
+
+def test_after_a_split_brain_no_proof_against_the_other_primary_counts():
+    split = view(node("db1", NodeState.STRAYED), node("db2", NodeState.PRIMARY), node("db3", NodeState.STRAYED))
+    proofs = (proof("db1", HOUR, primary="db2"), proof("db3", HOUR))
+    check(ControlName.CONSISTENCY, facts(view=split, proofs=proofs), UNCHECKED, "db1 is strayed")
+
+
+def test_a_proof_against_an_earlier_primary_is_none_against_that_of_now():
+    swapped = view(node("db1", NodeState.STREAMING), node("db2", NodeState.PRIMARY))
+    known = facts(view=swapped, proofs=(proof("db1", HOUR, primary="db2"), proof("db3", HOUR)))
+    found = check(ControlName.CONSISTENCY, known, UNCHECKED, "db3 was proven against db1, not against db2, the primary")
+    assert "db3 was proven against db1, not against db2, the primary of now (proven 1h ago)" in found.measured
+    again = replace(known, proofs=(*known.proofs, proof("db3", MINUTE, primary="db2", took=1)))
+    check(ControlName.CONSISTENCY, again, MET, "")
+
+
 def point(age_s: float | None, reason: str = "") -> Any:
     return view(recovery_point=RecoveryPoint(at=None if age_s is None else ago(age_s), age_s=age_s, reason=reason))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from replcheck.check.controls.consistency import is_unread, replicas_of, unproven, unread
+from replcheck.check.controls.consistency import is_unread, other_primary, replicas_of, unproven, unread
 from replcheck.check.controls.copies import lapsed_proofs
 from replcheck.check.controls.restore import newest_restored, unrestored
 from replcheck.check.facts import Facts, Untold, newest_proofs
@@ -88,6 +88,8 @@ def _audit_reasons(policy: Policy, facts: Facts) -> Iterator[str]:
         age_s = facts.age_s(proofs[node].proven_at) if node in proofs else 0.0
         if is_unread(node, proofs.get(node), facts):
             yield unread(node)
+        if node in proofs and (primary := other_primary(proofs[node], facts)):
+            yield f"{node} was never proven against {primary}, the primary of now"
         if age_s >= limit_s:
             yield f"the proof of {node} is {format_duration(age_s)} old"
     if policy.copies is not None:

@@ -15,6 +15,8 @@ _NOT_PROVEN = (
     "that copies are equal at this moment: a proof is of the time at which its audit read the rows",
     "unlogged, temporary and foreign tables, which are not replicated: the report of an audit names them",
 )
+_NO_COPIES = frozenset({NodeState.PRIMARY, NodeState.STRAYED, NodeState.FOREIGN})
+"""What is no copy of the primary, whatever an audit proved of it when it was one."""
 
 
 def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
@@ -50,8 +52,7 @@ def find_consistency(_policy: Policy, asked: AgeControl, facts: Facts) -> Found:
 
 def replicas_of(facts: Facts) -> list[str]:
     """Return the configured nodes that must be copies of the primary, as far as is known which one that is."""
-    viewed = facts.viewed()
-    primaries = {name for name, node in viewed.items() if node.state is NodeState.PRIMARY}
+    primaries = _primaries(facts)
     if not primaries:
         newest = max(facts.proofs, key=lambda proof: proof.finished_at, default=None)
         primaries = {newest.primary} if newest else set()
@@ -71,6 +72,8 @@ def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts
     if proof is not None and diverged and all(is_proof_ahead(one, facts) for one in diverged):
         # Its date is wrong, so it may be of before the proof or of after it.
         yield unchecked(f"{node} was found diverged by an audit that is {_dated(diverged, facts)}")
+    elif diverged and (since := _proofs_after(node, diverged, facts)):
+        yield unchecked(f"{node} was found diverged {_ago(diverged, facts)}, and its proof of after that is {since}")
     elif diverged:
         yield breached(f"{node} was found diverged {_ago(diverged, facts)}")
     elif doubtful := next((one for one in later if one.whole and one.verdict is not Verdict.CONSISTENT), None):
@@ -80,8 +83,45 @@ def _faults(node: str, proof: AuditProof | None, asked: AgeControl, facts: Facts
     if proof is None:
         yield unchecked(unproven(node, facts))
         return
+    if void := _void(node, proof, facts):
+        yield unchecked(f"{node} {void}")
     age_s = facts.age_s(proof.proven_at)
     yield from beyond(age_s, asked.max_age, asked.warn, f"the proof of {node} is {format_duration(age_s)} old")
+
+
+def _void(node: str, proof: AuditProof, facts: Facts) -> str:
+    """Return why a proof is none of what a node is now, as the end of a clause; empty where it is one.
+
+    A proof holds for a copy of the primary that it was compared with, and for none that left that one's history since.
+    """
+    viewed = facts.viewed()
+    state = viewed[node].state if node in viewed else NodeState.STREAMING
+    if state in _NO_COPIES:
+        return f"is {state.value}, and was proven before that"
+    if other := other_primary(proof, facts):
+        return f"was proven against {proof.primary}, not against {other}, the primary of now"
+    return ""
+
+
+def other_primary(proof: AuditProof, facts: Facts) -> str:
+    """Return the primary of now where a proof is of another; empty where it is not, or which is not known."""
+    primaries = _primaries(facts)
+    return primaries.pop() if len(primaries) == 1 and proof.primary not in primaries else ""
+
+
+def _primaries(facts: Facts) -> set[str]:
+    return {name for name, node in facts.viewed().items() if node.state is NodeState.PRIMARY}
+
+
+def _proofs_after(node: str, diverged: Sequence[AuditProof], facts: Facts) -> str:
+    """Return how a proof is dated that takes a divergence back, though the clock has not come there; empty for none."""
+    found = max(one.finished_at for one in diverged)
+    after = [
+        one
+        for one in facts.proofs
+        if one.node == node and one.whole and one.verdict is Verdict.CONSISTENT and one.finished_at > found
+    ]
+    return _dated(after, facts) if after else ""
 
 
 def is_unread(node: str, proof: AuditProof | None, facts: Facts) -> bool:
@@ -123,7 +163,10 @@ def _speaks_against(one: AuditProof, proofs: dict[str, AuditProof]) -> bool:
 
 def _measured(replicas: list[str], proofs: dict[str, AuditProof], facts: Facts) -> str:
     against = {node: found for node in replicas if (found := _all_against(node, proofs, facts))}
-    sound = [node for node in proofs if node not in against]
+    voids = {
+        node: void for node, proof in proofs.items() if node not in against and (void := _void(node, proof, facts))
+    }
+    sound = [node for node in proofs if node not in against and node not in voids]
     told: list[str] = []
     if sound:
         age_s = max(facts.age_s(proofs[node].proven_at) for node in sound)
@@ -131,6 +174,9 @@ def _measured(replicas: list[str], proofs: dict[str, AuditProof], facts: Facts) 
     for node, found in against.items():
         before = f"last proven {format_ago(facts.age_s(proofs[node].proven_at))}" if node in proofs else "never proven"
         told.append(f"{node} found diverged {_ago(found, facts)}, {before}")
+    told += [
+        f"{node} {void} (proven {format_ago(facts.age_s(proofs[node].proven_at))})" for node, void in voids.items()
+    ]
     lacking = [node for node in replicas if node not in proofs and node not in against]
     return "; ".join([*told, f"none of {listed(lacking)}"] if told and lacking else told) or "no proof"
 
