@@ -104,6 +104,20 @@ def of_folder(folder: Path, tmp_path: Path) -> Iterator[Feeder]:
     made.close()
 
 
+def test_a_backup_that_lies_in_the_archive_hands_out_no_wal_of_its_own(folder: Path, tmp_path: Path):
+    backup, older = folder / "monday", folder / "0000000100000000"
+    for inner in (backup / "pg_wal", older):
+        inner.mkdir(parents=True)
+        for number in (1, 2, 3):
+            (inner / segment(number)).write_bytes(b"cut off")
+    (backup / "PG_VERSION").write_text("18\n")
+    (older / segment(3)).unlink()
+    archive = FolderArchive(folder)
+    assert archive.names() == {segment(1), segment(2)}
+    assert archive.fetch(segment(1), tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == bytes(SIZE)
+
+
 def test_a_half_copied_file_that_nobody_asked_for_is_no_fault(of_folder: Feeder, folder: Path, tmp_path: Path):
     (folder / segment(2)).write_bytes(bytes(SIZE // 2))
     assert ask(of_folder, segment(1), tmp_path / "x") == 0

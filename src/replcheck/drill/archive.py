@@ -124,7 +124,9 @@ class FolderArchive:
 
     def _look(self) -> None:
         try:
-            found = {compression.without_compression(path.name): path for path in _files_below(self._folder)}
+            found: dict[str, Path] = {}
+            for path in _files_below(self._folder):
+                found.setdefault(compression.without_compression(path.name), path)
         except OSError as exc:
             raise DrillBlocked(
                 f"the WAL archive {self._folder} cannot be read: {exc.strerror}",
@@ -466,12 +468,17 @@ def inspect_segment(
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and the folders in it, to any depth; raise OSError where one cannot be listed."""
+    """Yield the files of a folder and of the folders in it, to any depth, the outer ones first.
+
+    A data directory in it is a backup that lies beside its WAL: what that holds of WAL files is cut off where it ended.
+    Raises OSError where a folder cannot be listed.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
-    for parent, _, files in os.walk(folder, onerror=fail):
+    for parent, inner, files in os.walk(folder, onerror=fail):
+        inner[:] = [name for name in inner if not Path(parent, name, "PG_VERSION").exists()]
         for name in files:
             yield Path(parent, name)
 
