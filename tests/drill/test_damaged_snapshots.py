@@ -273,6 +273,18 @@ def test_a_relation_whose_file_is_gone_is_named(copy: Copied):
     assert {relation for relation, _ in drilled.differences} == {"public.cold"}
 
 
+def test_relations_whose_files_were_exchanged_are_both_named(copy: Copied):
+    place = copy.ward.place
+    [(hot,)] = place.primary.execute("select pg_relation_filepath('hot')")
+    cold, hot_file = copy.folder / copy.ward.cold, copy.folder / hot
+    data = cold.read_bytes()
+    replaced(cold, hot_file.read_bytes())
+    replaced(hot_file, data)
+    drilled = copy.sealed()
+    assert (drilled.status, drilled.verdict) == (2, "failed")
+    assert {relation for relation, _ in drilled.differences} >= {"public.cold"}
+
+
 def test_a_page_that_is_empty_lacks_its_rows(copy: Copied):
     zeroed(copy.folder / copy.ward.cold, 7)
     drilled = copy.sealed()
