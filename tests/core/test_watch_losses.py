@@ -12,6 +12,7 @@ from replcheck.watch.topology import begin
 from tests.core.watched import (
     BEGUN,
     NODES,
+    SEGMENT,
     Watch,
     detached,
     healthy,
@@ -140,6 +141,31 @@ def test_a_standby_is_not_stuck_after_one_look_of_a_watch_that_asks_rarely():
         answers = (primary(number, lsn=1000 + number, next_xid=number, oldest_xid=number), standby(number))
         watch.see(sample(number, *answers, standby(number, "db3", lsn=1000 + number)))
     assert only(watch.told, EventKind.STANDBY_DETACHED).node == "db2"
+
+
+def test_a_standby_restarted_under_a_quiet_primary_is_not_stuck_once_it_has_replayed_all():
+    watch = Watch(WatchLimits(stuck_s=10))
+    watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, lsn=20_000_000 + at)) for at in range(5)))
+    # What it tells as received is the start of a WAL file now, until something new is written.
+    back = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
+    for at in range(5, 60):
+        watch.see(sample(at, primary(at, lsn=20_000_004, next_xid=4, oldest_xid=4), standby(at, **back)))
+        assert watch.node("db2").state is NodeState.STREAMING
+    assert EventKind.STANDBY_DETACHED not in watch.kinds()
+
+
+def test_a_stream_that_falls_silent_after_a_restart_is_seen_although_what_it_had_was_replayed():
+    watch = Watch(WatchLimits(stuck_s=10))
+    watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, lsn=20_000_000 + at)) for at in range(5)))
+    back = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
+    watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, **back)) for at in range(5, 20)))
+    assert only(watch.told, EventKind.STANDBY_DETACHED).node == "db2"
+    watch.see(*(sample(at, silence(at, "db1"), standby(at, **back)) for at in range(20, 25)))
+    assert watch.node("db2").state is NodeState.DETACHED
+
+
+def _wrote(at, lsn):
+    return primary(at, lsn=lsn, next_xid=at, oldest_xid=at)
 
 
 def test_a_standby_of_an_idle_primary_is_never_stuck():

@@ -139,7 +139,8 @@ def _found(
         return NodeState.DETACHED, f"it streams from {upstream.node}, which is {upstream.state.value}"
     if sender.state != "streaming":
         return NodeState.DETACHED, f"its sender is in state {sender.state}"
-    return _coming(_Coming(lsn=sender.flushed_lsn, moved_at=received_at, timeline=None), scene, limits, before)
+    coming = _Coming(lsn=sender.flushed_lsn, has=sender.flushed_lsn, moved_at=received_at, timeline=None)
+    return _coming(coming, scene, limits, before)
 
 
 def judge(memory: NodeMemory, scene: Scene, limits: WatchLimits, before: NodeView | None = None) -> Judged:
@@ -225,8 +226,24 @@ def _standby(
     rival = _rival_above(memory.name, scene)
     if rival is not None:
         return NodeState.STRAYED, f"it follows {rival}, which takes writes beside {scene.primary}"
-    coming = _Coming(lsn=answer.received_lsn, moved_at=memory.received_at, timeline=memory.timeline)
+    coming = _Coming(
+        lsn=answer.received_lsn,
+        has=_furthest(answer),
+        moved_at=memory.received_at,
+        timeline=memory.timeline,
+    )
     return _coming(coming, scene, limits, before)
+
+
+def _furthest(answer: NodeAnswer) -> Lsn | None:
+    """Return how far a standby that receives has WAL; None where it does not tell how far it has received.
+
+    One that was restarted tells the start of a WAL file as received until something new comes, though it has replayed
+    what lies behind it from its own files (PostgreSQL source, RequestXLogStreaming and XLogWalRcvFlush).
+    """
+    if answer.received_lsn is None or answer.replayed_lsn is None:
+        return answer.received_lsn
+    return max(answer.received_lsn, answer.replayed_lsn)
 
 
 def _rival_above(name: str, scene: Scene) -> str | None:
@@ -243,6 +260,9 @@ class _Coming:
     """How far a standby has received WAL, and when that last moved."""
 
     lsn: Lsn | None
+    """As its receiver tells it."""
+    has: Lsn | None
+    """Up to where it has WAL, which may be further; None exactly where `lsn` is."""
     moved_at: datetime | None
     timeline: int | None
 
@@ -265,19 +285,19 @@ def _is_still_detached(coming: _Coming, scene: Scene, before: NodeView | None) -
     """Return whether a standby that was detached has received nothing since, and there is something to receive."""
     if before is None or before.state is not NodeState.DETACHED or before.timeline != coming.timeline:
         return False
-    if coming.lsn is None or before.received_lsn is None or coming.lsn > before.received_lsn:
+    if coming.lsn is None or coming.has is None or before.received_lsn is None or coming.lsn > before.received_lsn:
         return False
-    return not reached(scene.marks, coming.lsn).complete
+    return not reached(scene.marks, coming.has).complete
 
 
 def _stuck_s(coming: _Coming, scene: Scene) -> float:
     """Return for how long a standby has received nothing although there was something, in seconds."""
-    if coming.lsn is None or coming.moved_at is None or not scene.primary_answers:
+    if coming.has is None or coming.moved_at is None or not scene.primary_answers:
         return 0.0
-    has = reached(scene.marks, coming.lsn)
+    has = reached(scene.marks, coming.has)
     if has.complete:
         return 0.0
-    ahead_s = _always_ahead_s(coming.lsn, scene) if has.at is None else (scene.at - has.at).total_seconds()
+    ahead_s = _always_ahead_s(coming.has, scene) if has.at is None else (scene.at - has.at).total_seconds()
     return min((scene.at - coming.moved_at).total_seconds(), ahead_s)
 
 
