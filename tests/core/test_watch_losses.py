@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_a_standby_restarted_under_a_quiet_primary_is_not_stuck_once_it_has_repl
     watch = Watch(WatchLimits(stuck_s=10))
     watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, lsn=20_000_000 + at)) for at in range(5)))
     # What it tells as received is the start of a WAL file now, until something new is written.
-    back = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
+    back: dict[str, Any] = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
     for at in range(5, 60):
         watch.see(sample(at, primary(at, lsn=20_000_004, next_xid=4, oldest_xid=4), standby(at, **back)))
         assert watch.node("db2").state is NodeState.STREAMING
@@ -157,7 +158,7 @@ def test_a_standby_restarted_under_a_quiet_primary_is_not_stuck_once_it_has_repl
 def test_a_stream_that_falls_silent_after_a_restart_is_seen_although_what_it_had_was_replayed():
     watch = Watch(WatchLimits(stuck_s=10))
     watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, lsn=20_000_000 + at)) for at in range(5)))
-    back = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
+    back: dict[str, Any] = {"lsn": SEGMENT, "replayed_lsn": Lsn(20_000_004)}
     watch.see(*(sample(at, _wrote(at, 20_000_000 + at), standby(at, **back)) for at in range(5, 20)))
     assert only(watch.told, EventKind.STANDBY_DETACHED).node == "db2"
     watch.see(*(sample(at, silence(at, "db1"), standby(at, **back)) for at in range(20, 25)))
