@@ -271,11 +271,29 @@ def test_keys_of_earlier_times_are_named_in_the_configuration(audited, tmp_path)
     assert audited("evidence", "verify").status == 0
 
 
+def test_a_head_that_is_not_the_newest_shows_nothing_of_records_cut_off_behind_it(audited, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
+        [(head,)] = connection.execute("SELECT sha256 FROM evidence_records WHERE sequence = 3")
+        connection.execute("DELETE FROM evidence_records WHERE sequence = 5")
+        connection.execute("DELETE FROM evidence_marks")
+        connection.commit()
+    ended = audited("evidence", "verify", "--head", head)
+    said = " ".join(ended.out.split())
+    told = "nor cut off up to record 3, that of --head; whether any was cut off behind record 4, that head does not"
+    assert (ended.status, told in said, "the newest one as --head" in said) == (0, True, True)
+    document = json.loads(audited("evidence", "verify", "--head", head, "--format", "json").out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("evidence"))).validate(document)
+    assert document["summary"].endswith(f"{told} show.")
+    assert (document["chains"][0]["anchored"], document["chains"][0]["anchored_at"]) == (True, 3)
+
+
 def test_the_head_that_was_kept_finds_a_tail_that_was_cut_off(audited, tmp_path):
     head = evidence_head(tmp_path / "clinic.db", "clinic")
     assert head is not None
     ended = audited("evidence", "verify", "--head", head.sha256)
-    assert (ended.status, "nor cut off" in ended.out) == (0, True)
+    said = " ".join(ended.out.split())
+    assert (ended.status, "nor cut off up to record 5, that of --head." in said) == (0, True)
+    assert "A history cannot tell" not in said
     with closing(sqlite3.connect(tmp_path / "clinic.db")) as connection:
         connection.execute("DELETE FROM evidence_records WHERE sequence = 5")
         connection.execute("DELETE FROM evidence_marks")

@@ -94,7 +94,8 @@ class ChainFold:
             exported_at=moment_of(self.closing.recorded_at) if self.closing else None,
             archived=self.seen.first - 1 if self.view is View.HISTORY and self.seen.first and not self.problem else 0,
             earlier=self.seen.earlier,
-            anchored=self.seen.anchored,
+            anchored_at=self.seen.anchored_at,
+            closed=self.closing is not None and self.closing.signature.holds,
         )
 
     def _wrong_with(self, line: Opened | Unreadable, at: int | None) -> str:

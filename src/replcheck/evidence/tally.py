@@ -28,7 +28,7 @@ class Tally:
     unsigned: int = 0
     unverified: int = 0
     vouched: int = 0
-    anchored: bool = False
+    anchored_at: int = 0
     unsigned_at: Places = ()
     covered: int = 0
     first_signed: int = 0
@@ -54,7 +54,7 @@ class Tally:
         self._keep_signature(line)
         self._keep_facts(line)
         if line.sha256 == anchor:
-            self.anchored = True
+            self.anchored_at = self.last
             self.vouched = self.last
             self._cover(self.last)
 
@@ -77,7 +77,7 @@ class Tally:
         self.unsigned += part.unsigned
         self.unverified += part.unverified
         self.vouched = part.vouched or self.vouched
-        self.anchored |= part.anchored
+        self.anchored_at = self.anchored_at or part.anchored_at
         self._cover(part.covered)
         self.unsigned_at = joined(self.unsigned_at, part.unsigned_at)
         self.first_signed = self.first_signed or part.first_signed

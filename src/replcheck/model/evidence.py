@@ -156,8 +156,11 @@ class ChainReport:
     """Sequence of the last record that lies in an archive, vouched for by a checkpoint; 0 for none."""
     earlier: EarlierRuns | None = None
     """The runs without a record that the chain tells of; None where that part of it was not seen."""
-    anchored: bool = False
-    """Whether the anchor is among its records."""
+    anchored_at: int = 0
+    """Sequence of the record that the anchor is of: none up to it was cut off, of those behind it nothing is known; 0
+    where it is not among the records."""
+    closed: bool = False
+    """Whether a file ends with a line whose signature holds and that says which records are in it."""
     partial: str = ""
     """What could not be compared in a history, as one clause; empty where all was."""
 
@@ -165,6 +168,11 @@ class ChainReport:
     def records(self) -> int:
         """Return how many records nothing is wrong with."""
         return self.last - self.first + 1 if self.last else 0
+
+    @property
+    def anchored(self) -> bool:
+        """Return whether the anchor is among its records."""
+        return self.anchored_at > 0
 
     @property
     def unsigned_behind(self) -> int | None:

@@ -76,7 +76,20 @@ def evidence_json(chains: Sequence[VerifiedChain]) -> str:
 
 
 def _as_to_the_end(chain: VerifiedChain) -> str:
-    return "" if chain.in_history and not chain.report.anchored else ", nor cut off"
+    """Return how far it is shown that no record was cut off; empty where it is not.
+
+    A file's signed end tells of all that was exported. A head tells of its record and those before it, and of none that
+    may have been made later.
+    """
+    report = chain.report
+    if report.closed:
+        return ", nor cut off"
+    if not report.anchored:
+        return ""
+    told = f", nor cut off up to record {report.anchored_at}, that of --head"
+    if report.anchored_at == report.last:
+        return told
+    return f"{told}; whether any was cut off behind record {report.last}, that head does not show"
 
 
 def _why_unvouched(report: ChainReport) -> str:
@@ -124,10 +137,11 @@ def _worst_sentence(chains: Sequence[VerifiedChain], outcome: Outcome) -> str:
 def _plain(chain: VerifiedChain) -> dict[str, Plain]:
     report = chain.report
     plain = plain_object(report)
-    for name in ("earlier", "unsigned_at", "first_signed", "covered"):
+    for name in ("earlier", "unsigned_at", "first_signed", "covered", "closed"):
         del plain[name]
     unsigned = report.unsigned_records
     found: dict[str, Plain] = {
+        "anchored": report.anchored,
         "unvouched": unsigned.count if unsigned else 0,
         "unvouched_at": [list(stretch) for stretch in report.unsigned_at[:_MOST_LISTED]],
         "unsigned_behind": report.unsigned_behind,

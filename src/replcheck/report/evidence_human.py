@@ -35,9 +35,9 @@ def _print_facts(chain: VerifiedChain, console: Console, style: Style) -> None:
         table.add_row("  exported", cell(style.time(report.exported_at)))
     table.add_row("  head", cell(f"record {report.last}, SHA-256 {report.head}"))
     console.print(table)
-    if chain.in_history and not report.anchored:
+    if chain.in_history and report.anchored_at < report.last:
         line(console, "A history cannot tell whether its newest records were cut off: keep the head elsewhere,")
-        line(console, "and ask again with --head.")
+        line(console, f"and ask again with {'the newest one as ' if report.anchored else ''}--head.")
 
 
 def _unsigned(report: ChainReport) -> str:
