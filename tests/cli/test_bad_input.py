@@ -337,7 +337,7 @@ _NODES = '[nodes]\na = { dsn = "host=/a" }\nb = { dsn = "host=/b" }\n'
         (f'cluster = "c"\n{_NODES}[audit]\njobs = 0\n', "c.toml: audit.jobs"),
         (f'cluster = "c"\n{_NODES}[audit]\nlevel = "best"\n', "c.toml: audit.level"),
         (f'cluster = "c"\n{_NODES}[audit]\nnode_timeout = "soon"\n', "c.toml: audit.node_timeout"),
-        (f'cluster = "c"\n{_NODES}c = {{ dns = "host=/c" }}\n', "c.toml: nodes.c."),
+        (f'cluster = "c"\n{_NODES}c = {{ dns = "host=/c" }}\n', "c.toml: unknown key nodes.c.dns"),
         (f'cluster = "c"\n{_NODES}c = {{ dsn = "host" }}\n', "configuration key nodes.c.dsn is malformed"),
         ('cluster = "c"\n[nodes]\n', "nodes must name at least the primary"),
         ('cluster = "c"\n[nodes]\na = { dsn = "host=/a" }\n', "an audit needs a primary and at least one replica"),

@@ -75,6 +75,19 @@ def test_an_argument_without_its_option_is_told_where_it_belongs_and_not_repeate
     assert hint.startswith(f'hint: Try "replcheck {command[0]} ')
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--level", "best"), "invalid value for '--level': 'best' is not one of 'fast', 'exact', 'strong'"),
+        (("--jobs", "0"), "invalid value for '--jobs': must be at least 1"),
+        (("--jobs", "x"), "invalid value for '--jobs': must be a whole number"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_told_in_plain_words(words, told, capsys):
+    assert main(["audit", *words]) == ExitStatus.UNCHECKED
+    assert capsys.readouterr().err.splitlines()[0] == f"replcheck: error: {told}"
+
+
 def test_an_error_is_told_in_one_line_and_its_hint_in_another():
     assert told("a\nb\x1b[2J", "Do\nthis.") == "replcheck: error: a b\\x1b[2J\nhint: Do this."
 

@@ -147,13 +147,23 @@ def _understood(error: Exception, words: Sequence[str]) -> ReplcheckError:
 def _usage_error(error: typer.TyperException, words: Sequence[str]) -> ReplcheckError:
     context = getattr(error, "ctx", None)
     usage = context.command_path if context else "replcheck"
-    message = error.format_message()
+    message = _in_own_words(error)
     if message.startswith("Got unexpected extra argument"):
         message = _unexpected(context)  # Typer repeats the argument, which may be a connection string
     # Click names the variable whether or not the value came from it.
     message = _VARIABLE.sub(lambda found: found["flag"] if _was_given(found["flag"], words) else found[0], message)
     message = scrubbed(message, words).rstrip(".")
     return ReplcheckError(f"{message[:1].lower()}{message[1:]}", hint=f'Try "{usage} --help".')
+
+
+def _in_own_words(error: typer.TyperException) -> str:
+    message, cause = error.format_message(), error.__cause__
+    problems = getattr(cause, "errors", None)
+    if problems is None:
+        return message
+    from replcheck.config.problems import requirement  # loads pydantic, which has refused something here
+
+    return f"{message.removesuffix(error.message)}{requirement(problems()[0])}"
 
 
 def _unexpected(context: typer.Context | None) -> str:
