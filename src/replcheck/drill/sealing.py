@@ -32,10 +32,19 @@ from replcheck.errors import (
 from replcheck.events import DatabasePlanned, Emit, NodeObserved, RelationSealed
 from replcheck.model.audit import NotChecked
 from replcheck.model.node import NodeRole, NodeTarget
-from replcheck.model.seal import EXACT, MANIFEST_FORMAT, PORTABLE, NotSealed, SealedDump, SealFacts, SealManifest
+from replcheck.model.seal import (
+    EXACT,
+    MANIFEST_FORMAT,
+    PORTABLE,
+    NotSealed,
+    PreparedTransaction,
+    SealedDump,
+    SealFacts,
+    SealManifest,
+)
 from replcheck.model.units import format_duration
 from replcheck.postgres.nodes import Database, read_facts
-from replcheck.postgres.seal_facts import read_roles, read_tablespaces
+from replcheck.postgres.seal_facts import read_prepared, read_roles, read_tablespaces
 from replcheck.postgres.sealing import (
     import_snapshot,
     in_the_way,
@@ -110,6 +119,7 @@ class _Sealing:
         self._notes: list[NotSealed] = []
         self._roles: tuple[str, ...] = ()
         self._tablespaces: tuple[str, ...] = ()
+        self._prepared: frozenset[PreparedTransaction] = frozenset()
         self.dump: SealedDump | None = None
         """The dump, as soon as it is whole."""
         self._deadline = float("inf")
@@ -124,12 +134,14 @@ class _Sealing:
         self._check(databases, left_out)
         for database in databases:
             await self._hold(database)
+        in_order, before = await self._in_order(), await read_prepared(await primary.control())
         fixed = await fix_point(
             primary,
-            {held.name: held.session for held in await self._in_order()},
+            {held.name: held.session for held in in_order},
             name=f"replcheck_{seal_id}",
             budget_s=self._options.fix_budget_s,
         )
+        self._prepared = before & await read_prepared(await primary.control())
         # The server ends an idle snapshot at that age by itself, the client one that is at work.
         self._deadline = fixed.taken + self._options.max_age_s
         dump = await self._digest()
@@ -307,6 +319,7 @@ class _Sealing:
                 roles=self._roles,
                 tablespaces=self._tablespaces,
                 databases=tuple(held.facts for held in self._held if held.facts is not None),
+                prepared=tuple(sorted(self._prepared, key=lambda one: one.xid)),
             ),
             dump=dump,
         )

@@ -208,6 +208,15 @@ class DatabaseFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedTransaction:
+    """A transaction that was prepared (PREPARE TRANSACTION) before the restore point, and ended after it."""
+
+    xid: int
+    """The lower 32 bits of its id."""
+    prepared_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SealFacts:
     """What must come back with a cluster besides its rows."""
 
@@ -215,6 +224,7 @@ class SealFacts:
     """Without those that initdb makes."""
     tablespaces: tuple[str, ...]
     databases: tuple[DatabaseFacts, ...]
+    prepared: tuple[PreparedTransaction, ...] = ()
 
     def database(self, name: str) -> DatabaseFacts | None:
         """Return the facts of one database, None where it was not sealed."""

@@ -4,6 +4,7 @@ Of a sequence and its column only whether one is behind the other leaves the ser
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
@@ -96,6 +97,25 @@ _STALE_DATABASE: Statement = """
 """
 
 
+# Purpose: when the latest checkpoint was begun, and the transactions that are prepared: of a copy in recovery a server
+# tells none. PostgreSQL 14+, no privilege (pg_control_checkpoint is executable by everyone unless revoked).
+_PREPARED: Statement = """
+    SELECT CASE WHEN pg_catalog.pg_is_in_recovery()
+                THEN (SELECT checkpoint_time FROM pg_catalog.pg_control_checkpoint()) END,
+           ARRAY (SELECT transaction::text::bigint FROM pg_catalog.pg_prepared_xacts)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedState:
+    """Which prepared transactions a copy knows."""
+
+    checkpoint_at: datetime | None
+    """When the checkpoint began that its recovery started from, or that came last; None where it is not in recovery."""
+    xids: frozenset[int]
+    """Their ids, the lower 32 bits; empty in recovery."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
     """What the databases of a copy share."""
@@ -135,6 +155,12 @@ def read_server_state(copy: CopyConnection) -> ServerState:
         placeholders=tuple(name for name, placeholder in roles if placeholder),
         invalid_databases=tuple(name for (name,) in copy.fetch(_INVALID_DATABASES)),
     )
+
+
+def read_prepared_state(copy: CopyConnection) -> PreparedState:
+    """Return which prepared transactions the server of a copy knows."""
+    ((checkpoint_at, xids),) = copy.fetch(_PREPARED)
+    return PreparedState(checkpoint_at=checkpoint_at, xids=frozenset(xids))
 
 
 def read_database_state(copy: CopyConnection) -> DatabaseState:

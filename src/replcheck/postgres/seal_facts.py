@@ -1,7 +1,9 @@
 """What must come back with a cluster besides its rows: roles, tablespaces, extensions, collations, invalid indexes."""
 
+from datetime import UTC, datetime
+
 from replcheck.model.names import qualified
-from replcheck.model.seal import DatabaseFacts
+from replcheck.model.seal import DatabaseFacts, PreparedTransaction
 from replcheck.postgres.catalog import FIRST_USER_OID
 from replcheck.postgres.nodes import text
 from replcheck.postgres.portable import read_monetary_locale
@@ -16,6 +18,11 @@ _ROLES: Statement = """
 _TABLESPACES: Statement = """
     SELECT pg_catalog.textsend(spcname::text) FROM pg_catalog.pg_tablespace
     WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY spcname
+"""
+
+# Purpose: prepared transactions, of all databases. PostgreSQL 14+, no privilege.
+_PREPARED: Statement = """
+    SELECT transaction::text::bigint, extract(epoch FROM prepared)::float8 FROM pg_catalog.pg_prepared_xacts
 """
 
 # Purpose: this database's encoding and locale, and counts of what it holds. PostgreSQL 14+, no privilege.
@@ -52,6 +59,12 @@ async def read_roles(session: Session) -> tuple[str, ...]:
 async def read_tablespaces(session: Session) -> tuple[str, ...]:
     """Return the tablespaces that somebody made."""
     return tuple(text(name) for (name,) in await session.read(_TABLESPACES))
+
+
+async def read_prepared(session: Session) -> frozenset[PreparedTransaction]:
+    """Return the transactions that are prepared now, whatever the session's snapshot shows."""
+    rows = await session.read(_PREPARED)
+    return frozenset(PreparedTransaction(xid=xid, prepared_at=datetime.fromtimestamp(at, UTC)) for xid, at in rows)
 
 
 async def read_database_facts(session: Session) -> DatabaseFacts:

@@ -4,21 +4,33 @@ Without a seal a copy cannot tell a loss from how the original was: what may hav
 inconclusive. With one, what differs from the sealed facts fails it.
 """
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
 
 from replcheck.drill.backups.source import Restored
 from replcheck.drill.layers.layer import Case, Moment
 from replcheck.errors import NodeError
 from replcheck.model.drill import Blame, LayerName, LayerReport, LayerState, Problem, TargetKind
 from replcheck.model.names import printable, quoted
-from replcheck.model.seal import DatabaseFacts, SealManifest
+from replcheck.model.seal import DatabaseFacts, PreparedTransaction, SealManifest
 from replcheck.postgres.copies import open_copy, read_copy_server
-from replcheck.postgres.copy_completeness import DatabaseState, ServerState, read_database_state, read_server_state
+from replcheck.postgres.copy_completeness import (
+    DatabaseState,
+    PreparedState,
+    ServerState,
+    read_database_state,
+    read_prepared_state,
+    read_server_state,
+)
 
 _STATEMENT_TIMEOUT_S = 3600.0
 _MOST_NAMES = 5
+PREPARING = timedelta(seconds=10)
+"""How long a transaction may take from the time that it notes as that of its preparation until it is prepared."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +64,10 @@ class CompletenessLayer:
             databases = case.restored.databases or found.databases
             with open_copy(case.restored.dsn, statement_timeout_s=_STATEMENT_TIMEOUT_S) as copy:
                 server = read_server_state(copy)
+                prepared = read_prepared_state(copy) if seal is not None else None
             problems += _of_server(server, seal)
+            if seal is not None and prepared is not None and case.data_dir is not None:
+                problems += _prepared_lost(seal.facts.prepared, prepared, _two_phase_files(case.data_dir))
             problems += _closed(found.closed) if case.restored.databases is None else ()
             for database in databases:
                 case.stages.obey()
@@ -118,6 +133,33 @@ def _of_server(server: ServerState, seal: SealManifest | None) -> Iterator[Probl
         if missing:
             told = f"{len(missing)} roles of the seal are missing: {_names(missing)}"
             yield _sealed_loss("role_missing", told, unsettled=bool(seal.unsettled))
+
+
+def _two_phase_files(data_dir: Path) -> frozenset[int]:
+    """Return the ids (lower 32 bits) of the prepared transactions that have a file: its name ends with the id."""
+    try:
+        names = [path.name for path in (data_dir / "pg_twophase").iterdir()]
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(int(name[-8:], 16) for name in names if re.fullmatch("(?:[0-9A-F]{8}){1,2}", name))
+
+
+def _prepared_lost(
+    sealed: Sequence[PreparedTransaction], found: PreparedState, files: Collection[int]
+) -> Iterator[Problem]:
+    """Tell of prepared transactions of a seal that the copy does not know.
+
+    One that was prepared before the checkpoint which recovery starts from lies in a file since that checkpoint; one
+    that was prepared later is in the WAL that was replayed.
+    """
+    if found.checkpoint_at is None:
+        lost = [one for one in sealed if one.xid not in found.xids]
+    else:
+        before = found.checkpoint_at - PREPARING
+        lost = [one for one in sealed if one.prepared_at < before and one.xid not in files]
+    if lost:
+        names = _names([str(one.xid) for one in lost])
+        yield _loss("prepared_missing", f"prepared transactions of the seal are missing, by their ids: {names}")
 
 
 def _closed(databases: Sequence[str]) -> Iterator[Problem]:
