@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from replcheck.cli import main
-from replcheck.cli.lab_show import expectation
+from replcheck.cli.lab_show import expectation, planted_lines
 from replcheck.config import load
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.ledger import LEDGER, Ledger
@@ -129,6 +129,15 @@ CHANGED, EXTRA, MISSING = DifferenceKind.CHANGED, DifferenceKind.EXTRA, Differen
 def test_what_an_audit_should_find_is_told_with_every_kind_of_it(facts: dict[str, Any], expected: str) -> None:
     planted = PlantedFault(fault="lost-write", node="standby1", what="something", cure=Cure.COPY, **facts)
     assert expectation(planted) == expected
+
+
+def test_no_name_of_a_broken_relation_steers_the_terminal() -> None:
+    names: dict[str, Any] = {"relation": 'public."esc\x1b[31mred\x1b]0;title\x07"', "database": "data\nbase"}
+    what = "one entry was taken out of index \x1b[2Jbad"
+    planted = PlantedFault(fault="drop", node="standby1", what=what, cure=Cure.COPY, kind=MISSING, block=1, **names)
+    lines = planted_lines(planted)
+    assert all(line.isprintable() for line in lines)
+    assert r'public."esc\x1b[31mred\x1b]0;title\x07" of database data\nbase' in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from replcheck.cli.lab_show import audit_command, counted, describe, expectation, position, write_configuration
+from replcheck.cli.lab_show import audit_command, counted, describe, planted_lines, write_configuration
 from replcheck.cli.options import LoadKind
 from replcheck.errors import LabError
 from replcheck.lab.backups import ARCHIVING, begin_archive
@@ -24,6 +24,7 @@ from replcheck.lab.pgbench import PgbenchLoad
 from replcheck.lab.schema import create_schema
 from replcheck.lab.state import LabState, default_root, find_states
 from replcheck.lab.workload import MixedWorkload
+from replcheck.model.names import printable
 from replcheck.postgres import processes
 from replcheck.postgres.processes import ProcessState
 
@@ -228,15 +229,15 @@ def break_node(place: Place, damage: Damage) -> None:
         relation=damage.relation,
         seed=damage.seed,
     )
-    typer.echo(f"{planted.node}: {planted.what}{position(planted)}")
-    typer.echo(f"an audit should find: {expectation(planted)}")
+    for line in planted_lines(planted):
+        typer.echo(line)
     typer.echo(f"heal it with: replcheck lab heal{place.options}")
 
 
 def heal_nodes(place: Place, node: str | None) -> None:
     """Undo what was broken and print what was done."""
     for done in heal(place.open(), node) or ["nothing was broken"]:
-        typer.echo(done)
+        typer.echo(printable(done))
 
 
 def take_over(place: Place, to: str | None, *, orderly: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 from replcheck.errors import ReplcheckError
 from replcheck.lab.cluster import LabCluster
 from replcheck.lab.planted import PlantedFault
+from replcheck.model.names import printable
 from replcheck.postgres.server import LocalServer
 
 _CONFIGURATION = "replcheck.toml"
@@ -80,6 +81,12 @@ def write_configuration(cluster: LabCluster, *, archives: bool) -> Path:
 def _toml(text: str) -> str:
     """Return a basic string of TOML, whose escapes are those of JSON."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def planted_lines(planted: PlantedFault) -> list[str]:
+    """Return what was done and what an audit should find of it, in which no relation's name can steer the terminal."""
+    done = f"{planted.node}: {planted.what}{position(planted)}"
+    return [printable(done), printable(f"an audit should find: {expectation(planted)}")]
 
 
 def position(planted: PlantedFault) -> str:

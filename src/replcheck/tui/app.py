@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
+from textual.notifications import SeverityLevel
 from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
 from textual.theme import Theme
@@ -27,6 +28,7 @@ from replcheck.tui.options import Options
 from replcheck.tui.screens.base import AppScreen, Window
 from replcheck.tui.screens.overview import OverviewScreen
 from replcheck.tui.state import Model, fold
+from replcheck.tui.steering import NoSteering
 from replcheck.tui.themes import DARK, LIGHT, variables_of
 
 TICK_S = 0.05
@@ -35,7 +37,13 @@ _KEPT_COMMANDS = {"Theme", "Screenshot"}
 """Of those that Textual itself offers."""
 _UNLISTED = ("command_palette", "move", "page", "open")
 """Keys that are no commands of the palette."""
-_TOAST = {Severity.INFO: "information", Severity.WARNING: "warning", Severity.CRITICAL: "error"}
+_TOAST: Mapping[Severity, SeverityLevel] = {
+    Severity.INFO: "information",
+    Severity.WARNING: "warning",
+    Severity.CRITICAL: "error",
+}
+_NO_STEERING = NoSteering()
+"""One for all lines: what a line came to is remembered by the filter that made it."""
 
 
 def run_app(feed: Feed, commands: Commands, options: Options) -> int:
@@ -199,7 +207,20 @@ class WatchApp(App[None]):
     def _tell(self) -> None:
         new, self._told = self.model.noted - self._told, self.model.noted
         for note in self.model.notes[-new:] if new else ():
-            self.notify(printable(note.text), severity=_TOAST[note.severity], markup=False)  # type: ignore[arg-type]
+            self.notify(note.text, severity=_TOAST[note.severity], markup=False)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Tell something for a while, in which no name can steer the terminal."""
+        lines = "\n".join(map(printable, message.split("\n")))
+        super().notify(lines, title=printable(title), severity=severity, timeout=timeout, markup=markup)
 
     def _handle_exception(self, error: Exception) -> None:
         # Textual would print a traceback with the content of every variable, over the terminal of whoever watches.
@@ -211,7 +232,7 @@ class WatchApp(App[None]):
 
     def get_line_filters(self) -> list[LineFilter]:
         """Return the filters of lines, with the one that leaves nothing but ASCII where the locale asks for it."""
-        filters = list(super().get_line_filters())
+        filters = [*super().get_line_filters(), _NO_STEERING]
         return [*filters, AsciiOnly()] if self.options.ascii_only else filters
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -227,7 +248,7 @@ class WatchApp(App[None]):
         try:
             command()
         except ReplcheckError as error:
-            self.notify(printable(f"{error.message}. {error.hint}".strip()), severity="error", markup=False)
+            self.notify(f"{error.message}. {error.hint}".strip(), severity="error", markup=False)
 
     def action_help(self) -> None:
         """Tell what the screen shows, and all keys."""

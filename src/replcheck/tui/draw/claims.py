@@ -6,6 +6,7 @@ from dataclasses import replace
 from textual.content import Content
 
 from replcheck.model.control import Standing
+from replcheck.model.names import printable
 from replcheck.model.outcome import Outcome
 from replcheck.tui.draw.table import ANY, Column, Layout, laid_out
 from replcheck.tui.feed import Claim, Link
@@ -68,7 +69,7 @@ def claim_row(layout: Layout, claim: Claim) -> Content:
 
 def claim_lamps(claims: Sequence[Claim], width: int, height: int) -> list[Content]:
     """Return the claims as lamps: the sign of now, the sign of the window, the name; in columns, row by row."""
-    wide = max((len(claim.name) for claim in claims), default=0) + 6
+    wide = max((len(printable(claim.name)) for claim in claims), default=0) + 6
     across = max(1, min(width // wide, len(claims)))
     wide = (width - 2) // across
     lines = [claims[at : at + across] for at in range(0, len(claims), across)]
@@ -85,6 +86,6 @@ def _lamp(claim: Claim, width: int) -> Content:
         (SIGN[claim.now.outcome], f"bold {COLOUR[claim.now.outcome]}"),
         (SIGN[window] if window else " ", COLOUR[window]),
         " ",
-        (claim.name, COLOUR[claim.now.outcome] if claim.now.outcome is not Outcome.PROVEN else ""),
+        (printable(claim.name), COLOUR[claim.now.outcome] if claim.now.outcome is not Outcome.PROVEN else ""),
     )
     return marks.pad_right(max(0, width - marks.cell_length))

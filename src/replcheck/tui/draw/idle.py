@@ -33,7 +33,7 @@ def idle(
     `kinds` are those of the history that count as such runs, where there are others; `meanwhile` are lines of what goes
     on elsewhere.
     """
-    lines = [Content.styled(f"No {kind} was started from this screen.", VALUE), *Content(how).wrap(width)]
+    lines = [Content.styled(f"No {kind} was started from this screen.", VALUE), *styled(how).wrap(width)]
     if meanwhile:
         lines += [Content(""), *(line for told in meanwhile for line in told.wrap(width))]
     last = next((past for past in model.runs or () if past.run.kind in (kinds or {kind})), None)
@@ -47,7 +47,7 @@ def idle(
 def _last(kind: str, past: PastRun, look: Look, width: int) -> list[Content]:
     run = past.run
     which = "The last one" if run.kind == kind else f"The last one, of kind {run.kind},"
-    began = Content.styled(f"{which} began {look.moment(run.started_at)}, {look.ago(run.started_at)}:", QUIET)
+    began = styled((f"{which} began {look.moment(run.started_at)}, {look.ago(run.started_at)}:", QUIET))
     if not isinstance(run, RunRecord):
         return [began, *styled(verdict(past)).wrap(width)]
     told = ended(run.outcome, run.summary).wrap(width)

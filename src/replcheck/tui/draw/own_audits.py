@@ -95,7 +95,7 @@ def later_audit_lines(model: Model, began_at: datetime, look: Look, width: int) 
         return []
     run = later.run
     told = Content.assemble(
-        (f"{SIGN[run.outcome]} {run.verdict}", COLOUR[run.outcome]),
+        (printable(f"{SIGN[run.outcome]} {run.verdict}"), COLOUR[run.outcome]),
         (f"  a later {run.kind}, {look.ago(run.started_at)}; 4 History has its report", QUIET),
     )
     return [told.truncate(width, ellipsis=True)]

@@ -6,13 +6,15 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from replcheck.model.names import printable
 from replcheck.tui.feed import Offer
 from replcheck.tui.look import QUIET
+from replcheck.tui.widgets.framed import Framed
 from replcheck.tui.widgets.rows import RowList
 
 
@@ -32,9 +34,8 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """Make the window."""
-        with Vertical(id="ask") as window:
-            window.border_title = Content(self._title)
-            yield Static(Content(self._question))
+        with Framed(self._title, id="ask"):
+            yield Static(Content(printable(self._question)))
             with Horizontal():
                 yield Button(f"{self._yes} (y)", id="yes", variant="primary")
                 yield Button(f"{self._no} (n)", id="no")
@@ -61,8 +62,7 @@ class Choose(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """Make the window."""
-        with Vertical(id="ask") as window:
-            window.border_title = Content(self._title)
+        with Framed(self._title, id="ask"):
             yield RowList(id="offers")
 
     def on_mount(self) -> None:
@@ -71,8 +71,8 @@ class Choose(ModalScreen[str | None]):
         rows.show(
             [offer.name for offer in self._offers],
             lambda _: Content("Enter chooses"),
-            lambda row, _: Content(f"{self._offers[row].name}  ").append(
-                Content.styled(self._offers[row].sentence, QUIET)
+            lambda row, _: Content.assemble(
+                printable(f"{self._offers[row].name}  "), (printable(self._offers[row].sentence), QUIET)
             ),
             of=tuple(self._offers),
         )

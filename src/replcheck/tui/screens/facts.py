@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.css.query import NoMatches
 from textual.widgets import Static
 
 from replcheck.tui.screens.base import Window
+from replcheck.tui.widgets.framed import Framed
 from replcheck.tui.widgets.keybar import KeyBar
 
 _FIRST_WIDTH = 60
@@ -35,10 +36,8 @@ class FactsScreen(Window):
 
     def compose(self) -> ComposeResult:
         """Make the window."""
-        with Vertical(id="window") as window:
-            window.border_title = Content(self._title)
-            with VerticalScroll():
-                yield Static(id="facts")
+        with Framed(self._title, id="window"), VerticalScroll():
+            yield Static(id="facts")
         yield KeyBar()
 
     def on_mount(self) -> None:

@@ -3,6 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
+from replcheck.model.names import printable
 from replcheck.tui.draw.banner import Alarm, alarm
 from replcheck.tui.look import SEVERITY_SIGN, Look
 from replcheck.tui.state import Model
@@ -29,6 +30,5 @@ class Banner(Widget):
         """Draw the line."""
         if self._alarm is None:
             return Content("")
-        return Content(f"{SEVERITY_SIGN[self._alarm.severity]} {self._alarm.text}").truncate(
-            self.content_size.width, ellipsis=True
-        )
+        told = Content(printable(f"{SEVERITY_SIGN[self._alarm.severity]} {self._alarm.text}"))
+        return told.truncate(self.content_size.width, ellipsis=True)
