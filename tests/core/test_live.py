@@ -16,6 +16,8 @@ from replcheck.model.node import NodeRole, NodeTarget
 from replcheck.model.outcome import Verdict
 from replcheck.model.plain import to_plain
 from replcheck.model.spans import GAP_S
+from replcheck.report.style import Style
+from replcheck.report.watch_lines import state_lines
 from replcheck.runs.following import Follower, Source, watch_or_follow
 from replcheck.runs.live import LiveSettings, Watch, record, recorder_lock, run_live
 from replcheck.runs.live_config import LiveRequest
@@ -431,6 +433,26 @@ def test_a_recording_is_shown_as_it_was_seen(store, tmp_path):
     assert [(update.view.nodes, update.events) for update in again] == [
         (update.view.nodes, update.events) for update in seen[:-1]
     ]
+
+
+def test_a_watch_without_a_history_counts_no_proven_copies():
+    seen = []
+    limits = WatchLimits(proven=2)
+    watched = Watch(request(limits=limits), None, [seen.append])
+    for at in range(5):
+        watched.take(healthy(at))
+    assert [update.view.proven_copies for update in seen] == [None] * 5
+    assert kinds([event for update in seen for event in update.events]) == []
+    assert "proofs unknown" in next(state_lines(seen[-1].view, seen[-1].standings, Style()))
+
+
+def test_a_watch_without_a_history_counts_none_either_after_an_audit_of_its_own(monkeypatch):
+    monkeypatch.setattr("replcheck.runs.owed.OwedProofs.seen", lambda *_: (proven("db2", 1),))
+    seen = []
+    watched = Watch(request(), None, [seen.append])
+    watched.take(healthy(0))
+    watched.take(healthy(2))
+    assert [update.view.proven_copies for update in seen] == [None, None]
 
 
 def test_a_recording_that_cannot_go_on_ends_no_watch(store, tmp_path, monkeypatch):

@@ -160,7 +160,7 @@ class Watch:
 
     def _begin(self) -> None:
         if self._store is None:
-            self._state = self._state.with_proofs(())
+            # What was proven before is not known then: no count of proven copies would be true.
             return
         self._store.keep_state(PACE, to_plain(Pace(interval_s=self._request.interval_s)))
         known_for = timedelta(seconds=max(self._request.limits.max_proof_age_s, self._request.scrub_s or 0.0))
@@ -204,7 +204,7 @@ class Watch:
             proofs += self._owed.seen(view, events)
         if self._scrub is not None:
             proofs += self._scrub.seen(state)
-        if proofs:
+        if proofs and self._store is not None:
             self._know(proofs)
 
     def _take_new_proofs(self) -> None:
