@@ -39,6 +39,13 @@ def test_after_a_failover_the_others_follow_and_the_old_primary_can_be_copied_an
     assert LabCluster.from_state(lab.state).upstream("primary") == "standby2"
 
 
+def test_a_failover_knows_that_the_primary_was_down_already(lab: LabCluster) -> None:
+    lab.primary.kill()
+    assert fail_over(lab, "standby1").was_down
+    heal(lab)
+    assert not fail_over(lab, "standby2").was_down
+
+
 def test_a_switch_over_loses_nothing_and_leaves_nobody_behind(lab: LabCluster, ledger: Ledger) -> None:
     with LedgerLoad(lab, ledger) as load:
         load.wait_for(50)

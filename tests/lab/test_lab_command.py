@@ -9,15 +9,17 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from replcheck.cli import main
-from replcheck.cli.lab_show import expectation, planted_lines
+from replcheck.cli.lab_show import expectation, planted_lines, taken_over
 from replcheck.config import load
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.failover import TakenOver
 from replcheck.lab.ledger import LEDGER, Ledger
 from replcheck.lab.planted import Cure, PlantedFault
 from replcheck.lab.state import MARKER, make_root
@@ -129,6 +131,14 @@ CHANGED, EXTRA, MISSING = DifferenceKind.CHANGED, DifferenceKind.EXTRA, Differen
 def test_what_an_audit_should_find_is_told_with_every_kind_of_it(facts: dict[str, Any], expected: str) -> None:
     planted = PlantedFault(fault="lost-write", node="standby1", what="something", cure=Cure.COPY, **facts)
     assert expectation(planted) == expected
+
+
+def test_a_failover_of_a_primary_that_was_down_already_tells_no_outage_that_it_did_not_see() -> None:
+    done = TakenOver(old="primary", new="standby1", seconds=0.31)
+    assert taken_over(done) == "standby1 took over from primary: nobody took writes for 0.3 s"
+    told = taken_over(replace(done, was_down=True))
+    assert told.startswith("standby1 took over from primary: it took writes 0.3 s after this began")
+    assert told.endswith("primary was down before already")
 
 
 def test_no_name_of_a_broken_relation_steers_the_terminal() -> None:

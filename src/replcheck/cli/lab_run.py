@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from replcheck.cli.lab_show import audit_command, counted, describe, planted_lines, write_configuration
+from replcheck.cli.lab_show import audit_command, counted, describe, planted_lines, taken_over, write_configuration
 from replcheck.cli.options import LoadKind
 from replcheck.errors import LabError
 from replcheck.lab.backups import ARCHIVING, begin_archive
@@ -244,7 +244,7 @@ def take_over(place: Place, to: str | None, *, orderly: bool) -> None:
     """Have a standby take over from the primary and print who did."""
     cluster = place.open()
     done = switch_over(cluster, to) if orderly else fail_over(cluster, to)
-    typer.echo(f"{done.new} took over from {done.old}: nobody took writes for {done.seconds:.1f} s")
+    typer.echo(taken_over(done))
     if not orderly:
         typer.echo(f"{done.old} is down; copy it anew with: replcheck lab heal{place.options}")
 

@@ -8,6 +8,7 @@ import typer
 
 from replcheck.errors import ReplcheckError
 from replcheck.lab.cluster import LabCluster
+from replcheck.lab.failover import TakenOver
 from replcheck.lab.planted import PlantedFault
 from replcheck.model.names import printable
 from replcheck.postgres.server import LocalServer
@@ -81,6 +82,14 @@ def write_configuration(cluster: LabCluster, *, archives: bool) -> Path:
 def _toml(text: str) -> str:
     """Return a basic string of TOML, whose escapes are those of JSON."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def taken_over(done: TakenOver) -> str:
+    """Return who took over from whom, and for how long nobody took writes as far as that is known."""
+    who = f"{done.new} took over from {done.old}"
+    if done.was_down:
+        return f"{who}: it took writes {done.seconds:.1f} s after this began, and {done.old} was down before already"
+    return f"{who}: nobody took writes for {done.seconds:.1f} s"
 
 
 def planted_lines(planted: PlantedFault) -> list[str]:

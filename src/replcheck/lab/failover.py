@@ -26,7 +26,9 @@ class TakenOver:
     old: str
     new: str
     seconds: float
-    """From the end of the old primary until the new one took writes."""
+    """From the end of the old primary, or from now where it was down already, until the new one took writes."""
+    was_down: bool = False
+    """Whether the old one was down before, for how long is not known: nobody took writes then either."""
 
 
 def fail_over(cluster: LabCluster, to: str | None = None) -> TakenOver:
@@ -36,6 +38,7 @@ def fail_over(cluster: LabCluster, to: str | None = None) -> TakenOver:
     """
     old = cluster.primary
     new = _chosen(cluster, to)
+    was_down = not old.running
     began = time.monotonic()
     old.kill()
     new = new or _most_advanced(cluster)
@@ -44,7 +47,7 @@ def fail_over(cluster: LabCluster, to: str | None = None) -> TakenOver:
     _follow(cluster, old, new, [node for node in cluster.standbys if node.running])
     fault = FaultState(fault=FAILOVER, node=old.name, cure=Cure.COPY.name)
     cluster.set_faults((*(other for other in cluster.state.faults if other.node != old.name), fault))
-    return TakenOver(old=old.name, new=new.name, seconds=seconds)
+    return TakenOver(old=old.name, new=new.name, seconds=seconds, was_down=was_down)
 
 
 def switch_over(cluster: LabCluster, to: str | None = None) -> TakenOver:
