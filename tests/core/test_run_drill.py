@@ -137,6 +137,16 @@ def test_a_second_drill_of_the_same_cluster_waits_for_the_first(store):
         run_drills(REQUEST, store=store, parts=parts([]))
 
 
+def test_who_is_kept_out_by_a_lock_is_told_that_one_without_a_history_keeps_no_record(store):
+    with (
+        only_run(lock_file(store, KIND), "x"),
+        pytest.raises(UsageError) as refused,
+        only_run(lock_file(store, KIND), "x"),
+    ):
+        pass
+    assert refused.value.hint == "Wait for it to end, or have this one keep no record with --no-store."
+
+
 def test_a_drill_at_work_is_running_and_a_killed_one_did_not_end(store):
     begun = start(kind=KIND)
     open_history(store).begin(begun)

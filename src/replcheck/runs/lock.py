@@ -29,7 +29,8 @@ def only_run(path: Path, what: str) -> Iterator[None]:
     with _opened(path) as descriptor:
         if descriptor is not None and not _locked(descriptor, fcntl.LOCK_EX):
             raise AlreadyRunning(
-                f"{what} is already running", hint="Wait for it to end, or give this one another store with --no-store."
+                f"{what} is already running",
+                hint="Wait for it to end, or have this one keep no record with --no-store.",
             )
         yield
 
