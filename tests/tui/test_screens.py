@@ -511,6 +511,13 @@ async def test_an_ascii_locale_gets_nothing_but_ascii(key):
         assert "".join(strip.text for strip in drawn[-LARGE[1] :]).isascii()
 
 
+async def test_an_ascii_locale_reads_the_name_of_a_key_that_has_no_sign_there():
+    async with shown(stories.healthy(), ascii_only=True) as (app, _, _):
+        [keys] = [line for line in page(app).splitlines() if "Quit" in line]
+        assert "enter Open" in keys
+        assert keys.count("? ") == 1
+
+
 async def test_without_colour_every_sign_is_still_there(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     async with shown([*stories.degraded(), *stories.audit()]) as (app, pilot, _):

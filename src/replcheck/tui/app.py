@@ -235,6 +235,11 @@ class WatchApp(App[None]):
         filters = [*super().get_line_filters(), _NO_STEERING]
         return [*filters, AsciiOnly()] if self.options.ascii_only else filters
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Return how a key is shown: by its name where the locale has no sign for it."""
+        shown = super().get_key_display(binding)
+        return binding.key if self.options.ascii_only and not shown.isascii() else shown
+
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return the colours that other themes do not know."""
         return variables_of(self.current_theme)
