@@ -11,9 +11,11 @@ from replcheck.check.due import AUDIT, DRILL, due_runs
 from replcheck.check.evaluate import evaluate
 from replcheck.check.facts import ConfiguredBackup, Facts, UnreadProof, Untold, UntoldDrill
 from replcheck.model.control import ControlName, ControlResult, Standing
-from replcheck.model.drill import DrillVerdict, LayerState
+from replcheck.model.drill import DrillVerdict, LayerName, LayerState
 from replcheck.model.live import EventKind, NodeState
 from replcheck.model.outcome import Verdict
+from replcheck.runs.check_drills import drill_fact
+from tests.core import drills
 from tests.core.checks import (
     DAY,
     HOUR,
@@ -421,3 +423,13 @@ def test_what_happened_since_the_nodes_were_seen_last_is_not_known(name):
     check(name, facts(view=None, view_problem="the nodes were last seen 20h ago"), UNCHECKED, "last seen 20h ago")
     breach = {"events": switched_over(5 * DAY, seconds=2 * HOUR), "view": None}
     check(name, facts(**breach), BREACHED, "")
+
+
+def test_a_check_is_told_what_a_drill_compared_and_what_it_could_not_show():
+    layers = drills.layers(
+        SEAL=drills.layer(LayerName.SEAL),
+        PRIMARY=drills.layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason="181 rows have moved on since"),
+    )
+    told = drill_fact(drills.result(layers=layers, verdict=DrillVerdict.UNPROVEN)).problem
+    expected = "rows against a seal passed; rows against the primary inconclusive: 181 rows have moved on since"
+    assert told == expected

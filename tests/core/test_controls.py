@@ -260,6 +260,7 @@ LATE = drill(2 * HOUR, recovery_point_age_s=4 * HOUR, replayed=Lsn(0x4000000))
         ({"drills": (drill(2 * DAY, replayed=None),)}, UNCHECKED, "no drill has restored to the end"),
         ({"drills": (drill(2 * DAY, DrillVerdict.FAILED),)}, UNCHECKED, "no drill has restored to the end"),
         ({"drills": (drill(2 * DAY, DrillVerdict.UNCOMPARED),)}, MET, ""),
+        ({"drills": (drill(2 * DAY, DrillVerdict.UNPROVEN),)}, MET, ""),
         ({"drills": (drill(8 * DAY),)}, AT_RISK, "the drill that showed it is 8d old"),
         ({"drills": (drill(2 * DAY, recovery_point_age_s=None),)}, AT_RISK, "replayed no commit"),
         ({"drills": (LATE,)}, AT_RISK, "the newest commit of the last drill was 4h old"),
@@ -302,7 +303,17 @@ TWO_BACKUPS = (ConfiguredBackup(name="nightly"), ConfiguredBackup(name="dump"))
         ([drill(2 * DAY, recovery_time_s=8000.0)], BREACHED, "nightly took 2h 13min to restore (limit 2h)"),
         ([drill(2 * DAY, recovery_time_s=None)], UNCHECKED, "how long nightly took"),
         ([], UNCHECKED, "no drill has restored nightly"),
-        ([drill(2 * DAY, DrillVerdict.UNCOMPARED)], UNCHECKED, "no drill has restored nightly"),
+        ([drill(2 * DAY, DrillVerdict.UNCOMPARED)], UNCHECKED, "no drill has restored nightly and compared its rows"),
+        (
+            [drill(2 * DAY, DrillVerdict.UNPROVEN)],
+            UNCHECKED,
+            "no drill has restored nightly and proven all that was asked of it",
+        ),
+        (
+            [drill(2 * DAY), drill(DAY, DrillVerdict.UNPROVEN)],
+            AT_RISK,
+            "the last drill of nightly ended as restored, not all proven",
+        ),
         (
             [drill(2 * DAY), drill(DAY, DrillVerdict.UNCOMPARED)],
             AT_RISK,
@@ -334,6 +345,7 @@ def test_every_backup_is_restored_recently_and_in_time(drills, standing, told):
         ),
         ([drill(2 * DAY, DrillVerdict.FAILED), drill(DAY)], "nightly restored 1d ago in 1min 20s"),
         ([drill(DAY, DrillVerdict.FAILED)], "nightly never restored"),
+        ([drill(DAY, DrillVerdict.UNPROVEN)], "nightly restored 1d ago, never all proven"),
     ],
 )
 def test_a_backup_that_failed_to_restore_since_is_told_to_have_failed(drills, measured):

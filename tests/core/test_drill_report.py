@@ -113,7 +113,7 @@ def test_where_rows_match_and_a_layer_could_not_prove_all_the_verdict_says_both(
         SEAL=drills.layer(LayerName.SEAL),
         AMCHECK=drills.layer(LayerName.AMCHECK, LayerState.INCONCLUSIVE, reason="x could not be read; y neither"),
     )
-    result = drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED)
+    result = drills.result(layers=layers, verdict=DrillVerdict.UNPROVEN)
     expected = "its rows match, but not everything was proven: amcheck inconclusive: x could not be read, and 1 more"
     assert expected in drill_sentence(result)
     assert "RESTORED, NOT ALL PROVEN" in rendered(result)
@@ -269,8 +269,18 @@ def test_what_lets_a_layer_run_the_next_time_is_among_the_steps():
 )
 def test_what_to_do_about_a_seal_depends_on_what_kept_it_from_proving_all(reason, step):
     doubtful = drills.layer(LayerName.SEAL, LayerState.INCONCLUSIVE, reason=f"{reason}; and more")
-    found = drills.result(layers=drills.layers(SEAL=doubtful), verdict=DrillVerdict.UNCOMPARED)
+    found = drills.result(layers=drills.layers(SEAL=doubtful), verdict=DrillVerdict.UNPROVEN)
     assert step in " ".join(drill_steps(found))
+
+
+def test_what_an_older_version_called_not_compared_is_told_as_what_it_was():
+    layers = drills.layers(
+        SEAL=drills.layer(LayerName.SEAL), PRIMARY=drills.layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE)
+    )
+    stored = drill_document(drills.result(layers=layers, verdict=DrillVerdict.UNCOMPARED))
+    assert drill_result(stored).verdict is DrillVerdict.UNPROVEN
+    with pytest.raises(ValueError, match="its verdict is not the one of its content"):
+        drill_result(drill_document(drills.uncompared()) | {"verdict": DrillVerdict.UNPROVEN.value})
 
 
 def test_a_copy_that_came_back_without_a_required_layer_is_not_called_not_tried():

@@ -42,7 +42,7 @@ def test_a_layer_that_was_asked_for_and_did_not_run_leaves_not_all_proven(by_des
     )
     assert drill([], absent=[unrun]).verdict is DrillVerdict.RESTORED
     found = drill([], absent=[unrun], asked={LayerName.CHECKSUMS})
-    assert found.verdict is (DrillVerdict.RESTORED if by_design else DrillVerdict.UNCOMPARED)
+    assert found.verdict is (DrillVerdict.RESTORED if by_design else DrillVerdict.UNPROVEN)
     assert [(problem.code, problem.partial) for problem in found.problems] == (
         [] if by_design else [("layer_not_run", True)]
     )

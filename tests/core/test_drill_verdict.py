@@ -76,8 +76,28 @@ def test_another_problem_never_makes_it_better(reports, problems, more):
 @given(some_layers())
 def test_what_falls_short_is_told_exactly_where_it_is_not_proven(reports):
     found = verdict.verdict_of(reports, (), opened=True)
-    if found in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED):
-        assert bool(verdict.shortfalls(reports)) == (found is DrillVerdict.UNCOMPARED)
+    if found.came_back:
+        assert bool(verdict.shortfalls(reports)) == (found is not DrillVerdict.RESTORED)
+
+
+@given(some_layers())
+def test_rows_are_called_not_compared_exactly_where_no_layer_compared_one(reports):
+    found = verdict.verdict_of(reports, (), opened=True)
+    if found in (DrillVerdict.UNPROVEN, DrillVerdict.UNCOMPARED):
+        assert any(report.compared_rows for report in reports) == (found is DrillVerdict.UNPROVEN)
+
+
+def test_rows_that_a_seal_proved_are_not_called_not_compared_because_the_primary_has_moved_on():
+    moved = layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason="181 rows have moved on since")
+    assert verdict.verdict_of(layers(SEAL=layer(LayerName.SEAL), PRIMARY=moved), (), opened=True) is (
+        DrillVerdict.UNPROVEN
+    )
+    assert verdict.verdict_of(layers(PRIMARY=moved), (), opened=True) is DrillVerdict.UNPROVEN
+
+
+def test_a_layer_that_could_match_no_row_has_compared_none():
+    nothing = layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason="181 rows have moved on since", rows=0)
+    assert verdict.verdict_of(layers(PRIMARY=nothing), (), opened=True) is DrillVerdict.UNCOMPARED
 
 
 @given(st.sampled_from(LayerName), st.booleans())
@@ -93,7 +113,7 @@ def test_a_required_layer_that_did_not_run_leaves_the_backup_unchecked(name, by_
 def test_what_is_in_doubt_although_the_copy_came_back_makes_it_partial():
     lost = Problem(code="role_missing", what="role x is missing", blame=Blame.ENVIRONMENT, partial=True)
     reports = layers(SEAL=layer(LayerName.SEAL))
-    assert verdict.verdict_of(reports, [lost], opened=True) is DrillVerdict.UNCOMPARED
+    assert verdict.verdict_of(reports, [lost], opened=True) is DrillVerdict.UNPROVEN
     assert verdict.shortfalls(reports, [lost]) == ["role x is missing"]
     assert verdict.verdict_of(reports, [replace(lost, partial=False)], opened=True) is DrillVerdict.NOT_TRIED
     assert verdict.verdict_of(reports, [replace(lost, blame=Blame.BACKUP)], opened=True) is DrillVerdict.FAILED
@@ -169,6 +189,7 @@ def test_a_result_leads_to_its_verdict_by_itself(name):
 def test_the_outcome_of_a_drill_is_that_of_the_table():
     assert [verdict.outcome for verdict in DrillVerdict] == [
         Outcome.PROVEN,
+        Outcome.PARTIAL,
         Outcome.PARTIAL,
         Outcome.REFUTED,
         Outcome.UNCHECKED,

@@ -49,16 +49,18 @@ def verdict_of(
     such; it leaves the backup unchecked where it was required, and not all proven where it was asked for by name: both
     are problems then.
     """
-    states = {layer.name: layer for layer in layers}
-    problems = list(problems)
+    layers, problems = list(layers), list(problems)
     blames = {problem.blame for problem in problems if not problem.partial or problem.blame is Blame.BACKUP}
-    if Blame.BACKUP in blames or any(layer.state is LayerState.FAILED for layer in states.values()):
+    if Blame.BACKUP in blames or any(layer.state is LayerState.FAILED for layer in layers):
         return DrillVerdict.FAILED
     if reached is False:
         return DrillVerdict.FAILED
     if Blame.ENVIRONMENT in blames or not opened:
         return DrillVerdict.NOT_TRIED
-    return DrillVerdict.UNCOMPARED if shortfalls(states.values(), problems) else DrillVerdict.RESTORED
+    if not shortfalls(layers, problems):
+        return DrillVerdict.RESTORED
+    compared = any(layer.compared_rows for layer in layers)
+    return DrillVerdict.UNPROVEN if compared else DrillVerdict.UNCOMPARED
 
 
 def result_verdict(result: DrillResult) -> DrillVerdict:

@@ -18,8 +18,10 @@ class DrillVerdict(Enum):
     """The word a drill uses for its outcome."""
 
     RESTORED = "restored"
+    UNPROVEN = "restored, not all proven"
+    """It came back, rows were compared, and nothing that was found speaks against it; but not all of it was proven."""
     UNCOMPARED = "restored, rows not compared"
-    """It came back, and nothing that was found speaks against it; but not every row was compared."""
+    """It came back, and nothing that was found speaks against it; but no layer compared a row."""
     FAILED = "failed"
     NOT_TRIED = "not tried"
 
@@ -28,9 +30,15 @@ class DrillVerdict(Enum):
         """Return the outcome this verdict stands for."""
         return _OUTCOME_OF[self]
 
+    @property
+    def came_back(self) -> bool:
+        """Return whether a copy came back and nothing speaks against it, be all of it proven or not."""
+        return self in (DrillVerdict.RESTORED, DrillVerdict.UNPROVEN, DrillVerdict.UNCOMPARED)
+
 
 _OUTCOME_OF = {
     DrillVerdict.RESTORED: Outcome.PROVEN,
+    DrillVerdict.UNPROVEN: Outcome.PARTIAL,
     DrillVerdict.UNCOMPARED: Outcome.PARTIAL,
     DrillVerdict.FAILED: Outcome.REFUTED,
     DrillVerdict.NOT_TRIED: Outcome.UNCHECKED,
@@ -178,6 +186,13 @@ class LayerReport:
     outcome then."""
     hint: str = ""
     """What lets it look at everything the next time, as a sentence; empty where nothing is known to."""
+
+    @property
+    def compared_rows(self) -> bool:
+        """Return whether it compared rows, be it all of them or not; one that is inconclusive may have matched none."""
+        if not self.name.compares_rows or self.state is LayerState.NOT_RUN:
+            return False
+        return self.state is not LayerState.INCONCLUSIVE or bool(self.rows) or bool(self.differences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ believed: one whose verdict is not the one that its own content leads to is refu
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from replcheck.drill.verdict import result_verdict
 from replcheck.model.drill import DrillResult, DrillVerdict
@@ -62,8 +63,14 @@ def drill_result(document: object) -> DrillResult:
     if document.get("schema") != SCHEMA:
         raise ValueError(f"it has the schema {document.get('schema')}, and this replcheck reads {SCHEMA}")
     result = from_plain(DrillResult, document)
-    outcome = result.verdict.outcome
+    outcome, verdict = result.verdict.outcome, result_verdict(result)
     told = (document.get("outcome"), document.get("exit_code"))
-    if told != (outcome.value, int(outcome.exit_status)) or result_verdict(result) is not result.verdict:
+    if told != (outcome.value, int(outcome.exit_status)) or not _means(result.verdict, verdict):
         raise ValueError("its verdict is not the one of its content")
-    return result
+    return replace(result, verdict=verdict)
+
+
+def _means(told: DrillVerdict, found: DrillVerdict) -> bool:
+    """Return whether a stored verdict is the one that its content leads to, in the words of its version."""
+    # Where rows were compared and not all was proven, older versions said so of the rows.
+    return told is found or (told, found) == (DrillVerdict.UNCOMPARED, DrillVerdict.UNPROVEN)

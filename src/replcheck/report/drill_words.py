@@ -32,7 +32,6 @@ from replcheck.model.outcome import worst
 from replcheck.model.units import format_age, format_duration
 from replcheck.report.verdict import counted, joined
 
-_VERDICT_OF = {verdict.outcome: verdict for verdict in DrillVerdict}
 _LIMITS = {TOO_SLOW, TOO_OLD}
 _DIFFERENCES = {
     "missing": "missing from the copy",
@@ -54,7 +53,8 @@ def drill_sentence(result: DrillResult) -> str:
     """Return the verdict in one sentence, with what it rests on."""
     told = {
         DrillVerdict.RESTORED: _restored,
-        DrillVerdict.UNCOMPARED: _uncompared,
+        DrillVerdict.UNPROVEN: _unproven,
+        DrillVerdict.UNCOMPARED: _unproven,
         DrillVerdict.FAILED: _failed,
         DrillVerdict.NOT_TRIED: _not_tried,
     }[result.verdict](result)
@@ -63,7 +63,9 @@ def drill_sentence(result: DrillResult) -> str:
 
 def all_drills(results: Sequence[DrillVerdict]) -> DrillVerdict:
     """Return the verdict over several drills: the worst wins, and none at all is `not tried`."""
-    return _VERDICT_OF[worst(verdict.outcome for verdict in results)]
+    outcome = worst(verdict.outcome for verdict in results)
+    told = [verdict for verdict in DrillVerdict if verdict in results and verdict.outcome is outcome]
+    return told[-1] if told else DrillVerdict.NOT_TRIED
 
 
 def drills_sentence(results: Sequence[DrillVerdict]) -> str:
@@ -78,11 +80,11 @@ def drill_steps(result: DrillResult) -> tuple[str, ...]:
     if result.verdict is DrillVerdict.FAILED:
         first = "Do not count on this backup: take a new one now, and drill it."
         return (*(() if _only(result, _ASKED_TOO_MUCH) else (first,)), *hints)
-    if result.verdict is DrillVerdict.UNCOMPARED:
-        hints += _after_uncompared(result)
-    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED):
+    if result.verdict in (DrillVerdict.UNPROVEN, DrillVerdict.UNCOMPARED):
+        hints += _after_unproven(result)
+    if result.verdict.came_back:
         hints += [layer.hint for layer in result.layers if layer.hint and not layer.by_design]
-    if result.verdict in (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED) and _unrun(result):
+    if result.verdict.came_back and _unrun(result):
         hints.append("Mend what kept a layer from running, leave it out with --layer, or demand it with --require.")
     return tuple(hints)
 
@@ -102,7 +104,7 @@ def rows_were_proven(result: DrillResult) -> bool:
 
 def rows_were_compared(result: DrillResult) -> bool:
     """Return whether a layer compared rows, be it all of them or not."""
-    return any(layer.name.compares_rows and layer.state is not LayerState.NOT_RUN for layer in result.layers)
+    return any(layer.compared_rows for layer in result.layers)
 
 
 def lacks_only_required(result: DrillResult) -> bool:
@@ -122,11 +124,8 @@ def the_backup(result: DrillResult) -> str:
 
 
 def drill_word(result: DrillResult) -> str:
-    """Return the verdict's word, and another one where a copy came back that lacks less, or more, than it says."""
-    if lacks_only_required(result):
-        return "restored, required proof missing"
-    partial = result.verdict is DrillVerdict.UNCOMPARED and rows_were_compared(result)
-    return "restored, not all proven" if partial else result.verdict.value
+    """Return the verdict's word, and another one where a copy came back that lacks less than it says."""
+    return "restored, required proof missing" if lacks_only_required(result) else result.verdict.value
 
 
 def layer_sentence(layer: LayerReport, *, verbose: bool = False) -> str:
@@ -174,7 +173,7 @@ def _the_primary(layer: LayerReport) -> str:
     return f"the primary, where {layer.later_rows:,} {has} written since ({_LEFT_OUT})"
 
 
-def _uncompared(result: DrillResult) -> str:
+def _unproven(result: DrillResult) -> str:
     what = "it is NOT PROVEN"
     if rows_were_compared(result):
         proven = rows_were_proven(result)
@@ -239,7 +238,7 @@ def _measured(result: DrillResult) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _after_uncompared(result: DrillResult) -> list[str]:
+def _after_unproven(result: DrillResult) -> list[str]:
     steps = []
     if not rows_were_compared(result):
         of_dump = result.copy is not None and result.copy.kind is BackupKind.DUMP

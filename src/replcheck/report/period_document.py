@@ -163,7 +163,7 @@ def _drill(drill: PastDrill) -> dict[str, Plain]:
         "started_at": to_plain(drill.run.started_at),
         "finished_at": to_plain(drill.run.finished_at),
         "outcome": drill.run.outcome.value,
-        "verdict": drill.run.verdict,
+        "verdict": drill.verdict,
         "backup": result.backup if result else None,
         "recovery_time_s": result.recovery_time_s if result else None,
         "recovery_point_age_s": result.recovery_point_age_s if result else None,

@@ -25,6 +25,11 @@ class PastDrill:
     result: DrillResult | None
     """None where it has no report, or none that can be read."""
 
+    @property
+    def verdict(self) -> str:
+        """Return the word of its report, which is true whatever older versions called it; else that of its record."""
+        return self.result.verdict.value if self.result is not None else self.run.verdict
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlTally:

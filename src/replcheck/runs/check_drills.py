@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from replcheck.check.facts import CLOCK_SLACK_S, DrillFact, Untold, UntoldDrill
+from replcheck.check.found import listed
+from replcheck.drill.verdict import shortfalls
 from replcheck.errors import AlreadyRunning, StoreError
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.outcome import Outcome
@@ -144,9 +146,17 @@ def _state(layer: LayerReport | None) -> LayerState | None:
     return None if by_design or layer is None else layer.state
 
 
+def _matched(result: DrillResult) -> list[str]:
+    """Return the layers that compared all rows and found them to match, as a clause; nothing where none did."""
+    passed = [layer.name.value for layer in result.layers if layer.compared_rows and layer.state is LayerState.PASSED]
+    return [f"{listed(passed)} passed"] if passed else []
+
+
 def _problem(result: DrillResult) -> str:
     if result.verdict is DrillVerdict.RESTORED:
         return ""
+    if result.verdict.came_back:
+        return "; ".join(_matched(result) + shortfalls(result.layers, result.problems))
     problems = [*result.problems, *(problem for layer in result.layers for problem in layer.problems)]
     failed = [f"{layer.name.value}: {layer.reason}" for layer in result.layers if layer.state is LayerState.FAILED]
     return next(iter([*(problem.what for problem in problems), *failed]), "")

@@ -48,9 +48,8 @@ def shown_by(facts: Facts) -> DrillFact | None:
 
 
 def _came_back(facts: Facts) -> list[DrillFact]:
-    opened = (DrillVerdict.RESTORED, DrillVerdict.UNCOMPARED)
     return [
-        drill for drill in facts.drills if drill.to_the_end and drill.replayed is not None and drill.verdict in opened
+        drill for drill in facts.drills if drill.to_the_end and drill.replayed is not None and drill.verdict.came_back
     ]
 
 

@@ -52,6 +52,9 @@ def unrestored(name: str, facts: Facts) -> str:
     ahead = [facts.age_s(drill.started_at) for drill in _restored(name, facts)]
     if ahead:
         return f"the drill that restored {name} is {format_age(min(ahead))}"
+    compared = [drill for drill in facts.drills if drill.backup == name and drill.verdict is DrillVerdict.UNPROVEN]
+    if compared:
+        return f"no drill has restored {name} and proven all that was asked of it"
     return f"no drill has restored {name} and compared its rows"
 
 
@@ -142,8 +145,16 @@ def _since_faults(name: str, facts: Facts) -> Iterator[Fault]:
 
 def _measured(newest: Mapping[str, DrillFact | None], facts: Facts) -> str:
     told = [_restores(name, drill, facts) for name, drill in newest.items() if drill is not None]
-    told += [f"{name} never restored" for name, drill in newest.items() if drill is None]
+    told += [_never_proven(name, facts) for name, drill in newest.items() if drill is None]
     return "; ".join(told) or "nothing"
+
+
+def _never_proven(name: str, facts: Facts) -> str:
+    came_back = [drill for drill in facts.drills if drill.backup == name and drill.verdict.came_back]
+    last = max((drill.started_at for drill in came_back), default=None)
+    if last is None or facts.is_ahead(last):
+        return f"{name} never restored"
+    return f"{name} restored {format_ago(facts.age_s(last))}, never all proven"
 
 
 def _restores(name: str, restored: DrillFact, facts: Facts) -> str:

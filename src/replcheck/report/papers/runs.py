@@ -107,7 +107,7 @@ def drills_sentence(drills: Sequence[PastDrill]) -> str:
     """Return how many drills there were, and how they ended."""
     if not drills:
         return "No backup was restored in this period: that a backup comes back was not proven once."
-    verdicts = [drill.run.verdict for drill in drills]
+    verdicts = [drill.verdict for drill in drills]
     told = "; ".join(f"{verdicts.count(verdict):,} {verdict}" for verdict in dict.fromkeys(verdicts))
     proven = sum(drill.result is not None and rows_were_proven(drill.result) for drill in drills)
     rows = f"rows were compared and matched in {proven:,} of them"
@@ -209,7 +209,7 @@ def _drill_table(drills: Sequence[PastDrill]) -> Table:
                 words(Moment(drill.run.started_at)),
                 words(Code(short_id(drill.run.run_id))),
                 words(Code(drill.result.backup)) if drill.result else known(None),
-                words(Mark(outcome=drill.run.outcome, word=drill.run.verdict)),
+                words(Mark(outcome=drill.run.outcome, word=drill.verdict)),
                 _recovery_time(drill.result),
                 _rows(drill.result),
             )
@@ -239,7 +239,7 @@ def _rows(result: DrillResult | None) -> Words:
 
 def _drill_tip(drill: PastDrill) -> str:
     took = drill.result.recovery_time_s if drill.result is not None else None
-    return f"{drill.run.verdict}{f', {format_duration(took)}' if took is not None else ''}"
+    return f"{drill.verdict}{f', {format_duration(took)}' if took is not None else ''}"
 
 
 def _event_table(caption: str, events: Sequence[ClusterEvent]) -> Table:
