@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.years import write_year
+from replcheck.model.outcome import Verdict
 from replcheck.report.html.render import paper_html
 from replcheck.report.papers.audit import audit_paper
 from replcheck.report.papers.drill import drill_paper
@@ -70,6 +71,35 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in papers}
 
 
+CUT = """
+[...document.querySelectorAll('.scroll')].flatMap(box => [...box.querySelectorAll('.mark, thead th')]
+  .filter(mark => mark.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+  .map(mark => mark.textContent))
+"""
+"""Verdicts and headings of tables of which a part is beyond the right edge."""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Path:
+    """The page of an audit of three replicas whose addresses and relations have long names."""
+    replicas = tuple(
+        replace(
+            factories.replica(f"clinic-db{number}", Verdict.DIVERGED),
+            node=factories.node(f"clinic-db{number}", address=f"clinic-db{number}.rack-b.internal.example:5432"),
+        )
+        for number in (2, 3, 4)
+    )
+    result = factories.diverged(replicas=replicas)
+    verdicts = tuple(
+        replace(result.relations[0].replicas[-1], node=replica.node.name, rows_in_flight=1_200) for replica in replicas
+    )
+    names = ("appointment_reminder_delivery_attempt_archive", "visit", "x" * 63)
+    relations = tuple(replace(factories.relation(name), replicas=verdicts) for name in names)
+    path = tmp_path_factory.mktemp("wide") / "audit.html"
+    path.write_text(paper_html(audit_paper(replace(result, relations=relations)), INDIA), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def page() -> Iterator[browser.Page]:
     with browser.running() as running:
@@ -103,6 +133,31 @@ def test_nothing_but_tables_and_pictures_is_wider_than_the_screen(page, pages, n
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     # What is wider scrolls by itself, also by the keyboard.
     assert page.evaluate("[...document.querySelectorAll('.scroll, .picture, pre')].every(box => box.tabIndex === 0)")
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1440])
+def test_the_verdicts_of_an_audit_are_whole_on_any_desk(page, wide, width):
+    page.show(wide, width=width)
+    assert page.evaluate("document.querySelectorAll('td .mark.refuted').length") >= 12
+    verdicts = page.evaluate(CUT.replace(", thead th", ""))
+    assert verdicts == []
+
+
+def test_long_names_of_an_audit_fit_on_paper(page, wide):
+    page.show(wide, width=680, media="print")
+    assert page.evaluate(CUT) == []
+
+
+@pytest.mark.parametrize(("width", "media"), [(1000, ""), (1440, ""), (680, "print")], ids=["narrow", "wide", "paper"])
+def test_every_column_of_an_audit_is_seen_where_names_are_of_usual_length(page, pages, width, media):
+    page.show(pages["audit"], width=width, media=media)
+    assert page.evaluate(CUT) == []
+
+
+def test_a_table_that_is_wider_than_the_screen_shows_that_it_scrolls(page, wide):
+    page.show(wide, width=500)
+    assert page.evaluate(CUT) != []
+    assert "gradient" in page.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundImage")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -121,17 +121,17 @@ def _nodes(result: AuditResult) -> Section:
     rows += [(replica.node, replica.verdict) for replica in result.replicas]
     shown = table(
         "The servers that were compared, as observed when the audit began",
-        columns("Node", "Role", "Version", "Timeline", "LSN", "Behind", "Address", "Verdict", numeric=("Behind",)),
+        columns("Node", "Verdict", "Role", "Version", "Timeline", "LSN", "Behind", "Address", numeric=("Behind",)),
         (
             (
                 words(node.name),
+                words(verdict_mark(verdict)) if verdict else known(None),
                 words(node.role.value),
                 words(node.server_version),
                 known(node.timeline),
                 words(Code(str(node.lsn))) if node.lsn is not None else known(None),
                 known(None if node.lag_bytes is None else format_size(max(node.lag_bytes, 0))),
                 words(Code(node.address), *([f", streams from {node.upstream}"] if node.upstream else [])),
-                words(verdict_mark(verdict)) if verdict else known(None),
             )
             for node, verdict in rows
         ),
@@ -213,8 +213,9 @@ def _relation_table(result: AuditResult) -> Table:
     return table(
         "Relations, those that are not consistent first, then by size",
         (
-            *columns("Relation", "Kind", "Rows", "Size", "Chunks", numeric=("Rows", "Size", "Chunks")),
+            Column(title="Relation"),
             *(Column(title=replica.node.name) for replica in result.replicas),
+            *columns("Kind", "Rows", "Size", "Chunks", numeric=("Rows", "Size", "Chunks")),
         ),
         (_relation_row(relation, result.replicas) for relation in worst_first),
     )
@@ -226,11 +227,11 @@ def _relation_row(relation: RelationReport, replicas: Sequence[ReplicaReport]) -
     name += [" (only the rows of its filter)"] if relation.filter_digest else []
     return (
         tuple(name),
+        *(_on_replica(by_node.get(replica.node.name)) for replica in replicas),
         words(relation.kind.value),
         known(None if relation.rows is None else f"{relation.rows:,}"),
         words(format_size(relation.size_bytes)),
         words(f"{relation.chunks:,}"),
-        *(_on_replica(by_node.get(replica.node.name)) for replica in replicas),
     )
 
 
