@@ -95,7 +95,7 @@ def wide(tmp_path_factory) -> Path:
     )
     names = ("appointment_reminder_delivery_attempt_archive", "visit", "x" * 63)
     relations = tuple(replace(factories.relation(name), replicas=verdicts) for name in names)
-    path = tmp_path_factory.mktemp("wide") / "audit.html"
+    path: Path = tmp_path_factory.mktemp("wide") / "audit.html"
     path.write_text(paper_html(audit_paper(replace(result, relations=relations)), INDIA), encoding="utf-8")
     return path
 
