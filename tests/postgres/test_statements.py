@@ -16,6 +16,7 @@ from psycopg import sql
 from replcheck import postgres
 from replcheck.errors import StatementCancelled, StatementFailed
 from replcheck.lab.cluster import LabCluster
+from replcheck.model.names import printable
 from replcheck.model.node import NodeTarget
 from replcheck.postgres import digests
 from replcheck.postgres.catalog import Column, Form, Relation, read_filenodes, read_relations, read_tokens
@@ -29,6 +30,7 @@ from replcheck.postgres.session import Limits, Session, open_session
 from replcheck.postgres.snapshots import open_snapshot, read_anchor
 from replcheck.postgres.software import read_software
 from replcheck.postgres.wal import flush_lsn, insert_lsn, replay_state, writer_delay_s
+from tests.core import proofs
 
 LAB_MODULES = {"local", "server", "processes", "programs"}
 """Modules that start servers of ours and speak to them alone."""
@@ -357,3 +359,17 @@ async def test_a_statement_that_is_refused_leaves_the_snapshot_and_no_lock(sessi
 async def relation_named(session: Session, name: str) -> Relation:
     [found] = [relation for relation in (await read_relations(session)).values() if relation.name == name]
     return found
+
+
+def test_the_query_for_looking_at_rows_can_be_copied_from_a_report_whatever_the_name(cluster: LabCluster) -> None:
+    names = ("visit", "Visit", 'a"b', "esc\x1b[2J", 'back\\slash\n"q"', "\u202egnirts", "bell\x07\u00e9")
+    with connect(cluster.primary.dsn(), node="primary") as connection:
+        for name in names:
+            schema = f"of {name}"
+            table = sql.Identifier(schema, name)
+            connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+            connection.execute(sql.SQL("create table {} as select 7 as i").format(table))
+            query = digests.rows_query(replace(proofs.relation(), schema=schema, name=name), [("(0,1)", "(0,9)")])
+            assert printable(query) == query
+            assert connection.execute(query.encode()).fetchall()[0][-1] == 7, name
+            connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))

@@ -1,5 +1,6 @@
 """A running audit as the screen knows it, folded from its events alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -260,3 +261,13 @@ def test_relations_are_found_by_letters_of_their_names():
     assert model is not None
     found = arranged(model, Order.NAME, "VISIT")
     assert {one.relation for one in found} == {"clinic.visit", "clinic.visit_1", "clinic.visit_2"}
+
+
+def test_a_relation_is_found_by_its_name_as_it_is_and_as_it_is_shown():
+    model = fold_audit(None, list(stories.audit_events(BEGAN, 0.2, "", 60)))
+    assert model is not None
+    key, relation = next(iter(model.relations.items()))
+    odd = replace(model, relations={key: replace(relation, relation="clinic.esc\x1bape")})
+    for needle in ("x1bA", "\x1b", "esc\\x1bape"):
+        assert len(arranged(odd, Order.NAME, needle)) == 1, needle
+    assert arranged(odd, Order.NAME, "x1c") == []

@@ -5,15 +5,17 @@ old snapshot sees a rewritten heap as empty, on both nodes alike, so a digest co
 planned one. Statements name their columns, take no parameters, and run inside a savepoint.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import LiteralString
+from typing import LiteralString, cast
 
 from psycopg import sql
 
 from replcheck.errors import StatementFailed
+from replcheck.model.names import printable
 from replcheck.postgres.catalog import Column, Form, Relation
 from replcheck.postgres.nodes import text
 from replcheck.postgres.session import Name, Once, Rendered, Row, Session
@@ -21,6 +23,7 @@ from replcheck.postgres.session import Name, Once, Rendered, Row, Session
 LAST_BLOCK = 0xFFFFFFFF
 """Above every block number (PostgreSQL source, storage/block.h): a range up to here has no upper bound."""
 _UPDATERS = ("nokeyupd", "upd")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _BYTEA_HASH_VERSION = 180000
 SOON_OVER = "SELECT pg_catalog.set_config('statement_timeout', '250ms', true)"
 """Runs before a read of several relations, and bounds how long their locks are held."""
@@ -200,7 +203,10 @@ async def multixact_updaters(session: Session, multixacts: Sequence[int]) -> dic
 
 
 def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
-    """Return SQL with which an engineer looks at the rows between pairs of tuple positions, ends included."""
+    """Return SQL with which an engineer looks at the rows between pairs of tuple positions, ends included.
+
+    Its characters are all ones that reports show as they are, so that it can be copied from there.
+    """
     conditions = [
         sql.SQL("ctid = {}").format(sql.Literal(first))
         if first == last
@@ -208,8 +214,26 @@ def rows_query(relation: Relation, ranges: Sequence[tuple[str, str]]) -> str:
         for first, last in ranges
     ]
     where = sql.SQL(" WHERE {}").format(sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("")
-    statement = sql.SQL("SELECT ctid, xmin, xmax, * FROM ONLY {}{};").format(Name(*relation.raw_path), where)
+    path = sql.SQL(".").join(_copyable(part) for part in relation.raw_path)
+    statement = sql.SQL("SELECT ctid, xmin, xmax, * FROM ONLY {}{};").format(path, where)
     return text(statement.as_bytes())
+
+
+def _copyable(part: bytes) -> sql.Composable:
+    r"""Return an identifier; one that holds characters that reports escape is written with escapes of SQL.
+
+    What is in an encoding that nothing is known of stays as it is. See the PostgreSQL manual, Lexical Structure:
+    Identifiers and Key Words.
+
+    >>> print(_copyable(b"Visit").as_string(), _copyable(b'a"\\\x1b').as_string())
+    "Visit" U&"a""\\\001B"
+    """
+    name = text(part)
+    if printable(name) == name or _SURROGATE.search(name):
+        return Name(part)
+    doubled = name.replace("\\", "\\\\").replace('"', '""')
+    escaped = "".join(one if printable(one) == one else f"\\{ord(one):04X}" for one in doubled)
+    return sql.SQL(cast("LiteralString", f'U&"{escaped}"'))
 
 
 IN_PART = sql.SQL("t.ctid >= p.low AND t.ctid < p.high")

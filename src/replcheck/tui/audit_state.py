@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum, IntEnum
 
 from replcheck.model.audit import AuditResult, Divergence, Finding, RelationReport
+from replcheck.model.names import printable
 from replcheck.model.node import NodeReport, NodeRole
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.model.progress import ProvenBlocks
@@ -228,10 +229,10 @@ class Order(Enum):
 
 
 def arranged(audit: AuditModel, order: Order, needle: str = "") -> list[RelationProgress]:
-    """Return the relations whose name holds `needle`, in an order; equal ones as they were begun."""
+    """Return the relations whose name, as it is or as it is shown, holds `needle`; equal ones as they were begun."""
     relations = list(audit.relations.values())
     if needle:
-        relations = [one for one in relations if needle.lower() in f"{one.database}.{one.relation}".lower()]
+        relations = [one for one in relations if any(needle.lower() in name.lower() for name in _names(one))]
     match order:
         case Order.TROUBLE:
             return sorted(relations, key=_trouble)
@@ -239,6 +240,12 @@ def arranged(audit: AuditModel, order: Order, needle: str = "") -> list[Relation
             return sorted(relations, key=_name)
         case Order.SIZE:
             return sorted(relations, key=_size, reverse=True)
+
+
+def _names(relation: RelationProgress) -> tuple[str, str]:
+    """Return the name as it is and as it is shown."""
+    name = f"{relation.database}.{relation.relation}"
+    return name, printable(name)
 
 
 def _trouble(relation: RelationProgress) -> int:
