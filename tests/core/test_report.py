@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from replcheck.audit.ending import INTERRUPTED
+from replcheck.audit.shortfalls import STOPPED, UNFINISHED
 from replcheck.model.audit import DifferenceKind, RelationKind, Scope
 from replcheck.model.outcome import Outcome, Verdict
 from replcheck.report.document import audit_document, audit_json, audit_schema
@@ -235,6 +237,26 @@ def test_a_damaged_catalog_adds_a_warning():
 
 def test_the_hint_of_what_was_not_checked_is_what_to_do_next():
     assert next_steps(factories.unchecked()) == ("ALTER ROLE replcheck BYPASSRLS;",)
+
+
+def test_a_verdict_without_its_report_speaks_of_no_queries_above():
+    page = io.StringIO()
+    console = Console(file=page, width=200, no_color=True)
+    print_verdict(factories.diverged(), console, Style(), alone=True)
+    assert "queries of the whole report, which --quiet leaves out" in page.getvalue()
+    assert "queries above" not in page.getvalue()
+    print_verdict(factories.diverged(), console, Style())
+    assert "queries above" in page.getvalue()
+
+
+@pytest.mark.parametrize("lack", [STOPPED, UNFINISHED], ids=lambda lack: lack.code)
+def test_an_audit_that_was_stopped_says_once_to_run_it_again(lack):
+    left = factories.not_checked(code=lack.code, reason=lack.reason, hint=lack.hint)
+    stopped = factories.consistent(
+        stopped=INTERRUPTED.what, stop_code=INTERRUPTED.code, verdict=Verdict.UNCHECKED, not_checked=(left,)
+    )
+    [step] = next_steps(stopped)
+    assert step.startswith("Run the audit again and let it finish")
 
 
 def test_all_well_leaves_nothing_to_do():

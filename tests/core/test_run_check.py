@@ -591,6 +591,7 @@ def test_an_interrupt_of_the_work_ends_the_check(place):
         ({"run": ("drill",)}, "--run drill has nothing to go by: the policy does not ask for restore", "restore"),
         ({"controls": ("copy",)}, '"copy" is no control', 'Did you mean "copies"?'),
         ({"controls": ("zzz",)}, '"zzz" is no control', "There are: copies"),
+        ({"controls": ("nope",)}, '"nope" is no control', "There are: copies"),
         ({"controls": ("failover",)}, 'control "failover" is not asked', "It asks for copies"),
         ({"time_budget": "10"}, "--time-budget must be a duration", ""),
         ({"time_budget": "1ms"}, "--time-budget must be at least 1s", ""),

@@ -55,7 +55,7 @@ def control_named(word: str) -> ControlName:
     known = [name.value for name in ControlName]
     if word in known:
         return ControlName(word)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1)
     hint = f'Did you mean "{near[0]}"?' if near else f"There are: {', '.join(known)}."
     raise UsageError(f'"{printable(word)}" is no control', hint=hint)
 

@@ -151,7 +151,7 @@ def _rendered(
 
     def draw(console: Console, style: Style) -> None:
         if arguments.quiet:
-            print_verdict(result, console, style)
+            print_verdict(result, console, style, alone=True)
         else:
             print_audit(result, console, style, verbose=arguments.verbose)
 

@@ -171,7 +171,7 @@ def print_stored(
         case DrillResult():
             print_drill(result, console, style, verbose=verbose)
         case AuditResult() if quiet:
-            print_verdict(result, console, style)
+            print_verdict(result, console, style, alone=True)
         case AuditResult():
             print_audit(result, console, style, verbose=verbose)
 

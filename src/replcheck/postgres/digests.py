@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -233,7 +233,7 @@ def _copyable(part: bytes) -> sql.Composable:
         return Name(part)
     doubled = name.replace("\\", "\\\\").replace('"', '""')
     escaped = "".join(one if printable(one) == one else f"\\{ord(one):04X}" for one in doubled)
-    return sql.SQL(cast("LiteralString", f'U&"{escaped}"'))
+    return sql.SQL(f'U&"{escaped}"')
 
 
 IN_PART = sql.SQL("t.ctid >= p.low AND t.ctid < p.high")

@@ -54,11 +54,11 @@ def print_audit(result: AuditResult, console: Console, style: Style, *, verbose:
     print_verdict(result, console, style)
 
 
-def print_verdict(result: AuditResult, console: Console, style: Style) -> None:
-    """Print the verdict in one sentence and what to do next."""
+def print_verdict(result: AuditResult, console: Console, style: Style, *, alone: bool = False) -> None:
+    """Print the verdict in one sentence and what to do next; `alone` where nothing of the report stands above."""
     console.print()
     line(console, style.verdict(verdict_of(result), upper=True), "  ", sentence(result), indent=0)
-    steps = next_steps(result)
+    steps = next_steps(result, alone=alone)
     if steps:
         heading(console, "What to do next")
         for number, step in enumerate(steps, start=1):

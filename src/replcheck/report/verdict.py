@@ -16,6 +16,8 @@ _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 def outcome_of(result: AuditResult) -> Outcome:
     """Return the outcome of the run: one that ended early has left something unproven."""
     return worst([result.verdict.outcome, result.stop_outcome])
+_TOLD_BY_STOP: frozenset[str] = frozenset({"stopped", "unfinished"})
+"""Codes of what was not checked because the run ended early: one step speaks for them and the run."""
 
 
 def verdict_of(result: AuditResult) -> Verdict:
@@ -34,17 +36,22 @@ def sentence(result: AuditResult) -> str:
     return f"{told}{_limits(result)}."
 
 
-def next_steps(result: AuditResult) -> tuple[str, ...]:
-    """Return what the reader should do now, most urgent first; nothing where all is well."""
+def next_steps(result: AuditResult, *, alone: bool = False) -> tuple[str, ...]:
+    """Return what the reader should do now, most urgent first; nothing where all is well.
+
+    `alone` says that the verdict stands without the report, and so without its queries.
+    """
     verdict = verdict_of(result)
     steps: list[str] = []
     if verdict is Verdict.DIVERGED:
-        steps += _after_divergence(result)
+        steps += _after_divergence(result, alone=alone)
     if result.stop_outcome is Outcome.UNCHECKED:
         steps.append(
             "Run the audit again and let it finish, or go on with --resume: what was not compared is unproven."
         )
-    steps += dict.fromkeys(entry.hint for entry in result.not_checked if entry.hint and not entry.by_design)
+    told = _TOLD_BY_STOP if result.stop_outcome is Outcome.UNCHECKED else frozenset()
+    open_entries = [entry for entry in result.not_checked if not entry.by_design and entry.code not in told]
+    steps += dict.fromkeys(entry.hint for entry in open_entries if entry.hint)
     if verdict is Verdict.UNCHECKED and not steps:
         steps.append("Mend what is listed as not checked, or leave it out with --exclude, and run the audit again.")
     if verdict is Verdict.INCONCLUSIVE and not result.stopped:
@@ -236,13 +243,14 @@ def _limits(result: AuditResult) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _after_divergence(result: AuditResult) -> list[str]:
+def _after_divergence(result: AuditResult, *, alone: bool) -> list[str]:
     steps = [*_after_broken_index(result)]
     if steps and not _of_rows(result) and not _refuting(result):
         return steps
     steps.append(_hold(result))
     if any(found.query for found in result.divergences):
-        steps.append("Look at the rows with the queries above, on each node, under your own role.")
+        queries = "of the whole report, which --quiet leaves out" if alone else "above"
+        steps.append(f"Look at the rows with the queries {queries}, on each node, under your own role.")
     if any(found.sqlstate for found in _of_rows(result)):
         steps.append("Look for I/O errors in the kernel log of the node that cannot read its data.")
     steps += _rebuild(result)
