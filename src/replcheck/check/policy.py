@@ -55,7 +55,9 @@ def control_named(word: str) -> ControlName:
     known = [name.value for name in ControlName]
     if word in known:
         return ControlName(word)
-    near = difflib.get_close_matches(word, known, n=1)
+    # Of short words half the letters meet by chance: what is meant begins alike, or hardly differs.
+    alike = [name for name in known if name[0] == word[:1].lower()]
+    near = difflib.get_close_matches(word, alike) or difflib.get_close_matches(word, known, cutoff=0.75)
     hint = f'Did you mean "{near[0]}"?' if near else f"There are: {', '.join(known)}."
     raise UsageError(f'"{printable(word)}" is no control', hint=hint)
 

@@ -16,6 +16,8 @@ _VERDICT_OF = {verdict.outcome: verdict for verdict in Verdict}
 def outcome_of(result: AuditResult) -> Outcome:
     """Return the outcome of the run: one that ended early has left something unproven."""
     return worst([result.verdict.outcome, result.stop_outcome])
+
+
 _TOLD_BY_STOP: frozenset[str] = frozenset({"stopped", "unfinished"})
 """Codes of what was not checked because the run ended early: one step speaks for them and the run."""
 

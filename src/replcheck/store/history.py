@@ -88,7 +88,14 @@ def make_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if not os.access(path, os.R_OK | os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+            raise _refusal_of(path) from None
+
+
+def _refusal_of(path: Path) -> OSError:
+    """Return why a file that is there cannot be written: a whole file system may be read-only."""
+    is_fixed = os.access(path, os.R_OK) and os.statvfs(path).f_flag & os.ST_RDONLY
+    code = errno.EROFS if is_fixed else errno.EACCES
+    return OSError(code, os.strerror(code))
 
 
 class History:
