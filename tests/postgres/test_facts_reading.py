@@ -15,7 +15,7 @@ import pytest
 import replcheck
 from replcheck.errors import StatementFailed
 from replcheck.events import ChunkCompared, RowsDiffer
-from replcheck.lab.cluster import LabCluster
+from replcheck.lab.cluster import AUDIT_ROLE, LabCluster
 from replcheck.model.node import NodeTarget
 from replcheck.model.outcome import ExitStatus, Verdict
 from replcheck.postgres.nodes import text
@@ -49,6 +49,8 @@ _BEGINNINGS = (
     "ROLLBACK",
     "RELEASE SAVEPOINT ",
     "SET client_encoding ",
+    "SET default_transaction_isolation = 'read committed'",
+    "SET statement_timeout = 0",
 )
 _EFFECTS = re.compile(
     r"\b(INSERT|UPDATE|DELETE|MERGE|INTO|CREATE|DROP|ALTER|TRUNCATE|COPY|LOCK|NOTIFY|LISTEN|GRANT|REVOKE|CALL|VACUUM"
@@ -174,6 +176,30 @@ async def test_a_session_is_read_only_limited_and_named_whatever_its_address_ask
         # Where the idle limit is not the lower one, the server does not heed it.
         assert 14_000 < int(shown["transaction_timeout"]) < 30_000
     assert shown["client_encoding"] in (shown["server_encoding"], "SQL_ASCII"), "no text is ever converted"
+
+
+@newest_only
+@pytest.mark.parametrize("setting", ["default_transaction_isolation = 'serializable'", "statement_timeout = '1ms'"])
+async def test_what_a_role_brings_along_keeps_no_node_from_being_asked(
+    cluster: LabCluster, setting: LiteralString
+) -> None:
+    """A query of a hot standby may not be serializable, and one may take longer than a role's own limit."""
+    name = setting.partition(" ")[0]
+    cluster.primary.execute(f"alter role {AUDIT_ROLE} set {setting}")
+    try:
+        cluster.catch_up()
+        for target in targets_of(cluster):
+            session = await open_session(target, purpose="test", limits=Limits())
+            try:
+                [[isolation, limit]] = await session.fetch(
+                    "select current_setting('default_transaction_isolation'), current_setting('statement_timeout')"
+                )
+            finally:
+                await session.close()
+            assert (text(isolation), text(limit) in {"0", "1ms"}) == ("read committed", False)
+    finally:
+        cluster.primary.execute(f"alter role {AUDIT_ROLE} reset {name}")
+        cluster.catch_up()
 
 
 @newest_only

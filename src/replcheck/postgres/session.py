@@ -382,6 +382,10 @@ _SETTINGS = {
 only; catalog look-ups inside the server do not depend on it. Nor is a constraint believed: damaged rows may break it,
 and a filter that contradicts it must not hide them."""
 
+_ASKABLE: Statement = "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0"
+"""Sent before the first query, which what a role brings along could keep from being answered: no query of a hot standby
+may be serializable (manual, Hot Standby Caveats), and a limit on time may be too short for any."""
+
 
 async def _pin(session: Session, limits: Limits) -> None:
     version = session.server_version_num
@@ -399,6 +403,7 @@ async def _pin(session: Session, limits: Limits) -> None:
     if version >= 170000:
         # Above the limit on idleness, which the server would not arm otherwise.
         settings["transaction_timeout"] = _milliseconds(limits.transaction_s + 10)
+    await session.fetch(_ASKABLE)
     await session.fetch(
         "SELECT count(pg_catalog.set_config(s.name, s.value, false))"
         " FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
