@@ -169,7 +169,7 @@ def test_lines_tell_the_state_and_what_happens_where_there_is_no_terminal(cluste
         lines = [process.stdout.readline() for _ in range(5)]
         ended = terminated(process)
     assert "the watch of 3 nodes began" in lines[0]
-    assert "clinic: primary primary, 3 of 3 copies run, 0 proven" in lines[1]
+    assert "clinic: primary primary, 3 of 3 copies run, proofs unknown" in lines[1]
     assert NodeState.STREAMING.value in lines[3]
     assert "the watch ended after" in ended.out
     assert not (home / "clinic.db").exists()

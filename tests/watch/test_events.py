@@ -140,6 +140,23 @@ async def test_a_stream_that_falls_silent_is_seen_by_what_it_does_not_bring(lab:
         await watch.told(EventKind.NODE_BACK, "standby1")
 
 
+@pytest.mark.long
+async def test_a_standby_that_is_restarted_while_nothing_is_written_goes_on_streaming(lab: LabCluster) -> None:
+    async with watching(targets_of(lab), limits=WatchLimits(stuck_s=1)) as watch:
+        lab.primary.execute("create table written ()")
+        lab.catch_up()
+        await watch.settled(2)
+        for _ in range(2):
+            await asyncio.to_thread(lab.node("standby1").restart)
+            await asyncio.to_thread(lab.wait_streaming)
+            await watch.settled(8)
+        assert watch.node("standby1").state is NodeState.STREAMING
+        assert not [seen for seen in watch.seen if "received nothing" in seen.event.what]
+        await asyncio.to_thread(apply_fault, lab, "freeze-stream", node="standby1")
+        lab.primary.execute("create table later ()")
+        assert "has received nothing" in (await watch.told(EventKind.STANDBY_DETACHED, "standby1")).event.what
+
+
 async def test_a_watch_that_is_cut_off_from_a_standby_says_that_it_is_sent_to_still(lab: LabCluster) -> None:
     with Relay(lab.node("standby1")) as relay:
         targets = targets_of(lab)
