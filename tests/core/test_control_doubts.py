@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replcheck.check.due import AUDIT, DRILL, due_runs
+from replcheck.check.due import AUDIT, DRILL, THE_END, due_runs
 from replcheck.check.evaluate import evaluate
-from replcheck.check.facts import ConfiguredBackup, Facts, UnreadProof, Untold, UntoldDrill
+from replcheck.check.facts import ConfiguredBackup, DrillFact, Facts, UnreadProof, Untold, UntoldDrill
 from replcheck.model.control import ControlName, ControlResult, Standing
 from replcheck.model.drill import DrillVerdict, LayerName, LayerState
 from replcheck.model.live import EventKind, NodeState
@@ -433,3 +433,47 @@ def test_a_check_is_told_what_a_drill_compared_and_what_it_could_not_show():
     told = drill_fact(drills.result(layers=layers, verdict=DrillVerdict.UNPROVEN)).problem
     expected = "rows against a seal passed; rows against the primary inconclusive: 181 rows have moved on since"
     assert told == expected
+
+
+def sealed(began_ago: float, **changes: Any) -> DrillFact:
+    return drill(began_ago, to_the_end=False, **changes)
+
+
+def to_the_end(began_ago: float) -> DrillFact:
+    return drill(began_ago, DrillVerdict.UNCOMPARED, lacks_only_rows=True)
+
+
+@pytest.mark.parametrize("drills", [(to_the_end(DAY), sealed(HOUR)), (sealed(DAY), to_the_end(HOUR))])
+def test_a_seal_and_the_end_of_the_archive_are_proven_in_any_order(drills):
+    known = with_archive(drills=drills)
+    assert [result(name, known).standing for name in (ControlName.RESTORE, ControlName.RECOVERY_POINT)] == [MET, MET]
+    assert [one.due for one in due_runs((DRILL,), policy(), known, {})] == [False]
+
+
+@pytest.mark.parametrize(
+    ("drills", "ends", "due"),
+    [
+        ((), (), [DRILL, THE_END]),
+        ((), ("nightly",), [DRILL]),
+        ((sealed(DAY),), (), [THE_END]),
+        ((sealed(DAY),), ("nightly",), [THE_END]),
+        ((to_the_end(DAY),), (), [DRILL]),
+        ((sealed(7 * DAY), to_the_end(8 * DAY)), (), [DRILL, THE_END]),
+        ((sealed(DAY), to_the_end(8 * DAY)), (), [THE_END]),
+        ((sealed(DAY), to_the_end(HOUR)), (), []),
+    ],
+)
+def test_the_drills_that_the_restore_and_the_recovery_point_need_are_due_each_in_its_time(drills, ends, due):
+    found = due_runs((DRILL,), policy(), with_archive(drills=drills), {}, ends)
+    assert [one.key for one in found if one.due] == [(key, "nightly") for key in due]
+
+
+def test_a_drill_to_the_end_that_was_just_tried_is_left_alone_and_the_other_is_not():
+    found = due_runs((DRILL,), policy(), with_archive(drills=()), {(THE_END, "nightly"): ago(HOUR)})
+    assert [(one.to_the_end, one.due) for one in found] == [(False, True), (True, False)]
+
+
+def test_without_an_archive_or_a_recovery_point_no_drill_to_the_end_is_due():
+    assert [one.key for one in due_runs((DRILL,), policy(), facts(drills=()), {}) if one.due] == [(DRILL, "nightly")]
+    found = due_runs((DRILL,), policy(recovery_point=None), with_archive(drills=()), {})
+    assert [one.key for one in found if one.due] == [(DRILL, "nightly")]

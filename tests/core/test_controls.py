@@ -319,6 +319,18 @@ TWO_BACKUPS = (ConfiguredBackup(name="nightly"), ConfiguredBackup(name="dump"))
             AT_RISK,
             "the last drill of nightly ended as restored,",
         ),
+        ([drill(2 * DAY), drill(DAY, DrillVerdict.UNCOMPARED, lacks_only_rows=True)], MET, ""),
+        ([drill(8 * DAY), drill(DAY, DrillVerdict.UNCOMPARED, lacks_only_rows=True)], BREACHED, "restored 8d ago"),
+        ([drill(DAY, DrillVerdict.UNPROVEN, lacks_only_rows=True)], UNCHECKED, "no drill has restored nightly and"),
+        (
+            [
+                drill(2 * DAY),
+                drill(DAY, DrillVerdict.NOT_TRIED),
+                drill(HOUR, DrillVerdict.UNCOMPARED, lacks_only_rows=True),
+            ],
+            AT_RISK,
+            "ended as not tried",
+        ),
         ([drill(2 * DAY), drill(DAY, DrillVerdict.NOT_TRIED)], AT_RISK, "ended as not tried: WAL is missing"),
         (
             [drill(2 * DAY), drill(DAY, DrillVerdict.FAILED)],

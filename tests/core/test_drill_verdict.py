@@ -95,6 +95,27 @@ def test_rows_that_a_seal_proved_are_not_called_not_compared_because_the_primary
     assert verdict.verdict_of(layers(PRIMARY=moved), (), opened=True) is DrillVerdict.UNPROVEN
 
 
+@pytest.mark.parametrize(
+    ("changes", "silent"),
+    [
+        ({}, True),
+        ({"PRIMARY": layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason=f"181 {verdict.MOVED_ON}")}, True),
+        ({"PRIMARY": layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason=f"2 {verdict.MOVED_ON}; x")}, False),
+        ({"PRIMARY": layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason="x was redefined since")}, False),
+        ({"SEAL": layer(LayerName.SEAL, LayerState.INCONCLUSIVE, reason=verdict.DUMP_CHANGED)}, False),
+        ({"AMCHECK": layer(LayerName.AMCHECK, LayerState.INCONCLUSIVE, reason="an index could not be read")}, False),
+        ({"SEAL": layer(LayerName.SEAL)}, False),
+        ({"CHECKSUMS": layer(LayerName.CHECKSUMS, LayerState.FAILED)}, False),
+    ],
+)
+def test_only_a_copy_that_lacks_nothing_but_rows_to_compare_says_nothing_against_a_backup(changes, silent):
+    found = drills.result(target=LATEST, layers=layers(**changes))
+    found = replace(found, verdict=verdict.result_verdict(found))
+    assert verdict.lacks_only_rows(found) == silent
+    lost = Problem(code="role_missing", what="role x is missing", blame=Blame.ENVIRONMENT, partial=True)
+    assert not verdict.lacks_only_rows(replace(found, problems=(lost,)))
+
+
 def test_a_layer_that_could_match_no_row_has_compared_none():
     nothing = layer(LayerName.PRIMARY, LayerState.INCONCLUSIVE, reason="181 rows have moved on since", rows=0)
     assert verdict.verdict_of(layers(PRIMARY=nothing), (), opened=True) is DrillVerdict.UNCOMPARED

@@ -544,6 +544,23 @@ def test_due_drills_are_made_of_every_backup_and_failures_are_told(place):
     assert told == {"audit": "the last proof is young enough", "drill": "there is no room"}
 
 
+def test_where_a_seal_is_the_target_another_drill_goes_to_the_end_of_the_archive(place):
+    place.text = (
+        CONFIG.replace('kind = "dump"', 'kind = "base"\nwal = "/nowhere/wal"')
+        + 'restore = { every = "7d" }\nrecovery-point = { max_age = "5min" }\n'
+        + '[drill]\ntarget = "seal:latest"\nrequire = ["seal"]\n'
+    )
+    place.watched()
+    asked: list[Any] = []
+
+    def drill(request: Any, store: Path | None, tell: object) -> FinishedDrill:
+        asked.append((request.target.text, sorted(name.name for name in request.required)))
+        return Workers(place)._drill(request, store, tell)
+
+    place.check(place.request(run=("drill",)), work=Work(drill=drill))
+    assert asked == [("seal:latest", ["SEAL"]), ("latest", [])]
+
+
 def test_the_time_budget_goes_to_the_work_and_ends_it(place):
     place.text = DUE
     place.watched(proven=False)

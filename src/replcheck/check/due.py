@@ -4,12 +4,13 @@ A run is due when its proof is as old as `warn`, or as the limit where there is 
 however it ended, is left alone for a tenth of the limit: a backup that fails is not drilled again every five minutes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from replcheck.check.controls.consistency import is_unread, other_primary, replicas_of, unproven, unread
 from replcheck.check.controls.copies import lapsed_proofs
+from replcheck.check.controls.recovery_point import shown_by, unshown
 from replcheck.check.controls.restore import newest_restored, unrestored
 from replcheck.check.facts import Facts, Untold, newest_proofs
 from replcheck.check.found import listed
@@ -19,6 +20,10 @@ from replcheck.model.units import format_duration
 
 AUDIT, DRILL = "audit", "drill"
 KINDS = (AUDIT, DRILL)
+THE_END = "drill to the end"
+"""What a drill to the end of the archive is called among what was tried: another target proves another thing."""
+Tried = Mapping[tuple[str, str], datetime]
+"""When each run was last begun, by its kind (a drill that has to restore to the end by THE_END) and its subject."""
 _REST = 10
 """Into how many parts a limit is cut, one of which is the time between two tries."""
 
@@ -33,6 +38,13 @@ class Verdict:
     due: bool
     reason: str
     """In one clause."""
+    to_the_end: bool = False
+    """Whether a drill has to restore to the end of the archive, whatever target is configured."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what it is called among what was tried."""
+        return THE_END if self.to_the_end else self.kind, self.subject
 
 
 def require_askable(kinds: Iterable[str], policy: Policy) -> None:
@@ -46,34 +58,66 @@ def require_askable(kinds: Iterable[str], policy: Policy) -> None:
 
 
 def due_runs(
-    kinds: Iterable[str], policy: Policy, facts: Facts, tried: Mapping[tuple[str, str], datetime]
+    kinds: Iterable[str], policy: Policy, facts: Facts, tried: Tried, to_the_end: Collection[str] = ()
 ) -> list[Verdict]:
-    """Return of each run that was asked for whether it is due.
+    """Return of each run that was asked for whether it is due; `to_the_end` are the backups drilled so by themselves.
 
-    `tried` holds when each was last begun, by its kind and subject.
+    The control of the recovery point needs a drill to the end of the archive, which is another one than that of the
+    restore where a seal is the configured target: then both are due, each in its time.
     """
     found: list[Verdict] = []
     if AUDIT in kinds and policy.consistency is not None:
         reason = next(_audit_reasons(policy, facts), "")
-        found.append(_verdict(AUDIT, "", reason, policy.consistency.max_age, facts, tried))
+        found.append(_verdict((AUDIT, ""), reason, policy.consistency.max_age, facts, tried))
     if DRILL in kinds and policy.restore is not None:
         for backup in facts.backups:
             reason = _drill_reason(backup.name, policy, facts)
-            found.append(_verdict(DRILL, backup.name, reason, policy.restore.every, facts, tried))
+            found.append(_verdict((DRILL, backup.name), reason, policy.restore.every, facts, tried))
+        begun = {verdict.subject for verdict in found if verdict.kind == DRILL and verdict.due}
+        found += _drill_to_the_end(policy, facts, tried, to_the_end, begun)
     return found
 
 
-def _verdict(
-    kind: str, subject: str, reason: str, limit_s: float, facts: Facts, tried: Mapping[tuple[str, str], datetime]
-) -> Verdict:
+def _drill_to_the_end(
+    policy: Policy, facts: Facts, tried: Tried, to_the_end: Collection[str], begun: Collection[str]
+) -> Iterator[Verdict]:
+    """Yield the drill that shows the recovery point, where it is due and none of those that are begun does."""
+    names = [backup.name for backup in facts.backups if backup.archive]
+    reason = _end_reason(names, policy, facts)
+    if not reason or any(name in to_the_end and name in begun for name in names):
+        return
+    assert policy.restore is not None and policy.recovery_point is not None  # noqa: S101, PT018 - there is a reason
+    name = next((name for name in names if name in to_the_end), names[0])
+    limit_s = policy.recovery_point.drilled_every or policy.restore.every
+    yield _verdict((THE_END, name), reason, limit_s, facts, tried)
+
+
+def _end_reason(names: Sequence[str], policy: Policy, facts: Facts) -> str:
+    """Return why a drill to the end of the archive is due; empty where none is asked for, or the last one is young."""
+    if policy.recovery_point is None or policy.restore is None or not names:
+        return ""
+    drill = shown_by(facts)
+    if drill is None:
+        return unshown(facts)
+    if any(facts.untold_since(name, drill.started_at, Untold.FAILED, Untold.UNREADABLE) for name in names):
+        return "what a later drill found of the archive cannot be read"
+    age_s = facts.age_s(drill.started_at)
+    limit_s = policy.recovery_point.drilled_every or policy.restore.warn or policy.restore.every
+    return f"the drill that showed the recovery point is {format_duration(age_s)} old" if age_s >= limit_s else ""
+
+
+def _verdict(key: tuple[str, str], reason: str, limit_s: float, facts: Facts, tried: Tried) -> Verdict:
+    kind, subject = key
+    to_the_end = kind == THE_END
+    kind = DRILL if to_the_end else kind
     if not reason:
         return Verdict(kind=kind, subject=subject, due=False, reason="the last proof is young enough")
-    last = tried.get((kind, subject))
+    last = tried.get(key)
     ago_s = facts.age_s(last) if last is not None else None
     if ago_s is not None and 0 <= ago_s < limit_s / _REST:
         told = f"it was tried {format_duration(ago_s)} ago, and is not tried again so soon"
-        return Verdict(kind=kind, subject=subject, due=False, reason=told)
-    return Verdict(kind=kind, subject=subject, due=True, reason=reason)
+        return Verdict(kind=kind, subject=subject, due=False, reason=told, to_the_end=to_the_end)
+    return Verdict(kind=kind, subject=subject, due=True, reason=reason, to_the_end=to_the_end)
 
 
 def _audit_reasons(policy: Policy, facts: Facts) -> Iterator[str]:

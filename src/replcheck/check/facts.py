@@ -71,6 +71,8 @@ class DrillFact:
     """How the layer of the backup's own checksums ended; None where it did not run by design."""
     pages: LayerState | None = None
     """How the layer of page checksums ended, alike."""
+    lacks_only_rows: bool = False
+    """Whether it came back, and nobody could compare rows: that proves no restore, and says nothing against one."""
 
 
 class Untold(Enum):

@@ -34,6 +34,8 @@ _OF_SOME_KINDS = (LayerName.MANIFEST, LayerName.CHECKSUMS)
 _ELSEWHERE = "Require it of those backups alone that can have it: by `require` of a backup instead of drill.require."
 DUMP_CHANGED = "the dump was changed since it was sealed: its SHA-256 is another"
 """Why the comparison of a dump with its seal is inconclusive although its rows match."""
+MOVED_ON = "rows have moved on since: deleted or updated on the primary"
+"""Why the comparison with a primary that goes on writing is inconclusive although all rows that could be told match."""
 SEAL_SCOPE = "the seal was not made of everything"
 """How the note begins that names what a seal was limited to."""
 
@@ -81,6 +83,21 @@ def shortfalls(layers: Iterable[LayerReport], problems: Iterable[Problem] = ()) 
             because = f": {_first(layer.reason)}" if layer.reason else ""
             told.append(f"{layer.name.value} inconclusive{because}")
     return told
+
+
+def lacks_only_rows(result: DrillResult) -> bool:
+    """Return whether a copy came back and all that is not proven are rows that nobody could compare.
+
+    Such a drill neither proves the rows of a backup nor says anything against it: no seal was at hand, and no primary
+    or one that has moved on. Whatever else falls short may be the backup's fault.
+    """
+    partly = result.verdict in (DrillVerdict.UNPROVEN, DrillVerdict.UNCOMPARED)
+    doubtful = [layer for layer in result.layers if layer.state is LayerState.INCONCLUSIVE]
+    return partly and not result.problems and all(_has_only_moved_on(layer) for layer in doubtful)
+
+
+def _has_only_moved_on(layer: LayerReport) -> bool:
+    return layer.name is LayerName.PRIMARY and layer.reason.endswith(MOVED_ON) and "; " not in layer.reason
 
 
 def was_opened(stages: Iterable[StageReport]) -> bool:

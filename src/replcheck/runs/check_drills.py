@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from replcheck.check.facts import CLOCK_SLACK_S, DrillFact, Untold, UntoldDrill
 from replcheck.check.found import listed
-from replcheck.drill.verdict import shortfalls
+from replcheck.drill.verdict import lacks_only_rows, shortfalls
 from replcheck.errors import AlreadyRunning, StoreError
 from replcheck.model.drill import DrillResult, DrillVerdict, LayerName, LayerReport, LayerState, TargetKind
 from replcheck.model.outcome import Outcome
@@ -138,6 +138,7 @@ def drill_fact(result: DrillResult) -> DrillFact:
         timeline=recovery.timeline if recovery else None,
         manifest=_state(layers.get(LayerName.MANIFEST)),
         pages=_state(layers.get(LayerName.CHECKSUMS)),
+        lacks_only_rows=lacks_only_rows(result),
     )
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from replcheck.check.due import AUDIT, DRILL, Verdict, due_runs
+from replcheck.check.due import AUDIT, DRILL, THE_END, Verdict, due_runs
 from replcheck.check.facts import Facts
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.audit import StopCode
 from replcheck.model.control import DueRun
+from replcheck.model.drill import LayerName, TargetKind
 from replcheck.runs.audit import FinishedAudit, Tell, run_audit
 from replcheck.runs.check_facts import open_store, tried
 from replcheck.runs.check_request import CheckRequest
@@ -54,22 +55,33 @@ def do_due_work(
     Raises Interrupted where a run was interrupted.
     """
     drills = _drill_requests(request)
-    digests = {name: drill.argument_digest for name, drill in drills.items()}
-    verdicts = due_runs(request.run, request.policy, facts, tried(request, open_store(store), facts, digests))
+    digests = {key: drill.argument_digest for key, drill in drills.items()}
+    ends = {name for (kind, name), drill in drills.items() if kind == DRILL and drill.target.kind is TargetKind.LATEST}
+    begun = tried(request, open_store(store), facts, digests, ends)
+    verdicts = due_runs(request.run, request.policy, facts, begun, ends)
     doing = _Doing(request, drills, store, work, deadline, tell)
     return tuple(doing.settle(verdict) for verdict in verdicts)
 
 
-def _drill_requests(request: CheckRequest) -> dict[str, DrillRequest]:
-    """Return the drill of each backup, none where none is wanted."""
-    names = [backup.name for backup in request.backups] if DRILL in request.run else []
-    return {name: drill_request(DrillFlags(backup=name), request.configuration) for name in names}
+def _drill_requests(request: CheckRequest) -> dict[tuple[str, str], DrillRequest]:
+    """Return the drill of each backup, and that to the end of its archive where it has one; none where none is wanted.
+
+    The end of an archive has no seal: what is required of it there is all but that.
+    """
+    backups = request.backups if DRILL in request.run else ()
+    made: dict[tuple[str, str], DrillRequest] = {}
+    for backup in backups:
+        made[DRILL, backup.name] = drill_request(DrillFlags(backup=backup.name), request.configuration)
+        if backup.archive:
+            ended = drill_request(DrillFlags(backup=backup.name, target="latest"), request.configuration)
+            made[THE_END, backup.name] = replace(ended, required=ended.required - {LayerName.SEAL})
+    return made
 
 
 @dataclass(frozen=True, slots=True)
 class _Doing:
     request: CheckRequest
-    drills: dict[str, DrillRequest]
+    drills: dict[tuple[str, str], DrillRequest]
     store: Path | None
     work: Work
     deadline: float | None
@@ -84,7 +96,7 @@ class _Doing:
         if left_s is not None and left_s < _LEAST_S:
             return replace(left, reason=f"{_OVER}; {verdict.reason}")
         try:
-            finished = self._audited(left_s) if verdict.kind == AUDIT else self._drilled(verdict.subject, left_s)
+            finished = self._audited(left_s) if verdict.kind == AUDIT else self._drilled(verdict, left_s)
         except Interrupted:
             raise
         except ReplcheckError as error:
@@ -106,8 +118,8 @@ class _Doing:
             raise Interrupted("the audit that was due was interrupted")
         return finished
 
-    def _drilled(self, backup: str, left_s: float | None) -> FinishedDrill:
-        asked = self.drills[backup]
+    def _drilled(self, verdict: Verdict, left_s: float | None) -> FinishedDrill:
+        asked = self.drills[verdict.key]
         return self.work.drill(replace(asked, timeout_s=_least(asked.timeout_s, left_s)), self.store, self.tell)
 
 

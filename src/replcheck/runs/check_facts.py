@@ -1,6 +1,6 @@
 """Gathers what controls are evaluated from: out of the history, from the configuration, and from the last look."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from replcheck.check.controls.copies import proof_age_limit
 from replcheck.check.controls.recovery_point import shown_by
+from replcheck.check.due import THE_END
 from replcheck.check.facts import CLOCK_SLACK_S, Facts, UnreadProof, WalSeen
 from replcheck.errors import EmptyHistory, StoreError
 from replcheck.model.control import ControlName
@@ -243,22 +244,31 @@ def _is_confirmed(looked: Looked | None, now: datetime) -> bool:
 
 
 def tried(
-    request: CheckRequest, reader: CheckReader | None, facts: Facts, digests: dict[str, str]
+    request: CheckRequest,
+    reader: CheckReader | None,
+    facts: Facts,
+    digests: Mapping[tuple[str, str], str],
+    to_the_end: Collection[str],
 ) -> dict[tuple[str, str], datetime]:
     """Return when each kind of due work was last begun, however it ended; `digests` tell the drills of each backup.
 
-    A drill that ended in an error has no result: what it was asked for tells which backup it was of.
+    A drill that ended in an error has no result: what it was asked for tells which backup it was of. One to the end of
+    the archive is no try of another target: only backups in `to_the_end` are drilled so by themselves.
     """
     if reader is None:
         return {}
     until = _until(facts.now)
     past = [drill for drill in facts.drills if drill.started_at <= until]
-    found: dict[tuple[str, str], datetime] = {(DRILL, drill.backup): drill.started_at for drill in past}
-    backups = {digest: name for name, digest in digests.items()}
+    found: dict[tuple[str, str], datetime] = {}
+    for drill in past:
+        if drill.to_the_end:
+            found[THE_END, drill.backup] = drill.started_at
+        if drill.backup in to_the_end or not drill.to_the_end:
+            found[DRILL, drill.backup] = drill.started_at
     try:
         for run in reversed(reader.runs_of(request.cluster, DRILL, MOST_DRILLS)):
-            if run.argument_digest in backups and run.started_at <= until:
-                found[DRILL, backups[run.argument_digest]] = run.started_at
+            if run.started_at <= until:
+                found |= {key: run.started_at for key, digest in digests.items() if digest == run.argument_digest}
         audit = reader.newest_run(request.cluster, AUDIT, until)
         if audit is not None:
             found[AUDIT, ""] = audit.started_at

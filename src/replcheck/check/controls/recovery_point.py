@@ -146,7 +146,7 @@ def _drill_faults(
         return
     yield from _later_faults(facts, drill)
     if drill is None:
-        yield unchecked(_unshown(facts))
+        yield unchecked(unshown(facts))
         return
     ago_s = facts.age_s(drill.started_at)
     what = f"the drill that showed it is {format_duration(ago_s)} old"
@@ -157,7 +157,8 @@ def _drill_faults(
     yield from _shown_faults(asked, facts, drill)
 
 
-def _unshown(facts: Facts) -> str:
+def unshown(facts: Facts) -> str:
+    """Return why no drill shows what an archive holds, in one clause."""
     ahead = [facts.age_s(drill.started_at) for drill in _came_back(facts)]
     if ahead:
         return f"the drill that restored to the end of the archive is {format_age(min(ahead))}"

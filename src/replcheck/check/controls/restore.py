@@ -134,8 +134,11 @@ def _untold_faults(name: str, restored: DrillFact | None, facts: Facts) -> Itera
 
 
 def _since_faults(name: str, facts: Facts) -> Iterator[Fault]:
-    """Yield what the newest drill says that neither restored everything nor failed."""
-    own = [drill for drill in facts.drills if drill.backup == name]
+    """Yield what the newest drill says that neither restored everything nor failed.
+
+    One whose rows nobody could compare says nothing: what an earlier one proved stands for as long as it is young.
+    """
+    own = [drill for drill in facts.drills if drill.backup == name and not drill.lacks_only_rows]
     last = max(own, key=lambda drill: drill.started_at, default=None)
     if last is None or last.verdict in {DrillVerdict.RESTORED, DrillVerdict.FAILED}:
         return

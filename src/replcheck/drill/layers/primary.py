@@ -17,6 +17,7 @@ from replcheck.drill.primary_node import find_primary
 from replcheck.drill.seal_options import SealOptions
 from replcheck.drill.sealed_comparison import Findings
 from replcheck.drill.sealing import connect_primary
+from replcheck.drill.verdict import MOVED_ON
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.drill import BackupKind, LayerName, LayerReport, LayerState
 from replcheck.model.node import NodeTarget
@@ -64,9 +65,7 @@ class PrimaryLayer:
         finally:
             await primary.close()
         if passed.moved_on:
-            findings.doubts.insert(
-                0, f"{passed.moved_on:,} rows have moved on since: deleted or updated on the primary"
-            )
+            findings.doubts.insert(0, f"{passed.moved_on:,} {MOVED_ON}")
         report = findings.report(self.name, time.monotonic() - began)
         return replace(report, checked=f"{report.checked}{passed.told()}", later_rows=passed.later)
 
