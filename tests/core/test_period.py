@@ -1,6 +1,7 @@
 """Gathering what a history holds of a period: nothing damaged looks good, and nothing is counted that was not read."""
 
 import io
+import json
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -19,12 +20,14 @@ from replcheck.errors import AlreadyRunning, ReplcheckError, StoreError, UsageEr
 from replcheck.model.control import CheckResult, ControlName, ControlResult, Standing
 from replcheck.model.copy_times import Coverage
 from replcheck.model.outcome import Outcome
+from replcheck.model.plain import utc_text
 from replcheck.model.run import RunStart, new_run_id
 from replcheck.report.check_document import check_document
 from replcheck.report.check_words import check_sentence, check_verdict
 from replcheck.report.checks_made import ASSUMED_S, LEAST_S, MISSES, ChecksMade
-from replcheck.report.papers.promises import standing_mark
-from replcheck.report.period_document import cluster_document
+from replcheck.report.markdown import paper_markdown
+from replcheck.report.papers.promises import claims_paper, standing_mark
+from replcheck.report.period_document import cluster_document, period_json
 from replcheck.report.period_lines import print_facts
 from replcheck.report.style import Style
 from replcheck.runs import checked
@@ -240,13 +243,39 @@ def test_a_control_is_counted_in_the_checks_that_looked_at_it_and_in_no_other(ch
     assert (facts.checks.whole, facts.checks.limited, facts.checks.failed) == (1, 9, 0)
 
 
-def test_checks_of_some_controls_are_neither_the_headline_nor_what_was_asked(checks):
+def test_checks_of_some_controls_are_not_all_that_was_asked(checks):
     check(checks, 2 * HOUR_S)
     check(checks, HOUR_S, ControlName.PLACEMENT)
     facts = told_of(checks)
     assert facts.controls_at == TEN_DAYS.until - timedelta(hours=2)
     assert {one.name for one in facts.controls if one.standing is Standing.MET} == set(PROMISED)
     assert standing_mark(facts).word == "all 3 controls met at the last check"
+
+
+def test_each_control_stands_as_the_newest_check_that_looked_at_it_found_it(checks):
+    check(checks, 4 * HOUR_S, copies=Standing.BREACHED)
+    check(checks, 3 * HOUR_S, ControlName.PLACEMENT)
+    check(checks, 2 * HOUR_S, ControlName.PLACEMENT, placement=Standing.BREACHED)
+    check(checks, HOUR_S, ControlName.COPIES)
+    facts = told_of(checks)
+    assert {one.name: one.standing for one in facts.controls if one.standing is not Standing.NOT_ASKED} == {
+        ControlName.COPIES: Standing.MET,
+        ControlName.RESTORE: Standing.MET,
+        ControlName.PLACEMENT: Standing.BREACHED,
+    }
+    hours = {ControlName.COPIES: 1, ControlName.RESTORE: 4, ControlName.PLACEMENT: 2}
+    assert {name: facts.checked_at(name) for name in hours} == {
+        name: TEN_DAYS.until - timedelta(hours=ago) for name, ago in hours.items()
+    }
+    mark = standing_mark(facts)
+    assert (mark.outcome, mark.word) == (Outcome.REFUTED, "1 of 3 controls breached at the last check")
+    told = paper_markdown(claims_paper(facts), Style(zone=UTC))
+    assert "Copies and restore are met; placement is breached" in told
+    assert "copies and placement as a later check of some controls did" in told
+    [row] = [line for line in told.splitlines() if line.startswith("| `placement` |")]
+    assert "breached" in row
+    results = {one["name"]: one for one in json.loads(period_json(facts.audits, facts))["controls"]["results"]}
+    assert results["placement"]["checked_at"] == utc_text(TEN_DAYS.until - timedelta(hours=2))
 
 
 def test_what_a_check_of_some_controls_found_broken_is_told_all_the_same(checks):
@@ -256,8 +285,8 @@ def test_what_a_check_of_some_controls_found_broken_is_told_all_the_same(checks)
     assert counts(facts)[ControlName.PLACEMENT] == {Standing.MET: 1, Standing.BREACHED: 1}
     mark = standing_mark(facts)
     assert (mark.outcome, mark.word) == (
-        Outcome.PARTIAL,
-        "all 3 controls met at the last check, 1 of them not at all times",
+        Outcome.REFUTED,
+        "1 of 3 controls breached at the last check",
     )
 
 

@@ -61,7 +61,7 @@ def cluster_document(facts: PeriodFacts | None) -> dict[str, Plain]:
             "evidence_head": facts.evidence_head or None,
             "checks": _checks(facts.checks),
             "checks_left_out": facts.checks_left_out,
-            "results": [_control(control) for control in facts.controls],
+            "results": [_control(control, facts) for control in facts.controls],
             "tallies": [_tally(tally) for tally in facts.tallies],
         },
         "requirements": [_requirement(requirement) for requirement in REQUIREMENTS],
@@ -122,10 +122,11 @@ def _copies(facts: PeriodFacts) -> dict[str, Plain]:
     }
 
 
-def _control(control: ControlResult) -> dict[str, Plain]:
+def _control(control: ControlResult, facts: PeriodFacts) -> dict[str, Plain]:
     outcome = control.outcome
     return plain_object(control) | {
         "outcome": outcome.value if outcome else None,
+        "checked_at": to_plain(facts.checked_at(control.name)),
         "requirements": [requirement.reference for requirement in requirements_of(control.name)],
         "cites_replaced_edition": cites_replaced_edition(control.claim),
     }

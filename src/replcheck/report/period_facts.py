@@ -75,9 +75,11 @@ class PeriodFacts:
     copies: CopiesOverTime
     asked: Asked
     controls: tuple[ControlResult, ...] = ()
-    """As the last check of the whole policy found them, in their order; empty where there was none."""
+    """As the last check of the whole policy found them, or a later one of some of them; empty where there was none."""
     controls_at: datetime | None = None
-    """When that check ended."""
+    """When the last check of the whole policy ended."""
+    rechecked: Mapping[ControlName, datetime] = field(default_factory=dict)
+    """The controls that a later check of some of them looked at again, and when that ended."""
     checks: ChecksMade = field(default_factory=ChecksMade)
     tallies: tuple[ControlTally, ...] = ()
     checks_left_out: int = 0
@@ -96,3 +98,7 @@ class PeriodFacts:
     """Runs that ended and that no record in the history's chain of evidence tells of: nothing vouches for them."""
     damaged_rows: int = 0
     """Samples and events that cannot be read."""
+
+    def checked_at(self, name: ControlName) -> datetime | None:
+        """Return when the check ended that found a control as it is told; None where none did."""
+        return self.rechecked.get(name, self.controls_at)

@@ -75,3 +75,9 @@ def _print_controls(facts: PeriodFacts, console: Console, style: Style) -> None:
     if missing:
         line(console, f"not asked: {joined(missing)}")
     line(console, f"as the check of {style.time(facts.controls_at)}{age_words(checks)}, found them")
+    for control in asked:
+        if control.name in facts.rechecked:
+            line(
+                console,
+                f"{control.name.value}: as a later check found it, of {style.time(facts.rechecked[control.name])}",
+            )

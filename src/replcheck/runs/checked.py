@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from statistics import median
 
 from replcheck.errors import AlreadyRunning, StoreError
@@ -32,9 +32,11 @@ class Checked:
     """What the checks of a period found."""
 
     controls: tuple[ControlResult, ...] = ()
-    """As the last whole check found them."""
+    """As the last whole check found them, or a later one of some of them."""
     at: datetime | None = None
-    """When that ended."""
+    """When the last whole one ended."""
+    rechecked: dict[ControlName, datetime] = field(default_factory=dict)
+    """Those that a later one looked at, and when that ended."""
     made: ChecksMade = field(default_factory=ChecksMade)
     tallies: tuple[ControlTally, ...] = ()
     left_out: int = 0
@@ -54,9 +56,12 @@ def checked_controls(reader: LiveReader, runs: Sequence[PastRun], recorded: AsRe
     last = reading.last_whole(checks.ended)
     reading.learn(checks.ended)
     tally, left_out = _tally(checks, reading, last)
+    later = _rechecked(checks, reading, last) if last else {}
+    newest = {name: control for name, (control, _) in later.items()}
     return Checked(
-        controls=last.controls if last else (),
+        controls=tuple(newest.get(control.name, control) for control in last.controls) if last else (),
         at=last.finished_at if last else None,
+        rechecked={name: at for name, (_, at) in later.items()},
         made=_made(checks, reading, last, until),
         tallies=tally.finished(),
         left_out=left_out,
@@ -190,6 +195,22 @@ def _tally(checks: _Checks, reading: _Reading, last: CheckResult | None) -> tupl
         scope = reading.scope(failed)
         tally.add_all(failed, scope.controls if scope else asked, Standing.UNCHECKED)
     return tally, max(0, len(doubtful) - _MOST_READ)
+
+
+def _rechecked(
+    checks: _Checks, reading: _Reading, last: CheckResult
+) -> dict[ControlName, tuple[ControlResult, datetime]]:
+    """Return what checks of some controls found of them since the last whole one: each the newest, and its time."""
+    found: dict[ControlName, tuple[ControlResult, datetime]] = {}
+    for run in takewhile(lambda run: run.run_id != last.run_id, checks.ended):
+        scope = reading.scope(run)
+        if scope is not None and scope.controls <= found.keys():
+            continue  # newer ones tell of all that it looked at
+        check = reading.read(run)
+        for control in check.controls if check else ():
+            if check is not None and control.standing is not Standing.NOT_ASKED:
+                found.setdefault(control.name, (control, check.finished_at))
+    return found
 
 
 def _made(checks: _Checks, reading: _Reading, last: CheckResult | None, until: datetime) -> ChecksMade:

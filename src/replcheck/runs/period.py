@@ -92,6 +92,7 @@ def gather_period(
         asked=asked,
         controls=checked.controls,
         controls_at=checked.at,
+        rechecked=checked.rechecked,
         checks=checked.made,
         tallies=checked.tallies,
         checks_left_out=checked.left_out,

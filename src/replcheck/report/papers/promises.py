@@ -111,7 +111,10 @@ def _until_the_end(mark: Mark, facts: PeriodFacts) -> Mark:
     later = f"{counted(checks.failed_since, 'later one')} failed" if checks.failed_since else ""
     if not checks.are_old or checks.age_s is None:
         return Mark(outcome=mark.outcome, word=f"{mark.word}; {later}") if later else mark
-    told = f"{mark.word}, and not checked for {format_duration(checks.age_s)} since{f': {later}' if later else ''}"
+    whole = " as a whole" if facts.rechecked else ""
+    told = (
+        f"{mark.word}, and not checked{whole} for {format_duration(checks.age_s)} since{f': {later}' if later else ''}"
+    )
     return Mark(outcome=worst([Outcome.UNCHECKED, *filter(None, [mark.outcome])]), word=told)
 
 
@@ -132,14 +135,14 @@ def promises_section(facts: PeriodFacts) -> Section:
             Notice(outcome=Outcome.UNCHECKED, words=words(_NOT_WHOLE if facts.checks.happened else _NO_POLICY))
         )
     elif facts.controls_at is not None:
-        told = words("Each control as the last check of the whole policy found it, of ", *checked_words(facts), ".")
-        blocks.append(Prose(told))
+        told = words("Each control as the last check of the whole policy found it, of ", *checked_words(facts))
+        blocks.append(Prose(words(*told, f"{_rechecked_words(facts)}.")))
     for sentence in (old_sentence(facts.checks), failed_sentence(facts.checks)):
         blocks += [Notice(outcome=Outcome.UNCHECKED, words=words(sentence))] if sentence else []
     if limited := limited_sentence(facts.checks):
         blocks.append(Prose(words(limited)))
     if asked:
-        blocks.append(overview(asked))
+        blocks.append(overview(asked, facts))
     blocks += [promise(control, _tally(facts, control.name)) for control in asked]
     blocks += not_asked(facts.controls)
     if facts.checks_left_out:
@@ -217,11 +220,11 @@ def _controls_sentence(facts: PeriodFacts) -> Words:
     return words(f"{'; '.join(told)}.".capitalize())
 
 
-def overview(asked: Iterable[ControlResult]) -> Table:
-    """Return a row for each control."""
+def overview(asked: Iterable[ControlResult], facts: PeriodFacts | None = None) -> Table:
+    """Return a row for each control; with `facts` of a period also when it was found so."""
     return table(
         "Promises at a glance",
-        columns("Control", "Promised", "Standing", "Measured", "Limit"),
+        columns("Control", "Promised", "Standing", "Measured", "Limit", *(["Checked"] if facts else [])),
         (
             (
                 words(Code(control.name.value)),
@@ -229,10 +232,22 @@ def overview(asked: Iterable[ControlResult]) -> Table:
                 words(control_mark(control)),
                 known(control.measured),
                 known(control.limit),
+                *([_checked_at(control, facts)] if facts else []),
             )
             for control in asked
         ),
     )
+
+
+def _checked_at(control: ControlResult, facts: PeriodFacts) -> Words:
+    at = facts.checked_at(control.name)
+    return words(Moment(at)) if at is not None else known(None)
+
+
+def _rechecked_words(facts: PeriodFacts) -> str:
+    """Return which controls stand as a later check found them, as a clause; empty where none does."""
+    names = [name.value for name in ControlName if name in facts.rechecked]
+    return f"; {joined(names)} as a later check of some controls did" if names else ""
 
 
 def control_mark(control: ControlResult) -> Mark:
