@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from replcheck.cli.main import main
+from replcheck.cli.output import check_output, deliver
 from replcheck.errors import Interrupted, NodeUnfit, NodeUnreachable
 from replcheck.runs import audit as audit_use_case
 from replcheck.store import open_history
@@ -226,7 +227,35 @@ def test_events_can_be_the_standard_output(run):
 def test_a_report_that_cannot_be_delivered_is_never_proven(run, result, status):
     ended = run("audit", *NODES, "--output", "/dev/full", auditor=returning(result))
     assert ended.status == status
-    assert "cannot write the report: no space left on device" in ended.err
+    assert "cannot write the report: /dev/full: no space left on device" in ended.err
+
+
+@pytest.mark.parametrize("before", [None, "the last report"], ids=["new", "replaced"])
+def test_a_report_is_written_whole_or_not_at_all(tmp_path, before):
+    output = tmp_path / "report.txt"
+    if before:
+        output.write_text(before)
+
+    def fill(stream):
+        stream.write("a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert deliver(fill, output) == f"{output}: no space left on device"
+    assert [path.read_text() for path in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_a_report_keeps_the_permissions_of_the_file_that_it_replaces_and_follows_links(tmp_path):
+    output, link = tmp_path / "report.txt", tmp_path / "link"
+    output.write_text("the last report")
+    output.chmod(0o640)
+    link.symlink_to(output)
+    assert deliver(lambda _: "new", link) is None
+    assert (output.read_text(), output.stat().st_mode & 0o777, link.is_symlink()) == ("new", 0o640, True)
+
+
+def test_a_look_whether_a_report_can_be_written_leaves_no_file(tmp_path):
+    check_output(tmp_path / "report.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_color_only_where_wanted(run, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from replcheck.audit.options import AuditOptions
-from replcheck.errors import NodeUnreachable, UsageError
+from replcheck.errors import NodeUnreachable, StoreError, UsageError
 from replcheck.events import BlocksProven, ProvingBegan, RunFinished, RunStarted
 from replcheck.model.audit import StopCode
 from replcheck.model.outcome import ExitStatus, Outcome
@@ -21,7 +21,7 @@ from replcheck.model.progress import Premises, ProvenBlocks, RelationState
 from replcheck.model.run import RunRecord, RunStart
 from replcheck.report.document import audit_document
 from replcheck.runs.audit import run_audit
-from replcheck.store import open_history
+from replcheck.store import History, open_history
 from tests.factories import BEGUN, consistent, diverged, unchecked
 from tests.fakes import REQUEST, raising, returning, waiting_for_stop
 
@@ -215,6 +215,18 @@ def test_proofs_that_cannot_be_kept_are_told_at_once_and_change_no_outcome(tmp_p
         ),
     ]
     assert (finished.record.exit_status, finished.unrecorded) == (ExitStatus.PROVEN, "")
+
+
+def test_a_beginning_that_cannot_be_written_is_told_by_its_cause(tmp_path, monkeypatch):
+    """Proofs of a run that the history knows nothing of break a foreign key, which tells nobody of a full disk."""
+    store, told = tmp_path / "clinic.db", []
+    full = StoreError(f"history {store}: database or disk is full")
+    monkeypatch.setattr(History, "begin", lambda *_: (_ for _ in ()).throw(full))
+    finished = run_audit(REQUEST, store=store, tell=told.append, auditor=proving(consistent(), *range(2000)))
+    [warning] = told
+    assert warning.endswith(f"cannot build upon it: history {store}: database or disk is full")
+    assert finished.record.outcome is Outcome.PROVEN
+    assert [run.run_id for run in open_history(store).runs()] == [finished.record.run_id]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -11,6 +11,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,6 +138,15 @@ def test_an_impossible_place_is_one_clear_error(location):
     with pytest.raises(StoreError, match=f"cannot open history {location}") as caught:
         open_history(location)
     assert "--no-store" in caught.value.hint
+
+
+@pytest.mark.parametrize(("flags", "why"), [(os.ST_RDONLY, "read-only file system"), (0, "permission denied")])
+def test_a_history_that_cannot_be_written_is_told_by_its_cause(path, monkeypatch, flags, why):
+    open_history(path)
+    monkeypatch.setattr(os, "access", lambda _, how: not how & os.W_OK)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    with pytest.raises(StoreError, match=f"cannot open history {path}: {why}"):
+        open_history(path)
 
 
 def test_an_address_is_refused_until_it_is_supported():

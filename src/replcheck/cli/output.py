@@ -2,6 +2,8 @@
 
 import io
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,12 +26,15 @@ Render = Callable[[TextIO], str]
 
 
 def check_output(output: Path | None) -> None:
-    """Raise UsageError where a result could not be written there."""
+    """Raise UsageError where a result could not be written there; nothing is left of the attempt."""
     if output is None:
         return
+    is_new = not output.exists()
     try:
         with output.open("a", encoding="utf-8"):
             pass
+        if is_new:
+            output.unlink()
     except OSError as error:
         raise UsageError(
             f"cannot write the report to {output}: {(error.strerror or 'unknown error').lower()}",
@@ -59,21 +64,51 @@ def events_to(path: Path | None) -> Iterator[tuple["JsonLines", ...]]:
 
 
 def deliver(render: Render, output: Path | None) -> str | None:
-    """Write a result and return None, or why it could not be written; a reader that went away has read enough."""
+    """Write a result and return None, or where and why it could not be written; a reader that left has read enough.
+
+    A file is there whole, or as it was before.
+    """
     try:
         if output is None:
             sys.stdout.write(render(sys.stdout))
             sys.stdout.flush()
         else:
-            with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(render(file))
+            _write_whole(output.resolve(), render)
     except BrokenPipeError:
         _forget_unwritten()
     except OSError as error:
         if output is None:
             _forget_unwritten()
-        return (error.strerror or "unknown error").lower()
+        where = f"{output}: " if output is not None else ""
+        return f"{where}{(error.strerror or 'unknown error').lower()}"
     return None
+
+
+def _write_whole(path: Path, render: Render) -> None:
+    """Write a file beside its place and move it there; one that is no plain file of ours is written where it is."""
+    beside = _beside(path)
+    try:
+        with (beside or path).open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(render(file))
+            if beside and path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+        if beside:
+            beside.replace(path)
+    except BaseException:
+        if beside:
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def _beside(path: Path) -> Path | None:
+    """Return a new name in the folder of a file; None where the file cannot be replaced, but perhaps be written."""
+    if path.exists():
+        found = path.stat()
+        # Who gave it away, or linked it, means that very file.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+            return None
+    beside = path.with_name(f".replcheck-{os.getpid()}-{secrets.token_hex(4)}")
+    return beside if os.access(path.parent, os.W_OK | os.X_OK) else None
 
 
 def _forget_unwritten() -> None:

@@ -114,6 +114,8 @@ def run_audit(
         keeper = Keeper(
             recorder.history, start.run_id, request.extent, tell, kind=order.kind, max_age_s=order.max_age_s
         )
+        if recorder.history is not None and recorder.problem:
+            keeper.give_up(recorder.problem)  # proofs of a run that the history knows nothing of have no place in it
         emit = FanOut([*sinks, keeper], report_broken=tell)
         emit(RunStarted(at=start.started_at, run_id=start.run_id, kind=order.kind, cluster=request.cluster))
         try:

@@ -64,7 +64,12 @@ class Keeper:
             before = datetime.now(UTC) - timedelta(seconds=self.max_age_s)
             self.history.forget_old_proofs(self._premises, before, kind=self.kind)
         except StoreError as error:
-            self._give_up(error)
+            self.give_up(error.message)
+
+    def give_up(self, why: str) -> None:
+        """Keep nothing any more, and tell why."""
+        self.history = None
+        self.tell(f"warning: what is proven from now on is not kept, and --resume cannot build upon it: {why}")
 
     def _write(self) -> None:
         if self.history is None or self._premises is None:
@@ -72,15 +77,9 @@ class Keeper:
         try:
             self.history.keep_proofs(self.run_id, self._premises, self.extent, self._waiting)
         except StoreError as error:
-            self._give_up(error)
+            self.give_up(error.message)
         self._waiting.clear()
         self._written_at = self.clock()
-
-    def _give_up(self, error: StoreError) -> None:
-        self.history = None
-        self.tell(
-            f"warning: what is proven from now on is not kept, and --resume cannot build upon it: {error.message}"
-        )
 
 
 def is_whole(result: AuditResult) -> bool:
