@@ -1,5 +1,6 @@
 """The configuration file: found, read, checked, and told what is wrong with it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,19 @@ def test_a_missing_file_is_one_clear_line(tmp_path):
     with pytest.raises(ConfigurationError, match=r"cannot read configuration .*: no such file or directory") as caught:
         load(tmp_path / "none.toml")
     assert "--config" in caught.value.hint
+
+
+def test_a_configuration_that_never_ends_is_refused():
+    with pytest.raises(ConfigurationError, match="cannot read configuration /dev/zero: file too large"):
+        load(Path("/dev/zero"))
+
+
+def test_a_configuration_may_come_through_a_pipe():
+    read_from, write_to = os.pipe()
+    os.write(write_to, NODES.encode())
+    os.close(write_to)
+    assert load(Path(f"/dev/fd/{read_from}")).cluster == "c"
+    os.close(read_from)
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):

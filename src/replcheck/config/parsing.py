@@ -5,13 +5,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from replcheck.config.whole import read_whole
 from replcheck.errors import ConfigurationError
 
 
 def parsed(path: Path) -> dict[str, Any]:
     """Return the tables of a file; raise ConfigurationError naming the file, and the line where there is one."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigurationError(f"{path}: line {line} is not UTF-8") from None

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from replcheck.config.whole import read_whole
 from replcheck.errors import DrillBlocked
 from replcheck.evidence.files import lasting_file
 from replcheck.model.canonical import canonical, canonical_digest
@@ -17,6 +18,8 @@ from replcheck.model.shape import from_plain
 
 SUFFIX = ".seal.json"
 _SCHEMA = "replcheck/seal-file/1"
+_MOST_BYTES = 1 << 30
+"""Beyond any seal: it holds digests, of parts of relations, and no rows."""
 _PAYLOAD_TYPE = "application/vnd.replcheck.seal+json"
 
 
@@ -101,7 +104,7 @@ def _signature(path: Path, envelope: object, statement: bytes, signing_key: Path
 
 def _document(path: Path) -> Mapping[str, object]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_whole(path, most_bytes=_MOST_BYTES))
     except OSError as error:
         raise DrillBlocked(
             f"cannot read the seal {path}: {(error.strerror or 'unknown error').lower()}", code="seal_unreadable"

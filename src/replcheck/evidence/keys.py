@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from replcheck.config.whole import read_whole
 from replcheck.errors import ConfigurationError, UsageError
 
 PUBLIC_SUFFIX = ".pub"
@@ -99,7 +100,7 @@ def public_key_of(path: Path) -> PublicKey:
 def load_public_key(path: Path) -> PublicKey:
     """Return a public key in PEM; raise ConfigurationError where there is none."""
     try:
-        pem = path.read_bytes()
+        pem = read_whole(path)
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the public key {path}: {(error.strerror or 'unknown error').lower()}",

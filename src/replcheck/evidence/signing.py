@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replcheck.config.whole import read_whole
 from replcheck.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def load_signer(path: Path) -> "CryptoSigner":
     """Return the signer of a private key in PEM; raise ConfigurationError where it cannot be used."""
     try:
         mode = path.stat().st_mode
-        pem = path.read_bytes()
+        pem = read_whole(path)
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the signing key {path}: {(error.strerror or 'unknown error').lower()}",

@@ -36,8 +36,9 @@ def _print_facts(chain: VerifiedChain, console: Console, style: Style) -> None:
     table.add_row("  head", cell(f"record {report.last}, SHA-256 {report.head}"))
     console.print(table)
     if chain.in_history and report.anchored_at < report.last:
-        line(console, "A history cannot tell whether its newest records were cut off: keep the head elsewhere,")
-        line(console, f"and ask again with {'the newest one as ' if report.anchored else ''}--head.")
+        again = f"ask again with {'the newest one as ' if report.anchored else ''}--head"
+        told = "A history cannot tell whether its newest records were cut off: keep the head elsewhere,"
+        line(console, f"{told} and {again}.")
 
 
 def _unsigned(report: ChainReport) -> str:

@@ -41,7 +41,7 @@ def summary_line(view: ClusterView, standings: Mapping[str, CopyStanding], style
     proven = f"{sum(standing.proven for standing in standings.values())} proven" if known else "proofs unknown"
     primary = "split brain" if view.split_brain else f"primary {view.primary}" if view.primary else "no primary"
     age_s = view.recovery_point.age_s
-    point = "recovery point unknown" if age_s is None else f"recovery point {format_age(age_s)}"
+    point = "recovery point unknown" if age_s is None else f"recovery point {_age(age_s)}"
     copies = f"{view.running_copies} of {len(view.nodes)} copies run, {proven}"
     return f"{style.time(view.at)}  {printable(view.cluster)}: {printable(primary)}, {copies}, {point}"
 
@@ -71,3 +71,13 @@ def _proof(standing: CopyStanding) -> str:
     if standing.proven and standing.age_s is not None:
         return f"proven {format_ago(standing.age_s)}"
     return f"not proven: {printable(standing.reason)}"
+
+
+def _age(age_s: float) -> str:
+    """Return an age; what is not a millisecond old is of now.
+
+    >>> _age(0.0), _age(0.25), _age(90)
+    ('now', '250ms old', '1min 30s old')
+    """
+    told = format_age(age_s)
+    return "now" if told == "0ms old" else told
