@@ -273,3 +273,49 @@ def test_a_second_signal_ends_at_once_with_status_3():
             assert process.stdout.readline() == line
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 3
+
+
+_SIGNALLED = """
+import os, signal, sys
+from unittest import mock
+from replcheck.cli import main
+from replcheck.cli import audit_run
+from tests.factories import consistent, diverged
+from tests.fakes import returning
+
+where, found, times = sys.argv[1], {"consistent": consistent, "diverged": diverged}[sys.argv[2]], int(sys.argv[3])
+place = {"configuration": "configuration_for", "history": "_warn_unrecorded", "report": "deliver"}[where]
+true = getattr(audit_run, place)
+
+def signalled(*given):
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return true(*given)
+
+run = audit_run.run_audit
+sys.argv = ["replcheck", "audit", "--primary", "host=a", "--replica", "host=b", "--no-store"]
+with mock.patch.object(audit_run, place, signalled):
+    with mock.patch.object(audit_run, "run_audit", lambda *a, **k: run(*a, **k | {"auditor": returning(found())})):
+        status = main()
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(status)
+"""
+"""An audit that gets signals at a place outside of its work, and one more as the interpreter ends."""
+
+
+@pytest.mark.parametrize(
+    ("where", "found", "times", "status"),
+    [
+        ("configuration", "consistent", 1, 3),
+        ("report", "consistent", 1, 0),
+        ("report", "diverged", 1, 2),
+        ("history", "consistent", 1, 0),
+        ("report", "consistent", 2, 3),
+    ],
+)
+def test_a_signal_outside_of_the_work_ends_with_a_status_of_ours(where, found, times, status):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    words = [sys.executable, "-c", _SIGNALLED, where, found, str(times)]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == status, ended.stderr
+    assert "Traceback" not in ended.stderr

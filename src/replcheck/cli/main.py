@@ -17,6 +17,7 @@ from replcheck.cli.exits import exit_status_of, scrubbed, told, trace
 from replcheck.cli.streams import is_plain_ascii
 from replcheck.errors import Interrupted, ReplcheckError
 from replcheck.model.outcome import ExitStatus
+from replcheck.runs.ending import Ending, ending_with_a_status
 
 _DEBUG = "--debug"
 _VARIABLE = re.compile(r"(?P<flag>'--?[\w-]+'(?: / '--?[\w-]+')*) \(env var: '[A-Z_]+'\)")
@@ -40,9 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in given if word != _DEBUG]
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     _prepare_streams()
+    with ending_with_a_status(for_good=arguments is None) as ending:
+        return _ended(words, ending, debug=debug)
+
+
+def _ended(words: Sequence[str], ending: Ending, *, debug: bool) -> int:
     try:
-        status = _invoke(list(words))  # Typer takes what it has read out of the list
-        sys.stdout.flush()
+        try:
+            status = _invoke(list(words))  # Typer takes what it has read out of the list
+            sys.stdout.flush()
+        finally:
+            ending.work_is_done()
     except BrokenPipeError:
         _abandon_output()
         return ExitStatus.UNCHECKED

@@ -216,7 +216,7 @@ class _Run:
 
     async def _prove(self, emit: Emit, tell: Tell) -> AuditResult:
         stop, gate = asyncio.Event(), Gate()
-        with stop_on_signals(stop, tell, let_go=self.hands.let_go), self.hands.on(gate):
+        with stop_on_signals(stop, tell, let_go=self.hands.let_go, last=True), self.hands.on(gate):
             async with pausable(gate, self.request.pause_file):
                 return await self.auditor(
                     self.request.targets,

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from replcheck.model.outcome import ExitStatus
+from replcheck.runs.ending import Ending
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def stop_on_signals(
-    stop: asyncio.Event, tell: Callable[[str], None], *, let_go: Callable[[], None] = lambda: None
+    stop: asyncio.Event, tell: Callable[[str], None], *, let_go: Callable[[], None] = lambda: None, last: bool = False
 ) -> Iterator[None]:
     """Set `stop` at SIGINT, SIGTERM or SIGHUP while the block runs; a second one exits with status 3, after `let_go`.
 
+    With `last` nothing but telling what was found follows, which a signal does not keep from its end.
     Must be entered inside the running loop. Does nothing outside the main thread, where Python allows no handlers,
     and leaves a signal alone that the caller's parent ignores (nohup).
     """
@@ -45,6 +47,11 @@ def stop_on_signals(
     try:
         yield
     finally:
+        # Between the two, a signal would find the handler of the system, which ends the process with no status of ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, taken)
         for number in taken:
             loop.remove_signal_handler(number)
+            if last and isinstance(handler := before[number], Ending):
+                handler.work_is_done()
             signal.signal(number, before[number])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
