@@ -342,8 +342,9 @@ class _Player:
                 out, err = running.communicate(timeout=_COMMAND_S)
                 if step.client is Client.KILLED:
                     return Outcome("killed")
-        if running.returncode == -signal.SIGTERM and step.client is Client.INTERRUPTED:
-            # The signal came before anybody could heed it.
+        unheeded = running.returncode == -signal.SIGTERM or "error: ended by SIGTERM" in err
+        if unheeded and step.client is Client.INTERRUPTED:
+            # The signal came before the interpreter was ready, or the work had begun.
             return Outcome("interrupted")
         if not out:
             hampered = running.returncode == 3 and "Traceback" not in err
