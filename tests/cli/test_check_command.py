@@ -115,7 +115,7 @@ def test_a_report_that_cannot_be_written_is_known_before_anything_is_looked_at(r
 def test_a_report_that_is_lost_is_never_a_good_status(run, shown, status):
     ended = run(shown, format=CheckFormat.JSON, output=Path("/dev/full"))
     assert ended.status == status
-    assert "error: cannot write the report: no space left on device" in ended.err
+    assert "error: cannot write the report: /dev/full: no space left on device" in ended.err
 
 
 # --- metrics
