@@ -44,8 +44,9 @@ def first_told(problems: Sequence[Problem]) -> tuple[str, str]:
     spared = {(*problems[index]["loc"][:-1], near) for index, near in meant.items()}
     left = [problem for problem in problems if not (problem["type"] == "missing" and problem["loc"] in spared)]
     left.sort(key=lambda problem: not _meant(problem))
-    message, hint = _told(_of_unions(left)[0])
-    more = len(_of_unions(left)) - 1
+    first, *others = _of_unions(left)
+    message, hint = _told(first)
+    more = len(others)
     return f"{message} (and {more} more)" if more else message, hint
 
 

@@ -6,10 +6,12 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from replcheck.audit.gate import USER, Gate
+from replcheck.runs.ending import handled_by_loop
 
 _FILE = "file"
 _LOOK_S = 0.5
@@ -67,13 +69,6 @@ def _pause_on_signals(gate: Gate) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
-    loop.add_signal_handler(signal.SIGUSR1, gate.close, USER, "paused; SIGUSR2 goes on")
-    loop.add_signal_handler(signal.SIGUSR2, gate.open, USER)
-    try:
+    pause, go_on = partial(gate.close, USER, "paused; SIGUSR2 goes on"), partial(gate.open, USER)
+    with handled_by_loop({signal.SIGUSR1: pause, signal.SIGUSR2: go_on}):
         yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)

@@ -7,7 +7,7 @@ A process that a signal kills has the status 128 and more, which says nothing of
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -63,3 +63,26 @@ def ending_with_a_status(*, for_good: bool) -> Iterator[Ending]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_IGN if for_good else before[number])
+
+
+@contextmanager
+def handled_by_loop(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
+    """Have the running loop call a handler for each signal while the block runs; then all are as they were before.
+
+    Must be entered inside the running loop, in the main thread, where alone Python allows handlers.
+    """
+    from asyncio import get_running_loop  # every command loads this module, and most have no loop
+
+    loop = get_running_loop()
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        # Between the two, a signal would find the handler of the system, which ends the process with no status of ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, before)
+        for number, earlier in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, earlier)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, before)

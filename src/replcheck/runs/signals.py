@@ -10,9 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from replcheck.model.outcome import ExitStatus
-from replcheck.runs.ending import Ending
+from replcheck.runs.ending import Ending, handled_by_loop
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -30,7 +31,6 @@ def stop_on_signals(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
@@ -42,16 +42,10 @@ def stop_on_signals(
         tell(f"{name}: stopping; once more ends at once")
         stop.set()
 
-    for number in taken:
-        loop.add_signal_handler(number, on_signal, number.name)
-    try:
-        yield
-    finally:
-        # Between the two, a signal would find the handler of the system, which ends the process with no status of ours.
-        signal.pthread_sigmask(signal.SIG_BLOCK, taken)
-        for number in taken:
-            loop.remove_signal_handler(number)
-            if last and isinstance(handler := before[number], Ending):
-                handler.work_is_done()
-            signal.signal(number, before[number])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
+    with handled_by_loop({number: partial(on_signal, number.name) for number in taken}):
+        try:
+            yield
+        finally:
+            for handler in before.values():
+                if last and isinstance(handler, Ending):
+                    handler.work_is_done()

@@ -4,8 +4,7 @@ import asyncio
 import gc
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from replcheck.errors import ReplcheckError
 from replcheck.model.live import Severity
 from replcheck.model.names import printable
 from replcheck.model.outcome import ExitStatus
+from replcheck.runs.ending import handled_by_loop
 from replcheck.tui.ascii import AsciiOnly
 from replcheck.tui.feed import Commands, Feed, Link, Update
 from replcheck.tui.look import Look
@@ -65,23 +65,9 @@ def run_app(feed: Feed, commands: Commands, options: Options) -> int:
 
 
 async def _shown(app: "WatchApp") -> None:
-    with _left_at_signals(app.leave):
+    # As at the key q, wherever the app is: an exception out of a handler can be lost, or leave a task behind.
+    with handled_by_loop({signal.SIGTERM: app.leave, signal.SIGHUP: app.leave}):
         await app.run_async()
-
-
-@contextmanager
-def _left_at_signals(leave: Callable[[], None]) -> Iterator[None]:
-    """Leave as at the key q, wherever the app is: an exception out of a handler can be lost, or leave a task behind."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number in before:
-        loop.add_signal_handler(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
 
 
 def _audit_screen() -> AppScreen:
